@@ -1,0 +1,39 @@
+"""napari-atomlens: find, measure and follow every atom in STEM and STM images.
+
+The public names are loaded when they are first used, so that importing the package
+(and napari finding the plugin) costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "analyze": "napari_atomlens.analysis",
+    "analyze_frames": "napari_atomlens.analysis",
+    "AnalysisParams": "napari_atomlens.analysis",
+    "Result": "napari_atomlens.analysis",
+    "list_models": "napari_atomlens.segmentation",
+    "segment": "napari_atomlens.segmentation",
+    "find_spacing": "napari_atomlens.segmentation",
+    "find_atoms": "napari_atomlens.atoms",
+    "outline": "napari_atomlens.contours",
+    "read": "napari_atomlens.io",
+    "load": "napari_atomlens.io",
+    "simulate": "napari_atomlens.simulation",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,87 @@
+"""The tables that cross a boundary: their columns, dtypes and units.
+
+Every stage takes and returns pandas DataFrames with these columns. ``frame`` and the
+ids are the keys that tie layers, plots, graphs and tracks together. Lengths are in
+pixels (``_px``) and, where the pixel size is known, in nanometres (``_nm``, otherwise
+NaN). Angles are in radians, counter-clockwise from +x as drawn. The centre of the
+first pixel is (0, 0), as in napari.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+F, I, B, S = "float64", "int64", "bool", "object"
+
+ATOMS: dict[str, str] = {
+    "frame": I,
+    "atom_id": I,
+    "y_px": F,
+    "x_px": F,
+    "y_nm": F,
+    "x_nm": F,
+    "species": S,
+    "probability": F,
+    "amplitude": F,
+    "sigma_px": F,
+    "background": F,
+    "y_err_px": F,
+    "x_err_px": F,
+    "fit_ok": B,
+    "sublattice": I,
+    "site_y_px": F,
+    "site_x_px": F,
+    "edited": B,
+    "source": S,
+}
+CONTOURS: dict[str, str] = {
+    "frame": I,
+    "atom_id": I,
+    "area_px2": F,
+    "perimeter_px": F,
+    "major_px": F,
+    "minor_px": F,
+    "eccentricity": F,
+    "orientation_rad": F,
+    "solidity": F,
+    "offset_y_px": F,
+    "offset_x_px": F,
+    "anomaly_p": F,
+    "anomaly_class": I,
+}
+TABLES: dict[str, dict[str, str]] = {"atoms": ATOMS, "contours": CONTOURS}
+
+
+def empty(name: str) -> pd.DataFrame:
+    """Return the empty table ``name`` ("atoms" or "contours") with its columns and dtypes."""
+    return pd.DataFrame({c: pd.Series(dtype=d) for c, d in TABLES[name].items()})
+
+
+def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
+    """Build a table from the columns that are known; the others get their "unknown" value.
+
+    Parameters
+    ----------
+    name : str
+        "atoms" or "contours".
+    columns : mapping of str to array or scalar
+        Known columns, each of length `n_rows` or a scalar. Extra columns are kept, last.
+    n_rows : int
+        Number of rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        NaN for unknown floats, -1 for unknown integers, False and "" for the rest.
+    """
+    unknown = {F: float("nan"), I: -1, B: False, S: ""}
+    index = pd.RangeIndex(n_rows)
+    data = {
+        column: pd.Series(columns.get(column, unknown[dtype]), index=index).astype(dtype)
+        for column, dtype in TABLES[name].items()
+    }
+    data |= {c: pd.Series(v, index=index) for c, v in columns.items() if c not in data}
+    return pd.DataFrame(data, index=index)
