@@ -1,0 +1,232 @@
+"""The training loop: scenes drawn on the fly, resumable, on CPU or GPU."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing as mp
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as nnf
+
+from napari_atomlens.errors import ModelError
+from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation.network import ColumnNet
+from napari_atomlens.segmentation.normalise import two_views
+from napari_atomlens.simulation.scenes import seed_for
+from napari_atomlens.simulation.training_scenes import training_pair
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """How a universal model is trained."""
+
+    out: str = param("runs/universal", "folder of checkpoints and of the finished model")
+    steps: int = param(12000, "optimiser steps in all", ge=1, le=10_000_000)
+    batch: int = param(16, "images per step", ge=1, le=4096)
+    size_px: int = param(128, "side of a training image", unit="px", ge=64, le=1024)
+    learning_rate: float = param(2e-3, "highest learning rate (one cycle)", ge=1e-6, le=1)
+    workers: int = param(1, "processes that draw scenes", ge=1, le=256)
+    reuse: int = param(2, "how often an image is used, each time turned or flipped", ge=1, le=8)
+    threads: int = param(0, "threads of the optimiser; 0 leaves it to PyTorch", ge=0, le=256)
+    device: str = param("auto", "auto, cpu or cuda")
+    resume: bool = param(True, "go on from the last checkpoint in the folder")
+    save_every: int = param(500, "steps between checkpoints", ge=1, le=10_000_000)
+    seed: int = param(0, "first training seed", ge=0, le=1 << 39)
+
+
+def _draw(out: Any, size: int, chunk: int, first: int, stride: int) -> None:
+    torch.set_num_threads(1)
+    index = first
+    while True:
+        pairs = [
+            training_pair((size, size), seed_for("training", index + stride * i))
+            for i in range(chunk)
+        ]
+        index += stride * chunk
+        views = two_views(torch.from_numpy(np.stack([p[0] for p in pairs])))
+        out.put((views.numpy().astype(np.float16), np.stack([p[1] for p in pairs])))
+
+
+def batches(p: TrainParams, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield endless (views, target) batches, drawn by worker processes.
+
+    Every image is used `reuse` times, each time in another of its eight orientations.
+    """
+    context = mp.get_context("spawn")
+    results: Any = context.Queue(maxsize=8)
+    workers = [
+        context.Process(
+            target=_draw, args=(results, p.size_px, p.batch, first + i, p.workers), daemon=True
+        )
+        for i in range(p.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    rng = np.random.default_rng(first)
+    pool: list[tuple[np.ndarray, np.ndarray]] = []
+    try:
+        while True:
+            while len(pool) < 8 * p.reuse:
+                try:
+                    fresh = results.get(timeout=120)
+                except queue.Empty:
+                    raise ModelError("The processes that draw training scenes died.") from None
+                pool += [fresh] * p.reuse
+            views, target = pool.pop(int(rng.integers(len(pool))))
+            k, flip = int(rng.integers(4)), bool(rng.integers(2))
+            views, target = np.rot90(views, k, (2, 3)), np.rot90(target, k, (2, 3))
+            if flip:
+                views, target = views[..., ::-1], target[..., ::-1]
+            yield (
+                torch.from_numpy(np.ascontiguousarray(views)).float(),
+                torch.from_numpy(np.ascontiguousarray(target)).float(),
+            )
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
+def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross entropy with soft classes plus a focal-like loss of the centre peaks.
+
+    The peak loss is the penalty-reduced focal loss of X. Zhou et al., Objects as Points,
+    arXiv:1904.07850, eq. 1, with a squared instead of a logarithmic positive weight on
+    sub-pixel centres: binary cross entropy against the peak height itself, weighted by
+    how far the answer is off, which keeps the answer a calibrated height.
+    """
+    background = (1 - target[:, :3].sum(1, keepdim=True)).clamp(0, 1)
+    classes = torch.cat([background, target[:, :3]], 1)
+    log_p = nnf.log_softmax(output[:, :4], 1)
+    weight = torch.tensor([1.0, 1.5, 2.5, 1.0], device=output.device)[None, :, None, None]
+    cross = -(classes * weight * log_p).sum(1).mean()
+    peak, logit = target[:, 3], output[:, 4]
+    bce = nnf.binary_cross_entropy_with_logits(logit, peak, reduction="none")
+    off = (torch.sigmoid(logit) - peak).abs().detach()
+    return cross + ((1.0 + 4.0 * peak) * (0.3 + off) * bce).mean() * 2.0
+
+
+def train(
+    p: TrainParams = TrainParams(),
+    progress: Callable[[int, int, float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Path:
+    """Train the universal network and write it as a safetensors file.
+
+    Parameters
+    ----------
+    p : TrainParams
+        How to train.
+    progress : callable, optional
+        Called with (step, steps, mean loss) about every 50 steps.
+    cancelled : callable, optional
+        Training stops, with a checkpoint written, once it returns True.
+
+    Returns
+    -------
+    pathlib.Path
+        The written model (weights only; the figures of its card are measured apart).
+    """
+    validate(p)
+    from napari_atomlens.segmentation.zoo import write_model
+
+    folder = Path(p.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    if p.threads:
+        torch.set_num_threads(p.threads)
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if p.device == "auto" else p.device
+    )
+    torch.manual_seed(p.seed)
+    net = ColumnNet().to(device, memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
+
+    def rate(step: int) -> float:
+        warm = min(1.0, (step + 1) / 200)
+        return warm * max(0.01, 0.5 * (1 + np.cos(np.pi * min(1.0, step / p.steps))))
+
+    checkpoint = folder / "checkpoint.pt"
+    step = drawn = 0
+    if p.resume and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, drawn = state["step"], state["drawn"]
+    source = batches(p, p.seed + drawn)
+    losses: list[float] = []
+    log = (folder / "log.jsonl").open("a")
+    start = time.monotonic()
+    try:
+        while step < p.steps and not (cancelled and cancelled()):
+            for group in optimiser.param_groups:
+                group["lr"] = p.learning_rate * rate(step)
+            views, target = next(source)
+            views = views.to(device, memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                output = net(views)
+            loss = loss_of(output.float(), target.to(device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+            optimiser.step()
+            average.update_parameters(net)
+            step += 1
+            drawn += p.batch // p.reuse + 1
+            losses.append(float(loss.detach()))
+            if step % 50 == 0:
+                mean = float(np.mean(losses[-50:]))
+                seconds = round(time.monotonic() - start, 1)
+                log.write(json.dumps({"step": step, "loss": mean, "seconds": seconds}) + "\n")
+                log.flush()
+                if progress:
+                    progress(step, p.steps, mean)
+            if step % p.save_every == 0 or step == p.steps:
+                _save(checkpoint, net, average, optimiser, step, drawn)
+                write_model(folder / "universal.safetensors", average.module, _facts(p, step))
+    finally:
+        _save(checkpoint, net, average, optimiser, step, drawn)
+        log.close()
+        source.close()
+    return write_model(folder / "universal.safetensors", average.module, _facts(p, step))
+
+
+def _facts(p: TrainParams, step: int) -> dict[str, Any]:
+    return {
+        "material": "any",
+        "technique": "STEM, STM",
+        "steps": step,
+        "training": {k: v for k, v in asdict(p).items() if k not in ("out", "device", "resume")},
+    }
+
+
+def _save(
+    path: Path,
+    net: torch.nn.Module,
+    average: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    drawn: int,
+) -> None:
+    """Write a checkpoint so that a crash while writing leaves the old one."""
+    fresh = path.with_suffix(".tmp")
+    torch.save(
+        {
+            "net": net.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "drawn": drawn,
+        },
+        fresh,
+    )
+    fresh.replace(path)
