@@ -1,0 +1,178 @@
+"""The lattice spacing, found in the image itself.
+
+The network is asked at a ladder of scales how much of a crop it can explain by columns
+that it is sure of; the distance between the columns that it finds then gives the spacing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch.nn import functional as nnf
+
+from napari_atomlens.errors import CalibrationError
+from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.network import ColumnNet
+from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
+from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
+
+SMALLEST_PX, LARGEST_PX = 3.0, 400.0
+LADDER = 1.45
+CROP_PX = 224
+
+
+def check_spacing(spacing_px: float, shape: tuple[int, ...]) -> float:
+    """Return a spacing that was given by hand, 0 where there is none.
+
+    Raises
+    ------
+    CalibrationError
+        If it is not a number, or absurd for an image of this shape.
+    """
+    if not spacing_px:
+        return 0.0
+    largest = min(shape) / 1.5
+    if not SMALLEST_PX * 0.66 <= spacing_px <= largest:
+        raise CalibrationError(
+            f"A spacing of {spacing_px:g} px does not fit an image of {shape[1]} x {shape[0]} px: "
+            f"it must lie between 2 and {largest:.0f} px."
+        )
+    return float(spacing_px)
+
+
+def peak_positions(centre: torch.Tensor, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Local maxima of a centre map: (n, 2) positions with a parabola's sub-pixel part, heights."""
+    top = nnf.max_pool2d(centre[None, None], 3, 1, 1)[0, 0]
+    rows, cols = torch.nonzero((centre == top) & (centre > threshold), as_tuple=True)
+    y, x = rows.numpy(), cols.numpy()
+    c = centre.numpy()
+    padded = np.pad(np.log(np.maximum(c, 1e-4)), 1, mode="edge")
+    here = padded[y + 1, x + 1]
+    offsets = []
+    for up, down in ((padded[y, x + 1], padded[y + 2, x + 1]), (padded[y + 1, x], padded[y + 1, x + 2])):
+        curvature = up + down - 2 * here
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shift = np.where(curvature < -1e-6, 0.5 * (up - down) / curvature, 0.0)
+        offsets.append(np.clip(shift, -0.5, 0.5))
+    return np.c_[y + offsets[0], x + offsets[1]], c[y, x]
+
+
+def typical_distance(positions: np.ndarray) -> float:
+    """Distance between nearest columns: the lower mode of the nearest-neighbour distances."""
+    if len(positions) < 3:
+        return float("nan")
+    nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
+    return float(np.median(nearest))
+
+
+def _crops(frame: np.ndarray, spacing: float, preferred: float, n: int) -> list[np.ndarray]:
+    """Up to `n` crops that span CROP_PX pixels of the network at the given spacing."""
+    side = int(round(CROP_PX * spacing / preferred))
+    h, w = (min(side, s) for s in frame.shape)
+    free_y, free_x = frame.shape[0] - h, frame.shape[1] - w
+    places = [(0.5, 0.5), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1)]
+    corners = list(dict.fromkeys((int(free_y * a), int(free_x * b)) for a, b in places[:n]))
+    return [frame[y : y + h, x : x + w] for y, x in corners]
+
+
+@torch.inference_mode()
+def response(
+    net: ColumnNet, crops: list[np.ndarray], spacing: float, preferred: float
+) -> tuple[float, float, int]:
+    """How well the network explains crops at an assumed spacing.
+
+    Returns
+    -------
+    score : float
+        Share of the area that belongs to columns the network is sure of, at the distance
+        that it prefers.
+    measured : float
+        Distance between the nearest columns found, in image pixels.
+    n : int
+        Number of columns found.
+    """
+    from napari_atomlens.segmentation.predict import resample, run_network
+
+    best = (0.0, float("nan"), 0)
+    for crop in crops:
+        zoom = preferred / spacing
+        size = (max(16, round(crop.shape[0] * zoom)), max(16, round(crop.shape[1] * zoom)))
+        small = resample(torch.from_numpy(np.ascontiguousarray(crop))[None], size)
+        logits = run_network(net, two_views(small))[0]
+        centre = torch.sigmoid(logits[-1])
+        positions, heights = peak_positions(centre, 0.25)
+        if len(positions) < 4:
+            continue
+        nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
+        typical = float(np.median(nearest[heights >= np.median(heights)]))
+        # sure columns, each with the cell that a lattice of this spacing gives it
+        sure = np.clip((heights - 0.3) / 0.5, 0, 1)
+        cell = np.minimum(nearest, 1.5 * typical) ** 2
+        regular = np.exp(-0.5 * (np.log(np.maximum(nearest, 1) / typical) / 0.25) ** 2)
+        area = float((sure * cell * regular).sum() / (size[0] * size[1]))
+        fits = np.exp(-0.5 * (np.log(typical / preferred) / 0.40) ** 2)
+        score = min(area, 1.2) * float(fits) * float(np.mean(sure))
+        if score > best[0]:
+            best = (score, typical / zoom, len(positions))
+    return best
+
+
+def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
+    """Find the distance between nearest columns in an image.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W)
+    model : str or ModelInfo
+
+    Returns
+    -------
+    float
+        Distance in pixels.
+
+    Raises
+    ------
+    CalibrationError
+        If no lattice can be found; the message asks for the spacing.
+    """
+    info = model if isinstance(model, ModelInfo) else find_model(model)
+    frame = image if _ready(image) else remove_hot_pixels(as_frame(image))
+    runtime.prepare()
+    net = load_network(info)
+    preferred = info.preferred_spacing_px
+    top = min(LARGEST_PX, min(frame.shape) / 2.5)
+    n = max(2, int(np.ceil(np.log(top / SMALLEST_PX / 1.2) / np.log(LADDER))) + 1)
+    ladder = SMALLEST_PX * 1.2 * LADDER ** np.arange(n)
+    for crops in (1, 5):
+        answers = [response(net, _crops(frame, s, preferred, crops), s, preferred) for s in ladder]
+        scores = np.array([a[0] for a in answers])
+        if scores.max() > 0.25:
+            break
+    else:
+        if scores.max() < 0.08:
+            raise CalibrationError(
+                "No lattice was found in this image. If there are atoms, set the distance "
+                "between nearest columns by hand."
+            )
+    # neighbours on the ladder that see the same lattice agree on it: take the best of them
+    best = int(np.argmax(scores))
+    spacing = answers[best][1]
+    for _ in range(2):
+        again = response(net, _crops(frame, spacing, preferred, crops), spacing, preferred)
+        if again[0] < 0.5 * scores[best] or not np.isfinite(again[1]):
+            break
+        change = abs(np.log(again[1] / spacing))
+        spacing = again[1]
+        if change < 0.06:
+            break
+    return float(spacing)
+
+
+def _ready(image: Any) -> bool:
+    return isinstance(image, np.ndarray) and image.dtype == np.float32 and image.ndim == 2 and bool(
+        np.isfinite(image).all()
+    )

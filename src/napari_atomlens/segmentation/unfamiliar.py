@@ -1,0 +1,55 @@
+"""Where the image is unlike anything that the network was trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as nnf
+
+
+def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+    """How far the network's two answers disagree, smoothed over a few columns.
+
+    Two heads answer the same question in different ways: the classes say which pixels
+    belong to a column, the centre peaks say where columns are. On familiar images they
+    agree and are sure of themselves: every covered area holds a peak. Where they do not,
+    or where the classes are undecided over an area rather than along outlines, the image
+    is unlike the training images. This costs nothing next to the network.
+
+    Parameters
+    ----------
+    soft : torch.Tensor, shape (n_classes, h, w)
+        Class probabilities at the network's sampling.
+    centre : torch.Tensor, shape (h, w)
+        Height of the centre peaks.
+    views : torch.Tensor, shape (2, h, w)
+        What the network saw.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape (h, w)
+        0 familiar, 1 unfamiliar.
+    """
+    columns = soft[1:-1].sum(0)
+    # area of the peak map under a perfect peak of sigma 1.3 px is 10.6 px
+    blocks = nnf.avg_pool2d(
+        torch.stack([columns * (1 - columns), centre * (1 - centre), columns, centre])[None],
+        4, ceil_mode=True, count_include_pad=False,
+    )  # fmt: skip
+    t = torch.arange(-6.0, 7.0)
+    kernel = torch.exp(-0.5 * (t / 2.5) ** 2)
+    kernel = (kernel / kernel.sum()).expand(4, 1, -1)
+    pad = (6, 6)
+    for shape, sides in (((1, -1), (*pad, 0, 0)), ((-1, 1), (0, 0, *pad))):
+        blocks = nnf.conv2d(
+            nnf.pad(blocks, sides, mode="replicate"), kernel.reshape(4, 1, *shape), groups=4
+        )
+    doubt, hesitation, cover, peaks = blocks[0]
+    # outlines alone make doubt a fixed small part of the cover
+    undecided = doubt / (cover + 0.05)
+    weak = hesitation / (peaks + 0.02)
+    score = torch.clamp((undecided - 0.30) / 0.25, 0, 1) * 0.5 + torch.clamp(
+        (weak - 0.62) / 0.2, 0, 1
+    ) * 0.5
+    seen = torch.clamp(cover / 0.08, 0, 1)
+    coarse = (score * seen)[None, None]
+    return nnf.interpolate(coarse, size=centre.shape, mode="bilinear", align_corners=False)[0, 0]
