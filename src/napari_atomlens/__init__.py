@@ -22,7 +22,7 @@ _PUBLIC = {
     "find_atoms": "napari_atomlens.atoms",
     "outline": "napari_atomlens.contours",
     "read": "napari_atomlens.io",
-    "load": "napari_atomlens.io",
+    "load": "napari_atomlens.analysis",
     "simulate": "napari_atomlens.simulation",
 }
 

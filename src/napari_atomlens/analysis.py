@@ -6,14 +6,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.params import param
+from napari_atomlens import __version__, tables
+from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.params import as_dict, param, validate
+
+if TYPE_CHECKING:
+    from napari_atomlens.segmentation.predict import Probabilities
+
+#: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
+#: the order in which frames are computed.
+IDS_PER_FRAME = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,131 @@ class FrameResult:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass
+class Result:
+    """An analysed image or movie.
+
+    Attributes
+    ----------
+    atoms, contours : pandas.DataFrame
+        Tables over all frames.
+    outlines : dict of int to list of ndarray
+        Outlines by frame, in the order of the contours table.
+    probabilities : ndarray of float16, shape (t, n_classes, H, W)
+    unfamiliar : ndarray of float16, shape (t, H, W)
+    classes : tuple of str
+    frames : list of int
+        Indices of the analysed frames; the first axis of the maps follows it.
+    provenance : dict
+        Parameters, version, model and image hashes that made this result.
+    messages : list of str
+        Sentences for the user.
+    seconds : dict of str to float
+        Time by stage, summed over frames.
+    """
+
+    atoms: pd.DataFrame
+    contours: pd.DataFrame
+    outlines: dict[int, list[np.ndarray]]
+    probabilities: np.ndarray
+    unfamiliar: np.ndarray
+    classes: tuple[str, ...]
+    frames: list[int]
+    provenance: dict[str, Any]
+    messages: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def spacing_px(self) -> float:
+        """Median distance between nearest columns over the frames, in pixels."""
+        values = [v for v in self.provenance.get("spacing_px", {}).values() if np.isfinite(v)]
+        return float(np.median(values)) if values else float("nan")
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to a ``.atomlens`` project folder."""
+        from napari_atomlens.io.project import save_tables
+
+        payload = {f: getattr(self, f) for f in self.__dataclass_fields__}
+        return Path(save_tables(path, payload))
+
+
+def load(path: str | Path) -> Result:
+    """Open a ``.atomlens`` project that :meth:`Result.save` wrote."""
+    from napari_atomlens.io.project import load_tables
+
+    return Result(**load_tables(path))
+
+
+def image_hash(image: Any) -> str:
+    """SHA-256 of the pixels and their shape and type, for provenance."""
+    array = np.ascontiguousarray(image)
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def as_stack(stack: Any) -> Any:
+    """Return an image or movie with three axes (t, y, x), lazily where it is lazy.
+
+    Raises
+    ------
+    ImageError
+        If it has the wrong number of axes.
+    """
+    if not hasattr(stack, "ndim") or not hasattr(stack, "shape"):
+        stack = np.asarray(stack)
+    if 0 in stack.shape:
+        raise ImageError("The image is empty.")
+    if stack.ndim == 3 and stack.shape[-1] in (3, 4) and min(stack.shape[:2]) >= 16:
+        return stack[None]  # one colour picture; each frame is made grey when it is read
+    if stack.ndim == 2:
+        return stack[None]
+    if stack.ndim != 3:
+        raise ImageError(
+            f"An image has two axes (y, x) and a movie three (t, y, x), but this has {stack.ndim}."
+        )
+    return stack
+
+
+def empty_result(frame: int, shape: tuple[int, int], classes: tuple[str, ...], message: str) -> FrameResult:
+    """Return the result of a frame in which nothing was found, with the sentence that says why."""
+    maps = np.zeros((len(classes), *shape), np.float16)
+    maps[0] = 1
+    return FrameResult(
+        frame, maps, classes, tables.empty("atoms"), tables.empty("contours"), [],
+        np.zeros(shape, np.float16), float("nan"), message,
+    )  # fmt: skip
+
+
+def add_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd.DataFrame:
+    """Fill the nanometre columns of an atoms table in place where the pixel size is known."""
+    if pixel_size_nm is not None:
+        atoms["y_nm"], atoms["x_nm"] = (
+            atoms["y_px"] * pixel_size_nm[0],
+            atoms["x_px"] * pixel_size_nm[1],
+        )
+    return atoms
+
+
+def check_pixel_size(size: Any) -> tuple[float, float] | None:
+    """Return a pixel size as (y, x) in nm, None where it is unknown.
+
+    Raises
+    ------
+    CalibrationError
+        If it is not positive and finite.
+    """
+    if size is None:
+        return None
+    try:
+        values = tuple(float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
+    except (TypeError, ValueError):
+        raise CalibrationError("The pixel size must be one number or (y, x), in nm.") from None
+    if not all(np.isfinite(v) and v > 0 for v in values):
+        raise CalibrationError(f"The pixel size must be positive, but it is {size!r} nm.")
+    return values  # type: ignore[return-value]
+
+
 def analyze_frames(
     stack: Any,
     params: AnalysisParams = AnalysisParams(),
@@ -77,6 +214,217 @@ def analyze_frames(
     frames: Sequence[int] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[FrameResult]:
-    """Analyse the frames of an image or movie one after the other, in the given order."""
-    raise NotImplementedError
-    yield
+    """Analyse the frames of an image or movie one after the other, in the given order.
+
+    Parameters
+    ----------
+    stack : array-like, shape (H, W) or (T, H, W)
+        Image or movie; dask and zarr arrays are read one frame at a time.
+    params : AnalysisParams
+    pixel_size_nm : tuple of float, optional
+        (y, x), fills the nanometre columns.
+    frames : sequence of int, optional
+        Which frames, in which order; all by default.
+    cancelled : callable, optional
+        Asked before each frame and each stage; True ends the iteration.
+
+    Yields
+    ------
+    FrameResult
+        Empty tables and a message for a frame in which there is nothing to find.
+
+    Raises
+    ------
+    ImageError, ModelError, ParameterError, CalibrationError
+        Before the first frame. A later frame that cannot be used gives a message instead.
+    """
+    validate(params)
+    size = check_pixel_size(pixel_size_nm)
+    movie = as_stack(stack)
+    order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
+    for f in order:
+        if not 0 <= f < movie.shape[0]:
+            raise ImageError(f"Frame {f} does not exist; the movie has {movie.shape[0]} frames.")
+    from napari_atomlens.segmentation.scale import check_spacing
+    from napari_atomlens.segmentation.zoo import find_model
+
+    info = find_model(params.model)
+    check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
+    stop = cancelled or (lambda: False)
+    spacing, faults = params.spacing_px, 0
+    for f in order:
+        if stop():
+            return
+        try:
+            result = _one_frame(movie, f, params, info, spacing, size)
+        except (ImageError, CalibrationError) as error:
+            faults += 1
+            # a single image, or a movie of which no frame can be read, is an error to show
+            if isinstance(error, ImageError) and "constant" not in str(error) and len(order) == 1:
+                raise
+            result = empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
+        else:
+            # the lattice of a movie does not change its scale: search once, check each frame
+            if not params.spacing_px and len(result.atoms) >= 12:
+                spacing = result.spacing_px
+        yield result
+
+
+def _one_frame(
+    movie: Any,
+    f: int,
+    params: AnalysisParams,
+    info: Any,
+    spacing: float,
+    size: tuple[float, float] | None,
+) -> FrameResult:
+    from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.contours import outline
+    from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.segmentation.scale import typical_distance
+
+    start = time.perf_counter()
+    frame = np.asarray(movie[f])
+    read = time.perf_counter() - start
+    probabilities: Probabilities = segment(frame, info, spacing)
+    seconds = {"read": read, **probabilities.seconds}
+    start = time.perf_counter()
+    atoms = find_atoms(
+        probabilities, min_probability=params.min_probability, fit=params.refine,
+        calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
+    )  # fmt: skip
+    add_nm(atoms, size)
+    seconds["atoms"] = time.perf_counter() - start
+    start = time.perf_counter()
+    contours, outlines = tables.empty("contours"), []
+    if params.contours:
+        contours, outlines = outline(probabilities.maps, atoms, frame=f)
+    seconds["contours"] = time.perf_counter() - start
+    found = typical_distance(atoms[["y_px", "x_px"]].to_numpy())
+    message = ""
+    if not len(atoms):
+        message = "No atom was found in this frame."
+    elif (unsure := float((probabilities.unfamiliar > 0.5).mean())) > 0.2:
+        message = (
+            f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
+            "on; look at the unfamiliar-region map before you trust the atoms there."
+        )
+    return FrameResult(
+        f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
+        probabilities.unfamiliar, found, message, seconds,
+    )  # fmt: skip
+
+
+def analyze(
+    source: Any,
+    model: str = "auto",
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    frames: Sequence[int] | None = None,
+    *,
+    params: AnalysisParams | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Result:
+    """Find every atom in an image or movie.
+
+    Parameters
+    ----------
+    source : path or array-like
+        A file that :func:`napari_atomlens.read` reads (its first image), or an array
+        (H, W) or (T, H, W).
+    model : str
+        Name or path of a model.
+    pixel_size_nm : float or tuple of float, optional
+        Overrides what the file says.
+    frames : sequence of int, optional
+        Which frames; all by default.
+    params : AnalysisParams, optional
+        Everything else; `model` is ignored when given.
+    progress : callable, optional
+        Called with (frames done, frames in all).
+    cancelled : callable, optional
+        Asked between frames; what is finished is returned.
+
+    Returns
+    -------
+    Result
+    """
+    chosen = params or AnalysisParams(model=model)
+    name = "array"
+    if isinstance(source, (str, Path)):
+        from napari_atomlens.io import read
+
+        images = read(source)
+        source_image = images[0]
+        name, data = Path(source).name, source_image.data
+        if pixel_size_nm is None:
+            pixel_size_nm = source_image.pixel_size_nm
+    else:
+        data = source
+    size = check_pixel_size(pixel_size_nm)
+    movie = as_stack(data)
+    order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
+    results: list[FrameResult] = []
+    for result in analyze_frames(
+        movie, chosen, pixel_size_nm=size, frames=order, cancelled=cancelled
+    ):
+        results.append(result)
+        if progress:
+            progress(len(results), len(order))
+    return collect(results, chosen, size, movie, name)
+
+
+def collect(
+    results: list[FrameResult],
+    params: AnalysisParams,
+    pixel_size_nm: tuple[float, float] | None,
+    movie: Any,
+    name: str = "array",
+) -> Result:
+    """Join the results of frames, in the order of the frames, with their provenance."""
+    from napari_atomlens.segmentation.zoo import find_model
+
+    results = sorted(results, key=lambda r: r.frame)
+    info = find_model(params.model)
+
+    def join(which: str) -> pd.DataFrame:
+        parts = [t for r in results if len(t := getattr(r, which))]
+        return pd.concat(parts, ignore_index=True) if parts else tables.empty(which)
+
+    seconds: dict[str, float] = {}
+    for r in results:
+        for stage, s in r.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + s
+    shape = tuple(int(s) for s in movie.shape[1:3])
+    n_classes = len(info.classes)
+    messages = [
+        f"Frame {r.frame}: {r.message}" if movie.shape[0] > 1 else r.message
+        for r in results
+        if r.message
+    ]
+    return Result(
+        atoms=join("atoms"),
+        contours=join("contours"),
+        outlines={r.frame: r.outlines for r in results},
+        probabilities=np.stack([r.probabilities for r in results])
+        if results
+        else np.zeros((0, n_classes, *shape), np.float16),
+        unfamiliar=np.stack([r.unfamiliar for r in results])
+        if results
+        else np.zeros((0, *shape), np.float16),
+        classes=info.classes,
+        frames=[r.frame for r in results],
+        provenance={
+            "atomlens": __version__,
+            "parameters": as_dict(params),
+            "model": info.name,
+            "model_sha256": info.file_hash(),
+            "image": name,
+            "image_sha256": image_hash(movie[results[0].frame]) if results else "",
+            "image_shape": [int(s) for s in movie.shape],
+            "pixel_size_nm": pixel_size_nm,
+            "spacing_px": {str(r.frame): r.spacing_px for r in results},
+        },
+        messages=messages,
+        seconds=seconds,
+    )

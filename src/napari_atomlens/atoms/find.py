@@ -1,0 +1,74 @@
+"""From probabilities to the atoms table of one frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.atoms.peaks import calibrated, find_peaks
+from napari_atomlens.atoms.refine import Fit, refine
+from napari_atomlens.atoms.species import bright_probability
+from napari_atomlens.segmentation.predict import Probabilities
+
+
+def find_atoms(
+    probabilities: Probabilities,
+    *,
+    min_probability: float = 0.5,
+    fit: bool = True,
+    calibration: dict[str, float] | None = None,
+    frame: int = 0,
+    first_id: int = 0,
+) -> pd.DataFrame:
+    """Atoms of one frame.
+
+    Parameters
+    ----------
+    probabilities : Probabilities
+        What :func:`napari_atomlens.segment` returned.
+    min_probability : float
+        Atoms below are left out.
+    fit : bool
+        Refine the positions on the original pixels.
+    calibration : dict, optional
+        Constants of the model that turn peak heights into probabilities.
+    frame, first_id : int
+        Values for the columns ``frame`` and ``atom_id``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Atoms table, sorted by row then column; lengths in nm are NaN here.
+    """
+    positions, height, support, shares = find_peaks(probabilities)
+    chance = calibrated(height, support, calibration or {})
+    # what may be a column still takes its light away from its neighbours
+    known = chance >= min(0.5, min_probability)
+    positions, chance, shares = positions[known], chance[known], shares[known]
+    n = len(positions)
+    if fit and n:
+        result = refine(probabilities.frame, positions, probabilities.spacing_px)
+    else:
+        nan = np.full(n, np.nan)
+        result = Fit(positions[:, 0], positions[:, 1], *(nan.copy() for _ in range(5)), ok=np.zeros(n, bool))
+    species = np.asarray(probabilities.classes[1:-1], dtype=object)[shares.argmax(1)] if n else []
+    if n and probabilities.classes[1:-1] == ("column", "bright column"):
+        bright = bright_probability(
+            np.c_[result.y, result.x], result.amplitude, shares[:, 1], result.ok
+        )
+        species = np.where(bright > 0.5, "bright column", "column").astype(object)
+    table = tables.make(
+        "atoms",
+        {
+            "frame": frame, "y_px": result.y, "x_px": result.x, "species": species,
+            "probability": chance, "amplitude": result.amplitude, "sigma_px": result.sigma,
+            "background": result.background, "y_err_px": result.y_err, "x_err_px": result.x_err,
+            "fit_ok": result.ok, "edited": False, "source": np.where(result.ok, "fit", "model"),
+        },
+        n,
+    )  # fmt: skip
+    table = table[table["probability"] >= min_probability]
+    table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
+    table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)
+    return table

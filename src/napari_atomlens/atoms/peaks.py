@@ -1,0 +1,82 @@
+"""From probability maps to columns: one per place, with a calibrated probability."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage as ndi
+from scipy.spatial import cKDTree
+
+from napari_atomlens.segmentation.predict import Probabilities
+from napari_atomlens.segmentation.scale import peak_positions
+
+#: Closer than this, over the spacing, two peaks are one column.
+ONE_PLACE = 0.45
+
+
+def calibrated(height: np.ndarray, support: np.ndarray, constants: dict[str, float]) -> np.ndarray:
+    """Turn the height of a peak into the probability that a column is there.
+
+    Parameters
+    ----------
+    height : ndarray, shape (n,)
+        Height of the centre peak.
+    support : ndarray, shape (n,)
+        Probability of the column classes at the centre.
+    constants : dict
+        ``a``, ``b``, ``c`` of a logistic regression on held-out simulations (in the model);
+        without them the height itself is returned.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    if not constants:
+        return height
+    logit = np.log(np.clip(height, 1e-4, 1 - 1e-4) / (1 - np.clip(height, 1e-4, 1 - 1e-4)))
+    belief = np.log(np.clip(support, 1e-3, 1 - 1e-3) / (1 - np.clip(support, 1e-3, 1 - 1e-3)))
+    return 1 / (1 + np.exp(-(constants["a"] * logit + constants["b"] * belief + constants["c"])))
+
+
+def one_per_place(positions: np.ndarray, strength: np.ndarray, distance: float) -> np.ndarray:
+    """Mask of the peaks that stay when, of two closer than `distance`, the stronger wins."""
+    keep = np.ones(len(positions), bool)
+    if len(positions) < 2:
+        return keep
+    pairs = cKDTree(positions).query_pairs(distance, output_type="ndarray")
+    if len(pairs):
+        order = np.argsort(-np.maximum(strength[pairs[:, 0]], strength[pairs[:, 1]]), kind="stable")
+        for a, b in pairs[order]:
+            if keep[a] and keep[b]:
+                keep[a if strength[a] < strength[b] else b] = False
+    return keep
+
+
+def find_peaks(
+    probabilities: Probabilities, min_height: float = 0.12
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Columns of one frame, before refinement.
+
+    Returns
+    -------
+    positions : ndarray, shape (n, 2)
+        (y, x) in pixels of the image.
+    height : ndarray, shape (n,)
+        Height of the centre peak, 0 to 1.
+    support : ndarray, shape (n,)
+        Probability of the column classes at the centre.
+    shares : ndarray, shape (n, n_classes - 2)
+        Share of each column class there; they sum to one.
+    """
+    positions, height = peak_positions(torch.from_numpy(probabilities.centre), min_height)
+    zoom = np.asarray(probabilities.zoom)
+    network_spacing = probabilities.spacing_px * float(zoom.mean())
+    keep = one_per_place(positions, height, ONE_PLACE * network_spacing)
+    positions, height = positions[keep], height[keep]
+    columns = probabilities.soft[1:-1]
+    here = np.stack(
+        [ndi.map_coordinates(c, positions.T, order=1, mode="nearest") for c in columns], axis=1
+    ) if len(positions) else np.zeros((0, len(columns)))
+    support = here.sum(1)
+    shares = here / np.maximum(support, 1e-6)[:, None]
+    return (positions + 0.5) / zoom - 0.5, height, support, shares
