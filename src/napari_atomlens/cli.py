@@ -1,0 +1,347 @@
+"""The command line: ``atomlens analyze``, ``models``, ``demo`` and ``train``.
+
+Options of the commands that take a parameter dataclass are made from it, so that names,
+defaults, bounds and help are written once (:mod:`napari_atomlens.params`). Those commands
+are built when they are asked for: ``atomlens --help`` need not load PyTorch.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from napari_atomlens.errors import AtomLensError, ParameterError
+from napari_atomlens.params import ParamInfo, describe
+
+# Tables that a result may have, in the order of the workflow; the first two always.
+_TABLES = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
+
+
+def _sentences(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors raised on purpose into one sentence on stderr and exit code 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except AtomLensError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
+
+    return wrapped
+
+
+def _option(info: ParamInfo) -> inspect.Parameter:
+    """Make the command-line option of one parameter."""
+    word = info.name.removesuffix(f"_{info.unit}") if info.unit else info.name
+    flag = "--" + word.replace("_", "-")
+    text = f"{info.help} ({info.unit})" if info.unit else info.help
+    settings: dict[str, Any] = {"help": text}
+    default: Any = info.default
+    kind: Any = info.kind
+    if kind is bool:
+        flag = f"{flag}/--no-{word.replace('_', '-')}"
+    elif kind in (int, float):
+        settings |= {"min": info.minimum, "max": info.maximum}
+        settings["metavar"] = info.unit.upper() if info.unit else None
+    elif info.choices:
+        choice: Any = enum.Enum(info.name, [(c, c) for c in info.choices])  # type: ignore[misc]
+        kind, default = choice, choice(info.default)
+    return inspect.Parameter(
+        info.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, typer.Option(flag, **settings)],
+    )
+
+
+def _build(name: str, function: Callable[..., Any], params: type) -> Any:
+    """Build the command `name` from a function that takes the fields of `params` as keywords."""
+    own = [
+        p
+        for p in inspect.signature(function, eval_str=True).parameters.values()
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        return function(
+            **{k: v.value if isinstance(v, enum.Enum) else v for k, v in given.items()}
+        )
+
+    everything = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    everything += [_option(info) for info in describe(params)]
+    del command.__wrapped__
+    command.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in everything}
+    lone = typer.Typer(add_completion=False)
+    lone.command(name)(command)
+    return typer.main.get_command(lone)
+
+
+class _LazyGroup(TyperGroup):
+    """A group that builds some of its commands when they are asked for."""
+
+    lazy: dict[str, Callable[[], Any]] = {}  # noqa: RUF012 - set once by the subclasses
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands, the lazy ones first."""
+        return [*self.lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command, built now if it is a lazy one."""
+        if cmd_name in self.lazy:
+            return self.lazy[cmd_name]()
+        return super().get_command(ctx, cmd_name)
+
+
+def parse_frames(text: str) -> list[int] | None:
+    """Read a choice of frames such as "0,5,10-20"; an empty text means all of them.
+
+    Raises
+    ------
+    ParameterError
+        If the text is anything else.
+    """
+    frames: list[int] = []
+    for piece in text.replace(" ", "").split(",") if text.strip() else []:
+        first, dash, last = piece.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ParameterError(f"frames is {text!r}, but must be like 0,5,10-20.")
+        frames += range(int(first), int(last if dash else first) + 1)
+    if not frames and text.strip():
+        raise ParameterError(f"frames is {text!r}, which holds no frame.")
+    return frames or None
+
+
+def _folders(inputs: Sequence[Path], out: Path | None) -> list[Path]:
+    """One folder per input; files of the same name in different places keep apart."""
+    if len(inputs) == 1:
+        return [out or Path(f"{inputs[0].stem}_atoms")]
+    taken: dict[Path, int] = {}
+    folders = []
+    for path in inputs:
+        folder = (out or Path()) / (path.stem if out else f"{path.stem}_atoms")
+        taken[folder] = taken.get(folder, 0) + 1
+        n = taken[folder]
+        folders.append(folder if n == 1 else folder.with_name(f"{folder.name}-{n}"))
+    return folders
+
+
+def write_tables(result: Any, folder: Path) -> list[Path]:
+    """Write the tables of a result as CSV files and its provenance as JSON.
+
+    Parameters
+    ----------
+    result : napari_atomlens.Result
+        What :func:`napari_atomlens.analyze` gave.
+    folder : pathlib.Path
+        Where the files go; made if it is missing.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files, tables first. Tables that the result does not have are not written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in _TABLES:
+        table = getattr(result, name, None)
+        if table is None:
+            continue
+        written.append(folder / f"{name}.csv")
+        table.to_csv(written[-1], index=False)
+    written.append(folder / "provenance.json")
+    written[-1].write_text(
+        json.dumps(result.provenance, indent=2, default=str) + "\n", encoding="utf-8"
+    )
+    return written
+
+
+def _analyze(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Images or movies to analyse.")
+    ],
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(metavar="NM", help="Pixel size in nm; without it, the one in the file."),
+    ] = None,
+    frames: Annotated[str, typer.Option(help="Frames, such as 0,5,10-20; all by default.")] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the tables (of one folder per input, where there are several); "
+            "by default NAME_atoms here.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print the time spent by stage.")
+    ] = False,
+    **params: Any,
+) -> None:
+    """Find every atom in images or movies and write the tables as CSV files."""
+    chosen = parse_frames(frames)
+    if pixel_size is not None and not 0 < pixel_size < float("inf"):
+        raise ParameterError(f"pixel-size is {pixel_size:g} nm, but must be above 0.")
+    from napari_atomlens import analysis
+
+    settings = analysis.AnalysisParams(**params)
+    failed = 0
+    for path, folder in zip(inputs, _folders(inputs, out), strict=True):
+        try:
+            if not path.exists():
+                raise ParameterError(f"There is no file {path}.")
+            result = analysis.analyze(
+                str(path),
+                pixel_size_nm=None if pixel_size is None else (pixel_size, pixel_size),
+                frames=chosen,
+                params=settings,
+            )
+        except AtomLensError as error:
+            # With several inputs one that cannot be read must not cost the others.
+            typer.echo(f"{path.name}: {error}" if len(inputs) > 1 else str(error), err=True)
+            failed += 1
+            continue
+        write_tables(result, folder)
+        atoms = result.atoms
+        n_frames = atoms["frame"].nunique() if len(atoms) else 0
+        where = f" in {n_frames} frames" if n_frames > 1 else ""
+        typer.echo(f"{path.name}: {len(atoms)} atoms{where} -> {folder}")
+        for message in result.messages:
+            typer.echo(f"{path.name}: {message}", err=True)
+        if verbose:
+            total = sum(result.seconds.values())
+            for stage, seconds in result.seconds.items():
+                share = seconds / total if total else 0
+                typer.echo(f"  {stage:<16}{seconds:9.3f} s {share:6.1%}")
+            typer.echo(f"  {'sum of stages':<16}{total:9.3f} s")
+    if failed:
+        raise typer.Exit(2)
+
+
+def _build_analyze() -> Any:
+    from napari_atomlens.analysis import AnalysisParams
+
+    return _build("analyze", _sentences(_analyze), AnalysisParams)
+
+
+def _universal(**params: Any) -> None:
+    """Train the universal model on simulated images; a second call goes on where it stopped."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from napari_atomlens import training
+
+    chosen = training.TrainParams(**params)
+    columns = (
+        TextColumn("step {task.completed:.0f} of {task.total:.0f}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("training", total=None, loss=float("nan"))
+
+        def progress(step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, loss=loss)
+            if bar.disable:
+                typer.echo(f"step {step} of {steps}, loss {loss:.4f}")
+
+        path = training.train(chosen, progress=progress)
+    typer.echo(f"The model is in {path}.")
+
+
+def _build_universal() -> Any:
+    from napari_atomlens.training import TrainParams
+
+    return _build("universal", _sentences(_universal), TrainParams)
+
+
+class _Commands(_LazyGroup):
+    lazy = {"analyze": _build_analyze}  # noqa: RUF012
+
+
+class _TrainCommands(_LazyGroup):
+    lazy = {"universal": _build_universal}  # noqa: RUF012
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+train_app = typer.Typer(cls=_TrainCommands, no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from napari_atomlens import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Find, measure and follow every atom in STEM and STM images."""
+
+
+@train_app.callback()
+def _train() -> None:
+    """Train a model."""
+
+
+@app.command()
+@_sentences
+def models(
+    card: Annotated[str, typer.Option(metavar="NAME", help="Print the card of this model.")] = "",
+) -> None:
+    """List the models, or print the card of one."""
+    from napari_atomlens.segmentation import find_model, list_models
+
+    if card:
+        info = find_model(card)
+        typer.echo(info.card or f"The model {info.name} has no card.")
+        return
+    found = list_models()
+    for info in found:
+        about = ", ".join(filter(None, [info.material, info.technique]))
+        typer.echo(f"{info.name}: {about}; {info.preferred_spacing_px:g} px between columns")
+        typer.echo(f"    classes: {', '.join(info.classes)}")
+        typer.echo(f"    weights: {info.path}")
+    if not found:
+        typer.echo("There are no models.", err=True)
+
+
+@app.command()
+@_sentences
+def demo(
+    screenshot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Save the window as a picture and leave."),
+    ] = None,
+) -> None:
+    """Open napari on a simulated sample with every atom found.
+
+    Without a screen a virtual display is used and the window is saved as a picture.
+    """
+    from napari_atomlens.widgets.demo import run_demo
+
+    saved = run_demo(screenshot)
+    if saved:
+        typer.echo(f"The window is saved as {saved.resolve()}")
+
+
+if __name__ == "__main__":
+    app()
