@@ -1,0 +1,65 @@
+"""Finding and importing the plugin costs nothing; heavy things load when they are needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+HEAVY = ("torch", "numpy", "pandas", "scipy", "skimage", "napari", "qtpy", "PySide6", "PyQt6")
+
+
+def fresh(code: str) -> dict:
+    """Run code in a new interpreter; it prints one JSON object last."""
+    head = f"import sys, json, time; sys.path.insert(0, {str(SOURCE)!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", head + code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+LOADED = f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+
+
+def test_import_loads_nothing_heavy() -> None:
+    assert fresh(f"import napari_atomlens\n{LOADED}") == []
+
+
+def test_import_takes_no_time() -> None:
+    code = (
+        "a = time.process_time(); import napari_atomlens\n"
+        "print(json.dumps({'seconds': time.process_time() - a}))"
+    )
+    # CPU time, and the best of three: other processes must not decide. It takes about 1 ms.
+    assert min(fresh(code)["seconds"] for _ in range(3)) <= 0.05
+
+
+def test_analysis_loads_without_torch() -> None:
+    found = fresh(f"import napari_atomlens as al; al.AnalysisParams; al.list_models()\n{LOADED}")
+    assert not {"torch", "napari", "qtpy", "PySide6"} & set(found)
+
+
+def test_command_line_starts_without_torch_and_numpy() -> None:
+    assert fresh(f"import napari_atomlens.cli\n{LOADED}") == []
+
+
+def test_napari_reads_the_manifest_without_importing_the_package() -> None:
+    code = (
+        "from npe2 import PluginManifest\n"
+        "PluginManifest.from_file("
+        f"{str(SOURCE / 'napari_atomlens' / 'napari.yaml')!r})\n"
+        "import importlib.util; importlib.util.find_spec('napari_atomlens')\n"
+        "print(json.dumps([m for m in sys.modules if m.startswith('napari_atomlens')]))"
+    )
+    assert fresh(code) == []
+
+
+def test_widget_loads_without_torch() -> None:
+    found = fresh(f"import napari_atomlens.widgets.find_atoms\n{LOADED}")
+    assert "torch" not in found
