@@ -7,13 +7,19 @@ leave. The joint maximum-likelihood fit replaces this function behind the same s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-#: Columns per batch of the normal equations: bounds memory.
-CHUNK = 8192
+#: Columns per batch: small enough for the cache, large enough for numpy.
+CHUNK = 1024
+WORKERS = 4
+#: The width of a column is free within this much (relative standard deviation) of the
+#: median width, weighed against the noise: it steadies faint columns.
+WIDTH_FREEDOM = 0.25
 
 
 @dataclass
@@ -38,7 +44,7 @@ def bin_image(image: np.ndarray, factor: int) -> np.ndarray:
     return image[:h, :w].reshape(h // factor, factor, w // factor, factor).mean((1, 3))
 
 
-def refine(image: np.ndarray, positions: np.ndarray, spacing_px: float, steps: int = 8) -> Fit:
+def refine(image: np.ndarray, positions: np.ndarray, spacing_px: float, steps: int = 6) -> Fit:
     """Refine column positions on the original pixels.
 
     Parameters
@@ -69,34 +75,32 @@ def refine(image: np.ndarray, positions: np.ndarray, spacing_px: float, steps: i
     return fit
 
 
-def _axes(
-    y: np.ndarray, x: np.ndarray, sigma: np.ndarray, shape: tuple[int, int], radius: int
-) -> tuple[np.ndarray, ...]:
-    """Patch pixel indices and the separable Gaussian factors along both axes."""
-    t = np.arange(-radius, radius + 1)
-    rows = np.rint(y).astype(np.int64)[:, None] + t
-    cols = np.rint(x).astype(np.int64)[:, None] + t
-    dy, dx = rows - y[:, None], cols - x[:, None]
-    inside = (
-        ((rows >= 0) & (rows < shape[0]))[:, :, None] & ((cols >= 0) & (cols < shape[1]))[:, None, :]
-    )
-    gy, gx = np.exp(-0.5 * (dy / sigma[:, None]) ** 2), np.exp(-0.5 * (dx / sigma[:, None]) ** 2)
-    flat = np.clip(rows, 0, shape[0] - 1)[:, :, None] * shape[1] + np.clip(cols, 0, shape[1] - 1)[
-        :, None, :
-    ]
-    return dy, dx, gy, gx, inside, flat
+#: Terms of the Jacobian as products of an axis function of y and one of x: the functions
+#: are g, g d, g d^2 and 1, where g is the Gaussian factor and d the distance.
+_TERM_Y, _TERM_X = np.array([1, 0, 0, 2, 0, 3]), np.array([0, 1, 0, 0, 2, 3])
 
 
-def _render(
-    y: np.ndarray, x: np.ndarray, a: np.ndarray, s: np.ndarray, shape: tuple[int, int], radius: int
-) -> np.ndarray:
-    out = np.zeros(shape[0] * shape[1])
-    for i in range(0, len(y), CHUNK):
-        c = slice(i, i + CHUNK)
-        _, _, gy, gx, inside, flat = _axes(y[c], x[c], s[c], shape, radius)
-        values = a[c, None, None] * gy[:, :, None] * gx[:, None, :]
-        out += np.bincount(flat[inside], values[inside], minlength=out.size)
-    return out
+def _axis(centre: np.ndarray, sigma: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """First pixel of each patch along one axis, and the four axis functions, (n, 4, pixels)."""
+    first = np.rint(centre).astype(np.int64) - radius
+    d = first[:, None] + np.arange(2 * radius + 1) - centre[:, None]
+    g = np.exp(-0.5 * (d / sigma[:, None]) ** 2)
+    return first, np.stack([g, g * d, g * d**2, np.ones_like(d)], axis=1)
+
+
+def _patch_index(first_y: np.ndarray, first_x: np.ndarray, size: int, stride: int) -> np.ndarray:
+    corner = first_y * stride + first_x
+    return corner[:, None, None] + (np.arange(size)[:, None] * stride + np.arange(size))[None]
+
+
+def _each_chunk(work: Callable[[slice], None], n: int) -> None:
+    """Run `work` on slices of n columns, in threads: numpy lets go of the interpreter."""
+    slices = [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
+    if len(slices) == 1:
+        work(slices[0])
+        return
+    with ThreadPoolExecutor(max_workers=min(len(slices), WORKERS)) as pool:
+        list(pool.map(work, slices))
 
 
 def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) -> Fit:
@@ -104,91 +108,138 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
     if n == 0:
         return Fit(*(np.zeros(0) for _ in range(7)), ok=np.zeros(0, bool))
     y, x = start[:, 0].copy(), start[:, 1].copy()
-    nearest = (
-        cKDTree(start).query(start, k=2)[0][:, 1] if n > 1 else np.full(1, spacing)
-    )
+    distance, around = cKDTree(start).query(start, k=min(7, n))
+    distance, around = distance.reshape(n, -1), around.reshape(n, -1)
+    nearest = distance[:, 1] if n > 1 else np.full(1, spacing)
+    # the background is smooth over a column and its nearest neighbours
+    apart = distance > 2.5 * spacing
+    around = np.where(apart, np.arange(n)[:, None], around)
     reach = np.clip(nearest, 0.5 * spacing, 1.5 * spacing)
     typical = float(np.median(reach))
-    radius = int(np.clip(round(0.55 * typical), 2, 12))
-    wide = int(np.clip(round(1.3 * typical), radius, 24))
-    # first values: flat background of a patch, half of the spacing between the flanks
-    iy = np.clip(np.rint(y).astype(int), 0, shape[0] - 1)
-    ix = np.clip(np.rint(x).astype(int), 0, shape[1] - 1)
-    flat = image.ravel()
+    radius = int(np.clip(round(0.75 * typical), 2, 14))
+    size = 2 * radius + 1
+    # patches never leave the padded image; weights are zero outside of the real one
+    pad = int(np.clip(round(1.1 * typical), radius, 22)) + int(np.ceil(0.5 * typical)) + 2
+    padded = np.pad(image, pad, mode="edge")
+    stride, flat = padded.shape[1], padded.ravel()
     prior = 0.28 * typical
     sigma = np.full(n, prior)
-    patch_low = np.empty(n)
-    for i in range(0, n, CHUNK):
-        c = slice(i, i + CHUNK)
-        _, _, _, _, inside, index = _axes(y[c], x[c], sigma[c], shape, radius)
-        values = np.where(inside, flat[index], np.nan).reshape(index.shape[0], -1)
-        patch_low[c] = np.nanpercentile(values, 15, axis=1)
-    background = patch_low
-    amplitude = np.maximum(image[iy, ix] - background, 1e-3 * max(image.std(), 1e-12))
-    # the relative freedom of the width; a shared guess steadies faint columns
-    freedom = 0.25
+    background, amplitude = np.empty(n), np.empty(n)
+
+    def begin(c: slice) -> None:
+        corner = (np.rint(v[c]).astype(np.int64) - radius + pad for v in (y, x))
+        patch = flat[_patch_index(*corner, size, stride)]
+        background[c] = np.partition(patch.reshape(len(patch), -1), size * size // 7, axis=1)[
+            :, size * size // 7
+        ]
+        amplitude[c] = patch[:, radius, radius] - background[c]
+
+    _each_chunk(begin, n)
+    floor = 1e-3 * max(float(image.std()), 1e-30)
+    np.maximum(amplitude, floor, out=amplitude)
     y_err, x_err = np.full(n, np.nan), np.full(n, np.nan)
-    damping = 1.0
-    for step in range(steps):
-        model = _render(y, x, amplitude, sigma, shape, wide)
-        residual = flat - model
-        moved = 0.0
-        for i in range(0, n, CHUNK):
-            c = slice(i, i + CHUNK)
-            dy, dx, gy, gx, inside, index = _axes(y[c], x[c], sigma[c], shape, radius)
-            own = gy[:, :, None] * gx[:, None, :]
-            a, s = amplitude[c, None, None], sigma[c, None, None]
-            weight = inside * np.exp(-0.5 * (dy[:, :, None] ** 2 + dx[:, None, :] ** 2) / (0.5 * typical) ** 2)
-            r = residual[index] - background[c, None, None]
-            jac = np.stack(
-                [
-                    a * own * dy[:, :, None] / s**2,
-                    a * own * dx[:, None, :] / s**2,
-                    own,
-                    a * own * (dy[:, :, None] ** 2 + dx[:, None, :] ** 2) / s**2,
-                    np.broadcast_to(1.0, own.shape),
-                ],
-                axis=1,
-            ).reshape(len(own), 5, -1)
-            w = weight.reshape(len(own), 1, -1)
-            jw = jac * w
-            normal = jw @ jac.transpose(0, 2, 1)
-            gradient = (jw @ r.reshape(len(own), -1, 1))[:, :, 0]
-            variance = (w[:, 0] * r.reshape(len(own), -1) ** 2).sum(1) / np.maximum(
-                w[:, 0].sum(1) - 5, 1
-            )
-            # prior on log sigma: a quarter either way costs one standard deviation
-            tie = variance / freedom**2
-            normal[:, 3, 3] += tie
-            gradient[:, 3] += tie * np.log(prior / sigma[c])
-            ridge = 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None] + 1e-30
-            normal[:, range(5), range(5)] += ridge
-            delta = np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
-            limit = 0.15 * reach[c]
-            sy, sx = (np.clip(damping * delta[:, k], -limit, limit) for k in (0, 1))
-            y[c] += sy
-            x[c] += sx
-            amplitude[c] = np.maximum(amplitude[c] + damping * delta[:, 2], 1e-6 * abs(amplitude[c]))
-            sigma[c] = np.clip(
-                sigma[c] * np.exp(np.clip(damping * delta[:, 3], -0.25, 0.25)), 0.35, 0.6 * typical + 0.35
-            )
-            background[c] += damping * delta[:, 4]
-            moved = max(moved, float(np.quantile(np.hypot(sy, sx), 0.98)))
-            # weighted least squares: sandwich of the weights round the noise
-            squared = (jac * w**2) @ jac.transpose(0, 2, 1)
-            inverse = np.linalg.inv(normal)
-            covariance = inverse @ squared @ inverse * variance[:, None, None]
-            y_err[c] = np.sqrt(np.maximum(covariance[:, 0, 0], 0))
-            x_err[c] = np.sqrt(np.maximum(covariance[:, 1, 1], 0))
-        if step == 1:
+    moved = np.zeros(n)
+    residual = flat
+    width = 0.6 * typical
+
+    def weights(first: np.ndarray, centre: np.ndarray, length: int) -> np.ndarray:
+        pixel = first[:, None] + np.arange(size)
+        inside = (pixel >= 0) & (pixel < length)
+        return inside * np.exp(-0.5 * ((pixel - centre[:, None]) / width) ** 2)
+
+    def step(c: slice) -> None:
+        """One Gauss-Newton step of the columns of one chunk."""
+        first_y, fy = _axis(y[c], sigma[c], radius)
+        first_x, fx = _axis(x[c], sigma[c], radius)
+        wy, wx = weights(first_y, y[c], shape[0]), weights(first_x, x[c], shape[1])
+        r = residual[_patch_index(first_y + pad, first_x + pad, size, stride)]
+        r = r - background[c, None, None]
+        # every term of the Jacobian is a product of a function of y and one of x, and so is
+        # the weight: sums over the patch become products of sums along its sides
+        moments = (fy * wy[:, None]) @ r @ (fx * wx[:, None]).transpose(0, 2, 1)
+        inner_y = (fy * wy[:, None]) @ fy.transpose(0, 2, 1)
+        inner_x = (fx * wx[:, None]) @ fx.transpose(0, 2, 1)
+        inner = inner_y[:, _TERM_Y[:, None], _TERM_Y] * inner_x[:, _TERM_X[:, None], _TERM_X]
+        slope = amplitude[c] / sigma[c] ** 2
+        mix = np.zeros((len(slope), 5, 6))
+        mix[:, 0, 0] = mix[:, 1, 1] = mix[:, 3, 3] = mix[:, 3, 4] = slope
+        mix[:, 2, 2] = mix[:, 4, 5] = 1
+        turn = mix.transpose(0, 2, 1)
+        normal = mix @ inner @ turn
+        gradient = (mix @ moments[:, _TERM_Y, _TERM_X][:, :, None])[:, :, 0]
+        used = wy.sum(1) * wx.sum(1)
+        spread = (wy[:, None] @ r**2 @ wx[:, :, None])[:, 0, 0] / np.maximum(used - 5, 1)
+        tie = spread / WIDTH_FREEDOM**2
+        bound = normal.copy()
+        bound[:, 3, 3] += tie
+        gradient[:, 3] += tie * np.log(prior / sigma[c])
+        diagonal = np.arange(5)
+        bound[:, diagonal, diagonal] *= 1 + 1e-9
+        bound[:, diagonal, diagonal] += 1e-30
+        inverse = np.linalg.inv(bound)
+        delta = (inverse @ gradient[:, :, None])[:, :, 0]
+        limit = 0.15 * reach[c]
+        sy, sx = (np.clip(delta[:, k], -limit, limit) for k in (0, 1))
+        y[c], x[c] = y[c] + sy, x[c] + sx
+        amplitude[c] = np.maximum(amplitude[c] + delta[:, 2], 0.02 * np.abs(amplitude[c]))
+        sigma[c] = np.clip(
+            sigma[c] * np.exp(np.clip(delta[:, 3], -0.25, 0.25)), 0.35, 0.6 * typical + 0.35
+        )
+        background[c] += delta[:, 4]
+        moved[c] = np.hypot(sy, sx)
+        # least squares whose weights are not those of the noise: sandwich
+        outer_y = (fy * wy[:, None] ** 2) @ fy.transpose(0, 2, 1)
+        outer_x = (fx * wx[:, None] ** 2) @ fx.transpose(0, 2, 1)
+        outer = outer_y[:, _TERM_Y[:, None], _TERM_Y] * outer_x[:, _TERM_X[:, None], _TERM_X]
+        covariance = inverse @ (mix @ outer @ turn) @ inverse * spread[:, None, None]
+        y_err[c] = np.sqrt(np.maximum(covariance[:, 0, 0], 0))
+        x_err[c] = np.sqrt(np.maximum(covariance[:, 1, 1], 0))
+
+    for index in range(steps):
+        # columns may leave by half a spacing before their patch would leave the padding
+        np.clip(y, -0.4 * typical, shape[0] - 1 + 0.4 * typical, out=y)
+        np.clip(x, -0.4 * typical, shape[1] - 1 + 0.4 * typical, out=x)
+        # each column sees what the others leave: the image less the model, plus itself
+        residual = flat - _render(y, x, amplitude, sigma, padded.shape, pad, typical)
+        _each_chunk(step, n)
+        background = np.median(background[around], axis=1)
+        if index == 1:
             prior = float(np.median(sigma))
-        if step > 2 and moved < 2e-3:
+        if index > 1 and np.quantile(moved, 0.98) < 2e-3:
             break
     shift = np.hypot(y - start[:, 0], x - start[:, 1])
     ok = (
         np.isfinite(y) & np.isfinite(x) & np.isfinite(sigma)
-        & (shift < 0.35 * reach) & (amplitude > 1e-3 * np.median(amplitude))
+        & (shift < 0.35 * reach) & (amplitude > floor)
         & (y > -0.5) & (y < shape[0] - 0.5) & (x > -0.5) & (x < shape[1] - 0.5)
     )  # fmt: skip
     y, x = np.where(ok, y, start[:, 0]), np.where(ok, x, start[:, 1])
     return Fit(y, x, amplitude, sigma, background, y_err, x_err, ok)
+
+
+def _render(
+    y: np.ndarray,
+    x: np.ndarray,
+    amplitude: np.ndarray,
+    sigma: np.ndarray,
+    shape: tuple[int, int],
+    pad: int,
+    typical: float,
+) -> np.ndarray:
+    """Model of all columns on the padded image, flat."""
+    radius = int(np.clip(np.ceil(3.3 * np.median(sigma)), 2, np.clip(round(1.1 * typical), 2, 22)))
+    size, parts = 2 * radius + 1, {}
+
+    def draw(c: slice) -> None:
+        first_y, fy = _axis(y[c], sigma[c], radius)
+        first_x, fx = _axis(x[c], sigma[c], radius)
+        index = _patch_index(first_y + pad, first_x + pad, size, shape[1])
+        values = (amplitude[c, None] * fy[:, 0])[:, :, None] * fx[:, 0][:, None, :]
+        parts[c.start] = np.bincount(index.ravel(), values.ravel(), minlength=shape[0] * shape[1])
+
+    _each_chunk(draw, len(y))
+    # summed in a fixed order, so that threads change nothing
+    total = np.zeros(shape[0] * shape[1])
+    for key in sorted(parts):
+        total += parts[key]
+    return total

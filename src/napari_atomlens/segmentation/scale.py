@@ -178,7 +178,7 @@ def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
             )
     # dumbbells and molecules also look like one blob each from afar: of the distances that
     # explain the image about equally well, the shortest is that of the columns
-    good = np.flatnonzero(scores > FINER_WINS * scores.max())
+    good = np.flatnonzero(scores >= min(scores.max(), max(FINER_WINS * scores.max(), NOISE_SCORE)))
     finest = min(answers[i][1] for i in good)
     same = [i for i in good if answers[i][1] < 1.25 * finest]
     best = max(same, key=lambda i: scores[i])
