@@ -1,0 +1,281 @@
+"""The command line: options from the dataclasses, files written, sentences for errors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from napari_atomlens import __version__, analysis, cli, tables
+from napari_atomlens.errors import ImageError, ModelError, ParameterError
+from napari_atomlens.params import describe, param
+
+runner = CliRunner()
+
+
+def run(*arguments: Any, code: int = 0) -> Any:
+    done = runner.invoke(cli.app, [str(a) for a in arguments])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Put a quick analysis in place of the real one; returns how it was called."""
+    seen: list[dict[str, Any]] = []
+
+    def analyze(source: str, **settings: Any) -> SimpleNamespace:
+        seen.append({"source": source, **settings})
+        if Path(source).name.startswith("bad"):
+            raise ImageError("The image is empty.")
+        atoms = tables.make("atoms", {"frame": [0, 0, 1], "atom_id": [0, 1, 2]}, 3)
+        return SimpleNamespace(
+            atoms=atoms,
+            contours=tables.empty("contours"),
+            provenance={"version": __version__, "model": np.float32(1.5)},
+            messages=["Look at the left edge."],
+            seconds={"network": 3.0, "atoms": 1.0},
+        )
+
+    monkeypatch.setattr(analysis, "analyze", analyze)
+    return seen
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.npy"
+    np.save(path, np.zeros((8, 8), np.float32))
+    return path
+
+
+def test_every_parameter_is_an_option() -> None:
+    text = run("analyze", "--help").output
+    for name in ("--model", "--pixel-size", "--spacing", "--min-probability", "--frames"):
+        assert name in text
+    command = typer.main.get_command(cli.app).get_command(None, "analyze")  # type: ignore[attr-defined]
+    options = {p.name: p for p in command.params}
+    for info in describe(analysis.AnalysisParams):
+        assert options[info.name].default == info.default
+        assert info.help in (options[info.name].help or "")
+
+
+def test_defaults_are_those_of_the_dataclass(calls: list, image: Path, tmp_path: Path) -> None:
+    run("analyze", image, "--out", tmp_path / "out")
+    (call,) = calls
+    assert call["source"] == str(image)
+    assert call["params"] == analysis.AnalysisParams()
+    assert call["pixel_size_nm"] is None
+    assert call["frames"] is None
+
+
+def test_options_reach_the_analysis(calls: list, image: Path, tmp_path: Path) -> None:
+    run(
+        *("analyze", image, "--model", "mine", "--spacing", "12.5", "--min-probability", "0.7"),
+        *("--no-refine", "--pixel-size", "0.02", "--frames", "0,3-5", "--out", tmp_path / "out"),
+    )
+    (call,) = calls
+    assert call["params"] == analysis.AnalysisParams(
+        model="mine", spacing_px=12.5, min_probability=0.7, refine=False
+    )
+    assert call["pixel_size_nm"] == (0.02, 0.02)
+    assert call["frames"] == [0, 3, 4, 5]
+
+
+def test_files_of_one_input(calls: list, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("analyze", image, "--out", out)
+    assert "3 atoms in 2 frames" in done.stdout
+    assert "Look at the left edge." in done.stderr
+    assert {p.name for p in out.iterdir()} == {"atoms.csv", "contours.csv", "provenance.json"}
+    assert list(pd.read_csv(out / "atoms.csv").columns) == list(tables.ATOMS)
+    assert list(pd.read_csv(out / "contours.csv").columns) == list(tables.CONTOURS)
+    assert json.loads((out / "provenance.json").read_text())["version"] == __version__
+
+
+def test_later_tables_are_written_where_there_are_any(tmp_path: Path) -> None:
+    result = SimpleNamespace(
+        atoms=tables.empty("atoms"),
+        contours=tables.empty("contours"),
+        bonds=pd.DataFrame({"frame": [0], "atom_a": [0], "atom_b": [1]}),
+        tracks=None,
+        provenance={},
+    )
+    names = [p.name for p in cli.write_tables(result, tmp_path / "deep" / "out")]
+    assert names == ["atoms.csv", "contours.csv", "bonds.csv", "provenance.json"]
+
+
+def test_each_of_several_inputs_has_a_folder(calls: list, image: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "image.npy"
+    other.parent.mkdir()
+    other.write_bytes(image.read_bytes())
+    run("analyze", image, other, "--out", tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"image", "image-2"}
+
+
+def test_without_out_the_folder_is_named_after_the_input(
+    calls: list, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("analyze", image)
+    assert (tmp_path / "image_atoms" / "atoms.csv").exists()
+
+
+def test_verbose_prints_the_time_by_stage(calls: list, image: Path, tmp_path: Path) -> None:
+    quiet = run("analyze", image, "--out", tmp_path / "a").stdout
+    loud = run("analyze", image, "--out", tmp_path / "b", "--verbose").stdout
+    assert "network" not in quiet
+    assert "75.0%" in loud
+    assert "sum of stages" in loud
+
+
+def test_one_bad_input_does_not_cost_the_others(calls: list, image: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.npy"
+    bad.write_bytes(b"")
+    done = run("analyze", bad, image, "--out", tmp_path / "out", code=2)
+    assert done.stderr.splitlines()[0] == "bad.npy: The image is empty."
+    assert (tmp_path / "out" / "image" / "atoms.csv").exists()
+    assert not (tmp_path / "out" / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["missing.tif"], "missing.tif"),
+        (["missing.tif", "--frames", "1-x"], "1-x"),
+        (["missing.tif", "--pixel-size", "-1"], "pixel-size"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: list[str], word: str) -> None:
+    done = run("analyze", *arguments, code=2)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert word in done.stderr
+
+
+def test_bounds_are_checked() -> None:
+    assert "min-probability" in run("analyze", "a.tif", "--min-probability", 2, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [("", None), (" ", None), ("4", [4]), ("0,5,7-9", [0, 5, 7, 8, 9]), ("3, 1", [3, 1])],
+)
+def test_frames(text: str, frames: list[int] | None) -> None:
+    assert cli.parse_frames(text) == frames
+
+
+@pytest.mark.parametrize("text", ["a", "1-", "-3", "5-2", "1,,2", "1.5"])
+def test_wrong_frames(text: str) -> None:
+    with pytest.raises(ParameterError, match="frames"):
+        cli.parse_frames(text)
+
+
+def test_a_choice_is_an_option_with_these_values() -> None:
+    @dataclass(frozen=True)
+    class Colours:
+        colour: str = param("red", "which one", choices=("red", "green"))
+
+    seen = []
+    lone = cli._build("paint", lambda **given: seen.append(given), Colours)
+    lone(["--colour", "green"], standalone_mode=False)
+    lone([], standalone_mode=False)
+    assert seen == [{"colour": "green"}, {"colour": "red"}]
+    with pytest.raises(SystemExit):
+        lone(["--colour", "blue"])
+
+
+def test_version_and_models() -> None:
+    assert run("--version").stdout.strip() == __version__
+    assert run("models").exit_code == 0
+    assert "no-such-model" in run("models", "--card", "no-such-model", code=2).stderr
+
+
+@pytest.mark.needs_model
+def test_models_lists_the_universal_one() -> None:
+    assert "universal" in run("models").stdout
+    assert run("models", "--card", "universal").stdout.strip()
+
+
+def test_training_takes_the_options_of_its_dataclass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_atomlens import training
+    from napari_atomlens.training import loop
+
+    seen = []
+
+    def train(params: Any, progress: Any = None) -> Path:
+        seen.append(params)
+        progress(50, params.steps, 0.25)
+        return tmp_path / "universal.safetensors"
+
+    monkeypatch.setattr(training, "train", train, raising=False)
+    done = run("train", "universal", "--out", tmp_path, "--steps", 70, "--no-resume")
+    assert seen == [loop.TrainParams(out=str(tmp_path), steps=70, resume=False)]
+    assert "step 50 of 70, loss 0.2500" in done.stdout
+
+
+def test_training_errors_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_atomlens import training
+
+    def train(params: Any, progress: Any = None) -> Path:
+        raise ModelError("The processes that draw training scenes died.")
+
+    monkeypatch.setattr(training, "train", train, raising=False)
+    assert "died" in run("train", "universal", code=2).stderr
+
+
+def test_demo_says_where_the_picture_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_atomlens.widgets import demo
+
+    monkeypatch.setattr(demo, "run_demo", lambda path: path)
+    assert "demo.png" in run("demo", "--screenshot", tmp_path / "demo.png").stdout
+
+
+def test_no_screen_and_no_xvfb_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_atomlens.widgets import demo
+
+    monkeypatch.setattr(demo, "has_display", lambda: False)
+    monkeypatch.setattr(demo.shutil, "which", lambda name: None)
+    assert "Xvfb" in run("demo", code=2).stderr
+
+
+@pytest.mark.needs_model
+def test_analyze_end_to_end(tmp_path: Path) -> None:
+    """A clean honeycomb: every atom well inside is found, where it was drawn."""
+    from scipy.spatial import cKDTree
+
+    spacing, size = 10.0, 128
+    a = spacing * np.sqrt(3)
+    i, j = (g.ravel() for g in np.meshgrid(np.arange(-20, 20), np.arange(-20, 20)))
+    cell = np.stack([i * a + j * a / 2, j * a * np.sqrt(3) / 2], 1)
+    truth = np.concatenate([cell, cell + np.array([0, spacing])])[:, ::-1] + size / 2
+    truth = truth[((truth > -5) & (truth < size + 5)).all(1)]
+    y, x = np.mgrid[:size, :size]
+    image = np.zeros((size, size))
+    for row, column in truth:
+        image += np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 2.6**2))
+    image = np.random.default_rng(7).poisson(100 * (image + 0.2)).astype(np.float32)
+    np.save(tmp_path / "graphene.npy", image)
+
+    out = tmp_path / "out"
+    done = run("analyze", tmp_path / "graphene.npy", "--pixel-size", 0.0142, "--out", out, "-v")
+    assert "sum of stages" in done.stdout
+    atoms = pd.read_csv(out / "atoms.csv")
+    found = atoms[["y_px", "x_px"]].to_numpy()
+    inside = truth[((truth > 8) & (truth < size - 9)).all(1)]
+    far = cKDTree(found).query(inside)[0]
+    assert np.mean(far < spacing / 4) >= 0.98
+    assert np.allclose(atoms["y_nm"], atoms["y_px"] * 0.0142)
+    provenance = json.loads((out / "provenance.json").read_text())
+    assert provenance
