@@ -70,7 +70,9 @@ def resample(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def run_network(net: ColumnNet, views: torch.Tensor, tile_px: int = TILE_PX) -> torch.Tensor:
+def run_network(
+    net: ColumnNet, views: torch.Tensor, tile_px: int = TILE_PX, border_px: int = BORDER_PX
+) -> torch.Tensor:
     """Run the network over (N, 2, H, W) views with a reflected border, in tiles.
 
     Returns
@@ -81,7 +83,7 @@ def run_network(net: ColumnNet, views: torch.Tensor, tile_px: int = TILE_PX) -> 
     n, _, h, w = views.shape
     unit = net.multiple
     bottom, right = (-h) % unit, (-w) % unit
-    border = min(BORDER_PX, (h - 1) // unit * unit, (w - 1) // unit * unit)
+    border = min(border_px, (h - 1) // unit * unit, (w - 1) // unit * unit)
     # reflection needs less padding than the side has pixels
     padded = nnf.pad(
         views, (border, min(border + right, w - 1), border, min(border + bottom, h - 1)), "reflect"

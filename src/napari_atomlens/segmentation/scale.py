@@ -22,7 +22,7 @@ from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
 
 SMALLEST_PX, LARGEST_PX = 3.0, 400.0
 LADDER = 1.45
-CROP_PX = 224
+CROP_PX = 168
 #: A shorter distance wins when it explains this share of what the best one explains.
 FINER_WINS = 0.6
 #: Pure noise reaches about 0.37 at some scale (measured); below, there is no lattice.
@@ -117,7 +117,7 @@ def response(
         zoom = preferred / spacing
         size = (max(16, round(crop.shape[0] * zoom)), max(16, round(crop.shape[1] * zoom)))
         small = resample(torch.from_numpy(np.ascontiguousarray(crop))[None], size)
-        logits = run_network(net, two_views(small))[0]
+        logits = run_network(net, two_views(small), border_px=8)[0]
         centre = torch.sigmoid(logits[-1])
         positions, heights = peak_positions(centre, 0.25)
         if len(positions) < 4:

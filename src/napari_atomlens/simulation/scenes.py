@@ -2,7 +2,7 @@
 
 ``simulate`` makes one named image for tests, benchmarks and samples; ``random_scene``
 draws the endless variety that the universal model is trained on. Seeds are split in
-three ranges that never meet (:func:`seed_for`).
+ranges that never meet (:func:`seed_for`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from scipy.spatial import cKDTree
 from napari_atomlens.simulation import crystals, faults
 from napari_atomlens.simulation.formation import render_columns, render_truth
 
-_SEED_BASE = {"training": 0, "test": 1 << 40, "benchmark": 1 << 41, "sample": 1 << 42}
+_SEED_BASE = {
+    "training": 0,
+    "calibration": 1 << 41,
+    "test": 2 << 41,
+    "benchmark": 3 << 41,
+    "sample": 4 << 41,
+}
 
 
 def seed_for(purpose: str, index: int) -> int:
-    """Seed number `index` of "training", "test", "benchmark" or "sample"; ranges never meet."""
+    """Seed number `index` of a purpose ("training", "calibration", "test", "benchmark" or
+    "sample"); the ranges never meet."""
     if not 0 <= index < 1 << 40:
         raise ValueError("index must lie between 0 and 2**40")
     return _SEED_BASE[purpose] + index

@@ -175,6 +175,16 @@ def expose(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
+def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene, bool]:
+    """Draw one image, its scene, and whether the whole of it is unresolved texture."""
+    rng = np.random.default_rng(seed)
+    if rng.random() < 0.09:
+        image, textured = noise_only(shape, rng)
+        return image, empty_scene(shape, 10.0, "none"), textured
+    scene = add_background(random_scene(shape, rng), rng)
+    return expose(scene, rng), scene, False
+
+
 def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one training image and its target.
 
@@ -184,15 +194,9 @@ def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.nda
     target : ndarray of float16, shape (4, H, W)
         Coverage by column, much brighter column and contamination; peaks at the centres.
     """
-    rng = np.random.default_rng(seed)
-    if rng.random() < 0.09:
-        image, textured = noise_only(shape, rng)
-        target = np.zeros((4, *shape), np.float16)
-        target[2] = textured
-        return image.astype(np.float32), target
-    scene = add_background(random_scene(shape, rng), rng)
-    image = expose(scene, rng)
+    image, scene, textured = draw(shape, seed)
+    target = np.zeros((4, *shape), np.float16)
+    hidden = scene.contamination | textured
     column, bright, peaks = scene.truth_maps()
-    hidden = scene.contamination
-    target = np.stack([np.where(hidden, 0, column), np.where(hidden, 0, bright), hidden, peaks])
-    return image.astype(np.float32), target.astype(np.float16)
+    target[:] = np.where(hidden, 0, column), np.where(hidden, 0, bright), hidden, peaks
+    return image.astype(np.float32), target

@@ -1,0 +1,104 @@
+"""What is measured once after training and travels with the model: honest probabilities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from napari_atomlens.atoms.peaks import calibrated, find_peaks
+from napari_atomlens.segmentation.normalise import two_views
+from napari_atomlens.segmentation.predict import Probabilities, run_network
+from napari_atomlens.segmentation.zoo import find_model, load_network
+from napari_atomlens.simulation.scenes import seed_for
+from napari_atomlens.simulation.scoring import match
+from napari_atomlens.simulation.training_scenes import draw
+
+
+@torch.inference_mode()
+def peaks_with_truth(
+    model: str | Path, n_images: int, purpose: str, first: int = 0, size_px: int = 192
+) -> np.ndarray:
+    """Peaks of the network on simulated scenes, and whether a column is really there.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        Height, support and truth (1 within a quarter of the spacing of a column).
+    """
+    info = find_model(str(model))
+    net = load_network(info)
+    rows = []
+    for i in range(first, first + n_images):
+        image, scene, _ = draw((size_px, size_px), seed_for(purpose, i))
+        frame = image.astype(np.float32)
+        logits = run_network(net, two_views(torch.from_numpy(frame)[None]))[0]
+        soft = torch.softmax(logits[:-1], 0).numpy()
+        p = Probabilities(
+            soft, info.classes, torch.sigmoid(logits[-1]).numpy(), soft, np.zeros(0), (1.0, 1.0),
+            scene.spacing_px, frame,
+        )  # fmt: skip
+        positions, height, support, _ = find_peaks(p)
+        inside = np.all((positions >= 4) & (positions <= size_px - 5), axis=1)
+        true = np.c_[scene.y, scene.x][scene.visible(-3)]
+        hit = np.zeros(len(positions))
+        hit[match(positions, true, 0.25 * scene.spacing_px)[0]] = 1
+        rows.append(np.c_[height, support, hit][inside])
+    return np.concatenate(rows)
+
+
+def fit_probability(samples: np.ndarray) -> dict[str, float]:
+    """Fit the logistic regression that turns height and support into a probability."""
+    height, support, truth = samples.T
+    truth = np.clip(truth, 0, 1)
+
+    def loss(v: np.ndarray) -> float:
+        p = np.clip(calibrated(height, support, dict(zip("abc", v, strict=True))), 1e-6, 1 - 1e-6)
+        return float(-np.mean(truth * np.log(p) + (1 - truth) * np.log(1 - p)))
+
+    best = minimize(loss, [1.0, 0.0, 0.0], method="Nelder-Mead", options={"maxiter": 2000})
+    return {k: float(v) for k, v in zip("abc", best.x, strict=True)}
+
+
+def expected_calibration_error(p: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
+    """Mean gap between stated probability and observed frequency, weighted by bin.
+
+    References
+    ----------
+    C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
+    """
+    which = np.clip((p * bins).astype(int), 0, bins - 1)
+    total = 0.0
+    for b in range(bins):
+        chosen = which == b
+        if chosen.any():
+            total += chosen.mean() * abs(p[chosen].mean() - truth[chosen].mean())
+    return float(total)
+
+
+def calibrate(model: str | Path, n_images: int = 400) -> dict[str, Any]:
+    """Measure the constants of a model on calibration seeds and write them into its file.
+
+    Returns
+    -------
+    dict
+        The constants, and the expected calibration error on further images.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = find_model(str(model)).path
+    constants = fit_probability(peaks_with_truth(path, n_images, "calibration"))
+    check = peaks_with_truth(path, n_images // 2, "test")
+    error = expected_calibration_error(calibrated(check[:, 0], check[:, 1], constants), check[:, 2])
+    with safe_open(str(path), "pt") as file:
+        facts = json.loads(file.metadata()["atomlens"])
+    facts["calibration"] = {"atoms": constants}
+    fresh = path.with_suffix(".tmp")
+    save_file(load_file(str(path)), str(fresh), metadata={"atomlens": json.dumps(facts)})
+    fresh.replace(path)
+    return {"atoms": constants, "expected_calibration_error": error}
