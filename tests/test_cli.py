@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -279,3 +283,41 @@ def test_analyze_end_to_end(tmp_path: Path) -> None:
     assert np.allclose(atoms["y_nm"], atoms["y_px"] * 0.0142)
     provenance = json.loads((out / "provenance.json").read_text())
     assert provenance
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no Xvfb")
+def test_virtual_display_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_atomlens.widgets.demo import has_display, virtual_display
+
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    with virtual_display() as name:
+        assert name == os.environ["DISPLAY"]
+        assert has_display()
+        assert os.environ["QT_QPA_PLATFORM"] == "xcb"
+    assert "DISPLAY" not in os.environ
+    assert os.environ["QT_QPA_PLATFORM"] == "offscreen"
+
+
+@pytest.mark.needs_model
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no Xvfb")
+def test_demo_without_a_screen_saves_a_picture(tmp_path: Path) -> None:
+    # In a process of its own: a real viewer, a real canvas, and no DISPLAY at the start.
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "napari_atomlens.cli", "demo"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    picture = tmp_path / "atomlens-demo.png"
+    assert str(picture) in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
