@@ -41,8 +41,8 @@ def find_atoms(
     pandas.DataFrame
         Atoms table, sorted by row then column; lengths in nm are NaN here.
     """
-    positions, height, support, shares = find_peaks(probabilities)
-    chance = calibrated(height, support, calibration or {})
+    positions, evidence, shares = find_peaks(probabilities)
+    chance = calibrated(evidence, calibration or {})
     # what may be a column still takes its light away from its neighbours
     known = chance >= min(0.5, min_probability)
     positions, chance, shares = positions[known], chance[known], shares[known]

@@ -14,28 +14,45 @@ from napari_atomlens.segmentation.scale import peak_positions
 ONE_PLACE = 0.45
 
 
-def calibrated(height: np.ndarray, support: np.ndarray, constants: dict[str, float]) -> np.ndarray:
-    """Turn the height of a peak into the probability that a column is there.
+def calibrated(evidence: np.ndarray, constants: dict[str, float]) -> np.ndarray:
+    """Turn what is known of a peak into the probability that a column is there.
 
     Parameters
     ----------
-    height : ndarray, shape (n,)
-        Height of the centre peak.
-    support : ndarray, shape (n,)
-        Probability of the column classes at the centre.
+    evidence : ndarray, shape (n, 3)
+        Height of the centre peak, probability of the column classes at the centre, and
+        the company of other columns (see :func:`company`).
     constants : dict
-        ``a``, ``b``, ``c`` of a logistic regression on held-out simulations (in the model);
-        without them the height itself is returned.
+        ``a`` to ``d`` of a logistic regression on held-out simulations (in the model);
+        without them the support itself is returned.
 
     Returns
     -------
     ndarray, shape (n,)
     """
+    height, support, near = evidence.T
     if not constants:
-        return height
+        return support
     logit = np.log(np.clip(height, 1e-4, 1 - 1e-4) / (1 - np.clip(height, 1e-4, 1 - 1e-4)))
     belief = np.log(np.clip(support, 1e-3, 1 - 1e-3) / (1 - np.clip(support, 1e-3, 1 - 1e-3)))
-    return 1 / (1 + np.exp(-(constants["a"] * logit + constants["b"] * belief + constants["c"])))
+    total = (
+        constants["a"] * logit
+        + constants["b"] * belief
+        + constants["c"]
+        + constants["d"] * np.log(0.2 + near)
+    )
+    return 1 / (1 + np.exp(-np.clip(total, -50, 50)))
+
+
+def company(positions: np.ndarray, support: np.ndarray, spacing: float) -> np.ndarray:
+    """Sum of the support of the other peaks within 2.2 spacings: noise keeps no company."""
+    if len(positions) < 2:
+        return np.zeros(len(positions))
+    pairs = cKDTree(positions).query_pairs(2.2 * spacing, output_type="ndarray")
+    n = len(positions)
+    return np.bincount(pairs[:, 0], support[pairs[:, 1]], minlength=n) + np.bincount(
+        pairs[:, 1], support[pairs[:, 0]], minlength=n
+    )
 
 
 def one_per_place(positions: np.ndarray, strength: np.ndarray, distance: float) -> np.ndarray:
@@ -54,17 +71,15 @@ def one_per_place(positions: np.ndarray, strength: np.ndarray, distance: float) 
 
 def find_peaks(
     probabilities: Probabilities, min_height: float = 0.12
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns of one frame, before refinement.
 
     Returns
     -------
     positions : ndarray, shape (n, 2)
         (y, x) in pixels of the image.
-    height : ndarray, shape (n,)
-        Height of the centre peak, 0 to 1.
-    support : ndarray, shape (n,)
-        Probability of the column classes at the centre.
+    evidence : ndarray, shape (n, 3)
+        Height of the centre peak, probability of the column classes there, and company.
     shares : ndarray, shape (n, n_classes - 2)
         Share of each column class there; they sum to one.
     """
@@ -79,4 +94,5 @@ def find_peaks(
     ) if len(positions) else np.zeros((0, len(columns)))
     support = here.sum(1)
     shares = here / np.maximum(support, 1e-6)[:, None]
-    return (positions + 0.5) / zoom - 0.5, height, support, shares
+    evidence = np.c_[height, support, company(positions, support, network_spacing)]
+    return (positions + 0.5) / zoom - 0.5, evidence, shares

@@ -210,7 +210,8 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
     shift = np.hypot(y - start[:, 0], x - start[:, 1])
     ok = (
         np.isfinite(y) & np.isfinite(x) & np.isfinite(sigma)
-        & (shift < 0.35 * reach) & (amplitude > floor)
+        & (shift < 0.25 * reach) & (amplitude > floor)
+        & (np.hypot(y_err, x_err) < 0.25 * reach)
         & (y > -0.5) & (y < shape[0] - 0.5) & (x > -0.5) & (x < shape[1] - 0.5)
     )  # fmt: skip
     y, x = np.where(ok, y, start[:, 0]), np.where(ok, x, start[:, 1])

@@ -27,8 +27,8 @@ def peaks_with_truth(
 
     Returns
     -------
-    ndarray, shape (n, 3)
-        Height, support and truth (1 within a quarter of the spacing of a column).
+    ndarray, shape (n, 4)
+        Evidence (height, support, company) and truth (1 within a quarter of the spacing of a column).
     """
     info = find_model(str(model))
     net = load_network(info)
@@ -42,26 +42,25 @@ def peaks_with_truth(
             soft, info.classes, torch.sigmoid(logits[-1]).numpy(), soft, np.zeros(0), (1.0, 1.0),
             scene.spacing_px, frame,
         )  # fmt: skip
-        positions, height, support, _ = find_peaks(p)
+        positions, evidence, _ = find_peaks(p)
         inside = np.all((positions >= 4) & (positions <= size_px - 5), axis=1)
         true = np.c_[scene.y, scene.x][scene.visible(-3)]
         hit = np.zeros(len(positions))
         hit[match(positions, true, 0.25 * scene.spacing_px)[0]] = 1
-        rows.append(np.c_[height, support, hit][inside])
+        rows.append(np.c_[evidence, hit][inside])
     return np.concatenate(rows)
 
 
 def fit_probability(samples: np.ndarray) -> dict[str, float]:
-    """Fit the logistic regression that turns height and support into a probability."""
-    height, support, truth = samples.T
-    truth = np.clip(truth, 0, 1)
+    """Fit the logistic regression that turns evidence into a probability."""
+    evidence, truth = samples[:, :3], samples[:, 3]
 
     def loss(v: np.ndarray) -> float:
-        p = np.clip(calibrated(height, support, dict(zip("abc", v, strict=True))), 1e-6, 1 - 1e-6)
+        p = np.clip(calibrated(evidence, dict(zip("abcd", v, strict=True))), 1e-6, 1 - 1e-6)
         return float(-np.mean(truth * np.log(p) + (1 - truth) * np.log(1 - p)))
 
-    best = minimize(loss, [1.0, 0.0, 0.0], method="Nelder-Mead", options={"maxiter": 2000})
-    return {k: float(v) for k, v in zip("abc", best.x, strict=True)}
+    best = minimize(loss, [0.2, 1.0, 0.0, 0.2], method="Nelder-Mead", options={"maxiter": 4000})
+    return {k: float(v) for k, v in zip("abcd", best.x, strict=True)}
 
 
 def expected_calibration_error(p: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
@@ -94,7 +93,7 @@ def calibrate(model: str | Path, n_images: int = 400) -> dict[str, Any]:
     path = find_model(str(model)).path
     constants = fit_probability(peaks_with_truth(path, n_images, "calibration"))
     check = peaks_with_truth(path, n_images // 2, "test")
-    error = expected_calibration_error(calibrated(check[:, 0], check[:, 1], constants), check[:, 2])
+    error = expected_calibration_error(calibrated(check[:, :3], constants), check[:, 3])
     with safe_open(str(path), "pt") as file:
         facts = json.loads(file.metadata()["atomlens"])
     facts["calibration"] = {"atoms": constants}
