@@ -48,9 +48,27 @@ def disordered(shape: tuple[int, int], spacing_px: float, rng: np.random.Generat
     return scene
 
 
+def resampled_noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """White noise, often of few counts, recorded at another sampling and resampled to ours."""
+    zoom = float(np.exp(rng.uniform(np.log(0.25), np.log(2.5))))
+    native = tuple(int(np.ceil(s / zoom)) + 2 for s in shape)
+    if rng.random() < 0.7:
+        noise = faults.shot_noise(np.full(native, 10 ** rng.uniform(-2, 1.5)), rng)
+    else:
+        noise = rng.standard_normal(native)
+    if zoom < 1:
+        noise = ndi.gaussian_filter(noise, 0.45 / zoom)
+    out = ndi.zoom(noise, zoom, order=1 if zoom < 1 else 3)
+    return out[: shape[0], : shape[1]]
+
+
 def noise_only(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """An image without any column, and whether it is textured (unresolved) rather than flat."""
     kind = rng.integers(6)
+    if rng.random() < 0.25:
+        out = resampled_noise(shape, rng)
+        if out.shape == shape:
+            return out, False
     if kind == 0:
         return faults.shot_noise(np.full(shape, 10 ** rng.uniform(-1, 3)), rng), False
     if kind == 1:
@@ -178,7 +196,7 @@ def expose(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene, bool]:
     """Draw one image, its scene, and whether the whole of it is unresolved texture."""
     rng = np.random.default_rng(seed)
-    if rng.random() < 0.09:
+    if rng.random() < 0.15:
         image, textured = noise_only(shape, rng)
         return image, empty_scene(shape, 10.0, "none"), textured
     scene = add_background(random_scene(shape, rng), rng)

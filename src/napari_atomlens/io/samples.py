@@ -1,0 +1,58 @@
+"""The simulated samples as layer tuples for *File > Open Sample*; no napari import here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+
+def _layers(name: str) -> list[LayerTuple]:
+    import numpy as np
+
+    from napari_atomlens.simulation.samples import SAMPLES
+
+    sample = SAMPLES[name]()
+    pixel = sample.pixel_size_nm
+    scale: tuple[float, ...] = (pixel, pixel)
+    units: tuple[str, ...] = ("nm", "nm")
+    axes: tuple[str, ...] = ("y", "x")
+    if sample.data.ndim == 3:
+        scale = (sample.time_step_s or 1.0, *scale)
+        units, axes = ("s", *units), ("t", *axes)
+    low, high = (float(v) for v in np.percentile(sample.data, [0.2, 99.9]))
+    return [
+        (
+            sample.data,
+            {
+                "name": sample.name, "scale": scale, "units": units, "axis_labels": axes,
+                "contrast_limits": (low, high), "metadata": {"simulated by": "napari-atomlens"},
+            },
+            "image",
+        )
+    ]  # fmt: skip
+
+
+def graphene_si() -> list[LayerTuple]:
+    """Graphene with silicon dopants and a grain boundary."""
+    return _layers("graphene_si")
+
+
+def ws2_vacancies() -> list[LayerTuple]:
+    """WS2 monolayer with sulphur vacancies."""
+    return _layers("ws2_vacancies")
+
+
+def perovskite() -> list[LayerTuple]:
+    """Perovskite whose right half is polar."""
+    return _layers("perovskite")
+
+
+def silicon_110_movie() -> list[LayerTuple]:
+    """Movie of Si <110> dumbbells."""
+    return _layers("silicon_110_movie")
+
+
+def h_si_100() -> list[LayerTuple]:
+    """STM image of H-Si(100) 2x1."""
+    return _layers("h_si_100")
