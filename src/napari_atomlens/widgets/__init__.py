@@ -1,0 +1,1 @@
+"""What a microscopist sees in napari: one module per dock widget, and what they share."""

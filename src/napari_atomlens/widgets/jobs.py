@@ -1,0 +1,167 @@
+"""A generator that runs in a thread, with progress and cancel, for any of our widgets."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal, Slot
+
+from napari_atomlens.errors import AtomLensError
+
+#: Results reach the layers at most this often.
+FLUSH_MS = 200
+#: ... and drawing them takes no more than about this share of the window's time.
+LARGEST_SHARE = 0.25
+
+
+class _Note(str):
+    """A sentence for the status line, yielded by the thread."""
+
+
+class _Failure(str):
+    """The sentence of an error that was raised on purpose."""
+
+
+def _work(
+    make: Callable[[Callable[[], bool]], Iterator[Any]], stop: threading.Event
+) -> Iterator[Any]:
+    """Run in the thread: yield notes, results and at most one failure."""
+    if "torch" not in sys.modules:
+        yield _Note("Loading PyTorch…")
+    try:
+        for result in make(stop.is_set):
+            yield result
+            if stop.is_set():
+                return
+    except AtomLensError as error:
+        yield _Failure(error)
+    except MemoryError:
+        yield _Failure("There is not enough memory for this image; close something or crop it.")
+
+
+class Job(QObject):
+    """Runs one generator at a time in a thread of napari's pool.
+
+    All signals arrive in the thread of the window.
+
+    Attributes
+    ----------
+    results : Signal(list)
+        Results since the last time, at most every 200 ms.
+    noted : Signal(str)
+        What is going on.
+    failed : Signal(str)
+        One sentence; nothing more will come.
+    finished : Signal()
+        The thread has ended, in whatever way; always the last signal.
+    """
+
+    results = Signal(list)
+    noted = Signal(str)
+    failed = Signal(str)
+    finished = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: Any = None
+        self._stop = threading.Event()
+        self._waiting: list[Any] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(FLUSH_MS)
+        self._timer.timeout.connect(self._flush)
+        self._first = True
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is at work or about to end."""
+        return self._worker is not None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self._stop.is_set()
+
+    def start(self, make: Callable[[Callable[[], bool]], Iterator[Any]]) -> None:
+        """Start a job.
+
+        Parameters
+        ----------
+        make : callable
+            Called in the thread with a function that says whether to stop; returns the
+            iterator of results.
+        """
+        from napari.qt.threading import thread_worker
+
+        if self.is_running:
+            raise RuntimeError("a job is running")
+        self._stop = threading.Event()
+        self._waiting.clear()
+        self._first = True
+        self._worker = thread_worker(_work, ignore_errors=True)(make, self._stop)
+        self._worker.yielded.connect(self._on_yielded)
+        self._worker.errored.connect(self._on_errored)
+        self._worker.finished.connect(self._on_finished)
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Ask the thread to stop at the next stage; finished results still arrive."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Ask the thread to stop and hear nothing of it any more."""
+        self._stop.set()
+        self._timer.stop()
+        self._waiting.clear()
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            worker.quit()
+            worker.yielded.disconnect(self._on_yielded)
+            worker.errored.disconnect(self._on_errored)
+            worker.finished.disconnect(self._on_finished)
+
+    @Slot(object)
+    def _on_yielded(self, what: Any) -> None:
+        if self._worker is None:
+            return
+        if isinstance(what, _Note):
+            self.noted.emit(str(what))
+        elif isinstance(what, _Failure):
+            self._flush()
+            self.failed.emit(str(what))
+        else:
+            self._waiting.append(what)
+            if self._first:  # the frame that the user looks at appears at once
+                self._first = False
+                self._flush()
+            elif not self._timer.isActive():
+                self._timer.start()
+
+    @Slot(object)
+    def _on_errored(self, error: Exception) -> None:
+        if self._worker is not None:
+            self._flush()
+            # napari itself has shown the error with its traceback, ready for a bug report
+            self.failed.emit(f"Something unexpected went wrong ({type(error).__name__}: {error}).")
+
+    @Slot()
+    def _on_finished(self) -> None:
+        if self._worker is None:
+            return
+        self._flush()
+        self._worker = None
+        self.finished.emit()
+
+    def _flush(self) -> None:
+        self._timer.stop()
+        if not self._waiting:
+            return
+        results, self._waiting = self._waiting, []
+        start = time.perf_counter()
+        self.results.emit(results)
+        spent_ms = 1000 * (time.perf_counter() - start)
+        self._timer.setInterval(max(FLUSH_MS, int(spent_ms / LARGEST_SHARE)))

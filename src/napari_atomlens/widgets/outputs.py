@@ -1,0 +1,544 @@
+"""The layers of one source image: made once, updated in place, the user's edits kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.analysis import FrameResult
+from napari_atomlens.widgets import convert, styles
+from napari_atomlens.widgets.convert import KEY
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Layer
+
+PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS = "probability", "unfamiliar", "contours", "atoms"
+#: From below to above.
+ROLES = (PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS)
+AUTO, SHAPES, LABELS, NONE = "auto", "Shapes", "Labels", "none"
+#: "auto" draws up to so many outlines of an image as shapes, which can be edited.
+MAX_SHAPES = 500
+#: Maps of all classes are kept up to this size, else only the one of all atoms together.
+MAX_MAP_BYTES = 2**30
+COMPUTED = ("area_px2", "perimeter_px", "major_px", "minor_px", "eccentricity",
+            "orientation_rad", "solidity", "offset_y_px", "offset_x_px", "anomaly_p")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which layers to make.
+
+    Attributes
+    ----------
+    atoms, probability, unfamiliar : bool
+        Points, and the two maps.
+    contours : str
+        "auto", "Shapes", "Labels" or "none".
+    map_name : str
+        Which of the class maps to show.
+    """
+
+    atoms: bool = True
+    contours: str = AUTO
+    probability: bool = True
+    unfamiliar: bool = True
+    map_name: str = "any atom"
+
+
+def entry(layer: Any) -> dict[str, Any]:
+    """Our entry in the metadata of a layer, empty where the layer is not ours."""
+    found = layer.metadata.get(KEY)
+    return found if isinstance(found, dict) else {}
+
+
+class Outputs:
+    """Keeps the layers that belong to one source image.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    source : napari.layers.Image
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, source: Any) -> None:
+        self._viewer, self._source = viewer, source
+        self.source_id = str(source.unique_id)
+        self.source_name = str(source.name)
+        self.wanted = Wanted()
+        self.classes: tuple[str, ...] = ()
+        self.spacing_px = float("nan")
+        self.pixel_size: tuple[float, float] | None = None
+        self._dropped: set[str] = set()
+        self._layers: dict[str, Any] = {}
+        self._busy = False
+        self._kind = NONE
+        self._machine = tables.empty("atoms")
+        self._store: dict[int, tuple[pd.DataFrame, list[np.ndarray]]] = {}
+        self._drawn: int | None = None
+        self._frame = 0
+        self._maps: np.ndarray | None = None
+        self._unfamiliar: np.ndarray | None = None
+        self._spacings: list[float] = []
+        self._provenance: dict[str, Any] = {}
+        self._shape: tuple[int, ...] = ()
+        self.layer(ATOMS)  # one that is there already: mark what the user does to it
+
+    # ---------------------------------------------------------------- the run
+
+    def begin(
+        self,
+        wanted: Wanted,
+        shape: tuple[int, ...],
+        pixel_size: tuple[float, float] | None,
+        provenance: dict[str, Any],
+    ) -> None:
+        """Prepare for results.
+
+        Parameters
+        ----------
+        wanted : Wanted
+            Which layers to make or update.
+        shape : tuple of int
+            (T, H, W) of the source.
+        pixel_size : tuple of float or None
+            (y, x) in nm.
+        provenance : dict
+            What made the results; its "frames" are filled here.
+        """
+        self.wanted, self.pixel_size, self._provenance = wanted, pixel_size, provenance
+        self._dropped, self._spacings = set(), []
+        self.source_name = str(self._source.name)
+        if shape != self._shape:
+            self._maps = self._unfamiliar = None
+            self._store.clear()
+        self._shape = shape
+        # Labels or Shapes is decided anew, a store of outlines only serves Shapes
+        self._kind = wanted.contours
+        if self._kind == AUTO and self.is_movie:
+            self._kind = LABELS
+
+    @property
+    def is_movie(self) -> bool:
+        """Whether the layers have a time axis."""
+        return bool(self._source.ndim == 3)
+
+    def apply(self, results: Sequence[FrameResult], frame: int) -> None:
+        """Put the results of some frames into the layers.
+
+        Parameters
+        ----------
+        results : sequence of FrameResult
+        frame : int
+            The frame that is shown now.
+        """
+        self.classes = results[0].classes
+        self._frame = frame
+        found = [r.spacing_px for r in results if np.isfinite(r.spacing_px)]
+        self._spacings += found
+        if self._spacings:
+            self.spacing_px = float(np.median(self._spacings))
+        done = self._provenance.setdefault("frames", [])
+        done += [int(r.frame) for r in results]
+        with self._own_changes():
+            if self._wants(PROBABILITY, self.wanted.probability):
+                self._apply_probability(results)
+            if self._wants(UNFAMILIAR, self.wanted.unfamiliar):
+                self._apply_unfamiliar(results)
+            renumbered: dict[int, int] = {}
+            if self._wants(ATOMS, self.wanted.atoms):
+                renumbered = self._apply_atoms(results)
+            if self._wants(CONTOURS, self._kind != NONE):
+                self._apply_contours(results, renumbered)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether layers are being changed by us, not by the user."""
+        return self._busy
+
+    def drop(self, role: str) -> None:
+        """Do not make a layer again that the user has removed during a run."""
+        self._dropped.add(role)
+
+    def _wants(self, role: str, asked: bool) -> bool:
+        return asked and role not in self._dropped
+
+    # ----------------------------------------------------------------- layers
+
+    def layer(self, role: str) -> Any:
+        """Our layer with this role for this source, None where there is none."""
+        known = self._layers.get(role)
+        if known is not None and known in self._viewer.layers:
+            return known
+        self._forget(role)
+        ids = {str(layer.unique_id) for layer in self._viewer.layers}
+        for layer in self._viewer.layers:
+            mine = entry(layer)
+            if mine.get("role") != role:
+                continue
+            # by id, or by name where the layers come from an earlier session
+            if mine.get("source_id") == self.source_id or (
+                mine.get("source_id") not in ids and mine.get("source_name") == self.source_name
+            ):
+                self._adopt(role, layer)
+                return layer
+        return None
+
+    def _adopt(self, role: str, layer: Any) -> None:
+        self._layers[role] = layer
+        if role == ATOMS:
+            layer.events.data.connect(self._on_atoms_edited)
+        elif role == CONTOURS and self._type_of(layer) == "Shapes":
+            layer.events.data.connect(self._on_contours_edited)
+
+    def _forget(self, role: str) -> None:
+        layer = self._layers.pop(role, None)
+        if layer is None:
+            return
+        if role == ATOMS:
+            layer.events.data.disconnect(self._on_atoms_edited)
+        elif role == CONTOURS and self._type_of(layer) == "Shapes":
+            layer.events.data.disconnect(self._on_contours_edited)
+            self._drawn = None
+
+    def close(self) -> None:
+        """Disconnect from the layers; they stay."""
+        for role in list(self._layers):
+            self._forget(role)
+
+    @staticmethod
+    def _type_of(layer: Any) -> str:
+        return str(layer.__class__.__name__)  # of what a proxy stands for, too
+
+    def _add(self, role: str, layer: Layer) -> None:
+        """Add a layer below those of ours that belong above it."""
+        above = [
+            self._viewer.layers.index(other)
+            for r in ROLES[ROLES.index(role) + 1 :]
+            if (other := self.layer(r)) is not None
+        ]
+        self._viewer.layers.insert(min(above, default=len(self._viewer.layers)), layer)
+        self._adopt(role, layer)
+
+    def _common(self, role: str) -> dict[str, Any]:
+        """Arguments that every new layer of ours shares: its place in the world, and its entry."""
+        source = self._source
+        return {
+            "name": f"{role} · {source.name}",
+            "scale": source.scale,
+            "translate": source.translate,
+            "rotate": source.rotate,
+            "shear": source.shear,
+            "affine": source.affine,
+            "units": source.units,
+            "axis_labels": source.axis_labels,
+            "metadata": {KEY: self._entry(role, [])},
+        }
+
+    def _entry(self, role: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Metadata entry; a run leaves the list when later runs have redone all its frames."""
+        fresh = set(self._provenance.get("frames", []))
+        older = []
+        for run in runs:
+            if run.get("started") == self._provenance.get("started"):
+                continue
+            frames = [f for f in run.get("frames", []) if f not in fresh]
+            if frames:
+                older.append({**run, "frames": frames})
+        return {
+            "role": role,
+            "source_id": self.source_id,
+            "source_name": self.source_name,
+            "spacing_px": self.spacing_px,
+            "runs": [*older, self._provenance],
+        }
+
+    def _refresh_common(self, role: str, layer: Any) -> None:
+        """Follow the source's place in the world and note the run."""
+        layer.metadata[KEY] = self._entry(role, entry(layer).get("runs", []))
+        for name in ("scale", "translate"):
+            if not np.array_equal(getattr(layer, name), getattr(self._source, name)):
+                setattr(layer, name, getattr(self._source, name))
+        for name in ("units", "axis_labels"):
+            if tuple(getattr(layer, name)) != tuple(getattr(self._source, name)):
+                setattr(layer, name, getattr(self._source, name))
+
+    @contextlib.contextmanager
+    def _own_changes(self) -> Iterator[None]:
+        """What happens inside is not the user's doing."""
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+    # ------------------------------------------------------------------ atoms
+
+    def atoms(self) -> pd.DataFrame:
+        """Atoms table as the layer shows it, the user's edits marked."""
+        layer = self.layer(ATOMS)
+        if layer is None:
+            return tables.empty("atoms")
+        return convert.atoms_from_points(layer.data, layer.features, self.pixel_size, self._machine)
+
+    def _species(self) -> list[str]:
+        return [c for c in self.classes if c not in styles.NOT_ATOMS]
+
+    def _apply_atoms(self, results: Sequence[FrameResult]) -> dict[int, int]:
+        from napari.layers import Points
+
+        frames = [r.frame for r in results]
+        parts = [r.atoms for r in results if len(r.atoms)]
+        fresh = pd.concat(parts, ignore_index=True) if parts else tables.empty("atoms")
+        merged, renumbered = convert.merge_atoms(self.atoms(), fresh, frames, self.spacing_px)
+        machine = fresh.assign(atom_id=fresh["atom_id"].replace(renumbered))
+        rest = self._machine[~self._machine["frame"].isin(frames)]
+        kept = [t for t in (rest, machine) if len(t)]
+        self._machine = pd.concat(kept, ignore_index=True) if kept else tables.empty("atoms")
+        data = convert.points_from_atoms(merged, self._source.ndim)
+        features = convert.features_from_atoms(merged, self._species())
+        colours = styles.class_colours([*self._species(), *features["species"].cat.categories])
+        size = styles.atom_size(self.spacing_px)
+        layer = self.layer(ATOMS)
+        if layer is None:
+            style = styles.AtomStyle(size=size, border_color_cycle=colours)
+            layer = Points(
+                data, ndim=self._source.ndim, features=features,
+                **style.as_kwargs(), **self._common(ATOMS),
+            )  # fmt: skip
+            self._add(ATOMS, layer)
+        else:
+            before = entry(layer).get("spacing_px", float("nan"))
+            layer.selected_data = set()
+            layer.data = data
+            layer.features = features
+            if np.isfinite(self.spacing_px) and not abs(before / self.spacing_px - 1) < 0.05:
+                layer.current_size = size
+                layer.size = size
+            self._refresh_common(ATOMS, layer)
+        self._set_defaults(layer)
+        return renumbered
+
+    def _set_defaults(self, layer: Any) -> None:
+        """Let an atom that the user adds start as unknown, not as a copy of another."""
+        features = layer.features
+        values = convert.user_values(convert.common_species(features))
+        row = {c: [values.get(c, np.nan)] for c in features}
+        row["species"] = pd.Categorical(row["species"], features["species"].cat.categories)
+        layer.feature_defaults = pd.DataFrame(row)
+
+    def _on_atoms_edited(self, event: Any) -> None:
+        """Mark what the user added or moved."""
+        action = str(getattr(event.action, "value", event.action))
+        layer = self._layers.get(ATOMS)
+        if self._busy or layer is None or action not in ("added", "changed"):
+            return
+        if "species" not in layer.features or not len(layer.data):
+            return
+        rows = np.unique(np.asarray(event.data_indices, dtype=int) % len(layer.data))
+        features = layer.features
+        some = features.iloc[rows].reset_index(drop=True)
+        if action == "added":
+            rest = features.drop(index=rows)
+            for column, value in convert.user_values(convert.common_species(rest)).items():
+                if column in some:
+                    some[column] = value
+        marked = convert.atoms_from_points(
+            np.asarray(layer.data)[rows], some, self.pixel_size, others=features["atom_id"]
+        )
+        for column in marked:
+            if column in features:
+                features.loc[rows, column] = marked[column].to_numpy()
+        with self._own_changes():
+            layer.refresh_colors()
+            if action == "added":
+                self._set_defaults(layer)
+
+    # --------------------------------------------------------------- contours
+
+    def _apply_contours(self, results: Sequence[FrameResult], renumbered: dict[int, int]) -> None:
+        if self._kind == AUTO:
+            few = max(len(r.outlines) for r in results) <= MAX_SHAPES
+            self._kind = SHAPES if few else LABELS
+        layer = self.layer(CONTOURS)
+        if layer is not None and self._type_of(layer) != self._kind:
+            self._forget(CONTOURS)
+            self._viewer.layers.remove(layer)
+        for r in results:
+            species = r.atoms.set_index("atom_id")["species"].astype(str)
+            table = r.contours.assign(
+                species=r.contours["atom_id"].map(species).fillna(""), edited=False
+            )
+            table["atom_id"] = table["atom_id"].replace(renumbered)
+            new = (table, [np.asarray(o, np.float32) for o in r.outlines])
+            if r.frame in self._store:
+                new = convert.merge_outlines(self._store[r.frame], new, self.spacing_px)
+            if self._kind == SHAPES:
+                self._store[r.frame] = new
+            else:
+                # only what the user drew must be remembered: memory does not grow with frames
+                if convert.is_users(new[0]).any():
+                    self._store[r.frame] = new
+                self._draw_labels(r.frame, *new)
+        if self._kind == SHAPES:
+            if self.layer(CONTOURS) is None:
+                from napari.layers import Shapes
+
+                style = styles.ContourStyle(styles.edge_width(self.spacing_px))
+                self._add(
+                    CONTOURS,
+                    Shapes(
+                        None, ndim=self._source.ndim,
+                        **style.as_kwargs(), **self._common(CONTOURS),
+                    ),
+                )  # fmt: skip
+            if self._frame in {r.frame for r in results}:
+                self._drawn = None
+            self.show_frame(self._frame)
+        layer = self.layer(CONTOURS)
+        if layer is not None:
+            self._refresh_common(CONTOURS, layer)
+            if self._kind == LABELS and self._frame in {r.frame for r in results}:
+                layer.refresh()
+
+    def _draw_labels(self, frame: int, table: pd.DataFrame, outlines: list[np.ndarray]) -> None:
+        from napari_atomlens.contours import label_image
+
+        layer = self.layer(CONTOURS)
+        shape = self._shape if self.is_movie else self._shape[1:]
+        if layer is None or layer.data.shape != shape:
+            from napari.layers import Labels
+            from napari.utils.colormaps import DirectLabelColormap
+
+            style = styles.ContourLabelsStyle()
+            # zeros take no memory until they are written
+            empty = np.zeros(shape, np.uint16 if self.is_movie else np.int32)
+            if layer is None:
+                layer = Labels(
+                    empty,
+                    colormap=DirectLabelColormap(color_dict={None: style.colour, 0: "transparent"}),
+                    opacity=style.opacity,
+                    **self._common(CONTOURS),
+                )
+                layer.contour = 1
+                self._add(CONTOURS, layer)
+            else:
+                layer.data = empty
+        labels = label_image(outlines, self._shape[1:])
+        if not self.is_movie:
+            layer.data = labels
+            layer.features = table.assign(index=np.arange(1, len(table) + 1))
+            return
+        top = int(np.iinfo(layer.data.dtype).max)
+        layer.data[frame] = np.where(labels > top, (labels - 1) % top + 1, labels)
+
+    def show_frame(self, frame: int) -> None:
+        """Draw the outlines of the frame that is shown, where they are shapes."""
+        self._frame = frame
+        layer = self.layer(CONTOURS)
+        if layer is None or self._type_of(layer) != "Shapes" or self._drawn == frame:
+            return
+        if self._drawn is None and frame not in self._store and layer.nshapes:
+            return  # of an earlier session: leave them
+        table, outlines = self._store.get(frame, (None, []))
+        with self._own_changes():
+            layer.selected_data = set()
+            layer.data = []
+            if outlines and table is not None:
+                colours = styles.class_colours([*self._species(), *table["species"].unique()])
+                style = styles.ContourStyle(styles.edge_width(self.spacing_px))
+                layer.add(
+                    convert.shapes_from_outlines(outlines, frame, self._source.ndim),
+                    shape_type="polygon",
+                    edge_color=[colours[s] for s in table["species"]],
+                    edge_width=style.edge_width,
+                    face_color=style.face_color,
+                )
+                layer.features = table
+                layer.selected_data = set()
+        self._drawn = frame
+
+    def _on_contours_edited(self, event: Any) -> None:
+        """Keep what the user drew, changed or removed, so that it comes back with its frame."""
+        action = str(getattr(event.action, "value", event.action))
+        layer = self._layers.get(CONTOURS)
+        if self._busy or layer is None or self._drawn is None:
+            return
+        if action not in ("added", "changed", "removed"):
+            return
+        table = layer.features.copy()
+        n = len(layer.data)
+        if "edited" not in table or len(table) != n:
+            table = tables.make("contours", {"species": "", "edited": True}, n)
+        rows = np.unique(np.asarray(event.data_indices, dtype=int) % max(n, 1))
+        if action != "removed" and n:
+            table.loc[rows, list(COMPUTED)] = np.nan
+            table.loc[rows, "edited"] = True
+            if action == "added":
+                table.loc[rows, "atom_id"] = -1
+                table.loc[rows, "frame"] = self._drawn
+            with self._own_changes():
+                layer.features = table
+        self._store[self._drawn] = (table, convert.outlines_from_shapes(layer.data))
+
+    # ------------------------------------------------------------------- maps
+
+    def map_names(self) -> tuple[str, ...]:
+        """Names of the class maps that can be shown now."""
+        names = convert.shown_maps(self.classes) if self.classes else ("any atom",)
+        return names[: len(self._maps)] if self._maps is not None else names
+
+    def show_map(self, name: str) -> None:
+        """Let the probability layer show another class."""
+        layer = self.layer(PROBABILITY)
+        if layer is None or self._maps is None or name not in self.map_names():
+            return
+        self.wanted = Wanted(**{**self.wanted.__dict__, "map_name": name})
+        layer.data = self._view(self._maps[self.map_names().index(name)])
+
+    def _view(self, maps: np.ndarray) -> np.ndarray:
+        return maps if self.is_movie else maps[0]
+
+    def _apply_probability(self, results: Sequence[FrameResult]) -> None:
+        names = convert.shown_maps(self.classes)
+        each = int(np.prod(self._shape)) * 2
+        n = len(names) if each * len(names) <= MAX_MAP_BYTES else 1
+        if self._maps is None or len(self._maps) != n:
+            self._maps = np.zeros((n, *self._shape), np.float16)
+        for r in results:
+            for k, name in enumerate(names[:n]):
+                self._maps[k, r.frame] = convert.map_of(
+                    r.probabilities, r.classes, name, styles.NOT_ATOMS
+                )
+        which = names.index(self.wanted.map_name) if self.wanted.map_name in names[:n] else 0
+        style = styles.ProbabilityStyle()
+        self._apply_map(PROBABILITY, self._view(self._maps[which]), style, results)
+
+    def _apply_unfamiliar(self, results: Sequence[FrameResult]) -> None:
+        if self._unfamiliar is None:
+            self._unfamiliar = np.zeros(self._shape, np.float16)
+        for r in results:
+            self._unfamiliar[r.frame] = r.unfamiliar
+        style = styles.UnfamiliarStyle()
+        self._apply_map(UNFAMILIAR, self._view(self._unfamiliar), style, results)
+
+    def _apply_map(
+        self, role: str, data: np.ndarray, style: styles.LayerStyle, results: Sequence[FrameResult]
+    ) -> None:
+        layer = self.layer(role)
+        if layer is None:
+            from napari.layers import Image
+
+            self._add(role, Image(data, **style.as_kwargs(), **self._common(role)))
+            return
+        if not np.may_share_memory(np.asarray(layer.data), data):
+            layer.data = data
+        elif self._frame in {r.frame for r in results}:
+            layer.refresh()
+        self._refresh_common(role, layer)

@@ -1,0 +1,120 @@
+"""How our layers look: frozen dataclasses that become arguments of a layer.
+
+The class colours are from the colour-blind safe palette of Okabe and Ito, brightened to
+stand on a dark and on a bright image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+CLASS_COLOURS = {
+    "column": "#4cc9f0",
+    "bright column": "#ff9f1c",
+    "contamination": "#cc79a7",
+    "": "#f5f5f5",
+}
+#: For the classes of other models, in their order.
+MORE_COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#e8590c", "#7b9ff2")
+#: Not atoms, whatever the model calls its other classes.
+NOT_ATOMS = ("background", "contamination")
+
+
+def class_colours(classes: Iterable[str]) -> dict[str, str]:
+    """Colour of each class of a model; "" (a class that is not known) always has one.
+
+    Parameters
+    ----------
+    classes : iterable of str
+        Names of classes, background or not.
+    """
+    colours = {}
+    fresh = iter(MORE_COLOURS * 8)
+    for name in classes:
+        if name == "background":
+            continue
+        if name in CLASS_COLOURS:
+            colours[name] = CLASS_COLOURS[name]
+        else:
+            colours[name] = next(c for c in fresh if c not in colours.values())
+    return colours | {"": CLASS_COLOURS[""]}
+
+
+class LayerStyle:
+    """Something that turns itself into keyword arguments of a layer."""
+
+    def as_kwargs(self) -> dict[str, Any]:
+        """Return the arguments for the constructor of the layer."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class AtomStyle(LayerStyle):
+    """Points: thin rings that leave the column visible, coloured by class."""
+
+    size: float
+    border_color_cycle: dict[str, str]
+    border_color: str = "species"
+    face_color: str = "transparent"
+    border_width: float = 0.12
+    border_width_is_relative: bool = True
+    symbol: str = "disc"
+    antialiasing: float = 1.0
+
+
+@dataclass(frozen=True)
+class ContourStyle(LayerStyle):
+    """Shapes: thin outlines (they are given edge colours one by one)."""
+
+    edge_width: float
+    face_color: str = "transparent"
+    opacity: float = 0.9
+
+    def as_kwargs(self) -> dict[str, Any]:
+        """Return the arguments of the layer; width and face go with each shape instead."""
+        return {"opacity": self.opacity}
+
+
+@dataclass(frozen=True)
+class ContourLabelsStyle(LayerStyle):
+    """Labels drawn as outlines of one screen pixel, all of one colour."""
+
+    colour: str = "#3ddc97"
+    opacity: float = 0.9
+
+
+@dataclass(frozen=True)
+class ProbabilityStyle(LayerStyle):
+    """Image: the network's answer, there to be looked at when in doubt."""
+
+    colormap: str = "viridis"
+    contrast_limits: tuple[float, float] = (0.0, 1.0)
+    blending: str = "translucent"
+    opacity: float = 0.7
+    interpolation2d: str = "nearest"
+    visible: bool = False
+
+
+@dataclass(frozen=True)
+class UnfamiliarStyle(LayerStyle):
+    """Image: glows where the model has not seen the like."""
+
+    colormap: str = "magenta"
+    contrast_limits: tuple[float, float] = (0.0, 1.0)
+    blending: str = "additive"
+    opacity: float = 0.6
+    interpolation2d: str = "nearest"
+    visible: bool = False
+
+
+def atom_size(spacing_px: float) -> float:
+    """Diameter of an atom's ring in image pixels: a little less than half the spacing."""
+    return 0.45 * spacing_px if 0 < spacing_px < float("inf") else 4.0
+
+
+def edge_width(spacing_px: float) -> float:
+    """Width of an outline in image pixels."""
+    return min(max(0.035 * spacing_px, 0.15), 2.0) if 0 < spacing_px < float("inf") else 0.4
