@@ -68,7 +68,10 @@ def detection(model: ModelInfo, n: int) -> list[str]:
                 total, worst = total + one, min(worst, one.f1)
                 right += abs(measured / spacing - 1) < 0.05
                 if one.f1 < 0.9 or not abs(measured / spacing - 1) < 0.05:
-                    print(f"  {lattice} {counts} spacing {spacing:.1f} found {measured:.1f} F1 {one.f1:.3f}")
+                    print(
+                        f"  {lattice} {counts} spacing {spacing:.1f} found {measured:.1f} "
+                        f"F1 {one.f1:.3f}"
+                    )
             by_dose[counts] = by_dose[counts] + total
             good_scale, images = good_scale + right, images + n
             lines.append(
@@ -77,8 +80,12 @@ def detection(model: ModelInfo, n: int) -> list[str]:
             )
             print(lines[-1], flush=True)
     for counts, total in by_dose.items():
-        lines.append(f"| all | {counts} | {total.f1:.4f} | {total.recall:.4f} | {total.precision:.4f} | | |")
-    lines.append(f"\nScale found within 5 %: {good_scale}/{images} = {100 * good_scale / images:.1f} %.")
+        lines.append(
+            f"| all | {counts} | {total.f1:.4f} | {total.recall:.4f} | {total.precision:.4f} | | |"
+        )
+    lines.append(
+        f"\nScale found within 5 %: {good_scale}/{images} = {100 * good_scale / images:.1f} %."
+    )
     return lines
 
 
@@ -126,7 +133,8 @@ def false_alarms(model: ModelInfo, n: int) -> list[str]:
             refused += 1
     return [
         f"{n} noise-only images (Poisson, Gaussian, 1/f, smoothed, amorphous, ramps and steps): "
-        f"{atoms} atoms in the area of {area:,.0f} lattice sites = {atoms / area * 1e4:.2f} per 10,000; "
+        f"{atoms} atoms in the area of {area:,.0f} lattice sites = "
+        f"{atoms / area * 1e4:.2f} per 10,000; "
         f"{sum(c > 0 for c in by_image)} images with any.",
         f"Without a spacing set, {refused}/{min(n, 40)} of them are refused with a sentence.",
     ]
@@ -138,7 +146,9 @@ def hot(model: ModelInfo, n: int) -> list[str]:
     for i in range(n):
         seed = seed_for("benchmark", 8_000_000 + i)
         rng = np.random.default_rng(seed)
-        image, scene = simulate("honeycomb", (256, 256), 10.0, rotation_deg=rng.uniform(0, 360), seed=seed)
+        image, scene = simulate(
+            "honeycomb", (256, 256), 10.0, rotation_deg=rng.uniform(0, 360), seed=seed
+        )
         true = np.c_[scene.y, scene.x]
         atoms, _ = analyse(image, model)
         bright += int((atoms.species == "bright column").sum())
@@ -187,8 +197,8 @@ def main() -> None:
     }
     page = [
         "# Figures on simulated images", "",
-        f"Model `{model.name}` (sha256 {model.file_hash()[:12]}), {args.images} images per lattice and "
-        f"dose, made by `python benchmarks/simulated.py --images {args.images}`.",
+        f"Model `{model.name}` (sha256 {model.file_hash()[:12]}), {args.images} images per "
+        f"lattice and dose, made by `python benchmarks/simulated.py --images {args.images}`.",
     ]  # fmt: skip
     for title, measure in sections.items():
         lines = measure()

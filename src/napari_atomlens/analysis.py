@@ -167,7 +167,9 @@ def as_stack(stack: Any) -> Any:
     return stack
 
 
-def empty_result(frame: int, shape: tuple[int, int], classes: tuple[str, ...], message: str) -> FrameResult:
+def empty_result(
+    frame: int, shape: tuple[int, int], classes: tuple[str, ...], message: str
+) -> FrameResult:
     """Return the result of a frame in which nothing was found, with the sentence that says why."""
     maps = np.zeros((len(classes), *shape), np.float16)
     maps[0] = 1
@@ -296,7 +298,8 @@ def _one_frame(
     add_nm(atoms, size)
     seconds["atoms"] = time.perf_counter() - start
     start = time.perf_counter()
-    contours, outlines = tables.empty("contours"), []
+    contours = tables.empty("contours")
+    outlines: list[np.ndarray] = []
     if params.contours:
         contours, outlines = outline(probabilities.maps, atoms, frame=f)
     seconds["contours"] = time.perf_counter() - start

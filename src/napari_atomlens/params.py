@@ -44,7 +44,7 @@ class ParamInfo:
 
 def param(
     default: Any,
-    help: str,  # noqa: A002 - the word that users of argparse and typer know
+    help: str,
     *,
     unit: str = "",
     ge: float | None = None,
@@ -94,8 +94,10 @@ def validate(params: Any) -> None:
             except (TypeError, ValueError):
                 raise ParameterError(f"{info.name} is {value!r}, but must be a number.") from None
             low, high = info.minimum, info.maximum
-            if number != number or (low is not None and number < low) or (
-                high is not None and number > high
+            if (
+                number != number
+                or (low is not None and number < low)
+                or (high is not None and number > high)
             ):
                 raise ParameterError(
                     f"{info.name} is {value:g}{' ' + info.unit if info.unit else ''}, "

@@ -80,7 +80,7 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     unknown = {F: float("nan"), I: -1, B: False, S: ""}
     index = pd.RangeIndex(n_rows)
     data = {
-        column: pd.Series(columns.get(column, unknown[dtype]), index=index).astype(dtype)
+        column: pd.Series(columns.get(column, unknown[dtype]), index=index).astype(dtype)  # type: ignore[call-overload]
         for column, dtype in TABLES[name].items()
     }
     data |= {c: pd.Series(v, index=index) for c, v in columns.items() if c not in data}

@@ -29,7 +29,9 @@ def atoms(*centres):
 @pytest.mark.parametrize("angle", [0.0, 0.5, 1.3, -0.9])
 def test_ellipse_gives_its_area_axes_and_angle(aspect, angle):
     long, short = 8 * np.sqrt(aspect), 8 / np.sqrt(aspect)
-    table, lines = outline(ellipse_map((60, 70), 30.3, 34.7, long, short, angle), atoms((30.3, 34.7)))
+    table, lines = outline(
+        ellipse_map((60, 70), 30.3, 34.7, long, short, angle), atoms((30.3, 34.7))
+    )
     row = table.iloc[0]
     assert row.area_px2 == pytest.approx(np.pi * 64, rel=0.03)
     assert row.major_px / row.minor_px == pytest.approx(aspect, rel=0.03)

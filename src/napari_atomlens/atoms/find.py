@@ -50,8 +50,8 @@ def find_atoms(
     if fit and n:
         result = refine(probabilities.frame, positions, probabilities.spacing_px)
     else:
-        nan = np.full(n, np.nan)
-        result = Fit(positions[:, 0], positions[:, 1], *(nan.copy() for _ in range(5)), ok=np.zeros(n, bool))
+        unknown = np.full((5, n), np.nan)
+        result = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     species = np.asarray(probabilities.classes[1:-1], dtype=object)[shares.argmax(1)] if n else []
     if n and probabilities.classes[1:-1] == ("column", "bright column"):
         bright = bright_probability(

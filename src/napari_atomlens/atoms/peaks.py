@@ -89,9 +89,13 @@ def find_peaks(
     keep = one_per_place(positions, height, ONE_PLACE * network_spacing)
     positions, height = positions[keep], height[keep]
     columns = probabilities.soft[1:-1]
-    here = np.stack(
-        [ndi.map_coordinates(c, positions.T, order=1, mode="nearest") for c in columns], axis=1
-    ) if len(positions) else np.zeros((0, len(columns)))
+    here = (
+        np.stack(
+            [ndi.map_coordinates(c, positions.T, order=1, mode="nearest") for c in columns], axis=1
+        )
+        if len(positions)
+        else np.zeros((0, len(columns)))
+    )
     support = here.sum(1)
     shares = here / np.maximum(support, 1e-6)[:, None]
     evidence = np.c_[height, support, company(positions, support, network_spacing)]

@@ -106,7 +106,7 @@ def _each_chunk(work: Callable[[slice], None], n: int) -> None:
 def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) -> Fit:
     n, shape = len(start), image.shape
     if n == 0:
-        return Fit(*(np.zeros(0) for _ in range(7)), ok=np.zeros(0, bool))
+        return Fit(*np.zeros((7, 0)), ok=np.zeros(0, bool))  # type: ignore[misc]
     y, x = start[:, 0].copy(), start[:, 1].copy()
     distance, around = cKDTree(start).query(start, k=min(7, n))
     distance, around = distance.reshape(n, -1), around.reshape(n, -1)
@@ -127,8 +127,8 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
     background, amplitude = np.empty(n), np.empty(n)
 
     def begin(c: slice) -> None:
-        corner = (np.rint(v[c]).astype(np.int64) - radius + pad for v in (y, x))
-        patch = flat[_patch_index(*corner, size, stride)]
+        first_y, first_x = (np.rint(v[c]).astype(np.int64) - radius + pad for v in (y, x))
+        patch = flat[_patch_index(first_y, first_x, size, stride)]
         background[c] = np.partition(patch.reshape(len(patch), -1), size * size // 7, axis=1)[
             :, size * size // 7
         ]

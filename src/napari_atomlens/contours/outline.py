@@ -50,8 +50,11 @@ def outline(
     centres = atoms[["y_px", "x_px"]].to_numpy(float)
     columns = np.asarray(probabilities[1:-1], np.float32).sum(0)
     polygons = cast_rays(columns, centres, level)
-    table = describe(polygons, centres)
-    table |= {"frame": frame, "atom_id": atoms["atom_id"].to_numpy()}
+    table = {
+        "frame": frame,
+        "atom_id": atoms["atom_id"].to_numpy(),
+        **describe(polygons, centres),
+    }
     return tables.make("contours", table, len(atoms)), list(polygons)
 
 

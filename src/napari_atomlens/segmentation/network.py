@@ -61,6 +61,7 @@ class ColumnNet(nn.Module):
         self.head = nn.Conv2d(w0 + 4, n_classes + 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the classes and of the centre peaks."""
         full = self.stem(x)
         half = self.down1(full)
         quarter = self.down2(half)
@@ -85,7 +86,7 @@ class ColumnNet(nn.Module):
                 and len(parent) == 3
                 and isinstance(parent[1], nn.BatchNorm2d)
             ):
-                parent[0] = torch.nn.utils.fusion.fuse_conv_bn_eval(parent[0], parent[1])
+                parent[0] = torch.nn.utils.fusion.fuse_conv_bn_eval(parent[0], parent[1])  # type: ignore[type-var]
                 parent[1] = nn.Identity()
         return net
 

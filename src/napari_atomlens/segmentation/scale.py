@@ -57,7 +57,10 @@ def peak_positions(centre: torch.Tensor, threshold: float) -> tuple[np.ndarray, 
     padded = np.pad(np.log(np.maximum(c, 1e-4)), 1, mode="edge")
     here = padded[y + 1, x + 1]
     offsets = []
-    for up, down in ((padded[y, x + 1], padded[y + 2, x + 1]), (padded[y + 1, x], padded[y + 1, x + 2])):
+    for up, down in (
+        (padded[y, x + 1], padded[y + 2, x + 1]),
+        (padded[y + 1, x], padded[y + 1, x + 2]),
+    ):
         curvature = up + down - 2 * here
         with np.errstate(divide="ignore", invalid="ignore"):
             shift = np.where(curvature < -1e-6, 0.5 * (up - down) / curvature, 0.0)
@@ -86,7 +89,7 @@ def typical_distance(positions: np.ndarray) -> float:
 
 def _crops(frame: np.ndarray, spacing: float, preferred: float, n: int) -> list[np.ndarray]:
     """Up to `n` crops that span CROP_PX pixels of the network at the given spacing."""
-    side = int(round(CROP_PX * spacing / preferred))
+    side = round(CROP_PX * spacing / preferred)
     h, w = (min(side, s) for s in frame.shape)
     free_y, free_x = frame.shape[0] - h, frame.shape[1] - w
     places = [(0.5, 0.5), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1)]
@@ -195,6 +198,9 @@ def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
 
 
 def _ready(image: Any) -> bool:
-    return isinstance(image, np.ndarray) and image.dtype == np.float32 and image.ndim == 2 and bool(
-        np.isfinite(image).all()
+    return (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.float32
+        and image.ndim == 2
+        and bool(np.isfinite(image).all())
     )

@@ -47,9 +47,10 @@ def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor, views: torch.Tensor
     # outlines alone make doubt a fixed small part of the cover
     undecided = doubt / (cover + 0.05)
     weak = hesitation / (peaks + 0.02)
-    score = torch.clamp((undecided - 0.30) / 0.25, 0, 1) * 0.5 + torch.clamp(
-        (weak - 0.62) / 0.2, 0, 1
-    ) * 0.5
+    score = (
+        torch.clamp((undecided - 0.30) / 0.25, 0, 1) * 0.5
+        + torch.clamp((weak - 0.62) / 0.2, 0, 1) * 0.5
+    )
     seen = torch.clamp(cover / 0.08, 0, 1)
     coarse = (score * seen)[None, None]
     return nnf.interpolate(coarse, size=centre.shape, mode="bilinear", align_corners=False)[0, 0]

@@ -150,7 +150,7 @@ def _load(path: Path, stamp: int) -> ColumnNet:
     except (SafetensorError, RuntimeError, KeyError, OSError) as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"The weights in {path.name} are damaged: {first}") from None
-    return net.fused().to(memory_format=torch.channels_last)
+    return net.fused().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:

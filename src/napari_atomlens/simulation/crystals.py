@@ -228,11 +228,16 @@ def fill(
     cell = crystal.cell @ linear * spacing_px
     basis = crystal.basis @ linear * spacing_px
     margin = 1.5 * spacing_px if margin_px is None else margin_px
-    corners = np.array([[y, x] for y in (-margin, shape[0] + margin) for x in (-margin, shape[1] + margin)])
+    corners = np.array(
+        [[y, x] for y in (-margin, shape[0] + margin) for x in (-margin, shape[1] + margin)]
+    )
     coefficients = (corners - np.asarray(origin_px)) @ np.linalg.inv(cell)
     low = np.floor(coefficients.min(0)).astype(int) - 1
     high = np.ceil(coefficients.max(0)).astype(int) + 1
-    ij = np.stack(np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij"), -1)
+    ij = np.stack(
+        np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij"),
+        -1,
+    )
     points = (ij.reshape(-1, 1, 2) @ cell + basis[None] + np.asarray(origin_px)).reshape(-1, 2)
     index = np.tile(np.arange(len(basis)), ij.shape[0] * ij.shape[1])
     inside = (

@@ -25,7 +25,9 @@ def smooth_field(
     return (total - total.mean()) / max(total.std(), 1e-9)
 
 
-def pink_rows(shape: tuple[int, int], rng: np.random.Generator, exponent: float = 1.0) -> np.ndarray:
+def pink_rows(
+    shape: tuple[int, int], rng: np.random.Generator, exponent: float = 1.0
+) -> np.ndarray:
     """1/f noise in the order of the scan (row after row), unit variance."""
     n = shape[0] * shape[1]
     spectrum = np.fft.rfft(rng.standard_normal(n))
@@ -47,9 +49,7 @@ def shot_noise(intensity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.poisson(np.clip(intensity, 0, 1e9)).astype(float)
 
 
-def hot_pixels(
-    image: np.ndarray, n: int, factor: float, rng: np.random.Generator
-) -> np.ndarray:
+def hot_pixels(image: np.ndarray, n: int, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Set `n` random pixels to `factor` times the maximum of the image."""
     out = image.copy()
     rows, cols = rng.integers(0, image.shape[0], n), rng.integers(0, image.shape[1], n)

@@ -91,7 +91,9 @@ def perovskite(size_px: int = 512) -> Sample:
     scene.y = scene.y - np.where(polar, 0.015 / pixel, 0.0)
     scene.amplitude = scene.amplitude * (1 + 0.15 * (scene.x / size_px - 0.5))
     scene.background = scene.background + 0.12
-    return _sample("perovskite, polar half (simulated)", add_dose(scene, 800, rng, 0.45), pixel, scene)
+    return _sample(
+        "perovskite, polar half (simulated)", add_dose(scene, 800, rng, 0.45), pixel, scene
+    )
 
 
 def silicon_110_movie(size_px: int = 256, n_frames: int = 24) -> Sample:
@@ -134,7 +136,9 @@ def h_si_100(size_px: int = 384) -> Sample:
     remove(scene, rng.random(n) < 0.015)
     chosen = rng.random(len(scene.y)) < 0.006
     sites = np.c_[scene.y, scene.x][chosen]
-    add_columns(scene, sites + rng.normal(0, 1.5, sites.shape), np.full(len(sites), 2.5), "dangling bond")
+    add_columns(
+        scene, sites + rng.normal(0, 1.5, sites.shape), np.full(len(sites), 2.5), "dangling bond"
+    )
     rows, cols = np.mgrid[0:size_px, 0:size_px]
     step = 0.3 * cols + rows > 0.85 * size_px + 6 * np.sin(cols / 25)
     scene.background = 1.2 * ndi.gaussian_filter(step.astype(float), 1.2)

@@ -25,8 +25,10 @@ _SEED_BASE = {
 
 
 def seed_for(purpose: str, index: int) -> int:
-    """Seed number `index` of a purpose ("training", "calibration", "test", "benchmark" or
-    "sample"); the ranges never meet."""
+    """Seed number `index` of a purpose; the ranges of purposes never meet.
+
+    Purposes are "training", "calibration", "test", "benchmark" and "sample".
+    """
     if not 0 <= index < 1 << 40:
         raise ValueError("index must lie between 0 and 2**40")
     return _SEED_BASE[purpose] + index
@@ -117,7 +119,9 @@ def much_brighter(y: np.ndarray, x: np.ndarray, amplitude: np.ndarray) -> np.nda
     return np.clip((amplitude / np.maximum(ordinary, 1e-12) - 1.35) / 0.55, 0, 1)
 
 
-def thin_out(positions: np.ndarray, min_distance: float, keep: np.ndarray | None = None) -> np.ndarray:
+def thin_out(
+    positions: np.ndarray, min_distance: float, keep: np.ndarray | None = None
+) -> np.ndarray:
     """Mask that drops one of each pair closer than `min_distance` (later rows lose)."""
     mask = np.ones(len(positions), bool)
     if len(positions) < 2:
@@ -166,7 +170,12 @@ def scene_from_crystal(
     if boundary:
         tilt = rng.uniform(0.08, 0.9)
         second, second_index = crystals.fill(
-            crystal, shape, spacing_px, angle + tilt, tuple(rng.uniform(0, 3 * spacing_px, 2)), shear
+            crystal,
+            shape,
+            spacing_px,
+            angle + tilt,
+            tuple(rng.uniform(0, 3 * spacing_px, 2)),
+            shear,
         )
         normal = rng.uniform(0, 2 * np.pi)
         centre = np.asarray(shape) * rng.uniform(0.25, 0.75, 2)
@@ -227,7 +236,12 @@ def add_columns(scene: Scene, positions: np.ndarray, amplitude: np.ndarray, spec
 
 
 def substitute(
-    scene: Scene, rng: np.random.Generator, fraction: float, factor: float, species: str, cluster: float
+    scene: Scene,
+    rng: np.random.Generator,
+    fraction: float,
+    factor: float,
+    species: str,
+    cluster: float,
 ) -> Scene:
     """Replace a fraction of the columns by others `factor` times as bright, in place.
 
@@ -276,9 +290,13 @@ def dislocate(scene: Scene, rng: np.random.Generator) -> Scene:
     r2 = u**2 + v**2 + (0.5 * scene.spacing_px) ** 2
     burgers, nu = 1.2 * scene.spacing_px, 1 / 3
     along = burgers / (2 * np.pi) * (np.arctan2(v, u) + u * v / (2 * (1 - nu) * r2))
-    across = -burgers / (2 * np.pi) * (
-        (1 - 2 * nu) / (4 * (1 - nu)) * np.log(r2 / scene.spacing_px**2)
-        + (u**2 - v**2) / (4 * (1 - nu) * r2)
+    across = (
+        -burgers
+        / (2 * np.pi)
+        * (
+            (1 - 2 * nu) / (4 * (1 - nu)) * np.log(r2 / scene.spacing_px**2)
+            + (u**2 - v**2) / (4 * (1 - nu) * r2)
+        )
     )
     scene.x = scene.x + along * np.cos(direction) + across * np.sin(direction)
     scene.y = scene.y - along * np.sin(direction) + across * np.cos(direction)
@@ -333,7 +351,9 @@ def add_dose(
     gain, offset : float
         Detector response; the returned image is ``gain * counts + offset``.
     """
-    amplitude = (scene.amplitude.min() if len(scene.amplitude) else 1.0) if weakest is None else weakest
+    amplitude = (
+        (scene.amplitude.min() if len(scene.amplitude) else 1.0) if weakest is None else weakest
+    )
     width = float(np.mean(scene.sigma)) if len(scene.sigma) else 0.3 * scene.spacing_px
     scale = counts / (2 * np.pi * width**2 * amplitude)
     return gain * faults.shot_noise(scene.clean() * scale, rng) + offset

@@ -82,7 +82,9 @@ def noise_only(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.nda
     if kind == 4:  # amorphous: grain of about the size of a column
         grain = faults.smooth_field(shape, rng.uniform(5, 16), rng, octaves=int(rng.integers(1, 3)))
         return grain + rng.uniform(0, 0.5) * rng.standard_normal(shape), True
-    ramp = np.add.outer(np.linspace(0, rng.normal(), shape[0]), np.linspace(0, rng.normal(), shape[1]))
+    ramp = np.add.outer(
+        np.linspace(0, rng.normal(), shape[0]), np.linspace(0, rng.normal(), shape[1])
+    )
     step = (faults.smooth_field(shape, 60, rng) > 0) * rng.uniform(0, 3)
     return 4 * ramp + step + rng.uniform(0.1, 1) * rng.standard_normal(shape), False
 
@@ -114,11 +116,18 @@ def random_scene(shape: tuple[int, int], rng: np.random.Generator) -> Scene:
     chance = 0.55 if scene.lattice == "honeycomb" else 0.2
     if rng.random() < chance:
         factor = rng.uniform(2.0, 6.0) if scene.lattice != "tmd" else rng.uniform(1.6, 3.0)
-        substitute(scene, rng, rng.choice([0.004, 0.015, 0.05]), factor, "heavy", rng.choice([0, 0.35, 0.6]))
+        substitute(
+            scene,
+            rng,
+            rng.choice([0.004, 0.015, 0.05]),
+            factor,
+            "heavy",
+            rng.choice([0, 0.35, 0.6]),
+        )
     if rng.random() < 0.12 and len(scene.y):
         extra = rng.uniform(0, 1, (int(rng.integers(1, 6)), 2)) * np.asarray(shape)
         everything = np.r_[np.c_[scene.y, scene.x], extra]
-        ok = thin_out(everything, 0.75 * spacing)[len(scene.y):]
+        ok = thin_out(everything, 0.75 * spacing)[len(scene.y) :]
         add_columns(scene, extra[ok], rng.uniform(0.8, 5.0) * np.ones(ok.sum()), "adatom")
     if len(scene.y):
         thickness = faults.smooth_field(shape, rng.uniform(40, 160), rng)
@@ -137,13 +146,17 @@ def add_background(scene: Scene, rng: np.random.Generator) -> Scene:
     typical = float(np.median(scene.amplitude)) if len(scene.amplitude) else 1.0
     scene.background = scene.background + rng.choice([0.05, 0.2, 0.5, 1.0, 2.0]) * weak
     if rng.random() < 0.3:
-        scene.background += typical * rng.uniform(0.1, 1.0) * (
-            faults.smooth_field(scene.shape, rng.uniform(50, 200), rng) + 2
+        scene.background += (
+            typical
+            * rng.uniform(0.1, 1.0)
+            * (faults.smooth_field(scene.shape, rng.uniform(50, 200), rng) + 2)
         )
     if rng.random() < 0.12:  # steps: another layer, a terrace
         edge = faults.smooth_field(scene.shape, rng.uniform(80, 200), rng)
         height = rng.uniform(0.3, 2.0) * typical
-        scene.background += height * ndi.gaussian_filter((edge > 0).astype(float), rng.uniform(0.5, 4))
+        scene.background += height * ndi.gaussian_filter(
+            (edge > 0).astype(float), rng.uniform(0.5, 4)
+        )
     if rng.random() < 0.3:
         contaminate(scene, rng, rng.uniform(0.05, 0.6), 10 ** rng.uniform(-0.3, 0.9))
     scene.background = np.clip(scene.background, 0, None)
@@ -177,7 +190,9 @@ def expose(scene: Scene, rng: np.random.Generator) -> np.ndarray:
             image = image + read * rng.standard_normal((h, w))
         if rng.random() < 0.15:
             level = 0.15 * np.sqrt(np.mean(clean) * scale)
-            image = image + level * faults.pink_rows((h, w), rng) + level * rng.standard_normal((h, 1))
+            image = (
+                image + level * faults.pink_rows((h, w), rng) + level * rng.standard_normal((h, 1))
+            )
     if rng.random() < 0.5:  # resampled by us, or smoothed by whoever saved it
         image = ndi.gaussian_filter(image, rng.uniform(0.3, 1.5))
     if rng.random() < 0.06:

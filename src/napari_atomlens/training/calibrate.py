@@ -28,7 +28,7 @@ def peaks_with_truth(
     Returns
     -------
     ndarray, shape (n, 4)
-        Evidence (height, support, company) and truth (1 within a quarter of the spacing of a column).
+        Evidence (height, support, company) and truth (1 within a quarter of the spacing).
     """
     info = find_model(str(model))
     net = load_network(info)

@@ -6,7 +6,7 @@ import json
 import multiprocessing as mp
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def _draw(out: Any, size: int, chunk: int, first: int, stride: int) -> None:
         out.put((views.numpy().astype(np.float16), np.stack([p[1] for p in pairs])))
 
 
-def batches(p: TrainParams, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(p: TrainParams, first: int) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
     """Yield endless (views, target) batches, drawn by worker processes.
 
     Every image is used `reuse` times, each time in another of its eight orientations.
@@ -144,8 +144,9 @@ def train(
         ("cuda" if torch.cuda.is_available() else "cpu") if p.device == "auto" else p.device
     )
     torch.manual_seed(p.seed)
-    net = ColumnNet().to(device, memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
+    net = ColumnNet()
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average: Any = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
