@@ -117,7 +117,8 @@ def pixel_size_nm(scale: Sequence[float], units: Sequence[Any]) -> tuple[float, 
 def points_from_atoms(atoms: pd.DataFrame, ndim: int) -> np.ndarray:
     """Coordinates of atoms, shape (n, ndim): (y, x), or (t, y, x) with the frame as t."""
     columns = ["frame", "y_px", "x_px"][-ndim:]
-    return atoms[columns].to_numpy(dtype=float).reshape(-1, ndim)
+    # a copy: pandas hands out read-only arrays, and napari moves points in place
+    return np.array(atoms[columns], dtype=float).reshape(-1, ndim)
 
 
 def features_from_atoms(atoms: pd.DataFrame, species: Iterable[str]) -> pd.DataFrame:
