@@ -227,6 +227,7 @@ class FindAtomsWidget(QWidget):
         self._job.results.connect(self._on_results)
         self._job.noted.connect(self._status.setText)
         self._job.failed.connect(self._on_failed)
+        self._job.crashed.connect(self._on_crashed)
         self._job.finished.connect(self._on_finished)
 
     def cleanup(self) -> None:
@@ -500,6 +501,14 @@ class FindAtomsWidget(QWidget):
         self._ending = sentence
         show_warning(sentence)
 
+    def _on_crashed(self, error: Exception) -> None:
+        from napari.utils.notifications import notification_manager
+
+        what = f"{type(error).__name__}: {error}"
+        self._ending = f"Something unexpected went wrong ({what})."
+        # napari offers the traceback, ready for a bug report
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
     def _on_finished(self) -> None:
         seconds = time.perf_counter() - self._started
         cancelled = self._job.is_cancelled
@@ -539,7 +548,7 @@ class FindAtomsWidget(QWidget):
 
     def _show_found(self, value: float = 0.0) -> None:
         outputs = self._shown()
-        known = outputs is not None and np.isfinite(outputs.spacing_px)
+        known = outputs is not None and bool(np.isfinite(outputs.spacing_px))
         self._found.setVisible(known)
         if known:
             size = self.pixel_size_nm()

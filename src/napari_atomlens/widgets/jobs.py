@@ -26,6 +26,13 @@ class _Failure(str):
     """The sentence of an error that was raised on purpose."""
 
 
+class _Crash:
+    """An error that nobody meant to raise."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 def _work(
     make: Callable[[Callable[[], bool]], Iterator[Any]], stop: threading.Event
 ) -> Iterator[Any]:
@@ -41,6 +48,8 @@ def _work(
         yield _Failure(error)
     except MemoryError:
         yield _Failure("There is not enough memory for this image; close something or crop it.")
+    except Exception as error:  # the border of the thread: the window shows whatever it was
+        yield _Crash(error)
 
 
 class Job(QObject):
@@ -56,6 +65,8 @@ class Job(QObject):
         What is going on.
     failed : Signal(str)
         One sentence; nothing more will come.
+    crashed : Signal(Exception)
+        An error that was not raised on purpose; nothing more will come.
     finished : Signal()
         The thread has ended, in whatever way; always the last signal.
     """
@@ -63,6 +74,7 @@ class Job(QObject):
     results = Signal(list)
     noted = Signal(str)
     failed = Signal(str)
+    crashed = Signal(object)
     finished = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -104,7 +116,6 @@ class Job(QObject):
         self._first = True
         self._worker = thread_worker(_work, ignore_errors=True)(make, self._stop)
         self._worker.yielded.connect(self._on_yielded)
-        self._worker.errored.connect(self._on_errored)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()
 
@@ -121,7 +132,6 @@ class Job(QObject):
             worker, self._worker = self._worker, None
             worker.quit()
             worker.yielded.disconnect(self._on_yielded)
-            worker.errored.disconnect(self._on_errored)
             worker.finished.disconnect(self._on_finished)
 
     @Slot(object)
@@ -133,6 +143,9 @@ class Job(QObject):
         elif isinstance(what, _Failure):
             self._flush()
             self.failed.emit(str(what))
+        elif isinstance(what, _Crash):
+            self._flush()
+            self.crashed.emit(what.error)
         else:
             self._waiting.append(what)
             if self._first:  # the frame that the user looks at appears at once
@@ -140,13 +153,6 @@ class Job(QObject):
                 self._flush()
             elif not self._timer.isActive():
                 self._timer.start()
-
-    @Slot(object)
-    def _on_errored(self, error: Exception) -> None:
-        if self._worker is not None:
-            self._flush()
-            # napari itself has shown the error with its traceback, ready for a bug report
-            self.failed.emit(f"Something unexpected went wrong ({type(error).__name__}: {error}).")
 
     @Slot()
     def _on_finished(self) -> None:

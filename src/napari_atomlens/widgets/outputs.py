@@ -356,7 +356,11 @@ class Outputs:
             if column in features:
                 features.loc[rows, column] = marked[column].to_numpy()
         with self._own_changes():
-            layer.refresh_colors()
+            if not isinstance(features["species"].dtype, pd.CategoricalDtype):
+                # napari forgets the categories when an atom is selected before one is added
+                layer.features = convert.features_from_atoms(features, self._species())
+            elif action == "added":
+                layer.refresh_colors()
             if action == "added":
                 self._set_defaults(layer)
 

@@ -1,0 +1,487 @@
+"""The Find atoms widget in a real viewer, clicked as a user clicks it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_analysis import SPACING, FakeAnalysis, lattice
+from napari.layers import Image, Labels, Points, Shapes
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
+
+from napari_atomlens import tables
+from napari_atomlens.widgets import convert
+from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.legend import Legend
+
+WAIT = 20_000
+
+
+class Bench:
+    """A viewer with the widget docked, and hands to use it."""
+
+    def __init__(self, viewer: Any, qtbot: Any) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Find atoms")
+
+    def child(self, kind: type, name: str) -> Any:
+        found = self.widget.findChild(kind, name)
+        assert found is not None, name
+        return found
+
+    def click(self) -> None:
+        self.qtbot.mouseClick(self.child(QPushButton, "run"), Qt.MouseButton.LeftButton)
+
+    def run(self) -> None:
+        with self.qtbot.waitSignal(self.widget.finished, timeout=WAIT):
+            self.click()
+        assert not self.widget.is_running
+
+    def choose(self, name: str, text: str) -> None:
+        self.child(QComboBox, name).setCurrentText(text)
+
+    @property
+    def status(self) -> str:
+        return str(self.child(QLabel, "status").text())
+
+    def layers(self, role: str) -> list[Any]:
+        return [
+            layer for layer in self.viewer.layers if layer.metadata.get(KEY, {}).get("role") == role
+        ]
+
+    def layer(self, role: str) -> Any:
+        found = self.layers(role)
+        assert len(found) == 1, [layer.name for layer in self.viewer.layers]
+        return found[0]
+
+
+@pytest.fixture
+def bench(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Bench]:
+    viewer = make_napari_viewer()
+    made: list[Bench] = []
+
+    def make() -> Bench:
+        made.append(Bench(viewer, qtbot))
+        return made[-1]
+
+    bench = make()
+    yield bench
+    bench.widget.cleanup()
+
+
+def test_one_click_makes_all_layers(bench: Bench, fake: FakeAnalysis) -> None:
+    source = bench.viewer.add_image(
+        lattice(), name="gold", scale=(0.02, 0.02), units=("nm", "nm"), translate=(3, 4)
+    )
+    bench.run()
+    atoms, contours = bench.layer("atoms"), bench.layer("contours")
+    probability, unfamiliar = bench.layer("probability"), bench.layer("unfamiliar")
+    assert isinstance(atoms, Points) and isinstance(contours, Shapes)
+    assert isinstance(probability, Image) and isinstance(unfamiliar, Image)
+    assert bench.viewer.layers.index(atoms) == len(bench.viewer.layers) - 1
+    assert not probability.visible and tuple(probability.contrast_limits) == (0, 1)
+    assert probability.data.dtype == np.float16
+    assert atoms.data.shape == (36, 2) and contours.nshapes == 36
+    for layer in (atoms, contours, probability, unfamiliar):
+        np.testing.assert_array_equal(layer.scale, source.scale)
+        np.testing.assert_array_equal(layer.translate, source.translate)
+        assert layer.units == source.units and layer.axis_labels == source.axis_labels
+    assert set(tables.ATOMS) <= set(atoms.features)
+    assert atoms.features["species"].value_counts().to_dict() == {
+        "column": 35,
+        "bright column": 1,
+        "": 0,
+    }
+    colour = dict(zip(atoms.features["species"], map(tuple, atoms.border_color), strict=True))
+    assert colour["column"] != colour["bright column"]
+    assert "36 atoms" in bench.status
+    assert bench.widget.findChild(QLabel, "found_spacing").text() == "found 12.0 px = 0.24 nm"
+    assert bench.child(Legend, "legend").text() == "column 35\nbright column 1"
+    assert threading.get_ident() not in fake.threads
+    run = atoms.metadata[KEY]["runs"][0]
+    assert run["parameters"]["min_probability"] == 0.5 and run["frames"] == [0]
+
+
+def test_a_second_run_updates_the_layers_in_place(bench: Bench, fake: FakeAnalysis) -> None:
+    source = bench.viewer.add_image(lattice())
+    bench.run()
+    before = {layer.unique_id for layer in bench.viewer.layers}
+    bench.layer("atoms").name = "mine"  # known by its metadata, not by its name
+    source.name = "renamed"
+    assert bench.child(QComboBox, "image").currentText() == "renamed"
+    bench.child(QDoubleSpinBox, "min_probability").setValue(0.3)
+    source.data = lattice(5)
+    bench.run()
+    assert {layer.unique_id for layer in bench.viewer.layers} == before
+    assert bench.layer("atoms").data.shape == (25, 2)
+    assert len(bench.layer("atoms").features) == 25
+    assert bench.layer("contours").nshapes == 25
+    assert bench.layer("probability").data.shape == (60, 60)
+    assert fake.params is not None and fake.params.min_probability == 0.3
+    runs = bench.layer("atoms").metadata[KEY]["runs"]
+    assert len(runs) == 1 and runs[0]["parameters"]["min_probability"] == 0.3
+
+
+def test_parameters_come_from_the_form(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    spacing = bench.child(QDoubleSpinBox, "spacing_px")
+    assert spacing.text() == "auto" and spacing.toolTip()
+    spacing.setValue(11.5)
+    bench.child(QCheckBox, "refine").setChecked(False)
+    bench.choose("contours", "none")
+    for name in ("probability", "unfamiliar"):
+        bench.child(QCheckBox, name).setChecked(False)
+    bench.run()
+    assert fake.params is not None
+    assert (fake.params.spacing_px, fake.params.refine, fake.params.contours) == (
+        11.5,
+        False,
+        False,
+    )
+    assert len(bench.viewer.layers) == 2 and bench.layer("atoms")
+
+
+def test_the_users_atoms_are_kept(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(), scale=(0.1, 0.1), units=("nm", "nm"))
+    bench.run()
+    atoms = bench.layer("atoms")
+    atoms.selected_data = {3}
+    atoms.add([[36.0, 37.0]])
+    new = atoms.features.iloc[-1]
+    assert new["source"] == "user" and new["edited"] and np.isnan(new["probability"])
+    assert new["species"] == "column" and (new["y_px"], new["x_px"]) == (36, 37)
+    assert new["y_nm"] == pytest.approx(3.6)
+    atoms.add([[48.0, 49.0]])
+    assert atoms.features["atom_id"].is_unique
+    moved = int(atoms.features["atom_id"][0])
+    data = atoms.data.copy()
+    data[0] += 1.0
+    with atoms.events.data.blocker():
+        atoms.data = data  # even where no event tells of it
+    bench.run()
+    features = bench.layer("atoms").features
+    users = features[features["source"] == "user"]
+    assert len(features) == 38 and len(users) == 3
+    assert moved in set(users["atom_id"]) and features["atom_id"].is_unique
+    np.testing.assert_allclose(
+        bench.layer("atoms").data, features[["y_px", "x_px"]].to_numpy(float)
+    )
+    bench.run()
+    assert len(bench.layer("atoms").features) == 38
+
+
+def test_dragging_an_atom_marks_it(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    bench.run()
+    atoms = bench.layer("atoms")
+    atoms.data[5] += 0.7  # what a drag does
+    atoms.events.data(value=atoms.data, action="changed", data_indices=(5,), vertex_indices=((),))
+    row = atoms.features.iloc[5]
+    assert row["edited"] and row["source"] == "user" and row["y_px"] == atoms.data[5, 0]
+    assert np.isnan(row["amplitude"]) and not row["fit_ok"]
+    assert not atoms.features["edited"].drop(5).any()
+
+
+def test_the_current_frame_of_a_movie_comes_first(bench: Bench, fake: FakeAnalysis) -> None:
+    source = bench.viewer.add_image(lattice(4, frames=5), scale=(1, 0.5, 0.5))
+    bench.viewer.dims.set_current_step(0, 3)
+    assert bench.child(QComboBox, "frames").isVisibleTo(bench.widget)
+    bench.run()
+    assert fake.frames == [3, 4, 0, 1, 2]
+    atoms, contours = bench.layer("atoms"), bench.layer("contours")
+    assert atoms.data.shape == (5 * 16, 3)
+    np.testing.assert_array_equal(np.bincount(atoms.data[:, 0].astype(int)), [16] * 5)
+    assert isinstance(contours, Labels) and contours.contour == 1
+    assert contours.data.shape == source.data.shape
+    assert [len(np.unique(frame)) for frame in contours.data] == [17] * 5
+    assert bench.layer("probability").data.shape == source.data.shape
+    assert (bench.layer("probability").data.max(axis=(1, 2)) > 0.5).all()
+    assert "80 atoms in 5 frames" in bench.status
+
+
+def test_one_frame_of_a_movie_leaves_the_others(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(4, frames=3))
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.run()
+    bench.viewer.dims.set_current_step(0, 1)
+    bench.choose("frames", "this frame")
+    bench.run()
+    assert fake.frames == [1]
+    assert bench.layer("atoms").data.shape == (48, 3)
+    runs = bench.layer("atoms").metadata[KEY]["runs"]
+    assert [run["frames"] for run in runs] == [[0, 2], [1]]
+
+
+def test_shapes_of_a_movie_follow_the_slider(bench: Bench, fake: FakeAnalysis) -> None:
+    movie = lattice(4, frames=3)
+    movie[2, :, :24] = 0
+    bench.viewer.add_image(movie)
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.choose("contours", "Shapes")
+    bench.run()
+    shapes = bench.layer("contours")
+    assert isinstance(shapes, Shapes) and shapes.nshapes == 16
+    assert {float(s[0, 0]) for s in shapes.data} == {0.0}
+    bench.viewer.dims.set_current_step(0, 2)
+    bench.qtbot.waitUntil(lambda: shapes.nshapes != 16, timeout=WAIT)
+    assert {float(s[0, 0]) for s in shapes.data} == {2.0}
+    drawn = shapes.nshapes
+    shapes.add(shapes.data[0] + [0, 1, 1], shape_type="polygon")
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.qtbot.waitUntil(lambda: shapes.nshapes == 16, timeout=WAIT)
+    bench.viewer.dims.set_current_step(0, 2)
+    bench.qtbot.waitUntil(lambda: shapes.nshapes == drawn + 1, timeout=WAIT)
+    assert list(shapes.features["edited"]) == [False] * drawn + [True]
+    bench.choose("frames", "this frame")
+    bench.run()
+    assert list(shapes.features["edited"]).count(True) == 1
+
+
+def test_many_outlines_become_labels(
+    bench: Bench, fake: FakeAnalysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_atomlens.widgets import outputs
+
+    bench.viewer.add_image(lattice())
+    bench.run()
+    assert isinstance(bench.layer("contours"), Shapes)
+    monkeypatch.setattr(outputs, "MAX_SHAPES", 10)
+    bench.run()
+    labels = bench.layer("contours")
+    assert isinstance(labels, Labels) and labels.data.max() == 36
+    assert len(labels.features) == 36
+
+
+def test_cancel_keeps_the_frames_that_are_done(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(4, frames=6))
+    bench.viewer.dims.set_current_step(0, 0)
+    fake.hold = threading.Event()
+    bench.click()
+    bench.qtbot.waitUntil(lambda: bool(bench.layers("atoms")), timeout=WAIT)
+    button = bench.child(QPushButton, "run")
+    assert bench.widget.is_running and button.text() == "Cancel"
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.click()
+        assert button.text() == "Cancelling…" and not button.isEnabled()
+    assert button.text() == "Find atoms" and button.isEnabled()
+    assert bench.layer("atoms").data.shape == (16, 3)
+    assert bench.status == "Cancelled; 1 of 6 frames are done."
+    fake.hold = None
+    bench.run()
+    assert bench.layer("atoms").data.shape == (96, 3)
+
+
+@pytest.mark.parametrize("which", ["source", "atoms", "probability"])
+def test_a_layer_removed_while_running(bench: Bench, fake: FakeAnalysis, which: str) -> None:
+    source = bench.viewer.add_image(lattice(4, frames=4), name="gold")
+    bench.viewer.dims.set_current_step(0, 0)
+    fake.hold = threading.Event()
+    bench.click()
+    bench.qtbot.waitUntil(lambda: bool(bench.layers("atoms")), timeout=WAIT)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.viewer.layers.remove(source if which == "source" else bench.layer(which))
+        fake.hold.set()
+    if which == "source":
+        assert bench.status == "Stopped: the image gold was removed."
+        assert bench.layer("atoms").data.shape == (16, 3)
+    elif which == "atoms":
+        assert bench.status == "Stopped: the layer of the atoms was removed."
+        assert not bench.layers("atoms")
+    else:
+        assert not bench.layers("probability")
+        assert bench.layer("atoms").data.shape == (64, 3)
+
+
+def test_a_constant_image_gives_an_empty_table_and_a_sentence(
+    bench: Bench, fake: FakeAnalysis
+) -> None:
+    source = bench.viewer.add_image(lattice())
+    bench.run()
+    source.data = np.ones((40, 40))
+    bench.run()
+    assert bench.status == "The image is constant: every pixel has the same value."
+    atoms = bench.layer("atoms")
+    assert atoms.data.shape == (0, 2) and set(tables.ATOMS) <= set(atoms.features)
+    assert bench.layer("contours").nshapes == 0
+    atoms.add([[5.0, 6.0]])
+    assert atoms.features["source"].iloc[0] == "user" and atoms.features["atom_id"].iloc[0] > 0
+    source.data = lattice()
+    bench.run()
+    assert len(bench.layer("atoms").data) in (36, 37)
+
+
+def test_an_empty_first_result(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(np.ones((3, 40, 40)))
+    bench.run()
+    assert bench.layer("atoms").data.shape == (0, 3)
+    assert "Frame" in bench.status and "constant" in bench.status
+
+
+def test_errors_are_sentences(bench: Bench, fake: FakeAnalysis) -> None:
+    from napari.utils.notifications import notification_manager
+
+    bench.viewer.add_image(np.full((40, 40), np.nan), contrast_limits=(0, 1))
+    before = len(notification_manager.records)
+    bench.run()
+    assert bench.status == "The image holds no finite number."
+    told = [r.message for r in notification_manager.records[before:]]
+    assert told == [bench.status]
+    assert len(bench.viewer.layers) == 1
+
+
+def test_four_axes_are_refused(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(np.zeros((2, 2, 20, 20)), contrast_limits=(0, 1))
+    bench.run()
+    assert "4 axes" in bench.status and not fake.frames
+
+
+def test_colour_pictures_are_made_grey(bench: Bench, fake: FakeAnalysis) -> None:
+    grey = (100 * lattice() / lattice().max()).astype(np.uint8)
+    bench.viewer.add_image(np.repeat(grey[..., None], 3, axis=-1), rgb=True)
+    bench.run()
+    assert bench.layer("atoms").data.shape == (36, 2)
+    bench.viewer.layers.clear()
+    bench.viewer.add_image(np.repeat(grey[None, ..., None], 3, axis=-1), rgb=True)
+    bench.run()
+    assert bench.layer("atoms").data.shape == (36, 3)
+
+
+def test_dask_movies_are_read_in_the_thread(bench: Bench, fake: FakeAnalysis) -> None:
+    import dask.array as da
+
+    bench.viewer.add_image(da.from_array(lattice(4, frames=3), chunks=(1, -1, -1)))
+    bench.run()
+    assert bench.layer("atoms").data.shape == (48, 3)
+
+
+def test_pixel_size_comes_from_the_layer(bench: Bench, fake: FakeAnalysis) -> None:
+    box = bench.child(QDoubleSpinBox, "pixel_size_nm")
+    first = bench.viewer.add_image(lattice())
+    assert box.text() == "unknown"
+    bench.run()
+    assert fake.pixel_size is None
+    first.scale, first.units = (0.21, 0.2), ("angstrom", "angstrom")
+    assert box.value() == pytest.approx(0.02)
+    bench.run()
+    assert fake.pixel_size == pytest.approx((0.021, 0.02))
+    np.testing.assert_allclose(bench.layer("atoms").scale, first.scale)
+    assert bench.layer("atoms").units == first.units
+    assert bench.layer("atoms").features["x_nm"].notna().all()
+    box.setValue(0.05)
+    bench.run()
+    assert fake.pixel_size == (0.05, 0.05)
+    np.testing.assert_allclose(first.scale, (0.21, 0.2))  # the layer is the user's
+
+
+def test_the_choice_follows_the_layer_list(bench: Bench, fake: FakeAnalysis) -> None:
+    combo, button = bench.child(QComboBox, "image"), bench.child(QPushButton, "run")
+    assert combo.count() == 0 and not button.isEnabled()
+    a = bench.viewer.add_image(lattice(), name="a")
+    bench.viewer.add_labels(np.zeros((5, 5), int))
+    bench.viewer.add_points([[1, 1]])
+    assert [combo.itemText(i) for i in range(combo.count())] == ["a"] and button.isEnabled()
+    bench.viewer.add_image(lattice(), name="b")
+    assert combo.currentText() == "a"  # what is chosen stays chosen
+    bench.run()
+    assert [combo.itemText(i) for i in range(combo.count())] == ["a", "b"]  # no maps of ours
+    combo.setCurrentText("b")
+    bench.run()
+    assert len(bench.layers("atoms")) == 2
+    bench.viewer.layers.remove(a)
+    assert [combo.itemText(i) for i in range(combo.count())] == ["b"]
+
+
+def test_the_map_can_show_each_class(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    bench.run()
+    combo = bench.child(QComboBox, "map")
+    names = [combo.itemText(i) for i in range(combo.count())]
+    assert names == ["any atom", "column", "bright column", "contamination"]
+    assert bench.layer("probability").data.max() > 0.5
+    combo.setCurrentText("contamination")
+    assert bench.layer("probability").data.max() == 0
+    bench.run()
+    assert combo.currentText() == "contamination"
+    assert bench.layer("probability").data.max() == 0
+
+
+def test_closing_the_dock_stops_the_worker(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(4, frames=4))
+    fake.hold = threading.Event()
+    bench.click()
+    bench.qtbot.waitUntil(lambda: bool(bench.layers("atoms")), timeout=WAIT)
+    bench.viewer.window.remove_dock_widget(bench.widget)
+    bench.qtbot.waitUntil(fake.ended.is_set, timeout=WAIT)
+    bench.qtbot.waitUntil(lambda: not bench.widget.is_running, timeout=WAIT)
+    assert len(bench.layer("atoms").data) == 16
+    bench.viewer.add_image(lattice(), name="later")  # and it listens no more
+    assert bench.child(QComboBox, "image").findText("later") == -1
+    bench.layer("atoms").add([[0.0, 1.0, 2.0]])
+    again = Bench(bench.viewer, bench.qtbot)
+    assert again.widget is not bench.widget
+    fake.hold = None
+    again.choose("image", bench.layer("atoms").metadata[KEY]["source_name"])
+    again.run()
+    atoms = again.layer("atoms")
+    assert len(atoms.data) == 65 and atoms.features["atom_id"].is_unique
+    assert (atoms.features["source"] == "user").sum() == 1
+    again.widget.cleanup()
+
+
+def test_closing_the_viewer_stops_the_worker(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, fake: FakeAnalysis
+) -> None:
+    bench = Bench(make_napari_viewer(), qtbot)
+    bench.viewer.add_image(lattice(4, frames=4))
+    fake.hold = threading.Event()
+    bench.click()
+    qtbot.waitUntil(lambda: bool(fake.frames), timeout=WAIT)
+    bench.viewer.close()
+    qtbot.waitUntil(fake.ended.is_set, timeout=WAIT)
+
+
+def test_unexpected_errors_end_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari.utils.notifications import notification_manager
+
+    from napari_atomlens import analysis
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise KeyError("oops")
+        yield
+
+    monkeypatch.setattr(analysis, "analyze_frames", broken)
+    shown: list[Any] = []
+    monkeypatch.setattr(notification_manager, "receive_error", lambda *a: shown.append(a))
+    bench.viewer.add_image(lattice())
+    bench.run()
+    assert "unexpected" in bench.status and "KeyError" in bench.status
+    assert len(shown) == 1
+
+
+def test_many_small_frames_are_drawn_in_batches(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(3, frames=60))
+    bench.viewer.dims.set_current_step(0, 0)
+    draws: list[int] = []
+    bench.widget._job.results.connect(lambda results: draws.append(len(results)))
+    bench.run()
+    assert draws[0] == 1 and sum(draws) == 60 and len(draws) < 20
+    assert bench.layer("atoms").data.shape == (540, 3)
+
+
+def test_opening_the_widget_does_not_load_torch(bench: Bench) -> None:
+    bench.viewer.add_image(lattice())
+    if "torch" in sys.modules:
+        pytest.skip("another test has loaded it")
+    assert bench.child(QComboBox, "model").itemText(0) == "auto"
+
+
+def test_nobody_needs_the_spacing(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    bench.run()
+    assert bench.layer("atoms").metadata[KEY]["spacing_px"] == SPACING
+    assert convert.pixel_size_nm((1, 1), bench.layer("atoms").units) is None
