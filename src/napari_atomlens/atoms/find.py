@@ -12,6 +12,17 @@ from napari_atomlens.atoms.species import bright_probability
 from napari_atomlens.segmentation.predict import Probabilities
 
 
+def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
+    """Columns at least half of their width away from the border: their height is measured."""
+    margin = 0.5 * fit.sigma
+    return (
+        (fit.y > margin)
+        & (fit.x > margin)
+        & (fit.y < shape[0] - 1 - margin)
+        & (fit.x < shape[1] - 1 - margin)
+    )
+
+
 def find_atoms(
     probabilities: Probabilities,
     *,
@@ -50,12 +61,16 @@ def find_atoms(
     if fit and n:
         result = refine(probabilities.frame, positions, probabilities.spacing_px)
     else:
-        unknown = np.full((5, n), np.nan)
+        unknown = np.full((6, n), np.nan)
         result = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     species = np.asarray(probabilities.classes[1:-1], dtype=object)[shares.argmax(1)] if n else []
     if n and probabilities.classes[1:-1] == ("column", "bright column"):
         bright = bright_probability(
-            np.c_[result.y, result.x], result.amplitude, shares[:, 1], result.ok
+            np.c_[result.y, result.x],
+            result.amplitude,
+            result.amplitude_err,
+            shares[:, 1],
+            result.ok & inside(result, probabilities.frame.shape),
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
     table = tables.make(

@@ -33,6 +33,7 @@ class Fit:
     background: np.ndarray
     y_err: np.ndarray
     x_err: np.ndarray
+    amplitude_err: np.ndarray
     ok: np.ndarray
 
 
@@ -106,7 +107,7 @@ def _each_chunk(work: Callable[[slice], None], n: int) -> None:
 def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) -> Fit:
     n, shape = len(start), image.shape
     if n == 0:
-        return Fit(*np.zeros((7, 0)), ok=np.zeros(0, bool))  # type: ignore[misc]
+        return Fit(*np.zeros((8, 0)), ok=np.zeros(0, bool))  # type: ignore[misc]
     y, x = start[:, 0].copy(), start[:, 1].copy()
     distance, around = cKDTree(start).query(start, k=min(7, n))
     distance, around = distance.reshape(n, -1), around.reshape(n, -1)
@@ -137,7 +138,7 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
     _each_chunk(begin, n)
     floor = 1e-3 * max(float(image.std()), 1e-30)
     np.maximum(amplitude, floor, out=amplitude)
-    y_err, x_err = np.full(n, np.nan), np.full(n, np.nan)
+    y_err, x_err, a_err = np.full((3, n), np.nan)
     moved = np.zeros(n)
     residual = flat
     width = 0.6 * typical
@@ -194,6 +195,7 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
         covariance = inverse @ (mix @ outer @ turn) @ inverse * spread[:, None, None]
         y_err[c] = np.sqrt(np.maximum(covariance[:, 0, 0], 0))
         x_err[c] = np.sqrt(np.maximum(covariance[:, 1, 1], 0))
+        a_err[c] = np.sqrt(np.maximum(covariance[:, 2, 2], 0))
 
     for index in range(steps):
         # columns may leave by half a spacing before their patch would leave the padding
@@ -215,7 +217,7 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
         & (y > -0.5) & (y < shape[0] - 0.5) & (x > -0.5) & (x < shape[1] - 0.5)
     )  # fmt: skip
     y, x = np.where(ok, y, start[:, 0]), np.where(ok, x, start[:, 1])
-    return Fit(y, x, amplitude, sigma, background, y_err, x_err, ok)
+    return Fit(y, x, amplitude, sigma, background, y_err, x_err, a_err, ok)
 
 
 def _render(

@@ -22,15 +22,19 @@ def intensity_ratio(positions: np.ndarray, intensity: np.ndarray) -> np.ndarray:
 
 
 def bright_probability(
-    positions: np.ndarray, amplitude: np.ndarray, share: np.ndarray, fitted: np.ndarray
+    positions: np.ndarray,
+    amplitude: np.ndarray,
+    amplitude_err: np.ndarray,
+    share: np.ndarray,
+    fitted: np.ndarray,
 ) -> np.ndarray:
     """Probability that each column is much brighter than its surroundings.
 
     Parameters
     ----------
     positions : ndarray, shape (n, 2)
-    amplitude : ndarray, shape (n,)
-        Fitted peak intensity above the local background.
+    amplitude, amplitude_err : ndarray, shape (n,)
+        Fitted peak intensity above the local background, and its standard error.
     share : ndarray, shape (n,)
         Share of the bright class in the network's answer at the column.
     fitted : ndarray of bool, shape (n,)
@@ -39,10 +43,15 @@ def bright_probability(
     Returns
     -------
     ndarray, shape (n,)
-        Mean, on the logit scale, of both views.
+        Mean, on the logit scale, of both views. The fit's view is as steep as the noise
+        allows; in heavy noise, where chance alone makes bright columns, both are doubted.
     """
-    ratio = intensity_ratio(positions, np.where(fitted, amplitude, np.median(amplitude)))
-    by_fit = np.clip(6.0 * np.log(np.maximum(ratio, 1e-3) / 1.6), -4, 4)
+    typical = np.median(amplitude[fitted]) if fitted.any() else np.median(amplitude)
+    ratio = intensity_ratio(positions, np.where(fitted, amplitude, typical))
+    relative = np.where(fitted, amplitude_err, typical) / np.maximum(amplitude, 1e-30)
+    noise = np.sqrt(relative**2 + 0.11**2)
+    by_fit = np.clip(0.7 * np.log(np.maximum(ratio, 1e-3) / 1.6) / noise, -4, 4)
     by_network = np.log(np.clip(share, 0.02, 0.98) / (1 - np.clip(share, 0.02, 0.98)))
-    logit = np.where(fitted, 0.5 * (by_fit + by_network), by_network)
+    doubt = 1.5 * np.minimum(relative / 0.3, 1.0)
+    logit = np.where(fitted, 0.5 * (by_fit + by_network) - doubt, by_network - 1.0)
     return 1 / (1 + np.exp(-logit))

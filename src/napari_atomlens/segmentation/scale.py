@@ -26,7 +26,7 @@ CROP_PX = 168
 #: A shorter distance wins when it explains this share of what the best one explains.
 FINER_WINS = 0.6
 #: Pure noise reaches about 0.37 at some scale (measured); below, there is no lattice.
-NOISE_SCORE = 0.42
+NOISE_SCORE = 0.24
 
 
 def check_spacing(spacing_px: float, shape: tuple[int, ...]) -> float:

@@ -59,7 +59,9 @@ def fit_probability(samples: np.ndarray) -> dict[str, float]:
         p = np.clip(calibrated(evidence, dict(zip("abcd", v, strict=True))), 1e-6, 1 - 1e-6)
         return float(-np.mean(truth * np.log(p) + (1 - truth) * np.log(1 - p)))
 
-    best = minimize(loss, [0.2, 1.0, 0.0, 0.2], method="Nelder-Mead", options={"maxiter": 4000})
+    # more of any evidence never makes a column less likely
+    bounds = [(0, None), (0, None), (None, None), (0, None)]
+    best = minimize(loss, [0.2, 1.0, 0.0, 0.2], method="L-BFGS-B", bounds=bounds)
     return {k: float(v) for k, v in zip("abcd", best.x, strict=True)}
 
 
