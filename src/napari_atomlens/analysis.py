@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +92,9 @@ class Result:
         Tables over all frames.
     outlines : dict of int to list of ndarray
         Outlines by frame, in the order of the contours table.
-    probabilities : ndarray of float16, shape (t, n_classes, H, W)
-    unfamiliar : ndarray of float16, shape (t, H, W)
+    probabilities : array of float16, shape (t, n_classes, H, W)
+        A numpy array, or a zarr array where it would not fit in memory.
+    unfamiliar : array of float16, shape (t, H, W)
     classes : tuple of str
     frames : list of int
         Indices of the analysed frames; the first axis of the maps follows it.
@@ -107,8 +109,8 @@ class Result:
     atoms: pd.DataFrame
     contours: pd.DataFrame
     outlines: dict[int, list[np.ndarray]]
-    probabilities: np.ndarray
-    unfamiliar: np.ndarray
+    probabilities: Any
+    unfamiliar: Any
     classes: tuple[str, ...]
     frames: list[int]
     provenance: dict[str, Any]
@@ -325,6 +327,7 @@ def analyze(
     frames: Sequence[int] | None = None,
     *,
     params: AnalysisParams | None = None,
+    keep_maps: bool = True,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Result:
@@ -343,6 +346,9 @@ def analyze(
         Which frames; all by default.
     params : AnalysisParams, optional
         Everything else; `model` is ignored when given.
+    keep_maps : bool
+        Keep the probability and unfamiliar maps; those of long movies go to a temporary
+        zarr store on disk, so that memory does not grow with the movie.
     progress : callable, optional
         Called with (frames done, frames in all).
     cancelled : callable, optional
@@ -367,14 +373,65 @@ def analyze(
     size = check_pixel_size(pixel_size_nm)
     movie = as_stack(data)
     order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
+    maps = MapStore(len(order)) if keep_maps else None
     results: list[FrameResult] = []
     for result in analyze_frames(
         movie, chosen, pixel_size_nm=size, frames=order, cancelled=cancelled
     ):
+        if maps is not None:
+            maps.put(len(results), result)
+        # the maps are the bulk of a frame: memory must not grow with the movie
+        result.probabilities = result.unfamiliar = np.zeros((0, 0), np.float16)
         results.append(result)
         if progress:
             progress(len(results), len(order))
-    return collect(results, chosen, size, movie, name)
+    return collect(results, chosen, size, movie, name, maps)
+
+
+class MapStore:
+    """Probability and unfamiliar maps of many frames: in memory while small, else on disk.
+
+    On disk they are zarr arrays, one chunk per frame, in a temporary folder that goes
+    when the store is no longer used.
+    """
+
+    in_memory_bytes = 256 << 20
+
+    def __init__(self, n_frames: int) -> None:
+        self.n_frames = n_frames
+        self.probabilities: Any = None
+        self.unfamiliar: Any = None
+
+    def _open(self, result: FrameResult) -> None:
+        shapes = [(self.n_frames, *m.shape) for m in (result.probabilities, result.unfamiliar)]
+        if 2 * np.prod(shapes[0]) <= self.in_memory_bytes:
+            self.probabilities, self.unfamiliar = (np.zeros(s, np.float16) for s in shapes)
+            return
+        import tempfile
+
+        import zarr
+
+        folder = tempfile.TemporaryDirectory(prefix="atomlens-", ignore_cleanup_errors=True)
+        self._folder = folder
+        self.probabilities, self.unfamiliar = (
+            zarr.create_array(f"{folder.name}/{n}", shape=s, chunks=(1, *s[1:]), dtype="float16")
+            for n, s in zip(("probabilities", "unfamiliar"), shapes, strict=True)
+        )
+        # the folder must live as long as the arrays that read it
+        weakref.finalize(self.probabilities, folder.cleanup)
+
+    def put(self, index: int, result: FrameResult) -> None:
+        """Store the maps of one frame."""
+        if self.probabilities is None:
+            self._open(result)
+        self.probabilities[index] = result.probabilities
+        self.unfamiliar[index] = result.unfamiliar
+
+    def ordered(self, order: list[int]) -> tuple[Any, Any]:
+        """Maps of the finished frames in the given order."""
+        if order == list(range(self.n_frames)):
+            return self.probabilities, self.unfamiliar
+        return np.asarray(self.probabilities)[order], np.asarray(self.unfamiliar)[order]
 
 
 def collect(
@@ -383,11 +440,13 @@ def collect(
     pixel_size_nm: tuple[float, float] | None,
     movie: Any,
     name: str = "array",
+    maps: MapStore | None = None,
 ) -> Result:
     """Join the results of frames, in the order of the frames, with their provenance."""
     from napari_atomlens.segmentation.zoo import find_model
 
-    results = sorted(results, key=lambda r: r.frame)
+    order = sorted(range(len(results)), key=lambda i: results[i].frame)
+    results = [results[i] for i in order]
     info = find_model(params.model)
 
     def join(which: str) -> pd.DataFrame:
@@ -399,7 +458,10 @@ def collect(
         for stage, s in r.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + s
     shape = tuple(int(s) for s in movie.shape[1:3])
-    n_classes = len(info.classes)
+    probabilities: Any = np.zeros((0, len(info.classes), *shape), np.float16)
+    unfamiliar: Any = np.zeros((0, *shape), np.float16)
+    if maps is not None and results:
+        probabilities, unfamiliar = maps.ordered(order)
     messages = [
         f"Frame {r.frame}: {r.message}" if movie.shape[0] > 1 else r.message
         for r in results
@@ -409,12 +471,8 @@ def collect(
         atoms=join("atoms"),
         contours=join("contours"),
         outlines={r.frame: r.outlines for r in results},
-        probabilities=np.stack([r.probabilities for r in results])
-        if results
-        else np.zeros((0, n_classes, *shape), np.float16),
-        unfamiliar=np.stack([r.unfamiliar for r in results])
-        if results
-        else np.zeros((0, *shape), np.float16),
+        probabilities=probabilities,
+        unfamiliar=unfamiliar,
         classes=info.classes,
         frames=[r.frame for r in results],
         provenance={

@@ -202,6 +202,7 @@ def _analyze(
             if not path.exists():
                 raise ParameterError(f"There is no file {path}.")
             result = analysis.analyze(
+                keep_maps=False,
                 str(path),
                 pixel_size_nm=None if pixel_size is None else (pixel_size, pixel_size),
                 frames=chosen,
