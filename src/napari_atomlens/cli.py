@@ -202,8 +202,8 @@ def _analyze(
             if not path.exists():
                 raise ParameterError(f"There is no file {path}.")
             result = analysis.analyze(
-                keep_maps=False,
                 str(path),
+                keep_maps=False,
                 pixel_size_nm=None if pixel_size is None else (pixel_size, pixel_size),
                 frames=chosen,
                 params=settings,
