@@ -1,0 +1,223 @@
+"""One image or movie as a reader hands it on, and the cleaning that all readers share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens.errors import FormatError
+
+#: Larger arrays than this are read frame by frame, when they are needed.
+LAZY_BYTES = 64 * 1024 * 1024
+
+_NM = {
+    "fm": 1e-6, "pm": 1e-3, "picometer": 1e-3, "picometre": 1e-3,
+    "a": 0.1, "å": 0.1, "ang": 0.1, "ångström": 0.1, "ångstrom": 0.1,
+    "angstrom": 0.1, "angstroms": 0.1, "angstroem": 0.1,
+    "nm": 1.0, "n_m": 1.0, "nanometer": 1.0, "nanometre": 1.0, "nanometers": 1.0,
+    "um": 1e3, "µm": 1e3, "u_m": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3,
+    "micrometre": 1e3, "p_m": 1e-3, "mm": 1e6, "m_m": 1e6, "cm": 1e7,
+    "m": 1e9, "meter": 1e9, "metre": 1e9, "meters": 1e9, "metres": 1e9,
+}  # fmt: skip
+_SECONDS = {
+    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3,
+    "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image or movie with its calibration.
+
+    Attributes
+    ----------
+    name : str
+        What to call it, unique within its file.
+    data : numpy.ndarray or dask.array.Array
+        Real numbers in native byte order, (y, x) or (t, y, x); movies that are large
+        are lazy.
+    axes : str
+        ``"yx"`` or ``"tyx"``.
+    pixel_size_nm : tuple of float or None
+        (y, x), None where the file does not say.
+    time_step_s : float or None
+        Time between frames, None where the file does not say.
+    metadata : dict
+        What else the file says.
+    """
+
+    name: str
+    data: Any
+    axes: str
+    pixel_size_nm: tuple[float, float] | None = None
+    time_step_s: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def text_of(value: Any) -> str:
+    """Return a text that a file may hold as bytes or as an array of one element."""
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size else ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def number_of(value: Any) -> float | None:
+    """Return a finite number, also from text or an array of one element, else None."""
+    if isinstance(value, (bytes, np.ndarray, np.generic)) and not isinstance(value, np.number):
+        value = text_of(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _unit(unit: Any) -> str:
+    text = text_of(unit).strip().strip("[]()").strip()
+    text = text.replace("\\u00B5", "µ").replace("\\u00b5", "µ")
+    return text.replace("\u03bc", "µ").replace("\u212b", "Å").replace("Â", "")
+
+
+def to_nm(value: Any, unit: Any) -> float | None:
+    """Convert a length to nanometres.
+
+    Parameters
+    ----------
+    value : float
+    unit : str
+        As files write it: pm, A, Å, angstrom, nm, n_m, um, µm, m ...
+
+    Returns
+    -------
+    float or None
+        None where the unit is not one of length, or the value is not a number.
+    """
+    number = number_of(value)
+    key = _unit(unit)
+    factor = _NM.get(key.lower())
+    if number is None or factor is None or key in ("Fm", "Pm", "PM", "MM", "Mm"):
+        return None
+    return number * factor
+
+
+def to_seconds(value: Any, unit: Any) -> float | None:
+    """Convert a time to seconds, None where it is not one."""
+    number = number_of(value)
+    factor = _SECONDS.get(_unit(unit).lower())
+    return None if number is None or factor is None else number * factor
+
+
+def pixel_size(y: Any, x: Any) -> tuple[float, float] | None:
+    """Return (y, x) in nm where both are positive and finite, else None."""
+    if y is None or x is None or not all(math.isfinite(v) and v > 0 for v in (y, x)):
+        return None
+    return float(y), float(x)
+
+
+def lazy_frames(
+    frame: Callable[[int], np.ndarray], shape: Sequence[int], dtype: np.dtype[Any]
+) -> Any:
+    """Return a dask array (t, y, x) of which every frame is read when it is needed."""
+    import dask
+    import dask.array as da
+
+    get = dask.delayed(frame, pure=True)
+    n, *rest = (int(s) for s in shape)
+    return da.stack([da.from_delayed(get(i), tuple(rest), dtype) for i in range(n)])
+
+
+def grey(data: Any) -> Any:
+    """Return the luminance of a colour image (..., 3 or 4); equal channels are kept exactly."""
+    red, green, blue = data[..., 0], data[..., 1], data[..., 2]
+    if isinstance(data, np.ndarray) and np.array_equal(red, green) and np.array_equal(red, blue):
+        return np.ascontiguousarray(red)
+    return (0.2126 * red + 0.7152 * green + 0.0722 * blue).astype(np.float32)
+
+
+def make_image(
+    name: str,
+    data: Any,
+    pixel_size_nm: tuple[float, float] | None = None,
+    time_step_s: float | None = None,
+    metadata: dict[str, Any] | None = None,
+    *,
+    colour: bool | None = None,
+) -> Image:
+    """Clean what a file holds: axes, colours, byte order, type of number.
+
+    Parameters
+    ----------
+    name : str
+    data : array-like
+        Axes of length one are dropped where there are more than two.
+    pixel_size_nm : tuple of float, optional
+        (y, x); dropped where it is not positive.
+    time_step_s : float, optional
+    metadata : dict, optional
+    colour : bool, optional
+        Whether the last axis is the colour; found from the shape by default.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    FormatError
+        If it is not an image or a movie of real numbers.
+    """
+    lazy = hasattr(data, "dask")
+    if not lazy and not isinstance(data, np.ndarray):
+        data = np.asarray(data)
+    if data.dtype.names and {"R", "G", "B"} <= set(data.dtype.names):
+        data, colour = np.stack([np.asarray(data[c]) for c in "RGB"], axis=-1), True
+        lazy = False
+    if data.dtype.kind not in "buif":
+        what = "complex numbers" if data.dtype.kind == "c" else "no numbers"
+        raise FormatError(f"{name} holds {what}, not an image.")
+    if 0 in data.shape:
+        raise FormatError(f"{name} is empty.")
+    if colour is None:
+        colour = (
+            data.ndim >= 3 and data.shape[-1] in (3, 4)
+            and data.dtype.kind == "u" and min(data.shape[-3:-1]) >= 16
+        )  # fmt: skip
+    if colour:
+        data = grey(data)
+    while data.ndim > 2 and 1 in data.shape:
+        axis = data.shape.index(1)
+        data = data[(slice(None),) * axis + (0,)]
+    if data.ndim < 2 or min(data.shape[-2:]) < 2:
+        raise FormatError(f"{name} holds a spectrum or a line, not an image.")
+    if data.ndim > 3:
+        raise FormatError(
+            f"{name} has {data.ndim} axes, as spectrum images and 4D-STEM data have; "
+            "an image has two and a movie three."
+        )
+    dtype = data.dtype.newbyteorder("=")
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    elif dtype == np.float16:
+        dtype = np.dtype(np.float32)
+    elif dtype.kind == "f" and dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    if dtype != data.dtype:
+        if isinstance(data, np.memmap) and data.ndim == 3 and data.nbytes > LAZY_BYTES:
+            import dask.array as da
+
+            data = da.from_array(data, chunks=(1, *data.shape[1:]))
+        data = data.astype(dtype)
+    if pixel_size_nm is not None:
+        pixel_size_nm = pixel_size(*pixel_size_nm)
+    if data.ndim == 2 or time_step_s is None or not time_step_s > 0:
+        time_step_s = None
+    return Image(
+        name, data, "yx" if data.ndim == 2 else "tyx", pixel_size_nm, time_step_s,
+        dict(metadata or {}),
+    )  # fmt: skip
