@@ -190,5 +190,5 @@ def test_every_class_has_a_colour_of_its_own() -> None:
 def test_styles_are_arguments_of_layers() -> None:
     style = styles.AtomStyle(size=4.5, border_color_cycle={"column": "red"})
     assert style.as_kwargs()["size"] == 4.5
-    assert styles.atom_size(10) == pytest.approx(4.5)
+    assert styles.atom_size(10) == pytest.approx(3.3)
     assert styles.atom_size(float("nan")) > 0 and styles.edge_width(float("nan")) > 0

@@ -197,8 +197,17 @@ def test_the_current_frame_of_a_movie_comes_first(bench: Bench, fake: FakeAnalys
     assert atoms.data.shape == (5 * 16, 3)
     np.testing.assert_array_equal(np.bincount(atoms.data[:, 0].astype(int)), [16] * 5)
     assert isinstance(contours, Labels) and contours.contour == 1
-    assert contours.data.shape == source.data.shape
+    zoom = contours.data.shape[1] // source.data.shape[1]
+    assert zoom == 4 and contours.data.shape == (5, 4 * 48, 4 * 48)
     assert [len(np.unique(frame)) for frame in contours.data] == [17] * 5
+    # the finer labels lie where the image does: edges of the first and of the last pixel
+    for corner in (-0.5, 47.5):
+        fine = zoom * corner + (zoom - 1) / 2
+        np.testing.assert_allclose(
+            contours.data_to_world((0, fine, fine)), source.data_to_world((0, corner, corner))
+        )
+    label = contours.data[(0, *(4 * atoms.data[0, 1:].astype(int) + 1))]
+    assert label > 0
     assert bench.layer("probability").data.shape == source.data.shape
     assert (bench.layer("probability").data.max(axis=(1, 2)) > 0.5).all()
     assert "80 atoms in 5 frames" in bench.status

@@ -22,7 +22,7 @@ KEY = "napari-atomlens"
 MEASURED = ("probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px")
 #: A machine atom this near to an atom of the user (in spacings) is the same atom.
 SAME_ATOM = 0.5
-LUMINANCE = np.float32([0.2126, 0.7152, 0.0722])
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 CHANNEL_NAMES = ("c", "ch", "channel", "channels")
 
 
@@ -189,7 +189,7 @@ def atoms_from_points(
         if column not in tables.ATOMS:
             atoms[column] = values
             continue
-        dtype = tables.ATOMS[column]
+        dtype: Any = tables.ATOMS[column]
         if dtype == "int64":
             values = pd.to_numeric(values, errors="coerce").fillna(-1)
         elif dtype == "bool":
@@ -305,6 +305,30 @@ def shapes_from_outlines(outlines: Sequence[np.ndarray], frame: int, ndim: int) 
             vertices = np.column_stack([np.full(len(vertices), float(frame)), vertices])
         shapes.append(vertices)
     return shapes
+
+
+def label_zoom(shape: Sequence[int], itemsize: int, max_side: int, max_bytes: int) -> int:
+    """How many times finer than the image (1 to 4) outlines are drawn as labels.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (T, H, W) of the image.
+    itemsize : int
+        Bytes of a label.
+    max_side, max_bytes : int
+        Largest side of a frame, and size of all labels, that is worth it.
+    """
+    for zoom in (4, 3, 2):
+        size = int(np.prod(shape)) * zoom**2 * itemsize
+        if zoom * max(shape[-2:]) <= max_side and size <= max_bytes:
+            return zoom
+    return 1
+
+
+def zoomed(outlines: Sequence[np.ndarray], zoom: int) -> list[np.ndarray]:
+    """Outlines in the pixels of a grid that is `zoom` times finer than the image."""
+    return [np.asarray(o, dtype=float) * zoom + (zoom - 1) / 2 for o in outlines]
 
 
 def outlines_from_shapes(data: Sequence[np.ndarray]) -> list[np.ndarray]:

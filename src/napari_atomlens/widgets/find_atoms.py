@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -137,6 +137,8 @@ class FindAtomsWidget(QWidget):
         )
         self._found = QLabel()
         self._found.setObjectName("found_spacing")
+        self._found.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._found.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._found.hide()
 
         self._atoms = self._check("atoms", "Atoms", True, "A Points layer with the whole table")
@@ -190,7 +192,7 @@ class FindAtomsWidget(QWidget):
         for name in self._form.fields:
             self._form.add_row(form, name)
             if name == "spacing_px":
-                form.addRow("", self._found)
+                form.addRow(self._found)
         outputs = QFormLayout()
         outputs.setContentsMargins(0, 0, 0, 0)
         outputs.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -212,7 +214,7 @@ class FindAtomsWidget(QWidget):
         layout.addWidget(self._status)
         layout.addWidget(self._legend)
         layout.addStretch(1)
-        self.setMinimumWidth(230)
+        self.setMinimumWidth(290)
 
     def _connect(self) -> None:
         layers = self._viewer.layers.events
@@ -286,6 +288,8 @@ class FindAtomsWidget(QWidget):
             chosen = str(active.unique_id)
         self._image.setCurrentIndex(ids.index(chosen) if chosen in ids else len(ids) - 1)
         self._image.blockSignals(False)
+        for row, layer in enumerate(images):
+            self._image.setItemData(row, layer.name, Qt.ItemDataRole.ToolTipRole)
         if not images and not self.is_running:
             self._status.setText("Open an image or a movie first.")
         elif images and self._status.text() == "Open an image or a movie first.":
@@ -550,7 +554,7 @@ class FindAtomsWidget(QWidget):
         outputs = self._shown()
         known = outputs is not None and bool(np.isfinite(outputs.spacing_px))
         self._found.setVisible(known)
-        if known:
+        if outputs is not None and known:
             size = self.pixel_size_nm()
             self._found.setText(
                 f"found {length_text(outputs.spacing_px, size[1] if size else None)}"
@@ -560,7 +564,7 @@ class FindAtomsWidget(QWidget):
         """Count the atoms of the frame that is shown."""
         outputs, layer = self._shown(), self.source()
         points = outputs.layer(ATOMS) if outputs is not None else None
-        if points is None or layer is None or "species" not in points.features:
+        if outputs is None or points is None or layer is None or "species" not in points.features:
             self._legend.show_counts({}, styles.class_colours(()))
             return
         species = points.features["species"].astype(str)
@@ -571,7 +575,9 @@ class FindAtomsWidget(QWidget):
         names = [*outputs.classes, *(c for c in counts.index if c not in outputs.classes)]
         shown = [n for n in names if n not in styles.NOT_ATOMS and (n or counts.get(n, 0))]
         self._legend.show_counts(
-            {n: int(counts.get(n, 0)) for n in shown}, styles.class_colours(names)
+            {n: int(counts.get(n, 0)) for n in shown},
+            styles.class_colours(names),
+            "In this frame" if layer.ndim == 3 else "",
         )
 
     def _list_maps(self, outputs: Outputs) -> None:

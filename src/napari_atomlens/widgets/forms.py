@@ -23,7 +23,7 @@ from napari_atomlens.params import ParamInfo, describe
 def label_of(info: ParamInfo) -> str:
     """Label of a parameter: its name in words, without the unit that the field shows."""
     name = info.name.removesuffix(f"_{info.unit}") if info.unit else info.name
-    words = name.replace("_", " ").replace("min ", "minimum ")
+    words = name.replace("_", " ").replace("min ", "min. ")
     return words[:1].upper() + words[1:]
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal, Slot
+from qtpy.QtCore import QObject, QTimer, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_atomlens.errors import AtomLensError
 

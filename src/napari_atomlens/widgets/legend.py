@@ -31,10 +31,14 @@ class Legend(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(2)
         self._grid.setColumnStretch(1, 1)
+        self._caption = QLabel()
+        self._grid.addWidget(self._caption, 0, 0, 1, 3)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
         self.hide()
 
-    def show_counts(self, counts: Mapping[str, int], colours: Mapping[str, str]) -> None:
+    def show_counts(
+        self, counts: Mapping[str, int], colours: Mapping[str, str], caption: str = ""
+    ) -> None:
         """Show how many atoms of each class there are.
 
         Parameters
@@ -43,12 +47,16 @@ class Legend(QWidget):
             Atoms by class; "" are those of no class.
         colours : mapping of str to str
             Colour by class.
+        caption : str
+            What is counted, where that is not plain.
         """
+        self._caption.setText(caption)
+        self._caption.setVisible(bool(caption))
         while len(self._rows) < len(counts):
             row = (QLabel(), QLabel(), QLabel())
             row[2].setAlignment(Qt.AlignmentFlag.AlignRight)
             for column, label in enumerate(row):
-                self._grid.addWidget(label, len(self._rows), column)
+                self._grid.addWidget(label, len(self._rows) + 1, column)
             self._rows.append(row)
         for row, (name, n) in zip(self._rows, counts.items(), strict=False):
             row[0].setPixmap(ring(colours.get(name, colours[""])))

@@ -24,7 +24,9 @@ PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS = "probability", "unfamiliar", "contour
 ROLES = (PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS)
 AUTO, SHAPES, LABELS, NONE = "auto", "Shapes", "Labels", "none"
 #: "auto" draws up to so many outlines of an image as shapes, which can be edited.
-MAX_SHAPES = 500
+MAX_SHAPES = 2000
+#: Labels are drawn finer than the image, up to this side of a frame and this size in all.
+MAX_LABELS_SIDE, MAX_LABELS_BYTES = 2048, 2**28
 #: Maps of all classes are kept up to this size, else only the one of all atoms together.
 MAX_MAP_BYTES = 2**30
 COMPUTED = ("area_px2", "perimeter_px", "major_px", "minor_px", "eccentricity",
@@ -146,6 +148,7 @@ class Outputs:
             self.spacing_px = float(np.median(self._spacings))
         done = self._provenance.setdefault("frames", [])
         done += [int(r.frame) for r in results]
+        new = self.layer(ATOMS) is None
         with self._own_changes():
             if self._wants(PROBABILITY, self.wanted.probability):
                 self._apply_probability(results)
@@ -156,6 +159,9 @@ class Outputs:
                 renumbered = self._apply_atoms(results)
             if self._wants(CONTOURS, self._kind != NONE):
                 self._apply_contours(results, renumbered)
+        atoms = self.layer(ATOMS)
+        if new and atoms is not None:  # its rows are what the features table shows next
+            self._viewer.layers.selection.active = atoms
 
     @property
     def is_busy(self) -> bool:
@@ -262,9 +268,12 @@ class Outputs:
     def _refresh_common(self, role: str, layer: Any) -> None:
         """Follow the source's place in the world and note the run."""
         layer.metadata[KEY] = self._entry(role, entry(layer).get("runs", []))
-        for name in ("scale", "translate"):
-            if not np.array_equal(getattr(layer, name), getattr(self._source, name)):
-                setattr(layer, name, getattr(self._source, name))
+        place = {"scale": self._source.scale, "translate": self._source.translate}
+        if role == CONTOURS and self._type_of(layer) == "Labels":
+            place = self._label_place()
+        for name, value in place.items():
+            if not np.array_equal(getattr(layer, name), value):
+                setattr(layer, name, value)
         for name in ("units", "axis_labels"):
             if tuple(getattr(layer, name)) != tuple(getattr(self._source, name)):
                 setattr(layer, name, getattr(self._source, name))
@@ -329,7 +338,7 @@ class Outputs:
         """Let an atom that the user adds start as unknown, not as a copy of another."""
         features = layer.features
         values = convert.user_values(convert.common_species(features))
-        row = {c: [values.get(c, np.nan)] for c in features}
+        row: dict[Any, Any] = {c: [values.get(c, np.nan)] for c in features}
         row["species"] = pd.Categorical(row["species"], features["species"].cat.categories)
         layer.feature_defaults = pd.DataFrame(row)
 
@@ -342,13 +351,13 @@ class Outputs:
         if "species" not in layer.features or not len(layer.data):
             return
         rows = np.unique(np.asarray(event.data_indices, dtype=int) % len(layer.data))
-        features = layer.features
+        features: pd.DataFrame = layer.features
         some = features.iloc[rows].reset_index(drop=True)
         if action == "added":
-            rest = features.drop(index=rows)
-            for column, value in convert.user_values(convert.common_species(rest)).items():
-                if column in some:
-                    some[column] = value
+            rest = features.drop(index=list(rows))
+            for name, value in convert.user_values(convert.common_species(rest)).items():
+                if name in some:
+                    some[name] = value
         marked = convert.atoms_from_points(
             np.asarray(layer.data)[rows], some, self.pixel_size, others=features["atom_id"]
         )
@@ -411,36 +420,60 @@ class Outputs:
             if self._kind == LABELS and self._frame in {r.frame for r in results}:
                 layer.refresh()
 
+    def _zoom(self) -> int:
+        """How many times finer than the image the labels are."""
+        source = self._source
+        turned = np.any(np.asarray(source.shear)) or not np.allclose(
+            source.rotate, np.eye(source.ndim)
+        )
+        if turned:  # their place in the world would need more than scale and translation
+            return 1
+        itemsize = 2 if self.is_movie else 4
+        return convert.label_zoom(self._shape, itemsize, MAX_LABELS_SIDE, MAX_LABELS_BYTES)
+
+    def _label_place(self) -> dict[str, Any]:
+        """Scale and translation that lay the finer labels onto the image."""
+        zoom, scale = self._zoom(), np.array(self._source.scale, float)
+        offset = np.zeros(len(scale))
+        offset[-2:] = (1 - zoom) / (2 * zoom) * scale[-2:]
+        scale[-2:] /= zoom
+        return {"scale": scale, "translate": np.asarray(self._source.translate) + offset}
+
     def _draw_labels(self, frame: int, table: pd.DataFrame, outlines: list[np.ndarray]) -> None:
         from napari_atomlens.contours import label_image
 
-        layer = self.layer(CONTOURS)
-        shape = self._shape if self.is_movie else self._shape[1:]
+        layer, zoom = self.layer(CONTOURS), self._zoom()
+        height, width = self._shape[1] * zoom, self._shape[2] * zoom
+        shape = (self._shape[0], height, width) if self.is_movie else (height, width)
         if layer is None or layer.data.shape != shape:
-            from napari.layers import Labels
-            from napari.utils.colormaps import DirectLabelColormap
-
-            style = styles.ContourLabelsStyle()
             # zeros take no memory until they are written
             empty = np.zeros(shape, np.uint16 if self.is_movie else np.int32)
             if layer is None:
-                layer = Labels(
-                    empty,
-                    colormap=DirectLabelColormap(color_dict={None: style.colour, 0: "transparent"}),
-                    opacity=style.opacity,
-                    **self._common(CONTOURS),
-                )
-                layer.contour = 1
-                self._add(CONTOURS, layer)
+                self._add_labels(empty)
+                layer = self.layer(CONTOURS)
             else:
                 layer.data = empty
-        labels = label_image(outlines, self._shape[1:])
+        labels = label_image(convert.zoomed(outlines, zoom), (height, width))
         if not self.is_movie:
             layer.data = labels
             layer.features = table.assign(index=np.arange(1, len(table) + 1))
             return
         top = int(np.iinfo(layer.data.dtype).max)
         layer.data[frame] = np.where(labels > top, (labels - 1) % top + 1, labels)
+
+    def _add_labels(self, data: np.ndarray) -> None:
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        style = styles.ContourLabelsStyle()
+        layer = Labels(
+            data,
+            colormap=DirectLabelColormap(color_dict={None: style.colour, 0: "transparent"}),
+            opacity=style.opacity,
+            **(self._common(CONTOURS) | self._label_place()),
+        )
+        layer.contour = 1
+        self._add(CONTOURS, layer)
 
     def show_frame(self, frame: int) -> None:
         """Draw the outlines of the frame that is shown, where they are shapes."""

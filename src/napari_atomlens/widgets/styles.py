@@ -53,13 +53,13 @@ class LayerStyle:
 
 @dataclass(frozen=True)
 class AtomStyle(LayerStyle):
-    """Points: thin rings that leave the column visible, coloured by class."""
+    """Points: small rings in the colour of the class; the contours stand round them."""
 
     size: float
     border_color_cycle: dict[str, str]
     border_color: str = "species"
     face_color: str = "transparent"
-    border_width: float = 0.12
+    border_width: float = 0.2
     border_width_is_relative: bool = True
     symbol: str = "disc"
     antialiasing: float = 1.0
@@ -111,8 +111,8 @@ class UnfamiliarStyle(LayerStyle):
 
 
 def atom_size(spacing_px: float) -> float:
-    """Diameter of an atom's ring in image pixels: a little less than half the spacing."""
-    return 0.45 * spacing_px if 0 < spacing_px < float("inf") else 4.0
+    """Diameter of an atom's ring in image pixels: a third of the spacing, inside the contour."""
+    return 0.33 * spacing_px if 0 < spacing_px < float("inf") else 4.0
 
 
 def edge_width(spacing_px: float) -> float:
