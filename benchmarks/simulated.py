@@ -172,10 +172,10 @@ def calibration_error(model: ModelInfo, n: int) -> list[str]:
     from napari_atomlens.training.calibrate import expected_calibration_error, peaks_with_truth
 
     samples = peaks_with_truth(model.path, n, "benchmark", first=7_000_000)
-    p = calibrated(samples[:, :3], model.calibration.get("atoms", {}))
+    p = calibrated(samples[:, :4], model.calibration.get("atoms", {}))
     return [
         f"Expected calibration error over {len(p)} peaks of {n} training-like scenes (held-out "
-        f"seeds): {expected_calibration_error(p, samples[:, 3]):.4f}."
+        f"seeds): {expected_calibration_error(p, samples[:, 4]):.4f}."
     ]
 
 

@@ -19,18 +19,18 @@ def calibrated(evidence: np.ndarray, constants: dict[str, float]) -> np.ndarray:
 
     Parameters
     ----------
-    evidence : ndarray, shape (n, 3)
-        Height of the centre peak, probability of the column classes at the centre, and
-        the company of other columns (see :func:`company`).
+    evidence : ndarray, shape (n, 4)
+        Height of the centre peak, probability of the column classes at the centre, the
+        company of other columns (see :func:`company`), and how familiar the image is there.
     constants : dict
-        ``a`` to ``d`` of a logistic regression on held-out simulations (in the model);
+        ``a`` to ``e`` of a logistic regression on held-out simulations (in the model);
         without them the support itself is returned.
 
     Returns
     -------
     ndarray, shape (n,)
     """
-    height, support, near = evidence.T
+    height, support, near, familiar = evidence.T
     if not constants:
         return support
     logit = np.log(np.clip(height, 1e-4, 1 - 1e-4) / (1 - np.clip(height, 1e-4, 1 - 1e-4)))
@@ -40,6 +40,7 @@ def calibrated(evidence: np.ndarray, constants: dict[str, float]) -> np.ndarray:
         + constants["b"] * belief
         + constants["c"]
         + constants["d"] * np.log(0.2 + near)
+        + constants["e"] * familiar
     )
     return 1 / (1 + np.exp(-np.clip(total, -50, 50)))
 
@@ -78,8 +79,8 @@ def find_peaks(
     -------
     positions : ndarray, shape (n, 2)
         (y, x) in pixels of the image.
-    evidence : ndarray, shape (n, 3)
-        Height of the centre peak, probability of the column classes there, and company.
+    evidence : ndarray, shape (n, 4)
+        See :func:`calibrated`.
     shares : ndarray, shape (n, n_classes - 2)
         Share of each column class there; they sum to one.
     """
@@ -98,5 +99,6 @@ def find_peaks(
     )
     support = here.sum(1)
     shares = here / np.maximum(support, 1e-6)[:, None]
-    evidence = np.c_[height, support, company(positions, support, network_spacing)]
+    familiar = 1 - ndi.map_coordinates(probabilities.strange, positions.T, order=1, mode="nearest")
+    evidence = np.c_[height, support, company(positions, support, network_spacing), familiar]
     return (positions + 0.5) / zoom - 0.5, evidence, shares

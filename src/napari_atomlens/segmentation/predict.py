@@ -34,6 +34,8 @@ class Probabilities:
         Height of the peak at each column's centre (0 to 1), at the network's sampling.
     soft : ndarray of float32, shape (n_classes, h, w)
         Class probabilities at the network's sampling.
+    strange : ndarray of float32, shape (h, w)
+        The unfamiliar-region map at the network's sampling.
     unfamiliar : ndarray of float16, shape (H, W)
         0 where the image looks like the training images, 1 where it does not.
     zoom : tuple of float
@@ -48,6 +50,7 @@ class Probabilities:
     classes: tuple[str, ...]
     centre: np.ndarray
     soft: np.ndarray
+    strange: np.ndarray
     unfamiliar: np.ndarray
     zoom: tuple[float, float]
     spacing_px: float
@@ -164,14 +167,15 @@ def segment(
     logits = run_network(net, views, tile_px)[0]
     soft = torch.softmax(logits[:-1], 0)
     centre = torch.sigmoid(logits[-1])
-    unfamiliar = unfamiliar_map(soft, centre, views[0])
+    strange = unfamiliar_map(soft, centre)
     maps = _shrink(soft, frame.shape)
     result = Probabilities(
         maps=maps.clamp(0, 1).to(torch.float16).numpy(),
         classes=info.classes,
         centre=centre.numpy(),
         soft=soft.numpy(),
-        unfamiliar=_shrink(unfamiliar[None], frame.shape)[0].to(torch.float16).numpy(),
+        strange=strange.numpy(),
+        unfamiliar=_shrink(strange[None], frame.shape)[0].to(torch.float16).numpy(),
         zoom=(size[0] / frame.shape[0], size[1] / frame.shape[1]),
         spacing_px=spacing,
         frame=frame,

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as nnf
 
 
-def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     """How far the network's two answers disagree, smoothed over a few columns.
 
     Two heads answer the same question in different ways: the classes say which pixels
@@ -21,8 +21,6 @@ def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor, views: torch.Tensor
         Class probabilities at the network's sampling.
     centre : torch.Tensor, shape (h, w)
         Height of the centre peaks.
-    views : torch.Tensor, shape (2, h, w)
-        What the network saw.
 
     Returns
     -------
@@ -32,25 +30,23 @@ def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor, views: torch.Tensor
     columns = soft[1:-1].sum(0)
     # area of the peak map under a perfect peak of sigma 1.3 px is 10.6 px
     blocks = nnf.avg_pool2d(
-        torch.stack([columns * (1 - columns), centre * (1 - centre), columns, centre])[None],
+        torch.stack([columns * (1 - columns), columns, centre])[None],
         4, ceil_mode=True, count_include_pad=False,
     )  # fmt: skip
     t = torch.arange(-6.0, 7.0)
     kernel = torch.exp(-0.5 * (t / 2.5) ** 2)
-    kernel = (kernel / kernel.sum()).expand(4, 1, -1)
+    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
     pad = (6, 6)
     for shape, sides in (((1, -1), (*pad, 0, 0)), ((-1, 1), (0, 0, *pad))):
         blocks = nnf.conv2d(
-            nnf.pad(blocks, sides, mode="replicate"), kernel.reshape(4, 1, *shape), groups=4
+            nnf.pad(blocks, sides, mode="replicate"), kernel.reshape(3, 1, *shape), groups=3
         )
-    doubt, hesitation, cover, peaks = blocks[0]
-    # outlines alone make doubt a fixed small part of the cover
-    undecided = doubt / (cover + 0.05)
-    weak = hesitation / (peaks + 0.02)
-    score = (
-        torch.clamp((undecided - 0.30) / 0.25, 0, 1) * 0.5
-        + torch.clamp((weak - 0.62) / 0.2, 0, 1) * 0.5
-    )
-    seen = torch.clamp(cover / 0.08, 0, 1)
-    coarse = (score * seen)[None, None]
+    doubt, cover, peaks = blocks[0]
+    # outlines alone make doubt a fixed small part of the cover: 0.11-0.17 on lattices
+    undecided = torch.clamp((doubt / (cover + 0.02) - 0.28) / 0.15, 0, 1)
+    # a column covers at most some 90 px at the network's sampling
+    bare = torch.clamp((0.12 - peaks / (cover + 1e-3)) / 0.04, 0, 1)
+    seen = torch.clamp(cover / 0.03 - 0.5, 0, 1)
+    score = torch.maximum(undecided, bare) * seen
+    coarse = score[None, None]
     return nnf.interpolate(coarse, size=centre.shape, mode="bilinear", align_corners=False)[0, 0]

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from napari_atomlens.atoms.peaks import calibrated, find_peaks
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.predict import Probabilities, run_network
+from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 from napari_atomlens.segmentation.zoo import find_model, load_network
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
@@ -27,8 +28,8 @@ def peaks_with_truth(
 
     Returns
     -------
-    ndarray, shape (n, 4)
-        Evidence (height, support, company) and truth (1 within a quarter of the spacing).
+    ndarray, shape (n, 5)
+        Evidence (height, support, company, familiarity) and truth (1 within a quarter of the spacing).
     """
     info = find_model(str(model))
     net = load_network(info)
@@ -37,9 +38,10 @@ def peaks_with_truth(
         image, scene, _ = draw((size_px, size_px), seed_for(purpose, i))
         frame = image.astype(np.float32)
         logits = run_network(net, two_views(torch.from_numpy(frame)[None]))[0]
-        soft = torch.softmax(logits[:-1], 0).numpy()
+        soft, centre = torch.softmax(logits[:-1], 0), torch.sigmoid(logits[-1])
+        strange = unfamiliar_map(soft, centre).numpy()
         p = Probabilities(
-            soft, info.classes, torch.sigmoid(logits[-1]).numpy(), soft, np.zeros(0), (1.0, 1.0),
+            soft.numpy(), info.classes, centre.numpy(), soft.numpy(), strange, strange, (1.0, 1.0),
             scene.spacing_px, frame,
         )  # fmt: skip
         positions, evidence, _ = find_peaks(p)
@@ -53,16 +55,16 @@ def peaks_with_truth(
 
 def fit_probability(samples: np.ndarray) -> dict[str, float]:
     """Fit the logistic regression that turns evidence into a probability."""
-    evidence, truth = samples[:, :3], samples[:, 3]
+    evidence, truth = samples[:, :4], samples[:, 4]
 
     def loss(v: np.ndarray) -> float:
-        p = np.clip(calibrated(evidence, dict(zip("abcd", v, strict=True))), 1e-6, 1 - 1e-6)
+        p = np.clip(calibrated(evidence, dict(zip("abcde", v, strict=True))), 1e-6, 1 - 1e-6)
         return float(-np.mean(truth * np.log(p) + (1 - truth) * np.log(1 - p)))
 
     # more of any evidence never makes a column less likely
-    bounds = [(0, None), (0, None), (None, None), (0, None)]
-    best = minimize(loss, [0.2, 1.0, 0.0, 0.2], method="L-BFGS-B", bounds=bounds)
-    return {k: float(v) for k, v in zip("abcd", best.x, strict=True)}
+    bounds = [(0, None), (0, None), (None, None), (0, None), (0, None)]
+    best = minimize(loss, [0.2, 1.0, 0.0, 0.2, 1.0], method="L-BFGS-B", bounds=bounds)
+    return {k: float(v) for k, v in zip("abcde", best.x, strict=True)}
 
 
 def expected_calibration_error(p: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
@@ -95,7 +97,7 @@ def calibrate(model: str | Path, n_images: int = 400) -> dict[str, Any]:
     path = find_model(str(model)).path
     constants = fit_probability(peaks_with_truth(path, n_images, "calibration"))
     check = peaks_with_truth(path, n_images // 2, "test")
-    error = expected_calibration_error(calibrated(check[:, :3], constants), check[:, 3])
+    error = expected_calibration_error(calibrated(check[:, :4], constants), check[:, 4])
     with safe_open(str(path), "pt") as file:
         facts = json.loads(file.metadata()["atomlens"])
     facts["calibration"] = {"atoms": constants}
