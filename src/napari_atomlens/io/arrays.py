@@ -1,0 +1,171 @@
+"""Plain arrays: NumPy, MATLAB, text and MRC."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import (
+    LAZY_BYTES,
+    Image,
+    make_image,
+    number_of,
+    pixel_size,
+    to_nm,
+)
+
+#: Smaller arrays than this beside others are parameters rather than images.
+MIN_SIDE = 8
+
+
+def read_npy(path: Path) -> list[Image]:
+    """Read a ``.npy`` file, with the field of view of a ``.json`` file beside it."""
+    mode = "r" if path.stat().st_size > LAZY_BYTES else None
+    data = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[call-overload]
+    beside = _beside(path)
+    image = make_image(path.name, data, _field_of_view(beside, data.shape), metadata=beside)
+    return [image]
+
+
+def read_npz(path: Path) -> list[Image]:
+    """Read every image of a ``.npz`` archive; ``pixel_size_nm`` or ``field_nm`` calibrate it."""
+    images: list[Image] = []
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {}
+        for key in archive.files:
+            try:
+                arrays[key] = archive[key]
+            except ValueError as error:
+                if "pickle" not in str(error):
+                    raise
+    numbers = {k: a for k, a in arrays.items() if a.dtype.kind in "buif"}
+    found = {k: a for k, a in numbers.items() if a.ndim >= 2 and min(a.shape[-2:]) >= MIN_SIDE}
+    small = {k: a for k, a in numbers.items() if a.size <= 2 and a.size}
+    step = number_of(small.get("time_step_s"))
+    for key, array in found.items():
+        size = None
+        if "pixel_size_nm" in small:
+            y, x = np.broadcast_to(small["pixel_size_nm"].astype(float), (2,))
+            size = pixel_size(y, x)
+        elif "field_nm" in small:
+            height, width = np.broadcast_to(small["field_nm"].astype(float), (2,))
+            size = pixel_size(height / array.shape[-2], width / array.shape[-1])
+        name = path.name if len(found) == 1 else f"{path.name}: {key}"
+        try:
+            images.append(make_image(name, array, size, step))
+        except FormatError:
+            if len(found) == 1:
+                raise
+    if not images and arrays:
+        raise FormatError(f"{path.name} holds no array that is an image.")
+    return images
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    file = path.with_suffix(".json")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _field_of_view(tree: Any, shape: tuple[int, ...]) -> tuple[float, float] | None:
+    """Find field_of_view_x, _y and _units anywhere in a JSON tree."""
+    if not isinstance(tree, dict) or len(shape) < 2:
+        return None
+    if "field_of_view_x" in tree:
+        unit = tree.get("field_of_view_units", "nm")
+        width = to_nm(tree["field_of_view_x"], unit)
+        height = to_nm(tree.get("field_of_view_y", tree["field_of_view_x"]), unit)
+        if width and height:
+            return pixel_size(height / shape[-2], width / shape[-1])
+    for branch in tree.values():
+        if size := _field_of_view(branch, shape):
+            return size
+    return None
+
+
+def read_mat(path: Path) -> list[Image]:
+    """Read the images of a MATLAB file, those of StatSTEM with their pixel size."""
+    from scipy.io import loadmat
+
+    images: list[Image] = []
+
+    def visit(name: str, value: Any, size: tuple[float, float] | None) -> None:
+        if isinstance(value, dict):
+            dx = to_nm(value.get("dx"), "angstrom") if "obs" in value else None
+            for key, branch in value.items():
+                if key.startswith("__"):
+                    continue
+                branch_size = pixel_size(dx, dx) if key == "obs" else None
+                visit(f"{name}: {key}", branch, branch_size)
+        elif (
+            isinstance(value, np.ndarray)
+            and value.dtype.kind in "buif"
+            and value.ndim in (2, 3)
+            and min(value.shape[:2]) >= 16
+        ):
+            if value.ndim == 3 and value.shape[2] not in (3, 4):
+                value = np.moveaxis(value, -1, 0)  # MATLAB puts the frames last
+            images.append(make_image(name, value, size))
+
+    visit(path.name, loadmat(path, simplify_cells=True), None)
+    observed = [i for i in images if i.name.endswith(": obs")]
+    return observed or images
+
+
+def read_text(path: Path) -> list[Image]:
+    """Read a table of heights as Gwyddion exports it (ASCII, with its header)."""
+    header: dict[str, str] = {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            key, _, value = line[1:].partition(":")
+            header[key.strip()] = value.strip()
+    data = np.loadtxt(path, comments="#", ndmin=2, encoding="utf-8")
+    if min(data.shape) < MIN_SIDE:
+        raise FormatError(f"{path.name} holds a short table, not an image.")
+    size = None
+    if "Width" in header and "Height" in header:
+        sides = []
+        for key, n in (("Height", data.shape[0]), ("Width", data.shape[1])):
+            value, _, unit = header[key].partition(" ")
+            side = to_nm(value, unit)
+            sides.append(None if side is None else side / n)
+        size = pixel_size(*sides)
+    name = path.name if "Channel" not in header else f"{path.name}: {header['Channel']}"
+    return [make_image(name, data, size, metadata=dict(header))]
+
+
+def read_mrc(path: Path) -> list[Image]:
+    """Read an MRC file; a stack or volume becomes a movie."""
+    import mrcfile
+
+    lazy = path.stat().st_size > LAZY_BYTES
+    with path.open("rb") as raw:
+        old = raw.read(212)[208:211] != b"MAP"  # the format had no such mark before 2000
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong is said below
+        file = (mrcfile.mmap if lazy else mrcfile.open)(path, mode="r", permissive=old)
+    with file:
+        data = file.data
+        if data is None:
+            raise FormatError(f"{path.name} is not an MRC file, or it is damaged.")
+        voxel = file.voxel_size
+        size = pixel_size(to_nm(voxel.y, "angstrom"), to_nm(voxel.x, "angstrom"))
+        labels = [text for text in (str(label) for label in file.get_labels()) if text]
+        if lazy:  # a map of our own, which outlives the file
+            data = np.memmap(
+                path, dtype=data.dtype, mode="r", shape=data.shape,
+                offset=1024 + int(file.header.nsymbt),
+            )  # fmt: skip
+        else:
+            data = np.array(data)
+    return [make_image(path.name, data, size, metadata={"labels": labels}, colour=False)]

@@ -1,0 +1,150 @@
+"""TIFF (also ImageJ and OME), PNG and JPEG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import (
+    LAZY_BYTES,
+    Image,
+    lazy_frames,
+    make_image,
+    number_of,
+    pixel_size,
+    to_nm,
+    to_seconds,
+)
+
+#: A picture for print has tens of micrometres to the pixel; such a resolution means nothing.
+_PRINT_NM = 1000.0
+
+
+def read_picture(path: Path) -> list[Image]:
+    """Read a PNG or JPEG; a grey image that was stored in colours becomes grey again."""
+    from imageio.v3 import imread
+
+    data = np.asarray(imread(path))
+    if data.ndim == 3 and data.shape[-1] == 2:  # grey and alpha
+        data = data[..., 0]
+    return [make_image(path.name, data, colour=data.ndim == 3)]
+
+
+def read_tiff(path: Path) -> list[Image]:
+    """Read every series of a TIFF file; large movies frame by frame."""
+    import tifffile
+
+    images = []
+    with tifffile.TiffFile(path) as file:
+        metadata = _metadata(file)
+        for index, series in enumerate(file.series):
+            size, step = _calibration(file, index)
+            name = path.name if len(file.series) == 1 else f"{path.name}: {series.name or index}"
+            try:
+                images += _series(path, name, index, series, size, step, metadata)
+            except FormatError:
+                if len(file.series) == 1:
+                    raise
+    return images
+
+
+def _series(
+    path: Path,
+    name: str,
+    index: int,
+    series: Any,
+    size: tuple[float, float] | None,
+    step: float | None,
+    metadata: dict[str, Any],
+) -> list[Image]:
+    axes, shape = str(series.axes), tuple(series.shape)
+    colour = axes.endswith("S")
+    if series.nbytes <= LAZY_BYTES or len(shape) != 3 or colour:
+        data = series.asarray()
+    else:
+        data = _lazy(path, index, series)
+    if "C" in axes and not colour:  # channels are images of their own
+        at = axes.index("C")
+        if shape[at] > 1:
+            return [
+                make_image(
+                    f"{name}: channel {c + 1}", data[(slice(None),) * at + (c,)],
+                    size, step, metadata, colour=False,
+                )
+                for c in range(shape[at])
+            ]  # fmt: skip
+    return [make_image(name, data, size, step, metadata, colour=colour)]
+
+
+def _lazy(path: Path, index: int, series: Any) -> Any:
+    import tifffile
+
+    if series.dataoffset is not None:  # contiguous and not compressed
+        return tifffile.memmap(path, series=index, mode="r")
+    several = len(series.pages) == series.shape[0]
+
+    def frame(i: int) -> np.ndarray:
+        with tifffile.TiffFile(path) as file:
+            pages = file.series[index]
+            return np.asarray(pages.asarray(key=i) if several else pages.asarray()[i])
+
+    return lazy_frames(frame, series.shape, series.dtype)
+
+
+def _calibration(file: Any, index: int) -> tuple[tuple[float, float] | None, float | None]:
+    """Pixel size in nm and time step in s of a series."""
+    if file.is_ome and (found := _ome(file, index)):
+        return found
+    imagej = file.imagej_metadata or {}
+    step = number_of(imagej.get("finterval"))
+    per_unit = [_ratio(file.pages[0].tags.get(f"{axis}Resolution")) for axis in "YX"]
+    if None in per_unit:
+        return None, step
+    y, x = (1 / v if v else 0.0 for v in per_unit)  # type: ignore[operator]
+    if unit := imagej.get("unit"):
+        unit_y = imagej.get("yunit") or unit
+        return pixel_size(to_nm(y, unit_y), to_nm(x, unit)), step
+    tag = file.pages[0].tags.get("ResolutionUnit")
+    scale = {2: 2.54e7, 3: 1e7}.get(int(tag.value) if tag is not None else 2)
+    if scale is None or y * scale >= _PRINT_NM or x * scale >= _PRINT_NM:
+        return None, step
+    return pixel_size(y * scale, x * scale), step
+
+
+def _ratio(tag: Any) -> float | None:
+    if tag is None:
+        return None
+    try:
+        above, below = tag.value
+        return float(above) / float(below) if below else None
+    except (TypeError, ValueError):
+        return number_of(tag.value)
+
+
+def _ome(file: Any, index: int) -> tuple[tuple[float, float] | None, float | None] | None:
+    import tifffile
+
+    found = tifffile.xml2dict(file.ome_metadata).get("OME", {}).get("Image", [])
+    found = found if isinstance(found, list) else [found]
+    if index >= len(found):
+        return None
+    pixels = found[index].get("Pixels", {})
+    size = [
+        to_nm(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        for axis in "YX"
+    ]
+    step = to_seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    return pixel_size(*size), step
+
+
+def _metadata(file: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if file.imagej_metadata:
+        kept = (str, int, float)
+        out["imagej"] = {k: v for k, v in file.imagej_metadata.items() if isinstance(v, kept)}
+    elif file.pages[0].description and len(file.pages[0].description) < 100_000:
+        out["description"] = file.pages[0].description
+    return out

@@ -1,0 +1,172 @@
+"""Read images and movies of microscopes: one function for every format.
+
+The content decides what a file is; its extension only has to agree. Each format has a
+function in a module of its own family, imported when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import Image
+
+#: Extension to kind of file.
+KINDS = {
+    ".tif": "tiff", ".tiff": "tiff", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg",
+    ".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hspy": "hdf5",
+    ".nxs": "hdf5", ".emd": "hdf5", ".mrc": "mrc", ".mrcs": "mrc", ".zarr": "zarr",
+    ".zspy": "zarr", ".dm3": "dm3", ".dm4": "dm4", ".ser": "ser", ".emi": "emi",
+    ".sxm": "sxm", ".gwy": "gwy", ".ibw": "ibw", ".dat": "createc", ".txt": "text",
+    ".mat": "mat",
+}  # fmt: skip
+#: What the user calls each kind, and the function (module, name) that reads it.
+READERS: dict[str, tuple[str, str, str]] = {
+    "tiff": ("a TIFF file", "pictures", "read_tiff"),
+    "png": ("a PNG file", "pictures", "read_picture"),
+    "jpeg": ("a JPEG file", "pictures", "read_picture"),
+    "npy": ("a NumPy file", "arrays", "read_npy"),
+    "npz": ("a NumPy archive", "arrays", "read_npz"),
+    "mat": ("a MATLAB file", "arrays", "read_mat"),
+    "text": ("a table of heights", "arrays", "read_text"),
+    "mrc": ("an MRC file", "arrays", "read_mrc"),
+    "zarr": ("a zarr store", "trees", "read_zarr"),
+    "hdf5": ("an HDF5 file", "trees", "read_hdf5"),
+    "dm3": ("a DigitalMicrograph file", "vendors", "read_vendor"),
+    "dm4": ("a DigitalMicrograph file", "vendors", "read_vendor"),
+    "ser": ("a TIA series", "vendors", "read_vendor"),
+    "emi": ("a TIA file", "vendors", "read_vendor"),
+    "sxm": ("a Nanonis scan", "probes", "read_sxm"),
+    "gwy": ("a Gwyddion file", "probes", "read_gwy"),
+    "ibw": ("an Igor wave", "probes", "read_ibw"),
+    "createc": ("a Createc scan", "probes", "read_createc"),
+}
+#: Kinds whose first bytes are always known; a file without them is something else.
+_SIGNED = {
+    "tiff", "png", "jpeg", "npy", "npz", "hdf5", "mrc", "dm3", "dm4", "ser", "emi", "sxm",
+    "gwy", "createc",
+}  # fmt: skip
+#: Contents that an extension may also have.
+_ALSO = {
+    ("mat", "hdf5"), ("dm3", "dm4"), ("dm4", "dm3"), ("zarr", "npz"), ("png", "jpeg"),
+    ("jpeg", "png"),
+}  # fmt: skip
+
+
+def sniff(head: bytes) -> str | None:
+    """Return the kind of a file from its first 512 bytes, None where they do not say."""
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    for magic, kind in (
+        (b"\x89PNG\r\n\x1a\n", "png"),
+        (b"\xff\xd8\xff", "jpeg"),
+        (b"\x93NUMPY", "npy"),
+        (b"PK\x03\x04", "npz"),
+        (b"\x89HDF\r\n\x1a\n", "hdf5"),
+        (b"\0\0\0\x03", "dm3"),
+        (b"\0\0\0\x04", "dm4"),
+        (b"II\x97\x01", "ser"),
+        (b"JKLM", "emi"),
+        (b":NANONIS_VERSION:", "sxm"),
+        (b"GWYP", "gwy"),
+        (b"GWYO", "gwy"),
+        (b"[Paramco", "createc"),
+        (b"MATLAB", "mat"),
+    ):
+        if head.startswith(magic):
+            return kind
+    return "mrc" if head[208:212] in (b"MAP ", b"MAP\0") else None
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of a file or folder that is there.
+
+    Raises
+    ------
+    FormatError
+        If it is missing, empty, of no known kind, or not what its extension says.
+    """
+    name, extension = path.name, path.suffix.lower()
+    named = KINDS.get(extension)
+    if not path.exists():
+        raise FormatError(f"{name} does not exist.")
+    if path.is_dir():
+        if named == "zarr" or any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json")):
+            return "zarr"
+        raise FormatError(f"{name} is a folder, not an image.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise FormatError(f"{name} could not be opened: {error.strerror}.") from error
+    if not head:
+        raise FormatError(f"{name} is empty (zero bytes).")
+    found = sniff(head)
+    if named is None and found is None:
+        raise FormatError(f"{name} is of a format that napari-atomlens does not read.")
+    if named is None or (named, found) in _ALSO:
+        return "zarr" if named == "zarr" else str(found)
+    if found is not None and found != named:
+        raise FormatError(
+            f"{name} is called {extension} but holds {READERS[found][0]}; rename it, then open it."
+        )
+    if found is None and named in _SIGNED and not (named == "mrc" and len(head) == 512):
+        raise FormatError(f"{name} is not {READERS[named][0]}, or its start is damaged.")
+    return named
+
+
+def read(path: str | Path) -> list[Image]:
+    """Read every image and movie of a file.
+
+    Parameters
+    ----------
+    path : path
+        TIFF, PNG, JPEG, NumPy, HDF5 (HyperSpy, Berkeley and Velox EMD, NeXus ...), MRC,
+        zarr, DigitalMicrograph, TIA, Nanonis, Gwyddion, Igor, Createc or MATLAB.
+
+    Returns
+    -------
+    list of Image
+        One or more; the channels of a scan are images of their own.
+
+    Raises
+    ------
+    FormatError
+        One sentence, if it is missing, damaged, of an unknown format, or holds no image.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    what, module, function = READERS[kind]
+    reader: Callable[[Path], list[Image]] = getattr(
+        import_module(f"napari_atomlens.io.{module}"), function
+    )
+    try:
+        images = reader(path)
+    except FormatError:
+        raise
+    except MemoryError as error:
+        raise FormatError(f"{path.name} does not fit into the memory.") from error
+    except Exception as error:  # the libraries raise errors of every type on damaged files
+        raise FormatError(f"{path.name} could not be read as {what}: {reason(error)}") from error
+    if not images:
+        raise FormatError(f"{path.name} holds no image.")
+    return _unique_names(images)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error as the end of a sentence."""
+    lines = str(error).strip().splitlines()
+    text = lines[0].strip() if lines else type(error).__name__
+    return text if text.endswith(".") else f"{text}."
+
+
+def _unique_names(images: list[Image]) -> list[Image]:
+    seen: dict[str, int] = {}
+    out = []
+    for image in images:
+        n = seen[image.name] = seen.get(image.name, 0) + 1
+        out.append(image if n == 1 else replace(image, name=f"{image.name} ({n})"))
+    return out

@@ -1,0 +1,334 @@
+"""HDF5 and zarr: HyperSpy, Berkeley EMD, NeXus, AtomNet and plain arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import (
+    LAZY_BYTES,
+    Image,
+    lazy_frames,
+    make_image,
+    number_of,
+    pixel_size,
+    text_of,
+    to_nm,
+    to_seconds,
+)
+
+#: Smaller arrays than this in a file of no known layout are parameters, not images.
+MIN_SIDE = 8
+#: Reads a dataset, all at once or frame by frame.
+Load = Callable[[Any], Any]
+
+
+def read_hdf5(path: Path) -> list[Image]:
+    """Read an HDF5 file of a layout that we know, else its numeric datasets."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if "Data" in file and "Image" in file["Data"] and "Presentation" in file:
+            velox = True
+        else:
+            velox = False
+            images = _layouts(path, file, lambda dataset: _load_hdf5(path, dataset))
+    if velox:
+        from napari_atomlens.io.vendors import read_vendor
+
+        return read_vendor(path)
+    return images
+
+
+def read_zarr(path: Path) -> list[Image]:
+    """Read a zarr store (a folder or a zip file), also of HyperSpy and OME."""
+    import zarr
+
+    if path.is_file():
+        with zarr.storage.ZipStore(path, mode="r") as store:
+            return _layouts(path, zarr.open(store, mode="r"), np.asarray)
+    root = zarr.open(str(path), mode="r")
+    if isinstance(root, zarr.Array):
+        size, step = _attrs_calibration(dict(root.attrs))
+        return [make_image(path.name, _load_zarr(root), size, step)]
+    return _layouts(path, root, _load_zarr)
+
+
+def _load_hdf5(path: Path, dataset: Any) -> Any:
+    if dataset.nbytes <= LAZY_BYTES or dataset.ndim != 3:
+        return dataset[()]
+    key = dataset.name
+
+    def frame(i: int) -> np.ndarray:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return np.asarray(file[key][i])
+
+    return lazy_frames(frame, dataset.shape, dataset.dtype)
+
+
+def _load_zarr(array: Any) -> Any:
+    if array.nbytes <= LAZY_BYTES or array.ndim != 3:
+        return np.asarray(array[...])
+    import dask.array as da
+
+    return da.from_array(array, chunks=(1, *array.shape[1:]))
+
+
+def _is_group(node: Any) -> bool:
+    return hasattr(node, "keys")
+
+
+def _walk(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (path, node) of a group and of all below it, depth first."""
+    yield prefix, group
+    for key in sorted(group.keys()):
+        try:
+            node = group[key]
+        except (KeyError, OSError):  # a link to a file that is not there
+            continue
+        where = f"{prefix}/{key}" if prefix else str(key)
+        if _is_group(node):
+            yield from _walk(node, where)
+        else:
+            yield where, node
+
+
+def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
+    name = path.name
+    if "Experiments" in root:
+        return _hyperspy(name, root["Experiments"], load)
+    if "image_data" in root or "nn_input" in root:
+        return _atomnet(name, root, load)
+    nodes = list(_walk(root))
+    groups = [(p, n) for p, n in nodes if _is_group(n)]
+    if emd := [(p, g) for p, g in groups if "emd_group_type" in g.attrs and "data" in g]:
+        return _several(name, [(p, g, _emd) for p, g in emd], load)
+    nexus = [(p, g) for p, g in groups if text_of(g.attrs.get("NX_class")) == "NXdata"]
+    if found := [(p, s) for p, g in nexus if (s := _nexus_signal(g)) is not None]:
+        return _several(name, [(p, s, _nexus) for p, s in found], load)
+    if ome := _ome_zarr(name, root, load):
+        return ome
+    datasets = [
+        (p, n, _plain) for p, n in nodes
+        if not _is_group(n) and n.dtype.kind in "buif" and len(n.shape) >= 2
+        and sorted(n.shape)[-2] >= MIN_SIDE
+    ]  # fmt: skip
+    if not datasets:
+        raise FormatError(f"{name} holds no dataset that is an image.")
+    return _several(name, datasets, load)
+
+
+def _several(name: str, parts: list[tuple[str, Any, Any]], load: Load) -> list[Image]:
+    """Read what of several datasets is an image; the error of the first where none is."""
+    images, first = [], None
+    for where, node, reader in parts:
+        title = name if len(parts) == 1 else f"{name}: {where}"
+        try:
+            images.append(reader(title, node, load))
+        except FormatError as error:
+            first = first or error
+    if not images and first is not None:
+        raise first
+    return images
+
+
+def _plain(name: str, dataset: Any, load: Load) -> Image:
+    size, step = _attrs_calibration(dict(dataset.attrs))
+    if len(dataset.shape) > 3 and sorted(dataset.shape)[-4:][0] > 1:
+        raise FormatError(
+            f"{name} has {len(dataset.shape)} axes; an image has two and a movie three."
+        )
+    return make_image(name, load(dataset), size, step)
+
+
+def _attrs_calibration(attrs: dict[str, Any]) -> tuple[tuple[float, float] | None, float | None]:
+    """Pixel size and time step of attributes that our own programs and others write."""
+    step = number_of(attrs.get("time_step_s"))
+    for key, unit in (("pixel_size_nm", "nm"), ("pixel_size", attrs.get("pixel_size_unit"))):
+        if key in attrs:
+            try:
+                y, x = np.broadcast_to(np.asarray(attrs[key], float), (2,))
+            except (TypeError, ValueError):
+                continue
+            return pixel_size(to_nm(y, unit), to_nm(x, unit)), step
+    if "element_size_um" in attrs:  # ImageJ and ilastik
+        values = [to_nm(v, "um") for v in np.ravel(attrs["element_size_um"])[-2:]]
+        if len(values) == 2:
+            return pixel_size(*values), step
+    return None, step
+
+
+# HyperSpy -----------------------------------------------------------------------------------
+
+
+def _hyperspy(name: str, experiments: Any, load: Load) -> list[Image]:
+    parts = [(k, experiments[k], _experiment) for k in experiments if "data" in experiments[k]]
+    if not parts:
+        raise FormatError(f"{name} holds no signal of HyperSpy.")
+    return _several(name, parts, load)
+
+
+def _experiment(name: str, group: Any, load: Load) -> Image:
+    dataset = group["data"]
+    axes = [
+        dict(group[f"axis-{k}"].attrs) if f"axis-{k}" in group else {}
+        for k in range(len(dataset.shape))
+    ]
+    navigate = [_true(a.get("navigate", False)) for a in axes]
+    signal = len(navigate) - sum(navigate)
+    if signal == 1 or len(navigate) > 3:
+        raise FormatError(f"{name} holds {'spectra' if signal == 1 else 'diffraction'}, no image.")
+    size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
+    step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if len(axes) == 3 else None
+    metadata: dict[str, Any] = {}
+    if "metadata" in group:
+        for where, node in _walk(group["metadata"]):
+            if _is_group(node):
+                found = {k: v for k, v in node.attrs.items() if not k.startswith("_")}
+                metadata |= {f"{where}.{k}".lstrip("."): _simple(v) for k, v in found.items()}
+    return make_image(name, load(dataset), size, step, metadata, colour=False)
+
+
+def _true(value: Any) -> bool:
+    return text_of(value).lower() in ("true", "1")
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, (int, float, bool)) else text_of(value)
+
+
+# AtomNet and LibraryNet -----------------------------------------------------------------------
+
+
+def _atomnet(name: str, root: Any, load: Load) -> list[Image]:
+    images = []
+    keys = [k for k in ("image_data", "nn_input") if k in root]
+    for key in keys:
+        dataset = root[key]
+        metadata = _json(dataset.attrs.get("metadata"))
+        field = None  # three conventions: number or JSON in picometres, text in nanometres
+        if "scan size" in dataset.attrs:
+            field = to_nm(dataset.attrs["scan size"], "pm")
+        elif metadata:
+            field = to_nm(metadata.get("scan size"), "pm")
+        elif "metadata" in root:
+            metadata = _json(root["metadata"][()])
+            field = to_nm(metadata.get("scan size"), "nm")
+        data = load(dataset)
+        if data.ndim == 4 and data.shape[-1] == 1:
+            data = data[..., 0]
+        size = pixel_size(field / data.shape[-1], field / data.shape[-1]) if field else None
+        metadata.pop("all microscope parameters", None)
+        title = name if len(keys) == 1 else f"{name}: {key}"
+        images.append(make_image(title, data, size, metadata=metadata, colour=False))
+    return images
+
+
+def _json(text: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text_of(text)) if text is not None else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# Berkeley EMD ---------------------------------------------------------------------------------
+
+
+def _emd(name: str, group: Any, load: Load) -> Image:
+    dataset = group["data"]
+    n = len(dataset.shape)
+    if n not in (2, 3):
+        raise FormatError(f"{name} has {n} axes; an image has two and a movie three.")
+    steps = [_dim(group, k + 1) for k in range(n)]
+    units = [u for _, u in steps]
+    if any("ev" in u.lower() for u in units):
+        raise FormatError(f"{name} holds spectra, not images.")
+    size = pixel_size(*(to_nm(v, u) for v, u in steps[-2:]))
+    time = to_seconds(*steps[0]) if n == 3 else None
+    return make_image(name, load(dataset), size, time, colour=False)
+
+
+def _dim(group: Any, number: int) -> tuple[float | None, str]:
+    """Step and unit of an axis; its coordinates may be given by the first two alone."""
+    if f"dim{number}" not in group:
+        return None, ""
+    dim = group[f"dim{number}"]
+    values = np.ravel(dim[()])
+    unit = text_of(dim.attrs.get("units")).strip("[]")
+    if len(values) < 2 or values.dtype.kind not in "iuf":
+        return None, unit
+    return abs(float(values[-1] - values[0])) / (len(values) - 1), unit
+
+
+# NeXus ----------------------------------------------------------------------------------------
+
+
+def _nexus_signal(group: Any) -> tuple[Any, Any] | None:
+    """Return (group, dataset) of the default signal of an NXdata group."""
+    key = text_of(group.attrs.get("signal"))
+    if not key or key not in group:
+        old = [k for k in group if text_of(getattr(group[k], "attrs", {}).get("signal")) == "1"]
+        key = old[0] if old else ""
+    if not key or _is_group(group[key]) or len(group[key].shape) < 2:
+        return None
+    dataset = group[key]
+    return (group, dataset) if dataset.dtype.kind in "buif" else None
+
+
+def _nexus(name: str, found: tuple[Any, Any], load: Load) -> Image:
+    group, dataset = found
+    if len(dataset.shape) > 3:
+        raise FormatError(
+            f"{name} has {len(dataset.shape)} axes; an image has two and a movie three."
+        )
+    names = np.ravel(group.attrs.get("axes", dataset.attrs.get("axes", [])))
+    axes = [text_of(a) for a in names]
+    if len(axes) == 1:  # the older way: "y:x"
+        axes = [a for part in axes[0].split(":") for a in part.split(",")]
+    steps = []
+    for k in range(len(dataset.shape)):
+        named = k < len(axes) and axes[k] not in ("", ".") and axes[k] in group
+        axis = group[axes[k]] if named and not _is_group(group[axes[k]]) else None
+        values = np.ravel(axis[()]) if axis is not None else np.empty(0)
+        if axis is None or len(values) != dataset.shape[k] or len(values) < 2:
+            steps.append((None, ""))
+            continue
+        unit = text_of(axis.attrs.get("units"))
+        steps.append((abs(float(values[-1] - values[0])) / (len(values) - 1), unit))
+    if any("ev" in u.lower() for _, u in steps[-2:]):
+        raise FormatError(f"{name} holds spectra, not images.")
+    size = pixel_size(*(to_nm(v, u) for v, u in steps[-2:]))
+    time = to_seconds(*steps[0]) if len(steps) == 3 else None
+    return make_image(name, load(dataset), size, time, colour=False)
+
+
+# OME-Zarr -------------------------------------------------------------------------------------
+
+
+def _ome_zarr(name: str, root: Any, load: Load) -> list[Image]:
+    attrs = dict(root.attrs)
+    ome = attrs.get("ome", attrs)
+    scales = ome.get("multiscales") if isinstance(ome, dict) else None
+    if not isinstance(scales, (list, tuple)) or not scales:
+        return []
+    axes = [a if isinstance(a, dict) else {"name": a} for a in scales[0].get("axes", [])]
+    first = scales[0]["datasets"][0]
+    given = [t["scale"] for t in first.get("coordinateTransformations", []) if "scale" in t]
+    scale = given[0] if given else [None] * len(axes)
+    size = step = None
+    if len(axes) >= 2 and len(scale) == len(axes):
+        size = pixel_size(*(to_nm(scale[k], axes[k].get("unit")) for k in (-2, -1)))
+        times = [k for k, a in enumerate(axes) if a.get("type") == "time" or a["name"] == "t"]
+        if times:
+            step = to_seconds(scale[times[0]], axes[times[0]].get("unit"))
+    return [make_image(name, load(root[first["path"]]), size, step, colour=False)]

@@ -1,0 +1,112 @@
+"""Files of electron microscopes through RosettaSciIO, an optional GPL library."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import (
+    LAZY_BYTES,
+    Image,
+    make_image,
+    pixel_size,
+    text_of,
+    to_nm,
+    to_seconds,
+)
+
+_PLUGINS = {
+    ".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia",
+    ".emd": "emd",
+}  # fmt: skip
+
+
+def optional(module: str, path: Path) -> Any:
+    """Import a library that the extra "formats" brings.
+
+    Raises
+    ------
+    FormatError
+        If it is not installed; the sentence says how to install it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise FormatError(
+            f"Reading {path.name} needs more libraries; install them with "
+            '`pip install "napari-atomlens[formats]"`.'
+        ) from error
+
+
+def read_vendor(path: Path) -> list[Image]:
+    """Read a DigitalMicrograph, TIA or Velox file."""
+    plugin = _PLUGINS.get(path.suffix.lower(), "")
+    if not plugin:
+        plugin = {b"\0\0\0\x03": "digitalmicrograph", b"\0\0\0\x04": "digitalmicrograph"}.get(
+            _head(path), "emd" if _head(path) == b"\x89HDF" else "tia"
+        )
+    module = optional(f"rsciio.{plugin}", path)
+    log = logging.getLogger("rsciio")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what matters becomes our sentence
+    try:
+        if plugin == "emd":
+            signals = module.file_reader(str(path), lazy=True, select_type="images")
+        else:
+            try:
+                signals = module.file_reader(str(path), lazy=True)
+            except NotImplementedError:  # colour images
+                signals = module.file_reader(str(path), lazy=False)
+    finally:
+        log.setLevel(level)
+    images: list[Image] = []
+    first: FormatError | None = None
+    for signal in signals:
+        title = text_of(signal["metadata"].get("General", {}).get("title"))
+        name = path.name
+        if len(signals) > 1:
+            name = f"{path.name}: {title or len(images) + 1}"
+        try:
+            images.append(_image(name, title, signal))
+        except FormatError as error:
+            first = first or error
+    if not images and first is not None:
+        raise first
+    return images
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def _image(name: str, title: str, signal: dict[str, Any]) -> Image:
+    data, axes = signal["data"], signal["axes"]
+    if len(axes) > 3 or len(axes) < 2:
+        raise FormatError(
+            f"{name} holds {'spectra or diffraction' if len(axes) > 3 else 'a spectrum'}, no image."
+        )
+    units = [text_of(a.get("units")).lower() for a in axes]
+    if any(u.endswith("ev") or u in ("1/nm", "1/å", "mrad", "deg") for u in units[-2:]):
+        raise FormatError(f"{name} holds spectra or diffraction, no image.")
+    if len(axes) - sum(bool(a.get("navigate")) for a in axes) == 1:
+        raise FormatError(f"{name} holds spectra, no image.")
+    size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
+    step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if len(axes) == 3 else None
+    if hasattr(data, "dask"):
+        data = data.compute() if data.nbytes <= LAZY_BYTES else data
+        if hasattr(data, "dask") and data.ndim == 3:
+            data = data.rechunk((1, *data.shape[1:]))
+    metadata: dict[str, Any] = {"title": title} if title else {}
+    microscope = signal["metadata"].get("Acquisition_instrument", {})
+    for kind in ("TEM", "SEM"):
+        known = microscope.get(kind, {})
+        metadata |= {k: v for k, v in known.items() if isinstance(v, (str, int, float))}
+    if isinstance(data, np.ndarray):
+        data = np.ascontiguousarray(data)
+    return make_image(name, data, size, step, metadata, colour=None)
