@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.atoms.peaks import calibrated, find_peaks
+from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, refine
 from napari_atomlens.atoms.species import bright_probability
 from napari_atomlens.segmentation.predict import Probabilities
@@ -21,6 +21,20 @@ def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
         & (fit.y < shape[0] - 1 - margin)
         & (fit.x < shape[1] - 1 - margin)
     )
+
+
+#: An atom less likely than this is drawn only in the company of others.
+SURE_ALONE = 0.97
+
+
+def alone(positions: np.ndarray, chance: np.ndarray, spacing: float) -> np.ndarray:
+    """Doubtful columns with fewer than two likely ones (0.8) within 2.5 spacings.
+
+    Noise makes a doubtful peak here and there; a lattice makes neighbours, and a single
+    adatom that can be told from noise at all is sure by itself.
+    """
+    near = company(positions, (chance > 0.8).astype(float), 2.5 / 2.2 * spacing)
+    return (chance < SURE_ALONE) & (near < 2)
 
 
 def find_atoms(
@@ -39,7 +53,8 @@ def find_atoms(
     probabilities : Probabilities
         What :func:`napari_atomlens.segment` returned.
     min_probability : float
-        Atoms below are left out.
+        Atoms below are left out, and doubtful ones that stand alone (see :func:`alone`);
+        0 keeps everything.
     fit : bool
         Refine the positions on the original pixels.
     calibration : dict, optional
@@ -55,7 +70,9 @@ def find_atoms(
     positions, evidence, shares = find_peaks(probabilities)
     chance = calibrated(evidence, calibration or {})
     # what may be a column still takes its light away from its neighbours
-    known = chance >= min(0.5, min_probability)
+    known = (chance >= min(0.5, min_probability)) & ~(
+        alone(positions, chance, probabilities.spacing_px) & (min_probability > 0)
+    )
     positions, chance, shares = positions[known], chance[known], shares[known]
     n = len(positions)
     if fit and n:

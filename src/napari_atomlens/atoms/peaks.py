@@ -45,14 +45,14 @@ def calibrated(evidence: np.ndarray, constants: dict[str, float]) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(total, -50, 50)))
 
 
-def company(positions: np.ndarray, support: np.ndarray, spacing: float) -> np.ndarray:
-    """Sum of the support of the other peaks within 2.2 spacings: noise keeps no company."""
+def company(positions: np.ndarray, weight: np.ndarray, spacing: float) -> np.ndarray:
+    """Sum of the weight of the other peaks within 2.2 spacings: noise keeps no company."""
     if len(positions) < 2:
         return np.zeros(len(positions))
     pairs = cKDTree(positions).query_pairs(2.2 * spacing, output_type="ndarray")
     n = len(positions)
-    return np.bincount(pairs[:, 0], support[pairs[:, 1]], minlength=n) + np.bincount(
-        pairs[:, 1], support[pairs[:, 0]], minlength=n
+    return np.bincount(pairs[:, 0], weight[pairs[:, 1]], minlength=n) + np.bincount(
+        pairs[:, 1], weight[pairs[:, 0]], minlength=n
     )
 
 
@@ -100,5 +100,5 @@ def find_peaks(
     support = here.sum(1)
     shares = here / np.maximum(support, 1e-6)[:, None]
     familiar = 1 - ndi.map_coordinates(probabilities.strange, positions.T, order=1, mode="nearest")
-    evidence = np.c_[height, support, company(positions, support, network_spacing), familiar]
+    evidence = np.c_[height, support, company(positions, support**4, network_spacing), familiar]
     return (positions + 0.5) / zoom - 0.5, evidence, shares
