@@ -175,6 +175,25 @@ def test_the_users_atoms_are_kept(bench: Bench, fake: FakeAnalysis) -> None:
     assert len(bench.layer("atoms").features) == 38
 
 
+def test_an_atom_added_while_the_movie_runs_is_kept(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(4, frames=4))
+    bench.viewer.dims.set_current_step(0, 0)
+    fake.hold = threading.Event()
+    bench.click()
+    bench.qtbot.waitUntil(lambda: bool(bench.layers("atoms")), timeout=WAIT)
+    atoms = bench.layer("atoms")
+    atoms.add([[0, 12.0, 12.0]])
+    atoms.add([[2, 12.0, 12.0]])  # in a frame that is still to come
+    assert atoms.features["species"][3] == "column"
+    atoms.features.loc[3, "species"] = "bright column"
+    atoms.events.features()
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        fake.hold.set()
+    assert len(atoms.data) == 66 and atoms.features["atom_id"].is_unique
+    users = atoms.features[atoms.features["source"] == "user"]
+    assert sorted(users["frame"]) == [0, 0, 2] and list(users["species"]).count("column") == 2
+
+
 def test_dragging_an_atom_marks_it(bench: Bench, fake: FakeAnalysis) -> None:
     bench.viewer.add_image(lattice())
     bench.run()

@@ -22,14 +22,23 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens import __version__, analysis
-from napari_atomlens.analysis import AnalysisParams, FrameResult
+from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError
 from napari_atomlens.params import as_dict
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.legend import Legend
-from napari_atomlens.widgets.outputs import ATOMS, AUTO, LABELS, NONE, SHAPES, Outputs, Wanted
+from napari_atomlens.widgets.outputs import (
+    ATOMS,
+    AUTO,
+    LABELS,
+    NONE,
+    SHAPES,
+    Drawn,
+    Outputs,
+    Wanted,
+)
 from napari_atomlens.widgets.outputs import entry as our_entry
 
 if TYPE_CHECKING:
@@ -439,14 +448,17 @@ class FindAtomsWidget(QWidget):
             "frames": [],
         }
 
-        def make(cancelled: Callable[[], bool]) -> Iterator[FrameResult]:
+        outputs = self._outputs_of(layer)
+
+        def make(cancelled: Callable[[], bool]) -> Iterator[Drawn]:
             # in the thread: nothing here touches the viewer or a layer
             provenance["model_sha256"] = model_hash(params.model)
-            yield from analysis.analyze_frames(
+            for result in analysis.analyze_frames(
                 stack, params, pixel_size_nm=size, frames=order, cancelled=cancelled
-            )
+            ):
+                yield outputs.draw(result)
 
-        self._running = self._outputs_of(layer)
+        self._running = outputs
         self._running.begin(wanted, stack.shape, size, provenance)
         self._done, self._n_atoms, self._messages, self._ending = 0, 0, [], ""
         self._started = time.perf_counter()
@@ -476,7 +488,7 @@ class FindAtomsWidget(QWidget):
         )
         self._button.setEnabled(not stopping and (self.is_running or self._image.count() > 0))
 
-    def _on_results(self, results: list[FrameResult]) -> None:
+    def _on_results(self, drawn: list[Drawn]) -> None:
         running = self._running
         if running is None:
             return
@@ -484,12 +496,12 @@ class FindAtomsWidget(QWidget):
         if layer is None:  # removed: what came too late is not drawn
             return
         many = len(self._order) > 1
-        for r in results:
+        for r in (d.result for d in drawn):
             self._done += 1
             self._n_atoms += len(r.atoms)
             if r.message:
                 self._messages.append(f"Frame {r.frame}: {r.message}" if many else r.message)
-        running.apply(results, self.current_frame(layer))
+        running.apply(drawn, self.current_frame(layer))
         if many:
             self._bar.setValue(self._done)
             if not self._job.is_cancelled:

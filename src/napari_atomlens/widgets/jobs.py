@@ -14,8 +14,10 @@ from napari_atomlens.errors import AtomLensError
 
 #: Results reach the layers at most this often.
 FLUSH_MS = 200
-#: ... and drawing them takes no more than about this share of the window's time.
-LARGEST_SHARE = 0.25
+#: ... and the pause between two times is at least so many times what drawing took.
+PAUSE = 2.0
+#: The thread waits when so many results are not drawn yet: memory must not grow with a movie.
+MOST_WAITING = 16
 
 
 class _Note(str):
@@ -34,7 +36,9 @@ class _Crash:
 
 
 def _work(
-    make: Callable[[Callable[[], bool]], Iterator[Any]], stop: threading.Event
+    make: Callable[[Callable[[], bool]], Iterator[Any]],
+    stop: threading.Event,
+    room: threading.Semaphore,
 ) -> Iterator[Any]:
     """Run in the thread: yield notes, results and at most one failure."""
     if "torch" not in sys.modules:
@@ -42,6 +46,8 @@ def _work(
     try:
         for result in make(stop.is_set):
             yield result
+            while not stop.is_set() and not room.acquire(timeout=0.1):
+                pass
             if stop.is_set():
                 return
     except AtomLensError as error:
@@ -81,6 +87,7 @@ class Job(QObject):
         super().__init__(parent)
         self._worker: Any = None
         self._stop = threading.Event()
+        self._room = threading.Semaphore(MOST_WAITING)
         self._waiting: list[Any] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -112,9 +119,12 @@ class Job(QObject):
         if self.is_running:
             raise RuntimeError("a job is running")
         self._stop = threading.Event()
+        self._room = threading.Semaphore(MOST_WAITING)
+        self.destroyed.connect(self._stop.set)  # where the window goes without a word
         self._waiting.clear()
         self._first = True
-        self._worker = thread_worker(_work, ignore_errors=True)(make, self._stop)
+        self._timer.setInterval(FLUSH_MS)
+        self._worker = thread_worker(_work, ignore_errors=True)(make, self._stop, self._room)
         self._worker.yielded.connect(self._on_yielded)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()
@@ -149,7 +159,6 @@ class Job(QObject):
         else:
             self._waiting.append(what)
             if self._first:  # the frame that the user looks at appears at once
-                self._first = False
                 self._flush()
             elif not self._timer.isActive():
                 self._timer.start()
@@ -169,5 +178,9 @@ class Job(QObject):
         results, self._waiting = self._waiting, []
         start = time.perf_counter()
         self.results.emit(results)
+        self._room.release(len(results))
         spent_ms = 1000 * (time.perf_counter() - start)
-        self._timer.setInterval(max(FLUSH_MS, int(spent_ms / LARGEST_SHARE)))
+        if self._first:  # new layers, which later ones are not
+            self._first = False
+        else:
+            self._timer.setInterval(max(FLUSH_MS, int(PAUSE * spent_ms)))

@@ -54,6 +54,14 @@ class Wanted:
     map_name: str = "any atom"
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The result of a frame, and its outlines as labels where they are wanted as such."""
+
+    result: FrameResult
+    labels: np.ndarray | None = None
+
+
 def entry(layer: Any) -> dict[str, Any]:
     """Our entry in the metadata of a layer, empty where the layer is not ours."""
     found = layer.metadata.get(KEY)
@@ -82,7 +90,9 @@ class Outputs:
         self._busy = False
         self._kind = NONE
         self._machine = tables.empty("atoms")
+        self._table: pd.DataFrame | None = None  # what the layer shows, while nobody edits it
         self._store: dict[int, tuple[pd.DataFrame, list[np.ndarray]]] = {}
+        self._zoom = 1
         self._drawn: int | None = None
         self._frame = 0
         self._maps: np.ndarray | None = None
@@ -115,7 +125,7 @@ class Outputs:
             What made the results; its "frames" are filled here.
         """
         self.wanted, self.pixel_size, self._provenance = wanted, pixel_size, provenance
-        self._dropped, self._spacings = set(), []
+        self._dropped, self._spacings, self._table = set(), [], None
         self.source_name = str(self._source.name)
         if shape != self._shape:
             self._maps = self._unfamiliar = None
@@ -125,21 +135,40 @@ class Outputs:
         self._kind = wanted.contours
         if self._kind == AUTO and self.is_movie:
             self._kind = LABELS
+        self._zoom = self._label_zoom()
+
+    def draw(self, result: FrameResult) -> Drawn:
+        """Draw what takes time; called in the thread, so it touches no layer."""
+        few = self._kind == AUTO and len(result.outlines) <= MAX_SHAPES
+        if self._kind in (SHAPES, NONE) or few:
+            return Drawn(result)
+        return Drawn(result, self._label_image(result.outlines))
+
+    def _label_image(self, outlines: list[np.ndarray]) -> np.ndarray:
+        from napari_atomlens.contours import label_image
+
+        shape = (self._shape[1] * self._zoom, self._shape[2] * self._zoom)
+        labels = label_image(convert.zoomed(outlines, self._zoom), shape)
+        if not self.is_movie:
+            return labels
+        top = int(np.iinfo(np.uint16).max)
+        return np.where(labels > top, (labels - 1) % top + 1, labels).astype(np.uint16)
 
     @property
     def is_movie(self) -> bool:
         """Whether the layers have a time axis."""
         return bool(self._source.ndim == 3)
 
-    def apply(self, results: Sequence[FrameResult], frame: int) -> None:
+    def apply(self, drawn: Sequence[Drawn], frame: int) -> None:
         """Put the results of some frames into the layers.
 
         Parameters
         ----------
-        results : sequence of FrameResult
+        drawn : sequence of Drawn
         frame : int
             The frame that is shown now.
         """
+        results = [d.result for d in drawn]
         self.classes = results[0].classes
         self._frame = frame
         found = [r.spacing_px for r in results if np.isfinite(r.spacing_px)]
@@ -158,7 +187,7 @@ class Outputs:
             if self._wants(ATOMS, self.wanted.atoms):
                 renumbered = self._apply_atoms(results)
             if self._wants(CONTOURS, self._kind != NONE):
-                self._apply_contours(results, renumbered)
+                self._apply_contours(drawn, renumbered)
         atoms = self.layer(ATOMS)
         if new and atoms is not None:  # its rows are what the features table shows next
             self._viewer.layers.selection.active = atoms
@@ -200,6 +229,7 @@ class Outputs:
         self._layers[role] = layer
         if role == ATOMS:
             layer.events.data.connect(self._on_atoms_edited)
+            layer.events.features.connect(self._on_atoms_touched)
         elif role == CONTOURS and self._type_of(layer) == "Shapes":
             layer.events.data.connect(self._on_contours_edited)
 
@@ -209,6 +239,8 @@ class Outputs:
             return
         if role == ATOMS:
             layer.events.data.disconnect(self._on_atoms_edited)
+            layer.events.features.disconnect(self._on_atoms_touched)
+            self._table = None
         elif role == CONTOURS and self._type_of(layer) == "Shapes":
             layer.events.data.disconnect(self._on_contours_edited)
             self._drawn = None
@@ -294,6 +326,8 @@ class Outputs:
         layer = self.layer(ATOMS)
         if layer is None:
             return tables.empty("atoms")
+        if self._table is not None:
+            return self._table
         return convert.atoms_from_points(layer.data, layer.features, self.pixel_size, self._machine)
 
     def _species(self) -> list[str]:
@@ -332,6 +366,7 @@ class Outputs:
                 layer.size = size
             self._refresh_common(ATOMS, layer)
         self._set_defaults(layer)
+        self._table = merged
         return renumbered
 
     def _set_defaults(self, layer: Any) -> None:
@@ -342,8 +377,14 @@ class Outputs:
         row["species"] = pd.Categorical(row["species"], features["species"].cat.categories)
         layer.feature_defaults = pd.DataFrame(row)
 
+    def _on_atoms_touched(self, event: Any = None) -> None:
+        """Read the layer anew before the next results go into it."""
+        if not self._busy:
+            self._table = None
+
     def _on_atoms_edited(self, event: Any) -> None:
         """Mark what the user added or moved."""
+        self._on_atoms_touched()
         action = str(getattr(event.action, "value", event.action))
         layer = self._layers.get(ATOMS)
         if self._busy or layer is None or action not in ("added", "changed"):
@@ -375,7 +416,8 @@ class Outputs:
 
     # --------------------------------------------------------------- contours
 
-    def _apply_contours(self, results: Sequence[FrameResult], renumbered: dict[int, int]) -> None:
+    def _apply_contours(self, drawn: Sequence[Drawn], renumbered: dict[int, int]) -> None:
+        results = [d.result for d in drawn]
         if self._kind == AUTO:
             few = max(len(r.outlines) for r in results) <= MAX_SHAPES
             self._kind = SHAPES if few else LABELS
@@ -383,7 +425,8 @@ class Outputs:
         if layer is not None and self._type_of(layer) != self._kind:
             self._forget(CONTOURS)
             self._viewer.layers.remove(layer)
-        for r in results:
+        for d in drawn:
+            r, labels = d.result, d.labels
             species = r.atoms.set_index("atom_id")["species"].astype(str)
             table = r.contours.assign(
                 species=r.contours["atom_id"].map(species).fillna(""), edited=False
@@ -398,7 +441,10 @@ class Outputs:
                 # only what the user drew must be remembered: memory does not grow with frames
                 if convert.is_users(new[0]).any():
                     self._store[r.frame] = new
-                self._draw_labels(r.frame, *new)
+                    labels = None
+                self._show_labels(
+                    r.frame, new[0], self._label_image(new[1]) if labels is None else labels
+                )
         if self._kind == SHAPES:
             if self.layer(CONTOURS) is None:
                 from napari.layers import Shapes
@@ -420,7 +466,7 @@ class Outputs:
             if self._kind == LABELS and self._frame in {r.frame for r in results}:
                 layer.refresh()
 
-    def _zoom(self) -> int:
+    def _label_zoom(self) -> int:
         """How many times finer than the image the labels are."""
         source = self._source
         turned = np.any(np.asarray(source.shear)) or not np.allclose(
@@ -433,33 +479,28 @@ class Outputs:
 
     def _label_place(self) -> dict[str, Any]:
         """Scale and translation that lay the finer labels onto the image."""
-        zoom, scale = self._zoom(), np.array(self._source.scale, float)
+        zoom, scale = self._zoom, np.array(self._source.scale, float)
         offset = np.zeros(len(scale))
         offset[-2:] = (1 - zoom) / (2 * zoom) * scale[-2:]
         scale[-2:] /= zoom
         return {"scale": scale, "translate": np.asarray(self._source.translate) + offset}
 
-    def _draw_labels(self, frame: int, table: pd.DataFrame, outlines: list[np.ndarray]) -> None:
-        from napari_atomlens.contours import label_image
-
-        layer, zoom = self.layer(CONTOURS), self._zoom()
-        height, width = self._shape[1] * zoom, self._shape[2] * zoom
-        shape = (self._shape[0], height, width) if self.is_movie else (height, width)
+    def _show_labels(self, frame: int, table: pd.DataFrame, labels: np.ndarray) -> None:
+        layer = self.layer(CONTOURS)
+        shape = (self._shape[0], *labels.shape) if self.is_movie else labels.shape
         if layer is None or layer.data.shape != shape:
             # zeros take no memory until they are written
-            empty = np.zeros(shape, np.uint16 if self.is_movie else np.int32)
+            empty = np.zeros(shape, labels.dtype)
             if layer is None:
                 self._add_labels(empty)
                 layer = self.layer(CONTOURS)
             else:
                 layer.data = empty
-        labels = label_image(convert.zoomed(outlines, zoom), (height, width))
-        if not self.is_movie:
+        if self.is_movie:
+            layer.data[frame] = labels
+        else:
             layer.data = labels
             layer.features = table.assign(index=np.arange(1, len(table) + 1))
-            return
-        top = int(np.iinfo(layer.data.dtype).max)
-        layer.data[frame] = np.where(labels > top, (labels - 1) % top + 1, labels)
 
     def _add_labels(self, data: np.ndarray) -> None:
         from napari.layers import Labels
