@@ -25,8 +25,8 @@ MIN_SIDE = 8
 
 def read_npy(path: Path) -> list[Image]:
     """Read a ``.npy`` file, with the field of view of a ``.json`` file beside it."""
-    mode = "r" if path.stat().st_size > LAZY_BYTES else None
-    data = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[call-overload]
+    lazy = path.stat().st_size > LAZY_BYTES
+    data = np.load(path, mmap_mode="r" if lazy else None, allow_pickle=False)
     beside = _beside(path)
     image = make_image(path.name, data, _field_of_view(beside, data.shape), metadata=beside)
     return [image]

@@ -124,10 +124,10 @@ def lazy_frames(
     frame: Callable[[int], np.ndarray], shape: Sequence[int], dtype: np.dtype[Any]
 ) -> Any:
     """Return a dask array (t, y, x) of which every frame is read when it is needed."""
-    import dask
     import dask.array as da
+    from dask.delayed import delayed
 
-    get = dask.delayed(frame, pure=True)
+    get = delayed(frame, pure=True)
     n, *rest = (int(s) for s in shape)
     return da.stack([da.from_delayed(get(i), tuple(rest), dtype) for i in range(n)])
 

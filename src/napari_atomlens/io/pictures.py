@@ -103,7 +103,7 @@ def _calibration(file: Any, index: int) -> tuple[tuple[float, float] | None, flo
     per_unit = [_ratio(file.pages[0].tags.get(f"{axis}Resolution")) for axis in "YX"]
     if None in per_unit:
         return None, step
-    y, x = (1 / v if v else 0.0 for v in per_unit)  # type: ignore[operator]
+    y, x = (1 / v if v else 0.0 for v in per_unit)
     if unit := imagej.get("unit"):
         unit_y = imagej.get("yunit") or unit
         return pixel_size(to_nm(y, unit_y), to_nm(x, unit)), step

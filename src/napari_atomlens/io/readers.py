@@ -69,7 +69,7 @@ def sniff(head: bytes) -> str | None:
         (b"\0\0\0\x03", "dm3"),
         (b"\0\0\0\x04", "dm4"),
         (b"II\x97\x01", "ser"),
-        (b"JKLM", "emi"),
+        (b"JK\0\x02", "emi"),
         (b":NANONIS_VERSION:", "sxm"),
         (b"GWYP", "gwy"),
         (b"GWYO", "gwy"),

@@ -295,7 +295,7 @@ def _nexus(name: str, found: tuple[Any, Any], load: Load) -> Image:
     axes = [text_of(a) for a in names]
     if len(axes) == 1:  # the older way: "y:x"
         axes = [a for part in axes[0].split(":") for a in part.split(",")]
-    steps = []
+    steps: list[tuple[float | None, str]] = []
     for k in range(len(dataset.shape)):
         named = k < len(axes) and axes[k] not in ("", ".") and axes[k] in group
         axis = group[axes[k]] if named and not _is_group(group[axes[k]]) else None

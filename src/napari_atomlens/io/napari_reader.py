@@ -1,0 +1,109 @@
+"""What napari asks of a reader plugin: layers of a file; no napari import here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import Image
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+#: Extensions that many other programs use; the content decides whether we take them.
+_COMMON = {".dat", ".txt", ".mat", ".npy", ".npz", ".h5", ".hdf5"}
+
+
+def get_reader(
+    path: str | Path | Sequence[str | Path],
+) -> Callable[[Any], list[LayerTuple]] | None:
+    """Return the function that opens a file, None where the file is not for us.
+
+    Parameters
+    ----------
+    path : path or list of path
+        A list is opened as images of their own.
+
+    Returns
+    -------
+    callable or None
+        Takes the path, returns layer tuples.
+    """
+    paths = _paths(path)
+    return read_layers if paths and all(_ours(p) for p in paths) else None
+
+
+def _paths(path: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]
+
+
+def _ours(path: Path) -> bool:
+    from napari_atomlens.io.readers import KINDS, kind_of
+
+    extension = path.suffix.lower()
+    if path.is_dir() or extension not in KINDS or not path.exists():
+        return extension in (".zarr", ".zspy") and path.is_dir()
+    if extension not in _COMMON:
+        return True  # if it is damaged, our sentence says so
+    try:
+        kind = kind_of(path)
+    except FormatError:
+        return False
+    if kind == "text":
+        with path.open("rb") as file:
+            return file.read(256).startswith(b"# Channel:")
+    return True
+
+
+def read_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
+    """Read files as layer tuples.
+
+    Parameters
+    ----------
+    path : path or list of path
+
+    Returns
+    -------
+    list of tuple
+        (data, keyword arguments of ``napari.layers.Image``, "image").
+
+    Raises
+    ------
+    FormatError
+        One sentence, if a file cannot be read.
+    """
+    from napari_atomlens.io.readers import read
+
+    layers = []
+    for file in _paths(path):
+        for index, image in enumerate(read(file)):
+            data, keywords, kind = layer_tuple(image, file)
+            if index:  # the first is shown; a scan may bring 18 channels
+                keywords["visible"] = False
+            layers.append((data, keywords, kind))
+    return layers
+
+
+def layer_tuple(image: Image, path: str | Path | None = None) -> LayerTuple:
+    """Return an image as the layer tuple that shows it in nanometres and seconds."""
+    calibrated = image.pixel_size_nm is not None
+    scale: tuple[float, ...] = image.pixel_size_nm or (1.0, 1.0)
+    units: tuple[str, ...] = ("nm", "nm") if calibrated else ("pixel", "pixel")
+    if image.axes == "tyx":
+        timed = image.time_step_s is not None
+        scale = (image.time_step_s or 1.0, *scale)
+        units = ("s" if timed else "pixel", *units)
+    metadata = {
+        "file": {} if path is None else {"path": str(path)},
+        "pixel_size_nm": image.pixel_size_nm,
+        "time_step_s": image.time_step_s,
+        **image.metadata,
+    }
+    keywords: dict[str, Any] = {
+        "name": image.name,
+        "scale": scale,
+        "units": units,
+        "axis_labels": tuple(image.axes),
+        "metadata": metadata,
+    }
+    return image.data, keywords, "image"

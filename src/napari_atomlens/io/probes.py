@@ -1,0 +1,155 @@
+"""Files of scanning probe microscopes: Nanonis, Gwyddion, Igor and Createc."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.io.image import (
+    Image,
+    make_image,
+    number_of,
+    pixel_size,
+    text_of,
+    to_nm,
+)
+from napari_atomlens.io.vendors import optional
+
+#: Channels that show atoms, best first; the others keep the order of the file.
+_FIRST = ("Z", "Frequency_Shift", "OC_M1_Freq._Shift", "Current")
+#: Where the pixels of a Createc file begin.
+_CREATEC_HEADER = 16384
+
+
+def read_sxm(path: Path) -> list[Image]:
+    """Read a Nanonis scan, every channel and direction as an image that is the right way up."""
+    nanonis = optional("nanonispy2", path)
+    scan = nanonis.read.Scan(str(path))
+    header = scan.header
+    columns, rows = (int(n) for n in header["scan_pixels"])
+    width, height = (to_nm(v, "m") for v in header["scan_range"])
+    size = pixel_size(height / rows if height else None, width / columns if width else None)
+    info = header.get("data_info", {})
+    units = dict(zip(info.get("Name", ()), info.get("Unit", ()), strict=False))
+    up = text_of(header.get("scan_dir")).strip().lower() == "up"
+    found: list[tuple[tuple[int, int], Image]] = []
+    for channel, directions in scan.signals.items():
+        for direction, data in directions.items():
+            data = np.asarray(data)
+            if data.ndim != 2:
+                continue
+            if up:  # the first line was the lowest
+                data = data[::-1]
+            if direction == "backward":
+                data = data[:, ::-1]
+            metadata = {
+                "channel": channel, "direction": direction, "unit": units.get(channel, ""),
+                "bias": text_of(header.get("bias")), "angle_deg": text_of(header.get("scan_angle")),
+                "recorded": f"{header.get('rec_date', '')} {header.get('rec_time', '')}".strip(),
+            }  # fmt: skip
+            name = f"{path.name}: {channel} {direction}"
+            native = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
+            image = make_image(name, native, size, metadata=metadata)
+            finite = native[np.isfinite(native)]
+            flat = not finite.size or finite.min() == finite.max()
+            order = _FIRST.index(channel) if channel in _FIRST else len(_FIRST)
+            found.append(((int(flat), order), image))
+    return [image for _, image in sorted(found, key=lambda f: f[0])]
+
+
+def read_gwy(path: Path) -> list[Image]:
+    """Read every data field of a Gwyddion file."""
+    with path.open("rb") as file:
+        if file.read(4) == b"GWYO":
+            raise FormatError(
+                f"{path.name} is of Gwyddion 1; open it in Gwyddion 2 or later and save it again."
+            )
+    gwyfile = optional("gwyfile", path)
+    tree = gwyfile.load(str(path))
+    keys = [k for k in tree if k.startswith("/") and k.endswith("/data") and k.count("/") == 2]
+    images = []
+    for key in sorted(keys, key=lambda k: int(k.split("/")[1]) if k.split("/")[1].isdigit() else 0):
+        part = tree[key]
+        rows, columns = int(part["yres"]), int(part["xres"])
+        data = np.array(part["data"], np.float64).reshape(rows, columns)
+        unit = _gwy_unit(part, "si_unit_xy")
+        size = pixel_size(
+            to_nm(float(part.get("yreal", 0)) / rows, unit),
+            to_nm(float(part.get("xreal", 0)) / columns, unit),
+        )
+        title = text_of(tree.get(f"{key}/title")) or key
+        name = path.name if len(keys) == 1 else f"{path.name}: {title}"
+        metadata = {"channel": title, "unit": _gwy_unit(part, "si_unit_z")}
+        images.append(make_image(name, data, size, metadata=metadata))
+    return images
+
+
+def _gwy_unit(part: Any, key: str) -> str:
+    unit = part.get(key)
+    return "" if unit is None else text_of(unit.get("unitstr"))
+
+
+def read_ibw(path: Path) -> list[Image]:
+    """Read an Igor wave; its first axis is x, and y points upwards."""
+    igor = optional("igor2.binarywave", path)
+    wave = igor.load(str(path))["wave"]
+    data = np.asarray(wave["wData"])
+    if data.ndim not in (2, 3):
+        what = "a spectrum" if data.ndim < 2 else f"data with {data.ndim} axes"
+        raise FormatError(f"{path.name} holds {what}, not an image.")
+    header = wave["wave_header"]
+    steps = np.abs(np.asarray(header.get("sfA", [0, 0]), float))
+    units = [
+        b"".join(np.ravel(u)).decode("latin-1").strip("\0")
+        for u in np.asarray(header.get("dimUnits", [[b""], [b""]]))[:2]
+    ]
+    size = pixel_size(to_nm(steps[1], units[1]), to_nm(steps[0], units[0]))
+    title = text_of(header.get("bname"))
+    metadata = {"channel": title, "unit": b"".join(np.ravel(header.get("dataUnits", b""))).decode()}
+    if data.ndim == 2:
+        return [make_image(path.name, _upright(data), size, metadata=metadata)]
+    labels = wave.get("labels") or []
+    names = [text_of(n) for n in labels[2] if text_of(n)] if len(labels) > 2 else []
+    images = []
+    for k in range(data.shape[2]):
+        channel = names[k] if k < len(names) else f"layer {k + 1}"
+        name = f"{path.name}: {channel}"
+        images.append(make_image(name, _upright(data[..., k]), size, metadata={"channel": channel}))
+    return images
+
+
+def _upright(data: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(data.T[::-1])
+
+
+def read_createc(path: Path) -> list[Image]:
+    """Read a Createc scan; its heights are in units of the converter, as the file has them."""
+    raw = path.read_bytes()
+    header: dict[str, str] = {}
+    for line in raw[:_CREATEC_HEADER].decode("latin-1").splitlines():
+        names, equals, value = line.partition("=")
+        if equals:
+            for name in names.split(" / "):
+                header.setdefault(name.strip(), value.strip())
+    columns, rows = int(header["Num.X"]), int(header["Num.Y"])
+    unpack = zlib.decompressobj()
+    values = np.frombuffer(unpack.decompress(raw[_CREATEC_HEADER:]), np.uint8)
+    values = values[: values.size // 4 * 4].view("<f4")[1:]  # the first value is a dummy
+    if not unpack.eof:
+        raise FormatError(f"{path.name} is truncated.")
+    n = min(values.size // (rows * columns), int(number_of(header.get("Channels")) or 99))
+    if n < 1:
+        raise FormatError(f"{path.name} is truncated.")
+    width, height = (to_nm(header.get(f"Length {a}[A]"), "angstrom") for a in "xy")
+    size = pixel_size(height / rows if height else None, width / columns if width else None)
+    keys = ("BiasVolt.[mV]", "Dacto[A]z", "Titel", "Rotation", "Sec/Image:")
+    metadata = {k: header[k] for k in keys if k in header}
+    channels = values[: n * rows * columns].reshape(n, rows, columns).astype(np.float32)
+    return [
+        make_image(f"{path.name}: channel {k + 1}", channel, size, metadata=metadata)
+        for k, channel in enumerate(channels)
+    ]
