@@ -158,7 +158,8 @@ def read_mrc(path: Path) -> list[Image]:
         data = file.data
         if data is None:
             raise FormatError(f"{path.name} is not an MRC file, or it is damaged.")
-        voxel = file.voxel_size
+        with np.errstate(all="ignore"):  # the cell may be zero
+            voxel = file.voxel_size
         size = pixel_size(to_nm(voxel.y, "angstrom"), to_nm(voxel.x, "angstrom"))
         labels = [text for text in (str(label) for label in file.get_labels()) if text]
         if lazy:  # a map of our own, which outlives the file

@@ -38,9 +38,8 @@ def write_atoms_csv(path: str | Path, data: Any, attributes: Mapping[str, Any]) 
     if target.suffix.lower() != ".csv":
         target = target.with_name(target.name + ".csv")
     points = np.asarray(data, float)
-    points = points.reshape(len(points), -1)
-    if points.shape[1] < 2:
-        points = np.zeros((len(points), 2))
+    if points.ndim != 2 or points.shape[1] < 2:
+        points = np.zeros((0, 2))
     features = attributes.get("features")
     table = pd.DataFrame() if features is None else pd.DataFrame(features).reset_index(drop=True)
     columns: dict[str, Any] = {}

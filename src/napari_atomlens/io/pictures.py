@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +42,7 @@ def read_tiff(path: Path) -> list[Image]:
     import tifffile
 
     images = []
-    with tifffile.TiffFile(path) as file:
+    with _complaints() as complaints, tifffile.TiffFile(path) as file:
         metadata = _metadata(file)
         for index, series in enumerate(file.series):
             size, step = _calibration(file, index)
@@ -48,7 +52,27 @@ def read_tiff(path: Path) -> list[Image]:
             except FormatError:
                 if len(file.series) == 1:
                     raise
+    if damage := [text for text in complaints if "corrupted" in text]:
+        raise FormatError(f"{path.name} is truncated or damaged: {damage[0]}.")
     return images
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what tifffile only logs: pages that it left out because they are damaged."""
+    found: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage().splitlines()[0]
+            found.append(re.sub(r"^<.*?@\d+> ", "", text).rstrip("."))
+
+    logger, handler = logging.getLogger("tifffile"), Collect(logging.ERROR)
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
 
 
 def _series(
