@@ -80,7 +80,7 @@ class ContourStyle(LayerStyle):
 
 @dataclass(frozen=True)
 class ContourLabelsStyle(LayerStyle):
-    """Labels drawn as outlines of one screen pixel, all of one colour."""
+    """Labels drawn as thin outlines, all of one colour."""
 
     colour: str = "#3ddc97"
     opacity: float = 0.9
