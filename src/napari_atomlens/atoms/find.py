@@ -24,17 +24,17 @@ def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
 
 
 #: An atom less likely than this is drawn only in the company of others.
-SURE_ALONE = 0.97
+SURE_ALONE = 0.98
 
 
 def alone(positions: np.ndarray, chance: np.ndarray, spacing: float) -> np.ndarray:
-    """Doubtful columns with fewer than two likely ones (0.8) within 2.5 spacings.
+    """Doubtful columns with fewer than four likely ones (0.8) within 2.5 spacings.
 
     Noise makes a doubtful peak here and there; a lattice makes neighbours, and a single
     adatom that can be told from noise at all is sure by itself.
     """
     near = company(positions, (chance > 0.8).astype(float), 2.5 / 2.2 * spacing)
-    return (chance < SURE_ALONE) & (near < 2)
+    return (chance < SURE_ALONE) & (near < 4)
 
 
 def find_atoms(
