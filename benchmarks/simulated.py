@@ -118,7 +118,7 @@ def false_alarms(model: ModelInfo, n: int) -> list[str]:
     """Atoms in images that hold none, with the spacing set to 10 px by hand."""
     atoms, area, by_image = 0, 0.0, []
     for i in range(n):
-        rng = np.random.default_rng(seed_for("benchmark", 9_000_000 + i))
+        rng = np.random.default_rng(seed_for("benchmark", 9_500_000 + i))
         image, _ = noise_only((256, 256), rng)
         found, _ = analyse(image, model, 10.0)
         atoms += len(found)
@@ -126,7 +126,7 @@ def false_alarms(model: ModelInfo, n: int) -> list[str]:
         area += image.size / 10.0**2
     refused = 0
     for i in range(min(n, 40)):
-        rng = np.random.default_rng(seed_for("benchmark", 9_000_000 + i))
+        rng = np.random.default_rng(seed_for("benchmark", 9_500_000 + i))
         try:
             analyse(noise_only((256, 256), rng)[0], model)
         except CalibrationError:
