@@ -410,6 +410,10 @@ def test_gwy(tmp_path: Path) -> None:
     tree.tofile(str(tmp_path / "a.gwy"))
     assert gwyfile
     same(one(tmp_path / "a.gwy"), FRAME.astype(float), (0.1, 0.2))
+    whole = (tmp_path / "a.gwy").read_bytes()
+    for part in (0.01, 0.5, 0.9, 0.999):  # the library would read on for ever
+        (tmp_path / "a.gwy").write_bytes(whole[: int(part * len(whole))])
+        sentence(tmp_path / "a.gwy")
 
 
 def test_old_gwyddion(tmp_path: Path) -> None:

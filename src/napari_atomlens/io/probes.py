@@ -64,11 +64,17 @@ def read_sxm(path: Path) -> list[Image]:
 def read_gwy(path: Path) -> list[Image]:
     """Read every data field of a Gwyddion file."""
     with path.open("rb") as file:
-        if file.read(4) == b"GWYO":
+        head = file.read(64)
+        if head[:4] == b"GWYO":
             raise FormatError(
                 f"{path.name} is of Gwyddion 1; open it in Gwyddion 2 or later and save it again."
             )
     gwyfile = optional("gwyfile", path)
+    # mark, name of the object, its size; the library never ends with a file that is too short
+    after = head.find(b"\0", 4) + 1
+    length = int.from_bytes(head[after : after + 4], "little")
+    if not after or path.stat().st_size < after + 4 + length:
+        raise FormatError(f"{path.name} is truncated or damaged.")
     tree = gwyfile.load(str(path))
     keys = [k for k in tree if k.startswith("/") and k.endswith("/data") and k.count("/") == 2]
     images = []
