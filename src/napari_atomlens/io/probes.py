@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def _gwy_unit(part: Any, key: str) -> str:
 def read_ibw(path: Path) -> list[Image]:
     """Read an Igor wave; its first axis is x, and y points upwards."""
     igor = optional("igor2.binarywave", path)
+    logging.getLogger("igor2").setLevel(logging.CRITICAL + 1)  # it logs all of a damaged file
     wave = igor.load(str(path))["wave"]
     data = np.asarray(wave["wData"])
     if data.ndim not in (2, 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def read_zarr(path: Path) -> list[Image]:
     import zarr
 
     if path.is_file():
+        if not zipfile.is_zipfile(path):
+            raise FormatError(f"{path.name} is not a zip file of zarr, or it is truncated.")
         with zarr.storage.ZipStore(path, mode="r") as store:
             return _layouts(path, zarr.open(store, mode="r"), np.asarray)
     root = zarr.open(str(path), mode="r")

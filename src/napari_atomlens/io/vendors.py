@@ -64,6 +64,8 @@ def read_vendor(path: Path) -> list[Image]:
                 signals = module.file_reader(str(path), lazy=False)
     finally:
         log.setLevel(level)
+    if not signals and path.suffix.lower() == ".emi":
+        raise FormatError(f"{path.name} needs its .ser files beside it, and it has none.")
     images: list[Image] = []
     first: FormatError | None = None
     for signal in signals:
