@@ -167,7 +167,7 @@ def main() -> None:
         write_images(folder)
         train, npy = str(folder / "train.npz"), str(folder / "atoms.npy")
         rows = []
-        for name, (n, side) in CASES.items():
+        for name, (_, side) in CASES.items():
             file = str(folder / f"{name}.npz")
             truth = np.load(file)["truth"]
             case: dict = {"full": [], "equal": [], "theirs": []}

@@ -66,13 +66,18 @@ def refine(image: np.ndarray, positions: np.ndarray, spacing_px: float, steps: i
     """
     # at least about 12 px between columns carry all the information; more only cost time
     factor = max(1, int(spacing_px // 14))
-    data = bin_image(np.asarray(image, np.float64), factor)
+    data = bin_image(np.asarray(image, np.float32), factor)
+    # patches are summed in single precision: bring them to order one first
+    level, scale = float(np.median(data)), float(data.std()) or 1.0
+    data = (data - np.float32(level)) / np.float32(scale)
     spacing = spacing_px / factor
     start = (positions + 0.5) / factor - 0.5
     fit = _refine(data, start, spacing, steps)
     fit.y, fit.x = (fit.y + 0.5) * factor - 0.5, (fit.x + 0.5) * factor - 0.5
     for name in ("sigma", "y_err", "x_err"):
         setattr(fit, name, getattr(fit, name) * factor)
+    fit.amplitude, fit.amplitude_err = fit.amplitude * scale, fit.amplitude_err * scale
+    fit.background = fit.background * scale + level
     return fit
 
 
@@ -85,7 +90,8 @@ def _axis(centre: np.ndarray, sigma: np.ndarray, radius: int) -> tuple[np.ndarra
     """First pixel of each patch along one axis, and the four axis functions, (n, 4, pixels)."""
     first = np.rint(centre).astype(np.int64) - radius
     d = first[:, None] + np.arange(2 * radius + 1) - centre[:, None]
-    g = np.exp(-0.5 * (d / sigma[:, None]) ** 2)
+    d = d.astype(np.float32)
+    g = np.exp(-0.5 * (d / sigma[:, None].astype(np.float32)) ** 2)
     return first, np.stack([g, g * d, g * d**2, np.ones_like(d)], axis=1)
 
 
@@ -146,7 +152,8 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
     def weights(first: np.ndarray, centre: np.ndarray, length: int) -> np.ndarray:
         pixel = first[:, None] + np.arange(size)
         inside = (pixel >= 0) & (pixel < length)
-        return inside * np.exp(-0.5 * ((pixel - centre[:, None]) / width) ** 2)
+        falls = np.exp(-0.5 * ((pixel - centre[:, None]) / width) ** 2)
+        return (inside * falls).astype(np.float32)
 
     def step(c: slice) -> None:
         """One Gauss-Newton step of the columns of one chunk."""
@@ -154,12 +161,13 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
         first_x, fx = _axis(x[c], sigma[c], radius)
         wy, wx = weights(first_y, y[c], shape[0]), weights(first_x, x[c], shape[1])
         r = residual[_patch_index(first_y + pad, first_x + pad, size, stride)]
-        r = r - background[c, None, None]
+        r -= background[c, None, None].astype(np.float32)
         # every term of the Jacobian is a product of a function of y and one of x, and so is
         # the weight: sums over the patch become products of sums along its sides
-        moments = (fy * wy[:, None]) @ r @ (fx * wx[:, None]).transpose(0, 2, 1)
+        moments = ((fy * wy[:, None]) @ r @ (fx * wx[:, None]).transpose(0, 2, 1)).astype(float)
         inner_y = (fy * wy[:, None]) @ fy.transpose(0, 2, 1)
         inner_x = (fx * wx[:, None]) @ fx.transpose(0, 2, 1)
+        inner_y, inner_x = inner_y.astype(float), inner_x.astype(float)
         inner = inner_y[:, _TERM_Y[:, None], _TERM_Y] * inner_x[:, _TERM_X[:, None], _TERM_X]
         slope = amplitude[c] / sigma[c] ** 2
         mix = np.zeros((len(slope), 5, 6))
@@ -231,18 +239,23 @@ def _render(
 ) -> np.ndarray:
     """Model of all columns on the padded image, flat."""
     radius = int(np.clip(np.ceil(3.3 * np.median(sigma)), 2, np.clip(round(1.1 * typical), 2, 22)))
-    size, parts = 2 * radius + 1, {}
+    size, stride = 2 * radius + 1, shape[1]
+    strips: dict[int, tuple[int, np.ndarray]] = {}
 
     def draw(c: slice) -> None:
         first_y, fy = _axis(y[c], sigma[c], radius)
         first_x, fx = _axis(x[c], sigma[c], radius)
-        index = _patch_index(first_y + pad, first_x + pad, size, shape[1])
-        values = (amplitude[c, None] * fy[:, 0])[:, :, None] * fx[:, 0][:, None, :]
-        parts[c.start] = np.bincount(index.ravel(), values.ravel(), minlength=shape[0] * shape[1])
+        # columns come sorted by row: a chunk touches a strip of the image only
+        top = int(first_y.min()) + pad
+        index = _patch_index(first_y + pad - top, first_x + pad, size, stride)
+        tall = amplitude[c, None].astype(np.float32) * fy[:, 0]
+        values = tall[:, :, None] * fx[:, 0][:, None, :]
+        strips[c.start] = top * stride, np.bincount(index.ravel(), values.ravel())
 
     _each_chunk(draw, len(y))
     # summed in a fixed order, so that threads change nothing
-    total = np.zeros(shape[0] * shape[1])
-    for key in sorted(parts):
-        total += parts[key]
+    total = np.zeros(shape[0] * shape[1], np.float32)
+    for key in sorted(strips):
+        start, strip = strips[key]
+        total[start : start + len(strip)] += strip.astype(np.float32)
     return total

@@ -7,9 +7,10 @@ the nearest neighbours (the perpendicular bisector), so that touching atoms keep
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
@@ -17,7 +18,7 @@ from napari_atomlens import tables
 N_RAYS = 24
 #: Neighbours whose bisectors limit an outline.
 N_NEIGHBOURS = 8
-CHUNK = 2048
+CHUNK = 512
 
 
 def outline(
@@ -62,31 +63,31 @@ def cast_rays(columns: np.ndarray, centres: np.ndarray, level: float) -> np.ndar
     """Vertices where rays from each centre fall through the level, shape (n, N_RAYS, 2)."""
     n, (h, w) = len(centres), columns.shape
     angle = 2 * np.pi * np.arange(N_RAYS) / N_RAYS
-    direction = np.c_[-np.sin(angle), np.cos(angle)]
+    direction = np.c_[-np.sin(angle), np.cos(angle)].astype(np.float32)
     if n > 1:
-        k = min(N_NEIGHBOURS + 1, n)
-        distance, near = cKDTree(centres).query(centres, k=k)
+        distance, near = cKDTree(centres).query(centres, k=min(N_NEIGHBOURS + 1, n))
         distance, near = distance[:, 1:], near[:, 1:]
         typical = float(np.median(distance[:, 0]))
-        # along a ray u the bisector to a neighbour at d is at |d|^2 / (2 u.d)
-        d = centres[near] - centres[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ahead = np.einsum("nkc,rc->nkr", d, direction)
-            bisector = np.where(ahead > 1e-9, (distance**2)[:, :, None] / (2 * ahead), np.inf)
-        limit = bisector.min(1)
     else:
-        typical, limit = min(h, w) / 2.0, np.full((n, N_RAYS), np.inf)
+        distance, near = np.zeros((1, 0)), np.zeros((1, 0), int)
+        typical = min(h, w) / 2.0
     # outlines are drawn at most 0.7 of the typical distance from the centre
-    limit = np.minimum(limit, 0.7 * typical)
-    steps = int(np.clip(np.ceil(0.7 * typical / 0.75), 6, 48))
-    fraction = np.linspace(0, 1, steps + 1)
-    radius = np.empty((n, N_RAYS))
-    for i in range(0, n, CHUNK):
-        c = slice(i, i + CHUNK)
-        along = limit[c, :, None] * fraction
-        y = centres[c, 0, None, None] + direction[:, 0][None, :, None] * along
-        x = centres[c, 1, None, None] + direction[:, 1][None, :, None] * along
-        values = ndi.map_coordinates(columns, [y, x], order=1, mode="nearest")
+    farthest = 0.7 * typical
+    steps = int(np.clip(np.ceil(farthest / 0.75), 6, 48))
+    fraction = np.linspace(0, 1, steps + 1, dtype=np.float32)
+    radius = np.empty((n, N_RAYS), np.float32)
+
+    def cast(c: slice) -> None:
+        # along a ray u the bisector to a neighbour at d is at |d|^2 / (2 u.d)
+        d = (centres[near[c]] - centres[c, None]).astype(np.float32)
+        ahead = np.maximum(d @ direction.T, 1e-6)
+        bisector = (distance[c] ** 2).astype(np.float32)[:, :, None] / (2 * ahead)
+        limit = np.minimum(bisector.min(1, initial=np.inf), farthest)
+        along = limit[:, :, None] * fraction
+        start = centres[c].astype(np.float32)
+        y = start[:, 0, None, None] + direction[:, 0][None, :, None] * along
+        x = start[:, 1, None, None] + direction[:, 1][None, :, None] * along
+        values = _bilinear(columns, y, x)
         own = values[:, :1, :1]
         target = np.where(own > level, level, 0.5 * own)
         below = values < target
@@ -98,9 +99,27 @@ def cast_rays(columns: np.ndarray, centres: np.ndarray, level: float) -> np.ndar
         before = np.take_along_axis(values, index - 1, 2)[:, :, 0]
         part = (before - target[:, :, 0]) / np.maximum(before - after, 1e-9)
         at = (index[:, :, 0] - 1 + np.clip(part, 0, 1)) / steps
-        radius[c] = limit[c] * np.where(crossed, at, 1.0)
+        radius[c] = limit * np.where(crossed, at, 1.0)
+
+    slices = [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
+    with ThreadPoolExecutor(max_workers=min(4, len(slices))) as pool:
+        list(pool.map(cast, slices))
     vertices = centres[:, None] + radius[:, :, None] * direction
     return np.clip(vertices, -0.5, [h - 0.5, w - 0.5])
+
+
+def _bilinear(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Bilinear interpolation with the border repeated; float32 throughout."""
+    h, w = image.shape
+    y, x = np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)
+    top = np.minimum(y.astype(np.int32), max(h - 2, 0))
+    left = np.minimum(x.astype(np.int32), max(w - 2, 0))
+    v, u = y - top, x - left
+    at = top * np.int32(w) + left
+    flat = image.ravel()
+    upper = flat[at] * (1 - u) + flat[at + 1] * u
+    lower = flat[at + w] * (1 - u) + flat[at + w + 1] * u
+    return upper * (1 - v) + lower * v
 
 
 def describe(polygons: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
@@ -161,7 +180,7 @@ def _hull_area(p: np.ndarray) -> np.ndarray:
     """
     angle = 2 * np.pi * np.arange(96) / 96
     normal = np.c_[np.sin(angle), np.cos(angle)]
-    h = (p @ normal.T).max(1)
+    h = np.concatenate([(p[i : i + CHUNK] @ normal.T).max(1) for i in range(0, len(p), CHUNK)])
     following = np.roll(h, -1, 1)
     before = np.roll(h, 1, 1)
     step = angle[1]

@@ -42,7 +42,7 @@ class ColumnNet(nn.Module):
 
     multiple = 8
     #: Halo in pixels that makes tiled prediction equal to untiled prediction.
-    halo = 88
+    halo = 64
 
     def __init__(
         self, n_classes: int = 4, widths: tuple[int, int, int, int] = (12, 32, 64, 96)

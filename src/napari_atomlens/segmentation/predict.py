@@ -17,7 +17,7 @@ from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
 
 #: Side of the inner part of a tile, and reflected border, in pixels of the network.
-TILE_PX, BORDER_PX = 768, 32
+TILE_PX, BORDER_PX = 512, 32
 
 
 @dataclass
@@ -163,14 +163,14 @@ def segment(
     start = time.perf_counter()
     size = network_size(frame.shape, spacing, info.preferred_spacing_px)
     small = resample(torch.from_numpy(frame)[None], size)
-    views = two_views(small)
-    logits = run_network(net, views, tile_px)[0]
+    logits = run_network(net, two_views(small), tile_px)[0]
     soft = torch.softmax(logits[:-1], 0)
     centre = torch.sigmoid(logits[-1])
+    del small, logits  # of large images every copy counts
     strange = unfamiliar_map(soft, centre)
     maps = _shrink(soft, frame.shape)
     result = Probabilities(
-        maps=maps.clamp(0, 1).to(torch.float16).numpy(),
+        maps=maps.to(torch.float16).numpy(),
         classes=info.classes,
         centre=centre.numpy(),
         soft=soft.numpy(),

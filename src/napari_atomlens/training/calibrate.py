@@ -29,7 +29,8 @@ def peaks_with_truth(
     Returns
     -------
     ndarray, shape (n, 5)
-        Evidence (height, support, company, familiarity) and truth (1 within a quarter of the spacing).
+        Evidence (height, support, company, familiarity) and truth: 1 within a quarter of
+        the spacing of a column.
     """
     info = find_model(str(model))
     net = load_network(info)
