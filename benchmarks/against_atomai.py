@@ -85,8 +85,20 @@ THEIRS = r"""
 import json, os, resource, sys, time, warnings
 warnings.filterwarnings("ignore")
 import numpy as np, torch
+import re
+# the index has no CPU build of torchvision: declare the operators that its import looks up
 library = torch.library.Library("torchvision", "DEF")
-library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+while True:
+    try:
+        import torchvision
+        break
+    except (RuntimeError, AttributeError) as error:
+        name = re.search(r"torchvision::(\w+)", str(error))
+        if name is None:
+            raise
+        library.define(name[1] + "(Tensor a, Tensor b, float c) -> Tensor")
+        for module in [m for m in sys.modules if m.startswith("torchvision")]:
+            del sys.modules[module]
 import atomai as aoi
 file, train, repeats, weights = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 def norm(x):

@@ -1,0 +1,157 @@
+"""Pixels, normalisation, tiling, the scale, and the model zoo."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from napari_atomlens.errors import CalibrationError, ImageError, ModelError, ParameterError
+from napari_atomlens.params import describe, param, validate
+from napari_atomlens.segmentation import find_model, find_spacing, list_models, segment
+from napari_atomlens.segmentation.network import ColumnNet
+from napari_atomlens.segmentation.normalise import remove_hot_pixels
+from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.predict import run_network
+from napari_atomlens.segmentation.zoo import BUNDLED, load_network
+from napari_atomlens.simulation import faults, seed_for, simulate
+from napari_atomlens.simulation.formation import render_columns
+
+
+@pytest.mark.parametrize(
+    ("bad", "word"),
+    [
+        (np.full((32, 32), np.nan), "finite"),
+        (np.ones((32, 32)), "constant"),
+        (np.zeros((0, 5)), "empty"),
+        (np.zeros((1, 1)), "pixels"),
+        (np.zeros(50), "two dimensions"),
+        (np.zeros((2, 2, 32, 32)), "two dimensions"),
+        (np.ones((32, 32), complex), "complex"),
+        (np.array([["a", "b"]]), "numbers"),
+        (np.array([[None, 1]], dtype=object), "numbers"),
+    ],
+)
+def test_unusable_images_give_one_sentence(bad, word):
+    with pytest.raises(ImageError, match=word) as error:
+        as_frame(bad)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">u2", ">f4", "f8", "f2", "?"])
+def test_every_real_type_is_read(dtype):
+    image = (np.add.outer(np.arange(32), np.arange(32)) % 2).astype(dtype)
+    frame = as_frame(image)
+    assert frame.dtype == np.float32 and frame.dtype.isnative
+    np.testing.assert_array_equal(frame, image.astype(float))
+
+
+def test_holes_are_bridged_and_extremes_survive():
+    image = np.random.default_rng(0).random((32, 32))
+    image[3, 4], image[7, 8] = np.nan, np.inf
+    assert np.isfinite(as_frame(image)).all()
+    for scaled in (1e200 * image, -1e3 - image, 1e12 + image, 1e-200 * np.nan_to_num(image)):
+        frame = as_frame(scaled)
+        assert np.isfinite(frame).all() and frame.std() > 0
+
+
+def test_hot_pixels_go_and_narrow_columns_stay():
+    y, x = np.mgrid[4:60:6, 4:60:6].reshape(2, -1).astype(float)
+    clean = (0.2 + render_columns((64, 64), y + 0.2, x, 1.0, 0.9)).astype(np.float32)
+    np.testing.assert_array_equal(remove_hot_pixels(clean), clean)
+    rng = np.random.default_rng(1)
+    image = (clean + 0.02 * rng.standard_normal(clean.shape)).astype(np.float32)
+    for factor in (2, 30, 1000):
+        hot = image.copy()
+        hot[7, 7] = factor * image.max()
+        assert remove_hot_pixels(hot)[7, 7] < image.max()
+
+
+def test_single_counts_at_low_dose_are_not_hot():
+    image = np.random.default_rng(2).poisson(0.05, (128, 128)).astype(np.float32)
+    assert remove_hot_pixels(image).sum() > 0.97 * image.sum()
+
+
+def test_tiles_change_nothing():
+    torch.manual_seed(0)
+    net = ColumnNet().fused()
+    views = torch.randn(1, 2, 330, 290)
+    whole = run_network(net, views, 4096)
+    for tile in (128, 200):
+        assert (run_network(net, views, tile) - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(101, 87), (64, 150)])
+def test_probabilities_have_the_size_of_the_input_and_sum_to_one(shape):
+    image, _ = simulate("honeycomb", shape, 9, seed=seed_for("test", 1))
+    p = segment(image, spacing_px=9)
+    assert p.maps.shape == (4, *shape) and p.unfamiliar.shape == shape
+    np.testing.assert_allclose(p.maps.astype(float).sum(0), 1, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("lattice", "spacing"),
+    [("honeycomb", 5), ("square", 12), ("perovskite", 12), ("dumbbell", 9), ("tmd", 40),
+     ("honeycomb", 90)],
+)  # fmt: skip
+def test_the_scale_is_found_in_the_image(lattice, spacing):
+    side = int(np.clip(16 * spacing, 160, 700))
+    image, _ = simulate(lattice, (side, side), spacing, rotation_deg=23, seed=seed_for("test", 2))
+    assert find_spacing(image) == pytest.approx(spacing, rel=0.06)
+
+
+def test_no_lattice_is_said_and_absurd_spacings_are_refused():
+    noise = np.random.default_rng(0).standard_normal((200, 200))
+    with pytest.raises(CalibrationError, match="set the distance"):
+        find_spacing(noise)
+    for absurd in (0.5, 5000, -3, float("nan")):
+        with pytest.raises(CalibrationError):
+            segment(noise, spacing_px=absurd)
+
+
+def test_inverted_contrast_is_unfamiliar():
+    image, _ = simulate("honeycomb", (200, 200), 10, seed=seed_for("test", 3))
+    assert (segment(image, spacing_px=10).unfamiliar > 0.5).mean() < 0.02
+    assert (segment(-image, spacing_px=10).unfamiliar > 0.5).mean() > 0.5
+
+
+def test_one_hot_pixel_changes_nothing():
+    image, _ = simulate("honeycomb", (128, 128), 10, seed=seed_for("test", 4))
+    hot = faults.hot_pixels(image, 1, 1000, np.random.default_rng(0))
+    before, after = (segment(i, spacing_px=10).maps.astype(float) for i in (image, hot))
+    assert np.quantile(np.abs(before - after), 0.99) < 0.02
+
+
+def test_models_say_what_is_wrong_with_them(tmp_path, monkeypatch):
+    good = BUNDLED / "universal.safetensors"
+    with pytest.raises(ModelError, match="no model named"):
+        find_model("nothing")
+    with pytest.raises(ModelError, match="no model file"):
+        find_model(str(tmp_path / "gone.safetensors"))
+    (tmp_path / "text.safetensors").write_text("this is not a model at all, but a text")
+    (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:200_000])
+    with pytest.raises(ModelError, match="not a model"):
+        find_model(str(tmp_path / "text.safetensors"))
+    with pytest.raises(ModelError, match="damaged"):
+        load_network(find_model(str(tmp_path / "cut.safetensors")))
+    monkeypatch.setenv("ATOMLENS_MODELS", str(tmp_path))
+    names = [m.name for m in list_models()]
+    assert "universal" in names and "text" not in names
+    header = json.dumps({"__metadata__": {"atomlens": "[]"}}).encode()
+    (tmp_path / "list.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "list" not in [m.name for m in list_models()]
+
+
+def test_parameters_know_their_bounds():
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class P:
+        a: float = param(1.0, "a number", unit="px", ge=0, le=2)
+        b: str = param("x", "a choice", choices=("x", "y"))
+
+    assert [i.unit for i in describe(P)] == ["px", ""]
+    validate(P())
+    for wrong in (P(a=3), P(a=float("nan")), P(b="z")):
+        with pytest.raises(ParameterError):
+            validate(wrong)
