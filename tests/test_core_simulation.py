@@ -88,7 +88,7 @@ def test_truth_maps_follow_sub_pixel_shifts():
         rows = np.arange(40)[:, None]
         centre.append([(rows * m).sum() / m.sum() for m in (column, peaks)])
         assert bright.sum() == 0
-    np.testing.assert_allclose(np.diff(centre, axis=0), 0.25, atol=0.02)
+    np.testing.assert_allclose(np.diff(centre, axis=0), 0.25, atol=0.03)
 
 
 def test_a_bright_trimer_does_not_hide_itself():

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,8 +160,9 @@ def as_stack(stack: Any) -> Any:
         stack = np.asarray(stack)
     if 0 in stack.shape:
         raise ImageError("The image is empty.")
-    if stack.ndim == 3 and stack.shape[-1] in (3, 4) and min(stack.shape[:2]) >= 16:
-        return stack[None]  # one colour picture; each frame is made grey when it is read
+    colour = stack.shape[-1:] in ((3,), (4,)) and min(stack.shape[-3:-1], default=0) >= 16
+    if colour and stack.ndim in (3, 4):  # each frame is made grey when it is read
+        return stack[None] if stack.ndim == 3 else stack
     if stack.ndim == 2:
         return stack[None]
     if stack.ndim != 3:
@@ -255,23 +258,58 @@ def analyze_frames(
     info = find_model(params.model)
     check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
     stop = cancelled or (lambda: False)
-    spacing, faults = params.spacing_px, 0
+
+    def one(f: int, spacing: float) -> FrameResult:
+        try:
+            return _one_frame(movie, f, params, info, spacing, size)
+        except (ImageError, CalibrationError) as error:
+            # a single image that cannot be used is an error to show, a frame of many is not
+            if isinstance(error, ImageError) and "constant" not in str(error) and len(order) == 1:
+                raise
+            return empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
+
+    # the lattice of a movie does not change its scale: search once, in the first good frame
+    spacing, done = params.spacing_px, 0
     for f in order:
         if stop():
             return
-        try:
-            result = _one_frame(movie, f, params, info, spacing, size)
-        except (ImageError, CalibrationError) as error:
-            faults += 1
-            # a single image, or a movie of which no frame can be read, is an error to show
-            if isinstance(error, ImageError) and "constant" not in str(error) and len(order) == 1:
-                raise
-            result = empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
-        else:
-            # the lattice of a movie does not change its scale: search once, check each frame
-            if not params.spacing_px and len(result.atoms) >= 12:
-                spacing = result.spacing_px
+        result = one(f, spacing)
+        done += 1
         yield result
+        if spacing or len(result.atoms) >= 12:
+            spacing = spacing or result.spacing_px
+            break
+    yield from _in_parallel(one, order[done:], spacing, stop)
+
+
+def _in_parallel(
+    one: Callable[[int, float], FrameResult],
+    order: list[int],
+    spacing: float,
+    stop: Callable[[], bool],
+) -> Iterator[FrameResult]:
+    """Analyse frames side by side, each on one core, and yield them in order."""
+    import torch
+
+    from napari_atomlens.segmentation import runtime
+
+    workers = min(runtime.prepare(), len(order))
+    if not order:
+        return
+    waiting: deque[Future[FrameResult]] = deque()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            rest = iter(order)
+            while not stop():
+                # few frames ahead: memory does not grow with the movie
+                while len(waiting) <= workers and (f := next(rest, None)) is not None:
+                    waiting.append(pool.submit(one, f, spacing))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _one_frame(

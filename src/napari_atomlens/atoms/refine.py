@@ -215,7 +215,9 @@ def _refine(image: np.ndarray, start: np.ndarray, spacing: float, steps: int) ->
         background = np.median(background[around], axis=1)
         if index == 1:
             prior = float(np.median(sigma))
-        if index > 1 and np.quantile(moved, 0.98) < 2e-3:
+        # steps far below the error of a position are not worth their time
+        enough = max(2e-3, 0.04 * float(np.nanmedian(y_err)))
+        if index > 1 and np.quantile(moved, 0.98) < enough:
             break
     shift = np.hypot(y - start[:, 0], x - start[:, 1])
     ok = (

@@ -64,5 +64,6 @@ def as_frame(image: Any) -> np.ndarray:
     if high <= low:
         low, high = frame.min(), frame.max()
     if high - low > 1e30 or abs(low) > 1e5 * (high - low) or high - low < 1e-20:
-        frame = np.clip((frame - low) / (high - low), -1e6, 1e6)
+        with np.errstate(over="ignore"):
+            frame = np.clip((frame - low) / (high - low), -1e6, 1e6)
     return frame.astype(np.float32)

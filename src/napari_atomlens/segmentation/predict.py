@@ -17,7 +17,7 @@ from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
 
 #: Side of the inner part of a tile, and reflected border, in pixels of the network.
-TILE_PX, BORDER_PX = 512, 32
+TILE_PX, BORDER_PX = 512, 16
 
 
 @dataclass

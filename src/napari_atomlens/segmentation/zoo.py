@@ -66,7 +66,10 @@ def _header(path: Path) -> dict[str, Any]:
             if not 2 <= size <= 10_000_000:
                 raise ValueError("header size")
             metadata = json.loads(file.read(size))["__metadata__"]["atomlens"]
-            return dict(json.loads(metadata))
+            facts = dict(json.loads(metadata))
+            if missing := {"classes", "preferred_spacing_px", "architecture"} - facts.keys():
+                raise ValueError(f"{', '.join(sorted(missing))} missing")
+            return facts
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path.name} is not a model of napari-atomlens, or it is damaged ({error})."

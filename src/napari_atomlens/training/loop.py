@@ -153,7 +153,7 @@ def train(
 
     def rate(step: int) -> float:
         warm = min(1.0, (step + 1) / 200)
-        return warm * max(0.01, 0.5 * (1 + np.cos(np.pi * min(1.0, step / p.steps))))
+        return float(warm * max(0.01, 0.5 * (1 + np.cos(np.pi * min(1.0, step / p.steps)))))
 
     checkpoint = folder / "checkpoint.pt"
     step = drawn = 0
