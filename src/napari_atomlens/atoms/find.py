@@ -37,6 +37,17 @@ def alone(positions: np.ndarray, chance: np.ndarray, spacing: float) -> np.ndarr
     return (chance < SURE_ALONE) & (near < 4)
 
 
+def on_image(fit: Fit, probabilities: Probabilities) -> np.ndarray:
+    """Columns whose centre lies on the image.
+
+    Of a column cut by the border the network may only see the flank; what it places right
+    on the border, and the fit cannot place better, has its centre outside.
+    """
+    height, width = probabilities.frame.shape
+    inner = np.minimum.reduce([fit.y, fit.x, height - 1 - fit.y, width - 1 - fit.x])
+    return inner > np.where(fit.ok, 0.0, 0.08 * probabilities.spacing_px)
+
+
 def find_atoms(
     probabilities: Probabilities,
     *,
@@ -100,7 +111,7 @@ def find_atoms(
         },
         n,
     )  # fmt: skip
-    table = table[table["probability"] >= min_probability]
+    table = table[(table["probability"] >= min_probability) & on_image(result, probabilities)]
     table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
     table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)
     return table
