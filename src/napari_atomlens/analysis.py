@@ -481,6 +481,7 @@ def collect(
     maps: MapStore | None = None,
 ) -> Result:
     """Join the results of frames, in the order of the frames, with their provenance."""
+    from napari_atomlens.segmentation.runtime import half_precision
     from napari_atomlens.segmentation.zoo import find_model
 
     order = sorted(range(len(results)), key=lambda i: results[i].frame)
@@ -517,6 +518,7 @@ def collect(
             "atomlens": __version__,
             "parameters": as_dict(params),
             "model": info.name,
+            "precision": "bfloat16" if half_precision() else "float32",
             "model_sha256": info.file_hash(),
             "image": name,
             "image_sha256": image_hash(movie[results[0].frame]) if results else "",

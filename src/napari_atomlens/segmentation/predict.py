@@ -84,6 +84,7 @@ def run_network(
         Logits. Tiles overlap by the receptive field, so that tiling changes nothing.
     """
     n, _, h, w = views.shape
+    views = views.to(net.head.weight.dtype)
     unit = net.multiple
     bottom, right = (-h) % unit, (-w) % unit
     border = min(border_px, (h - 1) // unit * unit, (w - 1) // unit * unit)
@@ -95,7 +96,7 @@ def run_network(
     padded = nnf.pad(padded, fill, "replicate").contiguous(memory_format=torch.channels_last)
     height, width = padded.shape[2:]
     if max(height, width) <= tile_px + 2 * net.halo:
-        return net(padded)[:, :, border : border + h, border : border + w]
+        return net(padded)[:, :, border : border + h, border : border + w].float()
     out = torch.empty(n, net.n_classes + 1, h, w)
     for y in range(0, h, tile_px):
         for x in range(0, w, tile_px):

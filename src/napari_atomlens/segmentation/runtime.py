@@ -32,6 +32,22 @@ def prepare() -> int:
     return int(torch.get_num_threads())
 
 
+@lru_cache(maxsize=1)
+def half_precision() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (emulated it would be slower).
+
+    ``ATOMLENS_PRECISION=float32`` switches it off.
+    """
+    if os.environ.get("ATOMLENS_PRECISION", "") == "float32":
+        return False
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:  # not Linux: no cheap way to ask
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def _cores() -> int:
     try:
         return len(os.sched_getaffinity(0))

@@ -141,6 +141,7 @@ def _load(path: Path, stamp: int) -> ColumnNet:
     from safetensors.torch import load_file
 
     from napari_atomlens.segmentation.network import ColumnNet
+    from napari_atomlens.segmentation.runtime import half_precision
 
     facts = _header(path)["architecture"]
     try:
@@ -153,7 +154,10 @@ def _load(path: Path, stamp: int) -> ColumnNet:
     except (SafetensorError, RuntimeError, KeyError, OSError) as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"The weights in {path.name} are damaged: {first}") from None
-    return net.fused().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fused = net.fused()
+    if half_precision():
+        fused.to(torch.bfloat16)
+    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
