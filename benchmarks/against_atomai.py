@@ -6,16 +6,17 @@
 Both get the same simulated images (honeycomb, 10 px spacing, 1,000 counts), each in a fresh
 process of its own, in turn: ours, theirs, ours ... The first call of a process is a warm-up.
 AtomAI runs its default U-Net (0.59 M parameters, trained for a few dozen batches so that its
-locator has real blobs to work on); ours runs everything: scale search, network, atoms,
-refinement and contours; and, in a row of its own, the same work as theirs.
+locator has real blobs to work on; kept next to the report); ours runs ``analyze`` with everything:
+scale search, network, atoms, refinement and contours; and, in a column of its own, the same work
+as theirs (no refinement, no contours; the scale search stays). See benchmarks/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -59,33 +60,36 @@ def write_images(folder: Path) -> None:
 OURS = r"""
 import json, resource, sys, time
 import numpy as np
+start = time.perf_counter()
 import napari_atomlens as al
-from napari_atomlens.analysis import AnalysisParams, analyze_frames
+import torch
+from napari_atomlens.analysis import AnalysisParams
+loaded = time.perf_counter() - start
 file, mode, repeats, model = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 image = np.load(file)["image"]
 full = mode == "full"
 params = AnalysisParams(model=model, refine=full, contours=full, spacing_px=0.0)
 def run():
-    seconds, atoms = {}, []
-    for r in analyze_frames(image, params):
-        for k, v in r.seconds.items():
-            seconds[k] = seconds.get(k, 0) + v
-        atoms.append(r.atoms[["frame", "y_px", "x_px"]].to_numpy())
-    return seconds, np.concatenate(atoms)
-run()
+    return al.analyze(image if len(image) > 1 else image[0], params=params)
 times = []
-for _ in range(repeats):
-    start = time.perf_counter(); seconds, atoms = run(); times.append(time.perf_counter() - start)
-np.save(sys.argv[5], atoms)
+for _ in range(repeats + 1):
+    start = time.perf_counter(); result = run(); times.append(time.perf_counter() - start)
+np.save(sys.argv[5], result.atoms[["frame", "y_px", "x_px"]].to_numpy())
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"times": times, "peak_mb": peak, "stages": seconds}))
+versions = {"napari-atomlens": al.__version__, "torch": torch.__version__,
+            "numpy": np.__version__, "python": sys.version.split()[0]}
+print(json.dumps({"times": times[1:], "first": times[0], "import": loaded, "peak_mb": peak,
+                  "stages": result.seconds, "threads": torch.get_num_threads(),
+                  "precision": result.provenance["precision"], "versions": versions}))
 """
 
 THEIRS = r"""
 import json, os, resource, sys, time, warnings
 warnings.filterwarnings("ignore")
-import numpy as np, torch
 import re
+import numpy as np
+started = time.perf_counter()
+import torch
 # the index has no CPU build of torchvision: declare the operators that its import looks up
 library = torch.library.Library("torchvision", "DEF")
 while True:
@@ -100,6 +104,7 @@ while True:
         for module in [m for m in sys.modules if m.startswith("torchvision")]:
             del sys.modules[module]
 import atomai as aoi
+loaded = time.perf_counter() - started
 file, train, repeats, weights = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 def norm(x):
     return (x - x.min()) / (x.max() - x.min())
@@ -115,14 +120,16 @@ image = np.load(file)["image"]
 def run():
     out, coordinates = model.predict(image, verbose=False)
     return coordinates
-run()
 times = []
-for _ in range(repeats):
+for _ in range(repeats + 1):
     start = time.perf_counter(); c = run(); times.append(time.perf_counter() - start)
 atoms = np.concatenate([np.c_[np.full(len(v), k), v[:, :2]] for k, v in c.items()])
 np.save(sys.argv[5], atoms)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"times": times, "peak_mb": peak}))
+versions = {"atomai": aoi.__version__, "torch": torch.__version__, "numpy": np.__version__,
+            "python": sys.version.split()[0]}
+print(json.dumps({"times": times[1:], "first": times[0], "import": loaded, "peak_mb": peak,
+                  "threads": torch.get_num_threads(), "versions": versions}))
 """
 
 GROWTH = r"""
@@ -143,7 +150,7 @@ def call(python: str, code: str, *arguments: str) -> dict:
     """Run code in a fresh process and return the JSON of its last line."""
     done = subprocess.run(
         [python, "-c", code, *arguments], capture_output=True, text=True, check=False
-    )
+    )  # both get this process's cores and environment
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -162,24 +169,56 @@ def f1(found: np.ndarray, truth: np.ndarray, side: int) -> float:
     return total.f1
 
 
+def machine() -> dict:
+    """Describe the processor that the figures belong to."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            name = next(x.split(":")[1].strip() for x in file if x.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": name, "cores": cores, "system": platform.platform(terse=True)}
+
+
+def limit_threads(n: int) -> None:
+    """Give this process and those it starts `n` threads, on `n` cores where that can be set."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(n)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
+
+
 def main() -> None:
     """Run everything in turn and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--model", default="auto")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument(
+        "--threads", type=int, default=0, help="the same for both; 0 leaves each its own default"
+    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--out", type=Path, default=Path("out/benchmark_atomai.json"))
     args = parser.parse_args()
+    if args.threads:
+        limit_threads(args.threads)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     weights = str(args.out.parent.resolve() / "atomai-unet.pt")
-    report: dict = {"machine": platform.processor() or platform.machine(), "cases": {}}
+    report: dict = {
+        "machine": machine(), "date": time.strftime("%Y-%m-%d"), "threads": args.threads,
+        "rounds": args.rounds, "repeats": args.repeats, "load": os.getloadavg(), "cases": {},
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_images(folder)
         train, npy = str(folder / "train.npz"), str(folder / "atoms.npy")
         rows = []
-        for name, (_, side) in CASES.items():
+        if not Path(weights).exists():  # in a process of its own: training is not what is timed
+            call(args.peer_python, THEIRS, str(folder / "512.npz"), train, "0", weights, npy)
+        for name in args.cases:
+            side = CASES[name][1]
             file = str(folder / f"{name}.npz")
             truth = np.load(file)["truth"]
             case: dict = {"full": [], "equal": [], "theirs": []}
@@ -212,7 +251,6 @@ def main() -> None:
             k: call(sys.executable, GROWTH, movie, str(k), args.model)["peak_mb"] for k in (50, 200)
         }
     report["growth_mb"] = growth
-    report["date"] = time.strftime("%Y-%m-%d")
     args.out.write_text(json.dumps(report, indent=1))
     print(
         "| image (px) | ours, everything (s) | ours, equal work (s) | AtomAI (s) | ratio | "
@@ -223,7 +261,6 @@ def main() -> None:
     print(
         f"Peak memory of a movie run: {growth[50]:.0f} MB for 50 frames, {growth[200]:.0f} for 200."
     )
-    print(f"This process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.")
 
 
 if __name__ == "__main__":
