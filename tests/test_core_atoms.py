@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from napari_atomlens.analysis import AnalysisParams, MapStore, analyze, analyze_frames
 from napari_atomlens.atoms.peaks import one_per_place
-from napari_atomlens.atoms.refine import refine
+from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.errors import CalibrationError, ImageError, ModelError, ParameterError
 from napari_atomlens.simulation import seed_for, simulate
 from napari_atomlens.simulation.formation import render_columns
@@ -22,7 +22,7 @@ def test_refinement_has_no_sub_pixel_bias(i, j):
     true = GRID + np.array([i, j]) / 10
     image = 0.2 + render_columns((90, 90), *true.T, 1.0, 3.2)
     start = true + np.random.default_rng(i + 10 * j).uniform(-0.5, 0.5, true.shape)
-    fit = refine(image, start, 12.0)
+    fit = fit_columns(image, start, 12.0)
     assert np.abs(np.c_[fit.y, fit.x] - true).max() < 0.02
     np.testing.assert_allclose(fit.sigma, 3.2, rtol=0.02)
 
@@ -30,7 +30,7 @@ def test_refinement_has_no_sub_pixel_bias(i, j):
 def test_overlapping_pairs_are_separated():
     pairs = np.r_[[[30.2, 30.0], [30.2, 38.0]], [[60.0, 30.7], [60.0, 38.7]]]
     image = 0.1 + render_columns((90, 70), *pairs.T, np.array([1, 0.6, 0.6, 1.0]), 3.0)
-    fit = refine(image, pairs + 0.4, 8.0, steps=25)
+    fit = fit_columns(image, pairs + 0.4, 8.0, FitParams(steps=25))
     np.testing.assert_allclose(np.c_[fit.y, fit.x], pairs, atol=0.02)
 
 
@@ -39,7 +39,7 @@ def test_overlapping_pairs_are_separated():
 def test_gain_and_offset_leave_positions(gain, offset):
     image = 0.2 + render_columns((90, 90), *GRID.T, 1.0, 3.0)
     image = image + 0.02 * np.random.default_rng(0).standard_normal(image.shape)
-    plain, scaled = (refine(i, GRID, 12.0) for i in (image, gain * image + gain * offset))
+    plain, scaled = (fit_columns(i, GRID, 12.0) for i in (image, gain * image + gain * offset))
     np.testing.assert_allclose(scaled.y, plain.y, atol=2e-3)
     np.testing.assert_allclose(scaled.amplitude, gain * plain.amplitude, rtol=2e-2)
 
@@ -55,10 +55,10 @@ def test_transposed_image_gives_transposed_atoms():
 
 def test_few_and_border_columns_do_not_crash():
     image = 0.1 + render_columns((40, 40), np.array([0.0, 39.4]), np.array([20.0, 0.2]), 1.0, 3.0)
-    fit = refine(image, np.array([[0.0, 20.0], [39.0, 0.0]]), 12.0)
+    fit = fit_columns(image, np.array([[0.0, 20.0], [39.0, 0.0]]), 12.0)
     assert np.isfinite(fit.y).all()
-    assert len(refine(image, np.zeros((0, 2)), 12.0).y) == 0
-    assert len(refine(image, np.array([[0.0, 20.0]]), 12.0).y) == 1
+    assert len(fit_columns(image, np.zeros((0, 2)), 12.0).y) == 0
+    assert len(fit_columns(image, np.array([[0.0, 20.0]]), 12.0).y) == 1
 
 
 def test_one_atom_per_place():

@@ -31,6 +31,7 @@ ATOMS: dict[str, str] = {
     "y_err_px": F,
     "x_err_px": F,
     "fit_ok": B,
+    "chi2": F,
     "sublattice": I,
     "site_y_px": F,
     "site_x_px": F,

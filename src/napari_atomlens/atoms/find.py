@@ -7,7 +7,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
-from napari_atomlens.atoms.refine import Fit, refine
+from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability
 from napari_atomlens.segmentation.predict import Probabilities
 
@@ -48,11 +48,22 @@ def on_image(fit: Fit, probabilities: Probabilities) -> np.ndarray:
     return inner > np.where(fit.ok, 0.0, 0.08 * probabilities.spacing_px)
 
 
+def unknown_or(values: np.ndarray | None, n: int) -> np.ndarray:
+    """Values, or NaN where the fit did not give them."""
+    return np.full(n, np.nan) if values is None else values
+
+
+def width_groups(labels: np.ndarray, fewest: int = 12) -> np.ndarray:
+    """Groups of columns that may share a width: classes with enough members, and the rest."""
+    members = np.bincount(labels)
+    return np.where(members[labels] >= fewest, labels, members.argmax())
+
+
 def find_atoms(
     probabilities: Probabilities,
     *,
     min_probability: float = 0.5,
-    fit: bool = True,
+    fit: bool | FitParams = True,
     calibration: dict[str, float] | None = None,
     frame: int = 0,
     first_id: int = 0,
@@ -66,8 +77,8 @@ def find_atoms(
     min_probability : float
         Atoms below are left out, and doubtful ones that stand alone (see :func:`alone`);
         0 keeps everything.
-    fit : bool
-        Refine the positions on the original pixels.
+    fit : bool or FitParams
+        Fit the columns on the original pixels, and how.
     calibration : dict, optional
         Constants of the model that turn peak heights into probabilities.
     frame, first_id : int
@@ -87,7 +98,10 @@ def find_atoms(
     positions, chance, shares = positions[known], chance[known], shares[known]
     n = len(positions)
     if fit and n:
-        result = refine(probabilities.frame, positions, probabilities.spacing_px)
+        result = fit_columns(
+            probabilities.frame, positions, probabilities.spacing_px,
+            fit if isinstance(fit, FitParams) else FitParams(), width_groups(shares.argmax(1)),
+        )  # fmt: skip
     else:
         unknown = np.full((6, n), np.nan)
         result = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
@@ -106,7 +120,7 @@ def find_atoms(
         {
             "frame": frame, "y_px": result.y, "x_px": result.x, "species": species,
             "probability": chance, "amplitude": result.amplitude, "sigma_px": result.sigma,
-            "background": result.background, "y_err_px": result.y_err, "x_err_px": result.x_err,
+            "background": result.background, "chi2": unknown_or(result.chi2, n), "y_err_px": result.y_err, "x_err_px": result.x_err,
             "fit_ok": result.ok, "edited": False, "source": np.where(result.ok, "fit", "model"),
         },
         n,
