@@ -27,6 +27,8 @@ WORKERS = 4
 REACH = 3.5
 #: Columns further apart than this many widths share no block of the Fisher matrix.
 OVERLAP = 6.3
+#: A column stays within this part of the distance to its neighbour of its first guess.
+FAR = 0.4
 #: Relative freedom (standard deviation of log sigma) of a width about its group, at most.
 WIDTH_FREEDOM = 0.25
 
@@ -557,7 +559,7 @@ class System:
         n4 = 4 * self.n
         d = u[:n4].reshape(-1, 4)
         old_y, old_x = self.y.copy(), self.x.copy()
-        limit, far = 0.15 * self.reach, 0.35 * self.reach
+        limit, far = 0.15 * self.reach, FAR * self.reach
         for v, k in ((self.y, 0), (self.x, 1)):
             v += np.clip(d[:, k], -limit, limit)
             start = self.start[:, k]
@@ -946,12 +948,40 @@ def _tie(system: System) -> np.ndarray | None:
     return None
 
 
+def inflation(system: System, lags: int = 4) -> float:
+    """How much larger variances are because the noise of neighbouring pixels goes together.
+
+    Images that were smoothed, resampled or recorded with a slow detector have correlated
+    noise: the variance of a score is then the sum over lags of the autocorrelation of the
+    noise times that of the derivative of a column, here averaged over both axes.
+    """
+    h, w = system.data.shape
+    if min(h, w) < 8 * lags:
+        return 1.0
+    side = min(512, h, w)
+    y, x = (h - side) // 2, (w - side) // 2
+    part = slice(y, y + side), slice(x, x + side)
+    white = system.residual[part] * np.sqrt(system.weight[part])
+    white = np.clip(white - white.mean(), -5, 5)
+    n = 1 << int(np.ceil(np.log2(side + lags)))
+    power = np.abs(np.fft.rfft2(white, (n, n))) ** 2
+    correlation = np.fft.irfft2(power, (n, n))
+    lag = np.arange(-lags, lags + 1)
+    correlation = correlation[lag[:, None], lag] / max(float(correlation[0, 0]), 1e-30)
+    sigma2 = float(np.exp(2 * np.median(system.log_sigma)))
+    r2 = lag[:, None] ** 2 + lag**2
+    kernel = (1 - r2 / (4 * sigma2)) * np.exp(-r2 / (4 * sigma2))
+    # what fitting itself takes out of the residuals makes small negative values
+    correlation[np.abs(correlation) < 0.04] = 0
+    return max(1.0, float((correlation * kernel).sum()))
+
+
 def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
     covariance = system.covariance(tied is not None)
-    errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0))
-    shift = np.hypot(system.y - system.start[:, 0], system.x - system.start[:, 1])
+    errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0) * inflation(system))
+    shift = np.abs(np.c_[system.y, system.x] - system.start).max(axis=1)
     ok = (
-        np.isfinite(errors).all(1) & (shift < 0.3 * system.reach)
+        np.isfinite(errors).all(1) & (shift < 0.98 * FAR * system.reach)
         & (system.amplitude > 1.5 * system.floor)
         & (np.hypot(errors[:, 0], errors[:, 1]) < 0.25 * system.reach)
         & (moved < 0.05 * system.reach)
