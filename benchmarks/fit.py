@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_atomlens.atoms.refine import Fit, FitParams, Nodes, fit_columns
+from napari_atomlens.atoms.background import Background
+from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.formation import render_columns
 
@@ -44,7 +45,9 @@ def case(name: str, spacing: float, sigma: float) -> Case:
     if name == "graphene":
         a = spacing * np.sqrt(3)
         cell = a * np.array([[1, 0], [0.5, np.sqrt(3) / 2]])
-        return Case(name, cell, np.array([[0, 0], [1 / 3, 1 / 3]]), np.ones(2), sigma * np.ones(2), spacing)
+        return Case(
+            name, cell, np.array([[0, 0], [1 / 3, 1 / 3]]), np.ones(2), sigma * np.ones(2), spacing
+        )
     if name == "perovskite":
         return Case(
             name, spacing * np.sqrt(2) * np.eye(2), np.array([[0, 0], [0.5, 0.5]]),
@@ -72,7 +75,9 @@ class Sample:
     shape: tuple[int, int]
 
 
-def sample(c: Case, side: int, counts: float, rng: np.random.Generator, jitter: float = 0.0) -> Sample:
+def sample(
+    c: Case, side: int, counts: float, rng: np.random.Generator, jitter: float = 0.0
+) -> Sample:
     """Draw one image; `counts` are those integrated over the weakest column."""
     turn = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -108,7 +113,7 @@ def bound(c: Case, counts: float, rng: np.random.Generator) -> tuple[np.ndarray,
     s = sample(c, side, counts, rng)
     yy, xx = np.mgrid[:side, :side]
     heights = np.unique(c.height)
-    nodes = Nodes(s.shape, 3 * c.spacing)
+    nodes = Background(s.shape, 3 * c.spacing)
     rows, widths = [], np.zeros((len(heights), side * side))
     mean = np.full(side * side, s.background)
     for (y, x), h, w in zip(s.true, s.height, s.sigma, strict=True):
@@ -125,11 +130,15 @@ def bound(c: Case, counts: float, rng: np.random.Generator) -> tuple[np.ndarray,
     jacobian = np.concatenate([np.array(rows), widths])
     fisher = (jacobian / mean) @ jacobian.T
     fisher[np.diag_indices(len(fisher))] *= 1 + 1e-12
-    covariance = np.linalg.inv(fisher + 1e-14 * np.trace(fisher) / len(fisher) * np.eye(len(fisher)))
+    covariance = np.linalg.inv(
+        fisher + 1e-14 * np.trace(fisher) / len(fisher) * np.eye(len(fisher))
+    )
     margin = 3 * c.spacing if c.name != "isolated" else 0.6 * c.spacing
     inside = np.flatnonzero(np.all((s.true > margin) & (s.true < side - 1 - margin), axis=1))
     variance = np.stack([np.diag(covariance)[3 * inside], np.diag(covariance)[3 * inside + 1]], 1)
-    per_kind = np.array([np.sqrt(variance[s.kind[inside] == k].mean()) for k in range(len(c.basis))])
+    per_kind = np.array(
+        [np.sqrt(variance[s.kind[inside] == k].mean()) for k in range(len(c.basis))]
+    )
     pair = np.full(2, np.nan)
     if c.name == "Si<110>":
         length, angle = [], []
@@ -170,7 +179,9 @@ def measure(
 ) -> Measured:  # fmt: skip
     """Fit images until `columns` columns away from the border are measured."""
     rng = np.random.default_rng(seed_for("benchmark", seed))
-    parts: dict[str, list[np.ndarray]] = {k: [] for k in ("dy", "dx", "ye", "xe", "k", "m", "s", "p", "ok")}
+    parts: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("dy", "dx", "ye", "xe", "k", "m", "s", "p", "ok")
+    }
     total = 0
     per_area = len(c.basis) / abs(np.linalg.det(c.cell))
     side = int(np.clip(np.sqrt(min(columns, 5000) / per_area) + 4 * c.spacing, 64, 2048))
@@ -178,14 +189,21 @@ def measure(
         s = sample(c, side, counts, rng, jitter)
         image = s.image
         if detector == "gain and read noise":
-            image = 37.0 * image + 500 + 37 * 0.5 * np.sqrt(s.background) * rng.standard_normal(image.shape)
+            image = (
+                37.0 * image
+                + 500
+                + 37 * 0.5 * np.sqrt(s.background) * rng.standard_normal(image.shape)
+            )
         elif detector == "blurred":
             from scipy.ndimage import gaussian_filter
 
             image = gaussian_filter(image, 1.0)
         inside = np.all((s.true > -0.5) & (s.true < side - 0.5), axis=1)
-        start = s.site[inside] if from_site else s.true[inside] + rng.normal(
-            0, 0.06 * min(c.spacing, 4 * c.sigma.min()), (int(inside.sum()), 2)
+        start = (
+            s.site[inside]
+            if from_site
+            else s.true[inside]
+            + rng.normal(0, 0.06 * min(c.spacing, 4 * c.sigma.min()), (int(inside.sum()), 2))
         )
         heights = np.unique(c.height)
         group = np.searchsorted(heights, c.height[s.kind[inside]])
@@ -226,7 +244,11 @@ def accuracy(columns: int) -> list[str]:
         "| lattice | sigma (px) | counts | column | bound (px) | RMSE / bound | bias (px) | error bars: sd of z | fitted |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    cases = [(case("isolated", 7 * s, s), n) for s in (1.5, 3.0, 5.0, 8.0) for n in (100, 300, 1000, 10000)]
+    cases = [
+        (case("isolated", 7 * s, s), n)
+        for s in (1.5, 3.0, 5.0, 8.0)
+        for n in (100, 300, 1000, 10000)
+    ]
     cases += [(case("graphene", 8.0, s), n) for s in (2.2, 2.6) for n in (100, 300, 1000, 10000)]
     cases += [(case("perovskite", 10.0, 2.6), n) for n in (100, 300, 1000, 10000)]
     seed = 7_000_000
@@ -241,7 +263,11 @@ def accuracy(columns: int) -> list[str]:
             best = np.sqrt(np.mean(limit[kinds] ** 2))
             z = np.r_[m.dy[use] / m.y_err[use], m.dx[use] / m.x_err[use]]
             bias = max(abs(m.dy[use].mean()), abs(m.dx[use].mean()))
-            name = "all" if len(np.unique(c.height)) == 1 else ("weak" if h == c.height.min() else "strong")
+            name = (
+                "all"
+                if len(np.unique(c.height)) == 1
+                else ("weak" if h == c.height.min() else "strong")
+            )
             lines.append(
                 f"| {c.name} | {c.sigma[0]:g} | {counts} | {name} | {best:.4f} | {rmse / best:.3f} | "
                 f"{bias:.4f} | {z.std():.3f} | {100 * m.ok:.2f} % |"
@@ -273,7 +299,10 @@ def dumbbells(columns: int) -> list[str]:
 
 def fidelity(columns: int) -> list[str]:
     """Slope of measured against true displacement, 10 pm rms; the fit starts on the sites."""
-    lines = ["| lattice | pixel (pm) | counts | column | slope | standard error |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| lattice | pixel (pm) | counts | column | slope | standard error |",
+        "|---|---|---|---|---|---|",
+    ]
     setups = [(case("graphene", 8.0, 2.53), 142 / 8.0), (case("perovskite", 14.0, 3.0), 276 / 14.0),
               (case("Si<110>", 8.0, 2.65), 135.8 / 8.0)]  # fmt: skip
     for k, (c, pixel) in enumerate(setups):
@@ -290,8 +319,14 @@ def fidelity(columns: int) -> list[str]:
                 a, b = m.moved[use].ravel(), m.seen[use].ravel()
                 slope = float(a @ b / (a @ a))
                 error = float(np.std(b - slope * a) / np.sqrt(a @ a))
-                name = "all" if len(np.unique(c.height)) == 1 else ("weak" if h == c.height.min() else "strong")
-                lines.append(f"| {c.name} | {pixel:.1f} | {counts} | {name} | {slope:.3f} | {error:.3f} |")
+                name = (
+                    "all"
+                    if len(np.unique(c.height)) == 1
+                    else ("weak" if h == c.height.min() else "strong")
+                )
+                lines.append(
+                    f"| {c.name} | {pixel:.1f} | {counts} | {name} | {slope:.3f} | {error:.3f} |"
+                )
                 print(lines[-1], flush=True)
     return lines
 
@@ -301,7 +336,13 @@ def detectors(columns: int) -> list[str]:
     lines = ["| detector | counts | sd of z |", "|---|---|---|"]
     for k, detector in enumerate(("poisson", "gain and read noise", "blurred")):
         for counts in (100, 1000, 10000):
-            m = measure(case("graphene", 10.0, 2.6), counts, columns, 7_900_000 + 1000 * k, detector=detector)
+            m = measure(
+                case("graphene", 10.0, 2.6),
+                counts,
+                columns,
+                7_900_000 + 1000 * k,
+                detector=detector,
+            )
             z = np.r_[m.dy / m.y_err, m.dx / m.x_err]
             lines.append(f"| {detector} | {counts} | {z.std():.3f} |")
             print(lines[-1], flush=True)
@@ -315,14 +356,21 @@ def main() -> None:
     parser.add_argument("--only", choices=["accuracy", "dumbbells", "fidelity", "detectors"])
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    parts = {"accuracy": accuracy, "dumbbells": dumbbells, "fidelity": fidelity, "detectors": detectors}
+    parts = {
+        "accuracy": accuracy,
+        "dumbbells": dumbbells,
+        "fidelity": fidelity,
+        "detectors": detectors,
+    }
     text = []
     for name, part in parts.items():
         if args.only in (None, name):
             text += [f"## {name.capitalize()}", "", *part(args.columns), ""]
     if args.out:
         head = f"Made by `python benchmarks/fit.py --columns {args.columns}`.\n\n"
-        args.out.write_text("# The fit against its bound\n\n" + head + "\n".join(text), encoding="utf-8")
+        args.out.write_text(
+            "# The fit against its bound\n\n" + head + "\n".join(text), encoding="utf-8"
+        )
         print(args.out, file=sys.stderr)
 
 

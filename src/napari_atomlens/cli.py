@@ -74,9 +74,7 @@ def _build(name: str, function: Callable[..., Any], params: type) -> Any:
 
     @functools.wraps(function)
     def command(**given: Any) -> Any:
-        return function(
-            **{k: v.value if isinstance(v, enum.Enum) else v for k, v in given.items()}
-        )
+        return function(**{k: v.value if isinstance(v, enum.Enum) else v for k, v in given.items()})
 
     everything = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     everything += [_option(info) for info in describe(params)]

@@ -113,6 +113,7 @@ def find_atoms(
             result.amplitude_err,
             shares[:, 1],
             result.ok & inside(result, probabilities.frame.shape),
+            probabilities.spacing_px,
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
     table = tables.make(
@@ -120,7 +121,8 @@ def find_atoms(
         {
             "frame": frame, "y_px": result.y, "x_px": result.x, "species": species,
             "probability": chance, "amplitude": result.amplitude, "sigma_px": result.sigma,
-            "background": result.background, "chi2": unknown_or(result.chi2, n), "y_err_px": result.y_err, "x_err_px": result.x_err,
+            "background": result.background, "chi2": unknown_or(result.chi2, n),
+            "y_err_px": result.y_err, "x_err_px": result.x_err,
             "fit_ok": result.ok, "edited": False, "source": np.where(result.ok, "fit", "model"),
         },
         n,

@@ -5,20 +5,35 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+#: Columns further away than this many spacings say nothing about the ordinary level here.
+NEIGHBOURHOOD = 2.6
+#: Fewer neighbours than this do not make a level.
+FEWEST = 4
 
-def intensity_ratio(positions: np.ndarray, intensity: np.ndarray) -> np.ndarray:
+
+def intensity_ratio(
+    positions: np.ndarray, intensity: np.ndarray, spacing_px: float, trusted: np.ndarray
+) -> np.ndarray:
     """Intensity of each column over the ordinary columns round it.
 
     The ordinary level is the 30th percentile of the eight nearest columns, the same
-    definition that the training scenes use.
+    definition that the training scenes use. Columns whose intensity is not `trusted`, or
+    that are far away, do not count; NaN where too few are left.
     """
     n = len(positions)
-    if n < 5:
-        return np.ones(n)
-    _, near = cKDTree(positions).query(positions, k=min(9, n))
-    ordinary = np.percentile(intensity[near[:, 1:]], 30, axis=1)
+    if n <= FEWEST:
+        return np.full(n, np.nan)
+    distance, near = cKDTree(positions).query(positions, k=min(9, n))
+    near = near[:, 1:]
+    use = trusted[near] & (distance[:, 1:] < NEIGHBOURHOOD * spacing_px)
+    around = np.where(use, intensity[near], np.nan)
+    around[use.sum(1) < FEWEST] = np.nan
+    ratio = np.full(n, np.nan)
+    known = np.isfinite(around).any(1)
+    ordinary = np.nanpercentile(around[known], 30, axis=1)
     floor = 1e-6 * max(float(np.median(intensity)), 1e-30)
-    return intensity / np.maximum(ordinary, floor)
+    ratio[known] = intensity[known] / np.maximum(ordinary, floor)
+    return ratio
 
 
 def bright_probability(
@@ -27,6 +42,7 @@ def bright_probability(
     amplitude_err: np.ndarray,
     share: np.ndarray,
     fitted: np.ndarray,
+    spacing_px: float,
 ) -> np.ndarray:
     """Probability that each column is much brighter than its surroundings.
 
@@ -38,7 +54,10 @@ def bright_probability(
     share : ndarray, shape (n,)
         Share of the bright class in the network's answer at the column.
     fitted : ndarray of bool, shape (n,)
-        Where the amplitude can be trusted; elsewhere the network decides alone.
+        Where the amplitude can be trusted; elsewhere, and where too few neighbours are
+        trusted, the network decides alone.
+    spacing_px : float
+        Distance between nearest columns.
 
     Returns
     -------
@@ -47,7 +66,9 @@ def bright_probability(
         allows; in heavy noise, where chance alone makes bright columns, both are doubted.
     """
     typical = np.median(amplitude[fitted]) if fitted.any() else np.median(amplitude)
-    ratio = intensity_ratio(positions, np.where(fitted, amplitude, typical))
+    ratio = intensity_ratio(positions, np.where(fitted, amplitude, typical), spacing_px, fitted)
+    fitted = fitted & np.isfinite(ratio)
+    ratio = np.where(fitted, ratio, 1.0)
     relative = np.where(fitted, amplitude_err, typical) / np.maximum(amplitude, 1e-30)
     noise = np.sqrt(relative**2 + 0.11**2)
     by_fit = np.clip(0.7 * np.log(np.maximum(ratio, 1e-3) / 1.6) / noise, -4, 4)

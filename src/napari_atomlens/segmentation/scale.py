@@ -6,6 +6,7 @@ that it is sure of; the distance between the columns that it finds then gives th
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
         if scores.max() > 0.5:
             break
     else:
-        if scores.max() < NOISE_SCORE:
+        if scores.max() < NOISE_SCORE and not _agreement(answers):
             raise CalibrationError(
                 "No lattice was found in this image. If there are atoms, set the distance "
                 "between nearest columns by hand."
@@ -209,6 +210,17 @@ def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
         if change < 0.06:
             break
     return float(spacing)
+
+
+def _agreement(answers: list[tuple[float, float, int]]) -> bool:
+    """Whether two assumed spacings lead to the same measured one.
+
+    In noise the distance between the peaks grows with the spacing that was assumed.
+    """
+    return any(
+        min(one[0], two[0]) > 0.7 * NOISE_SCORE and abs(np.log(one[1] / two[1])) < 0.08
+        for one, two in pairwise(answers)
+    )
 
 
 def spectral_guess(frame: np.ndarray) -> float:

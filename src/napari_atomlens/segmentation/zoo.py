@@ -140,10 +140,15 @@ def _load(path: Path, stamp: int) -> ColumnNet:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from napari_atomlens.segmentation.network import ColumnNet
+    from napari_atomlens.segmentation.network import ARCHITECTURE, ColumnNet
     from napari_atomlens.segmentation.runtime import half_precision
 
     facts = _header(path)["architecture"]
+    if facts.get("name") != ARCHITECTURE:
+        raise ModelError(
+            f"{path.name} holds a network of another kind ({facts.get('name', 'unnamed')}); "
+            "it needs another version of napari-atomlens."
+        )
     try:
         state = load_file(str(path))
         net = ColumnNet(facts["n_classes"], tuple(facts["widths"]))

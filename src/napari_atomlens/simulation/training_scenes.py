@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.simulation import crystals, faults
+from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.scenes import (
     Scene,
     add_columns,
@@ -140,6 +141,24 @@ def random_scene(shape: tuple[int, int], rng: np.random.Generator) -> Scene:
     return scene
 
 
+def lumps(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Heavier atoms here and there in thick contamination, in place: bright, but no columns."""
+    area = scene.contamination.sum() / scene.spacing_px**2
+    n = rng.poisson(rng.uniform(0.1, 1.2) * area)
+    if not n:
+        return scene
+    inside = np.argwhere(scene.contamination)
+    at = inside[rng.integers(0, len(inside), n)] + rng.uniform(-0.5, 0.5, (n, 2))
+    typical = np.median(scene.amplitude) if len(scene.amplitude) else 1.0
+    sigma = float(np.mean(scene.sigma)) if len(scene.sigma) else 0.28 * scene.spacing_px
+    height = typical * rng.uniform(0.3, 3.0) * rng.uniform(0.3, 1.5, n)
+    width = sigma * rng.uniform(0.8, 1.5, n)
+    scene.background = scene.background + render_columns(
+        scene.shape, at[:, 0], at[:, 1], height, width, np.ones(n), np.zeros(n)
+    )
+    return scene
+
+
 def add_background(scene: Scene, rng: np.random.Generator) -> Scene:
     """Background level, ramps, steps and contamination, in place."""
     weak = float(np.percentile(scene.amplitude, 20)) if len(scene.amplitude) else 1.0
@@ -159,6 +178,8 @@ def add_background(scene: Scene, rng: np.random.Generator) -> Scene:
         )
     if rng.random() < 0.3:
         contaminate(scene, rng, rng.uniform(0.05, 0.6), 10 ** rng.uniform(-0.3, 0.9))
+        if rng.random() < 0.6:
+            lumps(scene, rng)
     scene.background = np.clip(scene.background, 0, None)
     return scene
 

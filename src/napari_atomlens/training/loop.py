@@ -39,6 +39,8 @@ class TrainParams:
     resume: bool = param(True, "go on from the last checkpoint in the folder")
     save_every: int = param(500, "steps between checkpoints", ge=1, le=10_000_000)
     seed: int = param(0, "first training seed", ge=0, le=1 << 39)
+    start: str = param("", "model whose weights are the first guess; empty starts from nothing")
+    teacher: str = param("", "model whose answers are learned as well (distillation), if any")
 
 
 def _draw(out: Any, size: int, chunk: int, first: int, stride: int) -> None:
@@ -112,6 +114,44 @@ def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return cross + ((1.0 + 4.0 * peak) * (0.3 + off) * bce).mean() * 2.0
 
 
+def distance_to(taught: torch.Tensor, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """How far the answer is from a teacher's, outside of contamination.
+
+    References
+    ----------
+    G. Hinton et al., Distilling the Knowledge in a Neural Network, arXiv:1503.02531.
+    """
+    classes = nnf.kl_div(
+        nnf.log_softmax(output[:, :4], 1), nnf.log_softmax(taught[:, :4], 1), log_target=True,
+        reduction="none",
+    ).sum(1)  # fmt: skip
+    centres = nnf.binary_cross_entropy_with_logits(
+        output[:, 4], torch.sigmoid(taught[:, 4]), reduction="none"
+    )
+    return ((classes + centres) * (target[:, 2] < 0.5)).mean()
+
+
+def _weights(model: str) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    from napari_atomlens.segmentation.zoo import find_model
+
+    return {k: v.float() for k, v in load_file(str(find_model(model).path)).items()}
+
+
+def _teacher(model: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    from napari_atomlens.segmentation.zoo import find_model, load_network
+
+    net = load_network(find_model(model))
+    kind = next(net.parameters()).dtype
+
+    def answer(views: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return net(views.cpu().to(kind)).float().to(views.device)
+
+    return answer
+
+
 def train(
     p: TrainParams = TrainParams(),
     progress: Callable[[int, int, float], None] | None = None,
@@ -145,6 +185,9 @@ def train(
     )
     torch.manual_seed(p.seed)
     net = ColumnNet()
+    if p.start:
+        net.load_state_dict(_weights(p.start), strict=False)
+    teacher = _teacher(p.teacher) if p.teacher else None
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average: Any = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
@@ -176,6 +219,8 @@ def train(
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 output = net(views)
             loss = loss_of(output.float(), target.to(device))
+            if teacher is not None:
+                loss = loss + distance_to(teacher(views), output.float(), target.to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
