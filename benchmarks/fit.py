@@ -3,8 +3,8 @@
     python benchmarks/fit.py [--columns 20000] [--out docs/figures_fit.md]
 
 Simulated lattices with Poisson noise, background 0.2 of the peak of the weakest column.
-The fit starts from positions that are off by 0.06 spacings per axis (standard deviation). The bound is
-that of the same model (position and height of every column, one width per species, the same
+The fit starts from positions that are off by 0.06 spacings per axis (standard deviation).
+The bound is that of the same model (position and height of every column, one width per species, the same
 background nodes), from the dense Fisher matrix of a patch of about ten spacings.
 """
 
@@ -241,7 +241,8 @@ def measure(
 def accuracy(columns: int) -> list[str]:
     """Figures 1 to 4."""
     lines = [
-        "| lattice | sigma (px) | counts | column | bound (px) | RMSE / bound | bias (px) | error bars: sd of z | fitted |",
+        "| lattice | sigma (px) | counts | column | bound (px) | RMSE / bound | bias (px) "
+        "| error bars: sd of z | fitted |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     cases = [
@@ -269,8 +270,8 @@ def accuracy(columns: int) -> list[str]:
                 else ("weak" if h == c.height.min() else "strong")
             )
             lines.append(
-                f"| {c.name} | {c.sigma[0]:g} | {counts} | {name} | {best:.4f} | {rmse / best:.3f} | "
-                f"{bias:.4f} | {z.std():.3f} | {100 * m.ok:.2f} % |"
+                f"| {c.name} | {c.sigma[0]:g} | {counts} | {name} | {best:.4f} "
+                f"| {rmse / best:.3f} | {bias:.4f} | {z.std():.3f} | {100 * m.ok:.2f} % |"
             )
             print(lines[-1], flush=True)
     return lines
@@ -279,7 +280,8 @@ def accuracy(columns: int) -> list[str]:
 def dumbbells(columns: int) -> list[str]:
     """Length and angle of dumbbells against their joint bound."""
     lines = [
-        "| separation (sigma) | counts | length bound (px) | RMSE / bound | angle bound (deg) | RMSE / bound |",
+        "| separation (sigma) | counts | length bound (px) | RMSE / bound | angle bound (deg) "
+        "| RMSE / bound |",
         "|---|---|---|---|---|---|",
     ]
     for k, separation in enumerate((2.5, 3.0, 4.0)):
@@ -310,10 +312,8 @@ def fidelity(columns: int) -> list[str]:
             jitter = 10 / pixel
             limit, _ = bound(c, counts, np.random.default_rng(1))
             need = int(((limit.max() / jitter) ** 2 + 0.2) / 2 / 0.006**2)
-            m = measure(
-                c, counts, int(np.clip(need, columns // 4, 3 * columns)), 7_800_000 + 1000 * k + counts,
-                jitter, from_site=True,
-            )  # fmt: skip
+            enough = int(np.clip(need, columns // 4, 3 * columns))
+            m = measure(c, counts, enough, 7_800_000 + 1000 * k + counts, jitter, from_site=True)
             for h in np.unique(c.height):
                 use = np.isin(m.kind, np.flatnonzero(c.height == h))
                 a, b = m.moved[use].ravel(), m.seen[use].ravel()
