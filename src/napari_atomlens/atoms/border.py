@@ -30,7 +30,7 @@ def beyond_border(
     if len(positions) < 12:
         return nothing
     tree = cKDTree(positions)
-    some = np.arange(0, len(positions), max(1, len(positions) // 1500))
+    some = np.arange(0, len(positions), -(-len(positions) // 250))
     near = tree.query_ball_point(positions[some], 2.6 * spacing)
     i = np.repeat(some, [len(v) for v in near])
     j = np.concatenate(near).astype(np.int64)

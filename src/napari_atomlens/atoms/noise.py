@@ -45,7 +45,7 @@ def _scatter(
     if valid is not None:
         keep = valid[inner].ravel() > 0
         m, r = m[keep], r[keep]
-    stride = max(1, m.size // 300_000)
+    stride = max(1, m.size // 100_000)
     m, r = m[::stride], r[::stride]
     edges = np.quantile(m, np.linspace(0, 1, 25)[1:-1])
     where = np.searchsorted(edges, m)
@@ -91,12 +91,15 @@ def find_noise(
     return Noise(a - b * low, b, max(0.3 * float(variance.min()), 1e-3 * overall))
 
 
-def inflation(residual: np.ndarray, weight: np.ndarray, sigma: float, lags: int = 4) -> float:
+def inflation(
+    residual: np.ndarray, weight: np.ndarray, sigma: float, share: float, lags: int = 4
+) -> float:
     """How much larger variances are because the noise of neighbouring pixels goes together.
 
     Images that were smoothed, resampled or recorded with a slow detector have correlated
     noise: the variance of a score is then the sum over lags of the autocorrelation of the
-    noise times that of the derivative of a column, here averaged over both axes.
+    noise times that of the derivative of a column, here averaged over both axes. The fit,
+    with `share` parameters per pixel, absorbs more of slow noise than of white noise.
     """
     h, w = residual.shape
     if min(h, w) < 8 * lags:
@@ -115,4 +118,5 @@ def inflation(residual: np.ndarray, weight: np.ndarray, sigma: float, lags: int 
     kernel = (1 - r2) * np.exp(-r2)
     # what fitting itself takes out of the residuals makes small negative values
     correlation[np.abs(correlation) < 0.04] = 0
-    return max(1.0, float((correlation * kernel).sum()))
+    left = max(1 - share * float(correlation.sum()), 0.25) / max(1 - share, 0.25)
+    return max(1.0, float((correlation * kernel).sum()) / min(left, 1.0))

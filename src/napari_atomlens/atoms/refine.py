@@ -199,7 +199,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     spread = float(np.median(np.abs(steps))) / 0.954
     noise = fixed or Noise(max(spread**2, 1e-6), 0.0, 1e-12)
     tied: np.ndarray | None = None
-    share = (4 * system.n + len(system.background)) / data.size
+    system.share = (4 * system.n + len(system.background)) / data.size
     moved, known = np.zeros(system.n), 1.0
     # heights and background first: with the widths held they are a linear problem
     system.tie[:] = 1 / 0.05**2
@@ -207,7 +207,11 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
         system.look()
         if fixed is None and step in (2, 3, 5):
             noise = find_noise(
-                system.mean, system.residual, system.valid, round(0.8 * system.typical), share
+                system.mean,
+                system.residual,
+                system.valid,
+                round(0.8 * system.typical),
+                system.share,
             )
             if params.noise == "uniform":
                 noise = Noise(float(np.mean(system.residual**2)), 0.0, 1e-12)
@@ -265,7 +269,7 @@ def _tie(system: System) -> np.ndarray | None:
 def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
     covariance = system.covariance(tied is not None)
     correlated = inflation(
-        system.residual, system.weight, float(np.exp(np.median(system.log_sigma)))
+        system.residual, system.weight, float(np.exp(np.median(system.log_sigma))), system.share
     )
     errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0) * correlated)
     shift = np.abs(np.c_[system.y, system.x] - system.start).max(axis=1)

@@ -36,6 +36,8 @@ class System:
         #: heights stay between these
         self.floor, self.ceiling = 1e-3, np.full(self.n, np.inf)
         self.held = np.zeros((self.n, 3))
+        #: parameters per pixel
+        self.share = 0.0
         self.y, self.x = start[:, 0].copy(), start[:, 1].copy()
         nearest = np.full(self.n, spacing)
         if self.n > 1:
