@@ -4,8 +4,9 @@
 
 Simulated lattices with Poisson noise, background 0.2 of the peak of the weakest column.
 The fit starts from positions that are off by 0.06 spacings per axis (standard deviation).
-The bound is that of the same model (position and height of every column, one width per species, the same
-background nodes), from the dense Fisher matrix of a patch of about ten spacings.
+The bound is that of the same model (position and height of every column, one width per
+species, the same background nodes), from the dense Fisher matrix of a patch of about ten
+spacings.
 """
 
 from __future__ import annotations
