@@ -200,7 +200,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     noise = fixed or Noise(max(spread**2, 1e-6), 0.0, 1e-12)
     tied: np.ndarray | None = None
     system.share = (4 * system.n + len(system.background)) / data.size
-    moved, known = np.zeros(system.n), 1.0
+    moved, known, latest = np.zeros(system.n), 1.0, 0
     # heights and background first: with the widths held they are a linear problem
     system.tie[:] = 1 / 0.05**2
     for step in range(params.steps):
@@ -219,7 +219,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
         weight = float(system.weight.mean())
         if step in (0, 1, 2, 3, 5, 8) or not 0.9 < weight / known < 1.1:
             system.fisher()
-            known = weight
+            known, latest = weight, step
         # the first steps are rough anyway
         damping, precision = (1e-2, 1e-3) if step == 0 else (1e-4, 1e-3 if step < 3 else 1e-5)
         moved = system.move(system.solve(damping, tied, precision))
@@ -238,11 +238,12 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
         settled = moved[~system.rim] if not system.rim.all() else moved
         if np.quantile(settled, 0.98) < max(1e-3, 0.03 * _typical_error(system)):
             break
-    if params.width == "free":
-        system.tie[:] = 0
     system.look()
     system.weigh(noise)
-    system.fisher()
+    if params.width == "free" or latest < 5:
+        if params.width == "free":
+            system.tie[:] = 0
+        system.fisher()
     return _result(system, tied, moved)
 
 
