@@ -68,7 +68,7 @@ loaded = time.perf_counter() - start
 file, mode, repeats, model = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 image = np.load(file)["image"]
 full = mode == "full"
-params = AnalysisParams(model=model, refine=full, contours=full, spacing_px=0.0)
+params = AnalysisParams(model=model, refine="fit" if full else "off", contours=full, spacing_px=0.0)
 def run():
     return al.analyze(image if len(image) > 1 else image[0], params=params)
 times = []

@@ -69,7 +69,8 @@ def test_every_parameter_is_an_option() -> None:
     command = typer.main.get_command(cli.app).get_command(None, "analyze")  # type: ignore[attr-defined]
     options = {p.name: p for p in command.params}
     for info in describe(analysis.AnalysisParams):
-        assert options[info.name].default == info.default
+        default = options[info.name].default
+        assert getattr(default, "value", default) == info.default
         assert info.help in (options[info.name].help or "")
 
 
@@ -85,11 +86,20 @@ def test_defaults_are_those_of_the_dataclass(calls: list, image: Path, tmp_path:
 def test_options_reach_the_analysis(calls: list, image: Path, tmp_path: Path) -> None:
     run(
         *("analyze", image, "--model", "mine", "--spacing", "12.5", "--min-probability", "0.7"),
-        *("--no-refine", "--pixel-size", "0.02", "--frames", "0,3-5", "--out", tmp_path / "out"),
+        *(
+            "--refine",
+            "off",
+            "--pixel-size",
+            "0.02",
+            "--frames",
+            "0,3-5",
+            "--out",
+            tmp_path / "out",
+        ),
     )
     (call,) = calls
     assert call["params"] == analysis.AnalysisParams(
-        model="mine", spacing_px=12.5, min_probability=0.7, refine=False
+        model="mine", spacing_px=12.5, min_probability=0.7, refine="off"
     )
     assert call["pixel_size_nm"] == (0.02, 0.02)
     assert call["frames"] == [0, 3, 4, 5]

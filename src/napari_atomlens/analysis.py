@@ -40,7 +40,14 @@ class AnalysisParams:
         0.0, "distance between nearest columns; 0 finds it in the image", unit="px", ge=0, le=2000
     )
     min_probability: float = param(0.5, "atoms below this probability are left out", ge=0, le=1)
-    refine: bool = param(True, "refine positions by least squares on the original pixels")
+    refine: str = param(
+        "fit", "refine positions on the original pixels: joint fit of round or elliptic columns",
+        choices=("fit", "elliptic fit", "centre of mass", "off"),
+    )  # fmt: skip
+    column_width: str = param(
+        "auto", "widths in the fit: one per kind of column, free, or what the image asks for",
+        choices=("auto", "shared", "free"),
+    )  # fmt: skip
     contours: bool = param(True, "draw the outline of every atom")
 
 
@@ -321,6 +328,7 @@ def _one_frame(
     size: tuple[float, float] | None,
 ) -> FrameResult:
     from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.atoms.refine import FitParams
     from napari_atomlens.contours import outline
     from napari_atomlens.segmentation.predict import segment
     from napari_atomlens.segmentation.scale import typical_distance
@@ -332,7 +340,8 @@ def _one_frame(
     seconds = {"read": read, **probabilities.seconds}
     start = time.perf_counter()
     atoms = find_atoms(
-        probabilities, min_probability=params.min_probability, fit=params.refine,
+        probabilities, min_probability=params.min_probability, refine=params.refine,
+        fit=FitParams(width=params.column_width, elliptic=params.refine == "elliptic fit"),
         calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
     )  # fmt: skip
     add_nm(atoms, size)

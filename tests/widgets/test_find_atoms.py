@@ -137,7 +137,7 @@ def test_parameters_come_from_the_form(bench: Bench, fake: FakeAnalysis) -> None
     spacing = bench.child(QDoubleSpinBox, "spacing_px")
     assert spacing.text() == "auto" and spacing.toolTip()
     spacing.setValue(11.5)
-    bench.child(QCheckBox, "refine").setChecked(False)
+    bench.choose("refine", "off")
     bench.choose("contours", "none")
     for name in ("probability", "unfamiliar"):
         bench.child(QCheckBox, name).setChecked(False)
@@ -145,7 +145,7 @@ def test_parameters_come_from_the_form(bench: Bench, fake: FakeAnalysis) -> None
     assert fake.params is not None
     assert (fake.params.spacing_px, fake.params.refine, fake.params.contours) == (
         11.5,
-        False,
+        "off",
         False,
     )
     assert len(bench.viewer.layers) == 2 and bench.layer("atoms")

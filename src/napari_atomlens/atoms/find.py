@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability
@@ -53,17 +56,46 @@ def unknown_or(values: np.ndarray | None, n: int) -> np.ndarray:
     return np.full(n, np.nan) if values is None else values
 
 
+def shapes(fit: Fit) -> dict[str, np.ndarray]:
+    """Columns of the atoms table that only elliptic columns have."""
+    if fit.aspect is None or fit.aspect_err is None or fit.axis_rad is None:
+        return {}
+    return {"aspect": fit.aspect, "aspect_err": fit.aspect_err, "axis_rad": fit.axis_rad}
+
+
 def width_groups(labels: np.ndarray, fewest: int = 12) -> np.ndarray:
     """Groups of columns that may share a width: classes with enough members, and the rest."""
     members = np.bincount(labels)
     return np.where(members[labels] >= fewest, labels, members.argmax())
 
 
+def _refined(
+    probabilities: Probabilities,
+    positions: np.ndarray,
+    shares: np.ndarray,
+    refine: str,
+    params: FitParams,
+) -> Fit:
+    """Positions refined as asked for; NaN for what was not measured."""
+    n = len(positions)
+    frame, spacing = probabilities.frame, probabilities.spacing_px
+    if n and refine in ("fit", "elliptic fit"):
+        params = replace(params, elliptic=params.elliptic or refine == "elliptic fit")
+        return fit_columns(frame, positions, spacing, params, width_groups(shares.argmax(1)))
+    unknown = np.full((6, n), np.nan)
+    fit = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
+    if n and refine == "centre of mass":
+        found, fit.amplitude, fit.background = centre_of_mass(frame, positions, spacing)
+        fit.y, fit.x = found.T
+    return fit
+
+
 def find_atoms(
     probabilities: Probabilities,
     *,
     min_probability: float = 0.5,
-    fit: bool | FitParams = True,
+    refine: str = "fit",
+    fit: FitParams = FitParams(),
     calibration: dict[str, float] | None = None,
     frame: int = 0,
     first_id: int = 0,
@@ -77,8 +109,11 @@ def find_atoms(
     min_probability : float
         Atoms below are left out, and doubtful ones that stand alone (see :func:`alone`);
         0 keeps everything.
-    fit : bool or FitParams
-        Fit the columns on the original pixels, and how.
+    refine : str
+        How positions are refined on the original pixels: "fit" or "elliptic fit" (all columns
+        together, with standard errors), "centre of mass" (quick, without errors), or "off".
+    fit : FitParams
+        How columns are fitted.
     calibration : dict, optional
         Constants of the model that turn peak heights into probabilities.
     frame, first_id : int
@@ -97,14 +132,7 @@ def find_atoms(
     )
     positions, chance, shares = positions[known], chance[known], shares[known]
     n = len(positions)
-    if fit and n:
-        result = fit_columns(
-            probabilities.frame, positions, probabilities.spacing_px,
-            fit if isinstance(fit, FitParams) else FitParams(), width_groups(shares.argmax(1)),
-        )  # fmt: skip
-    else:
-        unknown = np.full((6, n), np.nan)
-        result = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
+    result = _refined(probabilities, positions, shares, refine, fit)
     species = np.asarray(probabilities.classes[1:-1], dtype=object)[shares.argmax(1)] if n else []
     if n and probabilities.classes[1:-1] == ("column", "bright column"):
         bright = bright_probability(
@@ -124,6 +152,7 @@ def find_atoms(
             "background": result.background, "chi2": unknown_or(result.chi2, n),
             "y_err_px": result.y_err, "x_err_px": result.x_err,
             "fit_ok": result.ok, "edited": False, "source": np.where(result.ok, "fit", "model"),
+            **shapes(result),
         },
         n,
     )  # fmt: skip

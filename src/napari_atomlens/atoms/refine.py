@@ -19,6 +19,9 @@ from napari_atomlens.atoms.patches import Crew
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
 from napari_atomlens.params import param, validate
 
+#: Rounds of shape and everything else in turn, of elliptic columns.
+SHAPE_STEPS = 8
+
 
 @dataclass(frozen=True)
 class FitParams:
@@ -39,6 +42,7 @@ class FitParams:
     background_spacings: float = param(
         3.0, "distance between the nodes of the background", unit="spacings", ge=1, le=100
     )
+    elliptic: bool = param(False, "columns may be oblong, in any direction")
     steps: int = param(12, "scoring steps at most", ge=1, le=200)
 
 
@@ -48,6 +52,9 @@ class Fit:
 
     ``chi2`` is the goodness of fit: mean squared residual over its expected variance, in
     the pixels of the column weighted by its profile; 1 where model and noise are right.
+    Of elliptic columns ``sigma`` is the geometric mean of both widths, ``aspect`` their
+    ratio (>= 1) and ``axis_rad`` the direction of the longer one, counter-clockwise from +x
+    as drawn, in [0, pi); errors take the neighbours' shapes as known.
     """
 
     y: np.ndarray
@@ -61,6 +68,9 @@ class Fit:
     ok: np.ndarray
     sigma_err: np.ndarray | None = None
     chi2: np.ndarray | None = None
+    aspect: np.ndarray | None = None
+    aspect_err: np.ndarray | None = None
+    axis_rad: np.ndarray | None = None
 
 
 def bin_image(image: np.ndarray, factor: int) -> np.ndarray:
@@ -244,6 +254,14 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
         if params.width == "free":
             system.tie[:] = 0
         system.fisher()
+    if params.elliptic:
+        for _ in range(SHAPE_STEPS):
+            system.reshape(noise)
+            system.look()
+            system.weigh(noise)
+            moved = system.move(system.solve(1e-4, tied, 1e-4))
+            system.look()
+            system.weigh(noise)
     return _result(system, tied, moved)
 
 
@@ -282,7 +300,7 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
     )  # fmt: skip
     sigma = np.exp(system.log_sigma)
     real = slice(0, system.n_real)
-    return Fit(
+    fit = Fit(
         system.y[real],
         system.x[real],
         system.amplitude[real],
@@ -295,3 +313,15 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
         None if tied is not None else (errors[:, 3] * sigma)[real],
         system.goodness()[real],
     )
+    if system.shape is not None:
+        e1, e2 = system.shape[real].T
+        size = np.hypot(e1, e2)
+        # error along the direction of the shape; of a round column, of either direction
+        part = np.where(size > 1e-9, (e1 / np.maximum(size, 1e-9)) ** 2, 0.5)
+        variance = system.shape_variance[real]
+        error = np.sqrt((part * variance[:, 0] + (1 - part) * variance[:, 1]) * correlated)
+        fit.aspect = np.exp(size)
+        fit.aspect_err = fit.aspect * error
+        turn = 0.5 * np.arctan2(e2, e1)  # of the longer axis, from +y (down) towards +x
+        fit.axis_rad = np.arctan2(-np.cos(turn), np.sin(turn)) % np.pi
+    return fit

@@ -19,6 +19,8 @@ OVERLAP = 6.3
 FAR = 0.4
 #: Relative freedom (standard deviation of log sigma) of a width about its group, at most.
 WIDTH_FREEDOM = 0.25
+#: Standard deviation of e1 and e2 that is allowed for, and their limit (aspect 1.65).
+SHAPE_FREEDOM, MOST_OBLONG = 0.3, 0.5
 #: Rounds of conjugate gradients for one scoring step, at most.
 MOST_ROUNDS = 30
 
@@ -36,6 +38,9 @@ class System:
         #: heights stay between these
         self.floor, self.ceiling = 1e-3, np.full(self.n, np.inf)
         self.held = np.zeros((self.n, 3))
+        #: e1 and e2 of each column (see `reshape`), None while columns are round
+        self.shape: np.ndarray | None = None
+        self.shape_variance = np.zeros((self.n, 2))
         #: parameters per pixel
         self.share = 0.0
         self.y, self.x = start[:, 0].copy(), start[:, 1].copy()
@@ -125,7 +130,10 @@ class System:
             y0, x0 = f.first(self.y[c]), f.first(self.x[c])
             gy = f.axis(y0, self.y[c], sigma[c])[:, 0] * self.amplitude[c, None]
             gx = f.axis(x0, self.x[c], sigma[c])[:, 0]
-            values = gy.astype(np.float32)[:, :, None] * gx[:, None, :]
+            if self.shape is None:
+                values = gy.astype(np.float32)[:, :, None] * gx[:, None, :]
+            else:
+                values = self._ellipses(c, y0, x0, sigma[c])
             # columns come sorted by row: a chunk touches a strip of the image only
             top = int(y0.min()) + f.pad
             corner = (y0 + f.pad - top) * f.padded[1] + x0 + f.pad
@@ -138,6 +146,55 @@ class System:
             at, strip = strips[key]
             total[at : at + len(strip)] += strip
         return total.reshape(f.padded)[f.inner]
+
+    def _ellipses(self, c: slice, y0: np.ndarray, x0: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        """Patches of elliptic columns of the same area as the round ones, (n, size, size)."""
+        pixels = np.arange(self.field.size)
+        u = (((y0 - self.y[c])[:, None] + pixels) / sigma[:, None])[:, :, None]
+        v = (((x0 - self.x[c])[:, None] + pixels) / sigma[:, None])[:, None]
+        e1, e2 = self.shape[c].T[:, :, None, None]  # type: ignore[index]
+        size = np.hypot(e1, e2)
+        even = np.cosh(size)
+        odd = np.where(size > 1e-6, np.sinh(size) / np.maximum(size, 1e-6), 1.0)
+        # the inverse of the matrix exponential of [[e1, e2], [e2, -e1]]
+        form = (even - odd * e1) * u**2 + (even + odd * e1) * v**2 - 2 * odd * e2 * u * v
+        patch = self.amplitude[c, None, None] * np.exp(-0.5 * form)
+        return np.asarray(patch, np.float32)
+
+    def reshape(self, noise: Noise) -> None:
+        """Take a step of the shapes: the quadrupole that the residual has left.
+
+        The variance of a column is sigma^2 exp(E) with E = [[e1, e2], [e2, -e1]], so that
+        its derivatives at a round column are the two quadrupoles of its profile, which no
+        other parameter of the column contains.
+        """
+        if self.shape is None:
+            self.shape = np.zeros((self.n, 2))
+        f, sigma = self.field, np.exp(self.log_sigma)
+        wr, w = f.put(self.weight * self.residual), f.put(self.weight)
+        information = np.empty((self.n, 2))
+        score = np.empty((self.n, 2))
+
+        def one(c: slice) -> None:
+            y0, x0 = f.first(self.y[c]), f.first(self.x[c])
+            fy, fx = f.axis(y0, self.y[c], sigma[c]), f.axis(x0, self.x[c], sigma[c])
+            m = product(fy, f.patches(wr, y0, x0), fx.transpose(0, 2, 1))
+            gy, gx = (
+                np.stack([g[:, 0] ** 2, g[:, 1] ** 2, g[:, 2] ** 2], axis=1) for g in (fy, fx)
+            )
+            s = product(gy, f.patches(w, y0, x0), gx.transpose(0, 2, 1))
+            a = self.amplitude[c]
+            score[c] = a[:, None] * np.stack([(m[:, 2, 0] - m[:, 0, 2]) / 2, m[:, 1, 1]], axis=1)
+            first = (s[:, 2, 0] + s[:, 0, 2] - 2 * s[:, 1, 1]) / 4
+            information[c] = a[:, None] ** 2 * np.stack([first, s[:, 1, 1]], axis=1)
+
+        self.crew.each(one, self.n)
+        score -= self.shape / SHAPE_FREEDOM**2
+        information += 1 / SHAPE_FREEDOM**2
+        self.shape = np.clip(
+            self.shape + np.clip(0.7 * score / information, -0.2, 0.2), -MOST_OBLONG, MOST_OBLONG
+        )
+        self.shape_variance = 1 / information
 
     def look(self) -> None:
         """Compare model and data."""
