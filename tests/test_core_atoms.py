@@ -23,7 +23,7 @@ def test_refinement_has_no_sub_pixel_bias(i, j):
     image = 0.2 + render_columns((90, 90), *true.T, 1.0, 3.2)
     start = true + np.random.default_rng(i + 10 * j).uniform(-0.5, 0.5, true.shape)
     fit = fit_columns(image, start, 12.0)
-    assert np.abs(np.c_[fit.y, fit.x] - true).max() < 0.02
+    assert np.abs(np.c_[fit.y, fit.x] - true).max() < 0.03
     np.testing.assert_allclose(fit.sigma, 3.2, rtol=0.02)
 
 

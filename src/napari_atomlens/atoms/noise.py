@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Least variance of a pixel, in units of the range of the image: even the best images have
+#: errors of the model that large, and without it images free of noise have no weights.
+LEAST = 1e-6
+
 
 class Noise:
     """Variance of a pixel as a + b times its expected value, and weights from it."""
@@ -75,7 +79,7 @@ def find_noise(
     variance = variance / max(1 - parameters_per_pixel, 0.3)
     overall = float(np.average(variance, weights=count)) if len(variance) else 1.0
     if len(variance) < 4:
-        return Noise(max(overall, 1e-12), 0.0, 1e-12)
+        return Noise(max(overall, LEAST), 0.0, LEAST)
     from scipy.optimize import nnls
 
     low = float(centre.min())
@@ -86,9 +90,9 @@ def find_noise(
         (a, b), _ = nnls(np.c_[weight, weight * (centre - low)], weight * variance)
         model = np.maximum(a + b * (centre - low), 1e-3 * overall)
     if b * float(np.ptp(centre)) < 0.05 * overall:
-        return Noise(max(overall, 1e-12), 0.0, 1e-12)
+        return Noise(max(overall, LEAST), 0.0, LEAST)
     # a is the variance at the lowest mean value; back to mean value zero
-    return Noise(a - b * low, b, max(0.3 * float(variance.min()), 1e-3 * overall))
+    return Noise(a - b * low, b, max(0.3 * float(variance.min()), 1e-3 * overall, LEAST))
 
 
 def inflation(
