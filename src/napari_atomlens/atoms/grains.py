@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
-from napari_atomlens.atoms.cell import Cloud, find_cell, matched_to, reduced
+from napari_atomlens.atoms.cell import Cloud, Patch, find_cell, matched_to, reduced
 
 #: Largest distance of an atom from where its site is expected, over the nearest distance.
 TOLERANCE = 0.35
@@ -26,6 +26,13 @@ STEPS = np.array([[1, 0], [0, 1], [1, 1]])
 LEAST_TURN = np.deg2rad(1.0)
 #: ... unless its atoms are so uncertain; in standard deviations of the turn between neighbours.
 TURN_SIGMAS = 6.0
+#: Beyond these an atom does not belong to the crystal that the typical atom belongs to:
+#: rotation, and norm of the change of the cell.
+MOST_TURN, MOST_CHANGE = np.deg2rad(7.0), 0.16
+#: Share of the atoms that may claim the same cell of the same sublattice as another.
+MOST_TWICE = 0.03
+#: Parts of one region differ by less than this.
+MAX_JOINED_TURN, MAX_JOINED_STRAIN = np.deg2rad(1.5), 0.04
 MAX_PATCHES = 12
 MAX_FAILURES = 3
 
@@ -63,7 +70,7 @@ def find_grains(
     *,
     min_atoms: int = 12,
     max_grains: int = 64,
-    min_occupancy: float = 0.25,
+    min_occupancy: float = 0.5,
     stop: Callable[[], bool] | None = None,
 ) -> list[Grain]:
     """Divide the atoms of a frame into regions of one lattice each.
@@ -108,7 +115,7 @@ def find_grains(
             tried[seeds] = True
             failures += 1
             continue
-        patch, seed = max(found, key=lambda f: f[0].score)
+        patch, seed = best_of(found)
         grain = grow(cloud, patch.cell, patch.spacing, seed, min_occupancy)
         if grain is None or len(grain.rows) < min_atoms:
             tried[tree.query(points[seed], k=min(30, len(points)))[1]] = True
@@ -118,8 +125,26 @@ def find_grains(
         cloud.free[grain.rows] = False
         grains.append(grain)
     settle_borders(points, tree, grains)
+    join_parts(points, grains)
     grains = [g for g in grains if len(g.rows) >= min_atoms]
     return sorted(grains, key=lambda g: -len(g.rows))
+
+
+def best_of(found: list[tuple[Patch, int]]) -> tuple[Patch, int]:
+    """Choose the patch to grow from: the largest cell that several good patches agree on.
+
+    Where two sublattices are equally bright in a part of the image (a layer of another
+    material) the patches there see a smaller cell than the crystal has.
+    """
+    top = max(p.score for p, _ in found)
+    good = [(p, s) for p, s in found if p.score >= 0.88 * top]
+    area = np.array([abs(np.linalg.det(p.cell)) for p, _ in good])
+    agree = (np.abs(area[:, None] / area[None] - 1) < 0.08).sum(1)
+    sure = agree >= max(2, 0.2 * len(found))
+    if not sure.any():
+        return max(good, key=lambda f: f[0].score)
+    wide = area > 0.9 * area[sure].max()
+    return max((f for f, w in zip(good, wide & sure, strict=True) if w), key=lambda f: f[0].score)
 
 
 def spread(points: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
@@ -145,35 +170,65 @@ def grow(
     rows = np.flatnonzero(cloud.free)
     points = cloud.points[rows]
     tree = cKDTree(points)
-    local = np.broadcast_to(cell, (len(rows), 2, 2))
+    near_seed = np.atleast_1d(tree.query(cloud.points[seed], k=min(40, len(rows)))[1])
+    tolerance = TOLERANCE
+    while tolerance > 0.4 * TOLERANCE:
+        chain = follow(points, tree, cell, tolerance * spacing, near_seed)
+        if chain is None:
+            return None
+        main, labels, frames = chain
+        # where sublattices run into each other over some stray atoms, cells are taken twice
+        if len(np.unique(labels[main], axis=0)) > (1 - MOST_TWICE) * len(main):
+            q, known = coordinates(points, main, labels[main], frames[main], cell)
+            return assign(rows, points, q, known, main, labels, spacing, min_occupancy)
+        tolerance *= 0.75
+    return None
+
+
+def follow(
+    points: np.ndarray, tree: cKDTree, cell: np.ndarray, tolerance: float, near_seed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Follow the translations of a cell from atom to atom, over one sublattice.
+
+    Returns
+    -------
+    main : ndarray of int, shape (k,)
+        Atoms that were reached.
+    labels : ndarray of int, shape (n, 2)
+        Their cells; no meaning for the others.
+    frames : ndarray, shape (n, 2, 2)
+        The cell vectors at each atom.
+    """
+    n = len(points)
+    local = np.broadcast_to(cell, (n, 2, 2))
     main = np.zeros(0, int)
-    labels = np.zeros((0, 2), int)
-    for _ in range(12):
-        i, j, step, off = translations(points, tree, local, TOLERANCE * spacing)
-        chains = components(len(rows), i, j)
-        near_seed = tree.query(cloud.points[seed], k=min(40, len(rows)))[1]
+    labels, frames = np.zeros((n, 2), int), np.array(local)
+    for k in range(12):
+        i, j, step, off = translations(points, tree, local, tolerance)
+        chains = components(n, i, j)
         # of the sublattices that meet round the seed, the one with the most atoms
         sizes = np.bincount(chains)
-        candidate = np.unique(chains[near_seed])
-        best = int(candidate[sizes[candidate].argmax()])
+        candidates = np.unique(chains[near_seed])
+        best = int(candidates[np.argmax(sizes[candidates])])
         if sizes[best] < 5:
             return None
         before = len(main)
         main = np.flatnonzero(chains == best)
         inside = chains[i] == best
         edges = (i[inside], j[inside], step[inside], off[inside])
-        labels = integer_labels(len(rows), main, *edges)
-        frames = local_cells(points, labels, *edges[:3], cell)
-        # where the lattice turns from one cell to the next there is a boundary
-        main, edges = cut_turns(main, labels, frames, cell, edges)
-        if len(main) <= 1.01 * before:
+        frames = local_cells(points, *edges[:3], cell)
+        main, edges = cut_turns(main, frames, cell, edges)
+        if len(main) < 5:
+            return None
+        labels = integer_labels(n, main, *edges)
+        if k and len(main) <= 1.01 * before:
             break
         nearest = cKDTree(points[main]).query(points)[1]
         local = frames[main][nearest]
-    if len(main) < 5:
-        return None
-    q, known = coordinates(points, main, labels[main], frames[main], cell)
-    return assign(rows, points, q, known, main, labels, frames, spacing, min_occupancy)
+        # with vectors that follow the region, what is off can be told from what is strained
+        typical = float(np.median(edges[3])) / 1.1774
+        tolerance = float(np.clip(4.5 * typical, 0.5 * tolerance, tolerance))
+    return main, labels, frames
 
 
 def translations(
@@ -249,7 +304,6 @@ def integer_labels(
 
 def local_cells(
     points: np.ndarray,
-    labels: np.ndarray,
     i: np.ndarray,
     j: np.ndarray,
     step: np.ndarray,
@@ -286,27 +340,32 @@ Edges = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def cut_turns(
-    main: np.ndarray, labels: np.ndarray, frames: np.ndarray, cell: np.ndarray, edges: Edges
+    main: np.ndarray, frames: np.ndarray, cell: np.ndarray, edges: Edges
 ) -> tuple[np.ndarray, Edges]:
     """Cut a region where its lattice turns abruptly and keep the largest part.
 
     Small-angle boundaries are bridged by many pairs that fit; what tells them is the jump
-    of the rotation, far above what the uncertainty of the atoms makes elsewhere.
+    of the rotation, far above what the uncertainty of the atoms makes elsewhere. A boundary
+    that many doubtful atoms blur is found by what lies behind it: a lattice that is turned or
+    strained by more than any image of one crystal is.
     """
     i, j, step, off = edges
-    angle = turns(frames, cell)
+    typical = np.median(frames[main], axis=0)
+    angle = turns(frames, typical)
+    stretch = np.linalg.norm(frames @ np.linalg.inv(typical) - np.eye(2), axis=(1, 2))
+    strange = (np.abs(angle) > MOST_TURN) | (stretch > MOST_CHANGE)
     jump = np.abs(angle[i] - angle[j])
     noise = 1.4826 * np.median(jump) if len(jump) else 0.0
-    sound = jump < max(LEAST_TURN, TURN_SIGMAS * noise)
+    sound = (jump < max(LEAST_TURN, TURN_SIGMAS * noise)) & ~strange[i] & ~strange[j]
     if sound.all():
         return main, edges
     part = components(len(frames), i[sound], j[sound])
     sizes = np.bincount(part[main])
-    best = int(sizes.argmax())
+    best = int(np.argmax(sizes))
     rest = sizes.copy()
     rest[best] = 0
-    if rest.max() < 12:  # no boundary, some doubtful atoms
-        return main, edges
+    if rest.max() < 12 and not strange[main].mean() > 0.03:
+        return main, edges  # no boundary, some doubtful atoms
     kept = main[part[main] == best]
     keep = (part[i] == best) & (part[j] == best)
     return kept, (i[keep], j[keep], step[keep], off[keep])
@@ -380,7 +439,6 @@ def assign(
     known: np.ndarray,
     main: np.ndarray,
     labels: np.ndarray,
-    frames: np.ndarray,
     spacing: float,
     min_occupancy: float,
 ) -> Grain:
@@ -493,6 +551,60 @@ def settle_borders(points: np.ndarray, tree: cKDTree, grains: list[Grain]) -> No
             continue
         grains[g] = extended(grain, points, free[owner[free] != g])
         free = np.setdiff1d(free, grains[g].rows, assume_unique=True)
+
+
+def join_parts(points: np.ndarray, grains: list[Grain]) -> None:
+    """Join regions that touch and continue the same lattice, in place.
+
+    A narrow bridge of missing or doubtful atoms divides a region in two while it grows. Two
+    parts are one region where they are not turned or strained against each other and the
+    atoms of one lie on the extrapolated sites of the other.
+    """
+    grains.sort(key=lambda g: -len(g.rows))
+    k = 0
+    while k < len(grains):
+        for h in range(len(grains) - 1, k, -1):
+            whole = joined(grains[k], grains[h], points)
+            if whole is not None:
+                grains[k] = whole
+                del grains[h]
+        k += 1
+
+
+def joined(large: Grain, small: Grain, points: np.ndarray) -> Grain | None:
+    """Return two parts as one region, None where they do not continue each other."""
+    if not len(large.rows) or not len(small.rows):
+        return None
+    near, angle, strain = matched_to(large.cell, small.cell)
+    if abs(angle) > MAX_JOINED_TURN or strain > MAX_JOINED_STRAIN:
+        return None
+    reach = 1.3 * np.linalg.norm(large.cell, axis=1).max()
+    members = points[large.rows]
+    gap, at = cKDTree(members).query(points[small.rows], distance_upper_bound=reach)
+    touch = np.flatnonzero(np.isfinite(gap))
+    if len(touch) < 5:
+        return None
+    inverse = np.linalg.inv(large.cell)
+    known = large.cells[at[touch]] + large.basis[large.sublattice[at[touch]]]
+    q = known + (points[small.rows[touch]] - members[at[touch]]) @ inverse
+    off = wrapped(q[:, None] - large.basis[None])
+    distance = np.linalg.norm(off @ large.cell, axis=2).min(1)
+    if (distance < TOLERANCE * large.spacing).mean() < 0.75:
+        return None
+    # cells of the small part in those of the large one
+    change = np.rint(small.cell @ np.linalg.inv(near)).astype(int)
+    own = (small.cells + small.basis[small.sublattice]) @ change
+    own = own + np.median(q - own[touch], axis=0)
+    off = own[:, None] - large.basis[None]
+    which = np.linalg.norm(wrapped(off) @ large.cell, axis=2).argmin(1)
+    cells = np.rint(own - large.basis[which]).astype(int)
+    every = np.c_[np.r_[large.cells, cells], np.r_[large.sublattice, which]]
+    _, first = np.unique(every, axis=0, return_index=True)
+    first.sort()
+    rows = np.r_[large.rows, small.rows][first]
+    return Grain(
+        rows, every[first, :2], every[first, 2], large.cell, large.basis, large.spacing
+    )
 
 
 def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:

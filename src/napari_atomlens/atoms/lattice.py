@@ -52,7 +52,7 @@ class LatticeParams:
 
     min_atoms: int = param(12, "a region with fewer atoms is no lattice", ge=6, le=100_000)
     min_occupancy: float = param(
-        0.25, "least share of its sites that a sublattice has occupied", ge=0.05, le=1
+        0.5, "least share of its sites that a sublattice has occupied", ge=0.05, le=1
     )
     strain_window: float = param(
         1.5, "radius of the window for strain, in lattice vectors (the longer one)", ge=1, le=20
