@@ -316,7 +316,7 @@ def conventional(cell: np.ndarray) -> np.ndarray:
     return np.array(sorted((u, v), key=lambda w: float(w @ w)))
 
 
-def equivalents(cell: np.ndarray) -> list[np.ndarray]:
+def equivalents() -> list[np.ndarray]:
     """Cells M @ cell span the same lattice: matrices M of determinant 1 with small entries."""
     found = []
     for entries in product((-1, 0, 1), repeat=4):
@@ -338,17 +338,14 @@ def matched_to(cell: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float, 
     strain : float
         Largest principal strain between the two.
     """
-    best: tuple[float, float, np.ndarray] | None = None
-    for m in equivalents(other):
-        candidate = m @ other
-        f = deformation(candidate, cell)
-        angle = rotation_of(f)
-        stretch = float(np.abs(np.linalg.svd(f, compute_uv=False) - 1).max())
-        key = (round(stretch, 2), abs(float(angle)))
-        if best is None or key < (round(best[0], 2), abs(best[1])):
-            best = (stretch, float(angle), candidate)
-    assert best is not None
-    return best[2], best[1], best[0]
+    candidates = [m @ other for m in equivalents()]
+    gradients = np.array([deformation(c, cell) for c in candidates])
+    stretch = np.abs(np.linalg.svd(gradients, compute_uv=False) - 1).max(1)
+    angle = rotation_of(gradients)
+    # symmetry makes some equally good: of these the least turned
+    good = np.flatnonzero(stretch < stretch.min() + 0.02)
+    best = good[np.argmin(np.abs(angle[good]))]
+    return candidates[best], float(angle[best]), float(stretch[best])
 
 
 def deformation(reference: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -602,9 +602,7 @@ def joined(large: Grain, small: Grain, points: np.ndarray) -> Grain | None:
     _, first = np.unique(every, axis=0, return_index=True)
     first.sort()
     rows = np.r_[large.rows, small.rows][first]
-    return Grain(
-        rows, every[first, :2], every[first, 2], large.cell, large.basis, large.spacing
-    )
+    return Grain(rows, every[first, :2], every[first, 2], large.cell, large.basis, large.spacing)
 
 
 def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:

@@ -336,7 +336,7 @@ def _measure_frame(
         values["dy_px"][rows], values["dx_px"][rows] = (shift / stretch).T
         values["dy_nm"][rows], values["dx_nm"][rows] = (shift / stretch * nm).T
         whole = _local(grain, fit, points[rows], grain.cells, grain.sublattice, params, False)
-        strain = _strain_columns(whole, fit, reference, variance, polygon is not None)
+        strain = _strain_columns(whole, fit, reference, variance, region, polygon is not None)
         for name, column in strain.items():
             values[name][rows] = column
         bright = _by_sublattice(grain, amplitude[rows])
@@ -360,7 +360,7 @@ def _measure_frame(
                 False,
             )
             unknown = np.full((len(vacant), 2), np.nan)
-            strained = _strain_columns(around, fit, reference, unknown, polygon is not None)
+            strained = _strain_columns(around, fit, reference, unknown, region, polygon is not None)
             extra.append(vacant.assign(**strained))
         _describe(frame, region, grain, fit, measured, table, points, vacant, polar, stretch, nm,
                   bright, result)  # fmt: skip
@@ -422,12 +422,15 @@ def _strain_columns(
     fit: LatticeFit,
     reference: tuple[int, LatticeFit] | None,
     variance: np.ndarray,
+    region: int,
     wanted: bool,
 ) -> dict[str, np.ndarray]:
     """Strain of sites against the reference; NaN where one is wanted and this frame has none."""
     change = np.eye(2)
     if reference is not None:
-        near, _, _ = matched_to(fit.cell, reference[1].cell)
+        near = reference[1].cell
+        if reference[0] != region:
+            near, _, _ = matched_to(fit.cell, near)
         change = deformation(near, fit.cell)
     gradient = local.gradient @ change
     covariance = change.T @ local.covariance @ change
