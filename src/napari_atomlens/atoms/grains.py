@@ -258,12 +258,12 @@ def translations(
         ahead[k, keep], off[k, keep] = j[keep], gap[keep]
     padded = np.c_[ahead, np.full((3, 1), n)]
     held = np.zeros((3, n + 1), bool)
-    for first, second in ((0, 1), (1, 0)):
-        middle = padded[first]
-        end = padded[second][middle]
+    for one, other in ((0, 1), (1, 0)):
+        middle = padded[one]
+        end = padded[other][middle]
         closed = np.flatnonzero((end == padded[2]) & (end < n))
-        held[first, closed] = held[2, closed] = True
-        held[second, middle[closed]] = True
+        held[one, closed] = held[2, closed] = True
+        held[other, middle[closed]] = True
     step, i = np.nonzero(held[:, :n])
     return i, ahead[step, i], step, off[step, i]
 
@@ -284,7 +284,7 @@ def integer_labels(
     """
     graph = sparse.coo_matrix((off + 1e-6, (i, j)), (n, n)).tocsr()
     spanning = csgraph.minimum_spanning_tree(graph)
-    order, before = csgraph.breadth_first_order(spanning, main[0], directed=False)
+    order, before = csgraph.breadth_first_order(spanning, int(main[0]), directed=False)
     jump = np.zeros((n, 2), int)
     forward = sparse.coo_matrix((step + 1, (i, j)), (n, n)).tocsr()
     up = np.arange(n)

@@ -43,6 +43,8 @@ MEASURED: dict[str, str] = {
 }  # fmt: skip
 #: Ids of vacant sites of a frame start here, after those of the machine and of the user.
 FIRST_VACANCY = tables.IDS_PER_FRAME * 3 // 4
+#: Background above that of the region, over the amplitude of an atom, that hides atoms.
+VEIL = 0.5
 SITES = ("region", "local")
 
 
@@ -147,7 +149,9 @@ def measure_lattice(
     A vacancy is reported where at most ``largest_vacancy`` sites that touch hold no atom and
     are surrounded by sites of the region that do. A gap that is open to the border of the
     region (and so of the image) is none, a larger one is a row of ``holes``, and a site with
-    any atom within half of the nearest distance is taken. ``probability`` of a vacancy is the
+    any atom within half of the nearest distance is taken. Where the background of the atoms
+    round it is above that of the region by more than half of the amplitude of such an atom
+    (contamination), an empty site is only counted in a message. ``probability`` of a vacancy is the
     mean probability of the atoms on the sites round it, where a further empty site counts 0.
     """
     validate(params)
@@ -265,6 +269,7 @@ class _Frame:
     holes: list[dict[str, Any]] = field(default_factory=list)
     fits: list[LatticeFit] = field(default_factory=list)
     message: str = ""
+    hidden: int = 0
     referred: bool = False
 
 
@@ -500,6 +505,9 @@ def _vacancies(
         at = np.clip(at, 0, np.array(excluded.shape) - 1)
         keep &= ~np.asarray(excluded[at[:, 0], at[:, 1]], bool)
     keep &= gaps.support > 0
+    hidden = keep & _veiled(places, table, points, grain, gaps.sublattice)
+    result.hidden += int(hidden.sum())
+    keep &= ~hidden
     cells, sub, places = gaps.cells[keep], gaps.sublattice[keep], places[keep]
     n = len(cells)
     ideal = places if params.sites == "local" else used.sites(cells, sub)
@@ -513,6 +521,30 @@ def _vacancies(
     }  # fmt: skip
     columns |= {c: np.nan for c, d in MEASURED.items() if d == tables.F}
     return tables.make("atoms", columns, n)
+
+
+def _veiled(
+    places: np.ndarray,
+    table: pd.DataFrame,
+    points: np.ndarray,
+    grain: Grain,
+    sublattice: np.ndarray,
+) -> np.ndarray:
+    """Which empty sites lie under contamination: there the network may have missed the atom.
+
+    There the background of the atoms round the site is above that of the region by more than
+    half of the amplitude of an atom of its sublattice.
+    """
+    background = table["background"].to_numpy(float)[grain.rows]
+    amplitude = _by_sublattice(grain, table["amplitude"].to_numpy(float)[grain.rows])[sublattice]
+    if not np.isfinite(background).any():
+        return np.zeros(len(places), bool)
+    near = cKDTree(points[grain.rows]).query(places, k=min(6, len(grain.rows)))[1]
+    around = background[near.reshape(len(places), -1)]
+    known = np.isfinite(around).any(1)
+    level = np.full(len(places), np.nan)
+    level[known] = np.nanmedian(around[known], axis=1)
+    return np.asarray(level - np.nanmedian(background) > VEIL * amplitude)
 
 
 def _describe(
@@ -615,6 +647,12 @@ def _message(result: _Frame, n: int) -> str:
         said.append(
             f"{k} gap{'s' if k > 1 else ''} of {sites} empty sites in all "
             f"{'are holes' if k > 1 else 'is a hole'}, not vacancies."
+        )
+    if result.hidden:
+        k = result.hidden
+        said.append(
+            f"{k} empty site{'s lie' if k > 1 else ' lies'} where the background is high "
+            f"(contamination) and {'are' if k > 1 else 'is'} not counted as vacant."
         )
     return " ".join(said)
 
