@@ -504,7 +504,6 @@ def _vacancies(
         at = np.rint(places / stretch).astype(int)
         at = np.clip(at, 0, np.array(excluded.shape) - 1)
         keep &= ~np.asarray(excluded[at[:, 0], at[:, 1]], bool)
-    keep &= gaps.support > 0
     hidden = keep & _veiled(places, table, points, grain, gaps.sublattice)
     result.hidden += int(hidden.sum())
     keep &= ~hidden

@@ -10,8 +10,8 @@ import numpy as np
 from napari_atomlens.atoms.cell import conventional
 from napari_atomlens.atoms.grains import Grain
 
-#: Residuals beyond so many standard deviations lose weight (Huber).
-HUBER = 1.5
+#: Residuals beyond so many typical ones (medians) lose weight (Huber).
+HUBER = 2.0
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,13 @@ def fit_lattice(
         weight = new
     freedom = max(n - 2 - int((weight @ one > 0).sum()), 1)
     scores = weight[:, None] * residual
-    plain = np.array([[(scores[:, i] * residual[:, j]).sum() / freedom for j in (0, 1)]
-                      for i in (0, 1)])  # fmt: skip
+    # Huber's estimator in two dimensions: beyond the bend only the tangent half counts
+    slope = float(np.where(weight < 1, 0.5 * weight, 1.0).mean())
+    plain = scores.T @ scores / freedom / slope**2
+    inverse = np.linalg.inv(x.T @ x)
     covariance = np.einsum("ab,ij->aibj", inverse, plain).reshape(4, 4)
     for side in (8, 6, 4):
-        clustered = block_covariance(r, x, scores, inverse, side)
+        clustered = block_covariance(r, x, scores / slope, inverse, side)
         if clustered is not None and np.trace(clustered) > np.trace(covariance):
             covariance = clustered
     variance = np.diag(plain)
