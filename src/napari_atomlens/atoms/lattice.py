@@ -45,6 +45,8 @@ MEASURED: dict[str, str] = {
 FIRST_VACANCY = tables.IDS_PER_FRAME * 3 // 4
 #: Background above that of the region, over the amplitude of an atom, that hides atoms.
 VEIL = 0.5
+#: ... if not more than this share of the atoms of the region has such a background.
+MOST_VEILED = 0.15
 SITES = ("region", "local")
 
 
@@ -151,8 +153,9 @@ def measure_lattice(
     region (and so of the image) is none, a larger one is a row of ``holes``, and a site with
     any atom within half of the nearest distance is taken. Where the background of the atoms
     round it is above that of the region by more than half of the amplitude of such an atom
-    (contamination), an empty site is only counted in a message. ``probability`` of a vacancy is the
-    mean probability of the atoms on the sites round it, where a further empty site counts 0.
+    (contamination; not where that holds for more than 15 % of the atoms), an empty site is
+    only counted in a message. ``probability`` of a vacancy is the mean probability of the
+    atoms on the sites round it, where a further empty site counts 0.
     """
     validate(params)
     size = _pixel_size(pixel_size_nm)
@@ -532,18 +535,21 @@ def _veiled(
     """Which empty sites lie under contamination: there the network may have missed the atom.
 
     There the background of the atoms round the site is above that of the region by more than
-    half of the amplitude of an atom of its sublattice.
+    half of the amplitude of an atom of its sublattice, as it is for few atoms of the region
+    only: what lifts many is a terrace or a thicker part, in which atoms can be seen.
     """
     background = table["background"].to_numpy(float)[grain.rows]
     amplitude = _by_sublattice(grain, table["amplitude"].to_numpy(float)[grain.rows])[sublattice]
-    if not np.isfinite(background).any():
+    usual = np.nanmedian(background) if np.isfinite(background).any() else np.nan
+    lifted = background - usual > VEIL * float(np.nanmin(amplitude, initial=np.inf))
+    if not len(places) or not np.isfinite(usual) or lifted.mean() > MOST_VEILED:
         return np.zeros(len(places), bool)
     near = cKDTree(points[grain.rows]).query(places, k=min(6, len(grain.rows)))[1]
     around = background[near.reshape(len(places), -1)]
     known = np.isfinite(around).any(1)
     level = np.full(len(places), np.nan)
     level[known] = np.nanmedian(around[known], axis=1)
-    return np.asarray(level - np.nanmedian(background) > VEIL * amplitude)
+    return np.asarray(level - usual > VEIL * amplitude)
 
 
 def _describe(
