@@ -373,6 +373,23 @@ def test_stated_errors_of_the_vectors_are_true() -> None:
     assert 0.8 < np.std(z) < 1.2 and abs(np.mean(z)) < 0.35
 
 
+@pytest.mark.parametrize("name", [row[0] for row in LATTICES])
+def test_perfect_positions(name: str) -> None:
+    atoms, _, _ = crystal(name, 1200, side=260, noise=0.0)
+    found = measure_lattice(atoms, pixel_size_nm=0.02)
+    assert len(found.lattices) == 1 and found.lattices["rms_px"][0] < 1e-6
+    a = real(found)
+    assert np.nanmax(np.abs(a[["exx", "eyy", "exy", "rotation_rad", "dy_px", "dx_px"]])) < 1e-6
+
+
+def test_sublattices_that_disagree_are_in_the_error() -> None:
+    atoms, basis, _ = crystal("perovskite", 1100, side=400, noise=0.1)
+    atoms["y_px"] -= np.where((basis == 1) & (atoms["x_px"] > 200).to_numpy(), 0.8, 0.0)
+    row = measure_lattice(atoms).lattices.iloc[0]
+    off = abs(row["angle_rad"] - np.pi / 2)
+    assert 0.0005 < off < 3 * row["angle_err_rad"]
+
+
 def test_minimal_tables_are_enough() -> None:
     atoms, _, _ = crystal("square", 97)
     found = measure_lattice(atoms[["y_px", "x_px"]])

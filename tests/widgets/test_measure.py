@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fake_analysis import FakeAnalysis, lattice
 from napari.layers import Points, Vectors
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -283,6 +284,40 @@ def test_points_of_any_origin_and_nothing_at_all(bench: Bench) -> None:
     bench.child(QComboBox, "atoms").setCurrentText("empty")
     bench.run()
     assert bench.status == "The layer empty is empty."
+
+
+@needs_canvas
+def test_a_lattice_that_is_lost_and_found_again(bench: Bench) -> None:
+    atoms = perovskite()
+    source = add_atoms(bench.viewer, atoms)
+    bench.run()
+    there = source.data.copy()
+    source.data = np.random.default_rng(3).uniform(0, 200, there.shape)
+    bench.run()
+    assert "No lattice" in bench.status and not bench.layers("displacements")
+    assert not len(bench.layer("lattice map").data) and not len(bench.layer("vacancies").data)
+    assert (source.features["region"] == -1).all() and not bench.summary()
+    source.data = there
+    bench.run()
+    assert len(bench.layer("displacements").data) == len(there)
+    assert len(bench.layer("vacancies").data) == 1 and bench.summary()
+
+
+@needs_canvas
+def test_atoms_found_anew_can_be_measured_anew(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(9), name="gold", scale=(0.02, 0.02), units=("nm", "nm"))
+    _, finder = bench.viewer.window.add_plugin_dock_widget("napari-atomlens", "Find atoms")
+    for _ in range(2):
+        with bench.qtbot.waitSignal(finder.finished, timeout=WAIT):
+            finder.run()
+        bench.run()
+        source = bench.layer("atoms")
+        assert len(source.data) == 81 and (source.features["region"] == 0).mean() > 0.9
+        assert isinstance(source.features["species"].dtype, pd.CategoricalDtype)
+        assert bench.summary()["a"].startswith("0.24")
+        images = finder.findChild(QComboBox, "image")
+        assert [images.itemText(k) for k in range(images.count())] == ["gold"]
+    finder.cleanup()
 
 
 @needs_canvas

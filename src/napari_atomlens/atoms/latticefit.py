@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import chi2
 
 from napari_atomlens.atoms.cell import conventional
 from napari_atomlens.atoms.grains import Grain
@@ -109,10 +110,37 @@ def fit_lattice(
         clustered = block_covariance(r, x, scores / slope, inverse, side)
         if clustered is not None and np.trace(clustered) > np.trace(covariance):
             covariance = clustered
+    covariance = covariance + disagreement(x, y, sub, cell, covariance)
     variance = np.diag(plain)
     count = np.maximum(weight @ one, 1e-12)[:, None]
     rms = float(np.sqrt((residual**2).sum() / (2 * freedom)))
     return LatticeFit(cell, origin, covariance, np.sqrt(variance / count), rms)
+
+
+def disagreement(
+    x: np.ndarray, y: np.ndarray, sub: np.ndarray, cell: np.ndarray, covariance: np.ndarray
+) -> np.ndarray:
+    """Covariance that sublattices add whose own vectors differ beyond chance, shape (4, 4).
+
+    In a crystal of which a part is polar one sublattice does not have the vectors of another;
+    then the vectors of all together are uncertain by how much they differ.
+    """
+    total, chance, freedom = np.zeros((4, 4)), 0.0, 0
+    # of perfect positions the covariance is zero
+    covariance = covariance + 1e-16 * (cell**2).sum() * np.eye(4)
+    for s in np.unique(sub):
+        mine = sub == s
+        normal = x[mine].T @ x[mine]
+        if mine.sum() < 6 or np.linalg.eigvalsh(normal)[0] < 0.5:
+            continue
+        share = mine.mean()
+        off = (np.linalg.solve(normal, x[mine].T @ y[mine]) - cell).ravel()
+        chance += float(off @ np.linalg.solve(covariance / share, off))
+        total += share * np.outer(off, off)
+        freedom += 4
+    if freedom <= 4 or chance < chi2.isf(1e-3, freedom - 4):
+        return np.zeros((4, 4))
+    return total
 
 
 def block_covariance(
