@@ -49,10 +49,15 @@ def test_every_contribution_names_a_command() -> None:
 
 def test_find_atoms_is_in_the_plugins_and_the_layers_menu() -> None:
     points = manifest().contributions
-    assert [w.display_name for w in points.widgets] == ["Find atoms"]
+    assert {"Find atoms", "Measure"} <= {w.display_name for w in points.widgets}
     assert [m.command for m in points.menus["napari/layers/segment"]] == [
         "napari-atomlens.find_atoms"
     ]
+
+
+def test_measure_is_in_the_layers_menu() -> None:
+    points = manifest().contributions
+    assert "napari-atomlens.measure" in [m.command for m in points.menus["napari/layers/measure"]]
 
 
 def test_pictures_stay_with_napari() -> None:

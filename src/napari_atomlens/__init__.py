@@ -20,6 +20,8 @@ _PUBLIC = {
     "segment": "napari_atomlens.segmentation",
     "find_spacing": "napari_atomlens.segmentation",
     "find_atoms": "napari_atomlens.atoms",
+    "measure_lattice": "napari_atomlens.atoms",
+    "LatticeParams": "napari_atomlens.atoms",
     "outline": "napari_atomlens.contours",
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",

@@ -26,9 +26,7 @@ from napari_atomlens.params import as_dict, param, validate
 if TYPE_CHECKING:
     from napari_atomlens.segmentation.predict import Probabilities
 
-#: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
-#: the order in which frames are computed.
-IDS_PER_FRAME = 10_000_000
+IDS_PER_FRAME = tables.IDS_PER_FRAME
 
 
 @dataclass(frozen=True)

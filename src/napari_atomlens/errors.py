@@ -28,3 +28,7 @@ class FormatError(AtomLensError, ValueError):
 
 class ParameterError(AtomLensError, ValueError):
     """A parameter lies outside of its bounds."""
+
+
+class TableError(AtomLensError, ValueError):
+    """A table lacks columns that are needed, or holds values that are no numbers."""

@@ -15,6 +15,9 @@ from typing import Any
 import pandas as pd
 
 F, I, B, S = "float64", "int64", "bool", "object"
+#: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
+#: the order in which frames are computed.
+IDS_PER_FRAME = 10_000_000
 
 ATOMS: dict[str, str] = {
     "frame": I,
@@ -53,11 +56,85 @@ CONTOURS: dict[str, str] = {
     "anomaly_p": F,
     "anomaly_class": I,
 }
-TABLES: dict[str, dict[str, str]] = {"atoms": ATOMS, "contours": CONTOURS}
+#: One row per region of one lattice; see :mod:`napari_atomlens.atoms.lattice`.
+LATTICES: dict[str, str] = {
+    "frame": I,
+    "region": I,
+    "n_atoms": I,
+    "n_vacant": I,
+    "n_sublattices": I,
+    "kind": S,
+    "y_px": F,
+    "x_px": F,
+    "a_y_px": F,
+    "a_x_px": F,
+    "b_y_px": F,
+    "b_x_px": F,
+    **{
+        f"{length}{error}_{unit}": F
+        for unit in ("px", "nm")
+        for length in (
+            "a", "b", "conventional_a", "conventional_b", "spacing_10", "spacing_01", "spacing_11"
+        )
+        for error in ("", "_err")
+    },
+    "angle_rad": F,
+    "angle_err_rad": F,
+    "direction_rad": F,
+    "direction_err_rad": F,
+    "turn_rad": F,
+    "nearest_px": F,
+    "nearest_nm": F,
+    "rms_px": F,
+    "basis": S,
+}  # fmt: skip
+#: One row per sublattice of a region.
+SUBLATTICES: dict[str, str] = {
+    "frame": I,
+    "region": I,
+    "sublattice": I,
+    "n_atoms": I,
+    "n_vacant": I,
+    "along_a": F,
+    "along_b": F,
+    "along_a_err": F,
+    "along_b_err": F,
+    "amplitude": F,
+    "species": S,
+    "rms_px": F,
+    "polar_dy_px": F,
+    "polar_dx_px": F,
+    "polar_dy_err_px": F,
+    "polar_dx_err_px": F,
+    "against": I,
+}
+#: One row per pair of atoms on neighbouring sites.
+DISTANCES: dict[str, str] = {
+    "frame": I,
+    "region": I,
+    "atom_a": I,
+    "atom_b": I,
+    "sublattice_a": I,
+    "sublattice_b": I,
+    "length_px": F,
+    "length_err_px": F,
+    "length_nm": F,
+    "length_err_nm": F,
+}
+#: One row per gap that is too large to be made of vacancies.
+HOLES: dict[str, str] = {"frame": I, "region": I, "n_sites": I, "y_px": F, "x_px": F, "area_px2": F}
+TABLES: dict[str, dict[str, str]] = {
+    "atoms": ATOMS,
+    "contours": CONTOURS,
+    "lattices": LATTICES,
+    "sublattices": SUBLATTICES,
+    "distances": DISTANCES,
+    "holes": HOLES,
+}
 
 
 def empty(name: str) -> pd.DataFrame:
-    """Return the empty table ``name`` ("atoms" or "contours") with its columns and dtypes."""
+    """Return the empty table ``name`` (a key of `TABLES`) with its columns and dtypes."""
     return pd.DataFrame({c: pd.Series(dtype=d) for c, d in TABLES[name].items()})
 
 
@@ -67,7 +144,7 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     Parameters
     ----------
     name : str
-        "atoms" or "contours".
+        A key of `TABLES`: "atoms", "contours", ...
     columns : mapping of str to array or scalar
         Known columns, each of length `n_rows` or a scalar. Extra columns are kept, last.
     n_rows : int

@@ -3,8 +3,14 @@
 from importlib import import_module
 from typing import Any
 
-_WHERE = {"find_atoms": "find", "find_peaks": "peaks"}
-__all__ = ["find_atoms", "find_peaks"]
+_WHERE = {
+    "find_atoms": "find",
+    "find_peaks": "peaks",
+    "measure_lattice": "lattice",
+    "Lattice": "lattice",
+    "LatticeParams": "lattice",
+}
+__all__ = ["Lattice", "LatticeParams", "find_atoms", "find_peaks", "measure_lattice"]
 
 
 def __getattr__(name: str) -> Any:

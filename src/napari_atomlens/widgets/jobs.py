@@ -39,9 +39,10 @@ def _work(
     make: Callable[[Callable[[], bool]], Iterator[Any]],
     stop: threading.Event,
     room: threading.Semaphore,
+    needs_torch: bool = True,
 ) -> Iterator[Any]:
     """Run in the thread: yield notes, results and at most one failure."""
-    if "torch" not in sys.modules:
+    if needs_torch and "torch" not in sys.modules:
         yield _Note("Loading PyTorch…")
     try:
         for result in make(stop.is_set):
@@ -105,7 +106,9 @@ class Job(QObject):
         """Whether the job was asked to stop."""
         return self._stop.is_set()
 
-    def start(self, make: Callable[[Callable[[], bool]], Iterator[Any]]) -> None:
+    def start(
+        self, make: Callable[[Callable[[], bool]], Iterator[Any]], *, needs_torch: bool = True
+    ) -> None:
         """Start a job.
 
         Parameters
@@ -113,6 +116,8 @@ class Job(QObject):
         make : callable
             Called in the thread with a function that says whether to stop; returns the
             iterator of results.
+        needs_torch : bool
+            Tell the user that PyTorch is loading where it is not there yet.
         """
         from napari.qt.threading import thread_worker
 
@@ -124,7 +129,8 @@ class Job(QObject):
         self._waiting.clear()
         self._first = True
         self._timer.setInterval(FLUSH_MS)
-        self._worker = thread_worker(_work, ignore_errors=True)(make, self._stop, self._room)
+        work = thread_worker(_work, ignore_errors=True)
+        self._worker = work(make, self._stop, self._room, needs_torch)
         self._worker.yielded.connect(self._on_yielded)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()

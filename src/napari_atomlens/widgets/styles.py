@@ -110,6 +110,45 @@ class UnfamiliarStyle(LayerStyle):
     visible: bool = False
 
 
+@dataclass(frozen=True)
+class ArrowStyle(LayerStyle):
+    """Vectors: displacements as arrows in the colour of their direction."""
+
+    length: float
+    edge_width: float
+    edge_color: str = "angle_rad"
+    edge_colormap: str = "hsv"
+    edge_contrast_limits: tuple[float, float] = (-3.141593, 3.141593)
+    vector_style: str = "arrow"
+    opacity: float = 0.95
+
+
+@dataclass(frozen=True)
+class MapStyle(LayerStyle):
+    """Points: a disc on each site in the colour of what was measured there."""
+
+    size: float
+    face_color: str
+    face_colormap: str
+    face_contrast_limits: tuple[float, float]
+    border_width: float = 0.0
+    symbol: str = "disc"
+    opacity: float = 0.85
+    antialiasing: float = 1.0
+
+
+@dataclass(frozen=True)
+class VacancyStyle(LayerStyle):
+    """Points: a cross where an atom is missing."""
+
+    size: float
+    face_color: str = "#ff4d6d"
+    border_color: str = "#ff4d6d"
+    border_width: float = 0.05
+    symbol: str = "x"
+    antialiasing: float = 1.0
+
+
 def atom_size(spacing_px: float) -> float:
     """Diameter of an atom's ring in image pixels: a third of the spacing, inside the contour."""
     return 0.33 * spacing_px if 0 < spacing_px < float("inf") else 4.0
