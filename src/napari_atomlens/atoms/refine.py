@@ -213,8 +213,8 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     moved, known, latest = np.zeros(system.n), 1.0, 0
     # heights and background first: with the widths held they are a linear problem
     system.tie[:] = 1 / 0.05**2
+    system.look()
     for step in range(params.steps):
-        system.look()
         if fixed is None and step in (2, 3, 5):
             noise = find_noise(
                 system.mean,
@@ -232,23 +232,26 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
             known, latest = weight, step
         # the first steps are rough anyway
         damping, precision = (1e-2, 1e-3) if step == 0 else (1e-4, 1e-3 if step < 3 else 1e-5)
-        moved = system.move(system.solve(damping, tied, precision))
+        moved = system.advance(damping, tied, precision)
         if step == 0:
             system.tie[:] = 1 / WIDTH_FREEDOM**2
         elif step == 1:
             system.prior = group_median(system.log_sigma, system.group)
             system.go_on()
             system.shape_field(float(np.exp(np.median(system.log_sigma))))
+            system.look()
         elif tied is None and params.width == "shared" and step >= 2:
             tied = system.share_widths()
+            system.look()
         elif tied is None and params.width == "auto" and step in (2, 4):
             tied = _tie(system)
+            if tied is not None:
+                system.look()
         if step < 5:
             continue
         settled = moved[~system.rim] if not system.rim.all() else moved
         if np.quantile(settled, 0.98) < max(1e-3, 0.03 * _typical_error(system)):
             break
-    system.look()
     system.weigh(noise)
     if params.width == "free" or latest < 5:
         if params.width == "free":
@@ -259,8 +262,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
             system.reshape(noise)
             system.look()
             system.weigh(noise)
-            moved = system.move(system.solve(1e-4, tied, 1e-4))
-            system.look()
+            moved = system.advance(1e-4, tied, 1e-4)
             system.weigh(noise)
     return _result(system, tied, moved)
 

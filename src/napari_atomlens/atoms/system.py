@@ -41,6 +41,8 @@ class System:
         #: e1 and e2 of each column (see `reshape`), None while columns are round
         self.shape: np.ndarray | None = None
         self.shape_variance = np.zeros((self.n, 2))
+        #: what the last step needed (see `advance`)
+        self.damping = 0.0
         #: parameters per pixel
         self.share = 0.0
         self.y, self.x = start[:, 0].copy(), start[:, 1].copy()
@@ -384,6 +386,41 @@ class System:
             self.log_sigma[self.follows] = widths[self.group[self.follows]]
         self.background = self.background + u[n4:]
         return np.hypot(self.y - old_y, self.x - old_x)
+
+    def cost(self) -> float:
+        """Weighted squares of the residuals and of the distances from the priors."""
+        held = np.c_[self.y, self.x, self.amplitude] - self.held
+        return float(
+            np.einsum("ij,ij,ij", self.weight, self.residual, self.residual, dtype=float)
+            + np.sum(self.tie * (self.log_sigma - self.prior) ** 2)
+            + np.sum(self.hold * held**2)
+        )
+
+    def advance(self, damping: float, tied: np.ndarray | None, precision: float) -> np.ndarray:
+        """Take a step that does not make things worse, and look at what it gives.
+
+        A step that does is taken back and tried again, shorter (Levenberg and Marquardt).
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            How far each column moved in pixels.
+        """
+        names = ("y", "x", "amplitude", "log_sigma", "background")
+        before = {name: getattr(self, name).copy() for name in names}
+        seen, cost = (self.mean, self.residual), self.cost()
+        damping = max(damping, 0.1 * self.damping)
+        for _ in range(4):
+            moved = self.move(self.solve(damping, tied, precision))
+            self.look()
+            if self.cost() <= 1.0005 * cost:
+                self.damping = damping
+                return moved
+            damping = max(10 * damping, 0.03)
+            for name, value in before.items():
+                setattr(self, name, value.copy())
+        self.mean, self.residual = seen
+        return np.zeros(self.n)
 
     def go_on(self) -> None:
         """Add the columns beyond the border, whose light falls into the frame."""
