@@ -54,39 +54,86 @@ def analyse(
     return atoms, p.maps[-1] > 0.5, p.frame, p.spacing_px
 
 
+#: Side of a crop in spacings; a smaller picture is shown whole, as one crop.
+CROP_SPACINGS = 14.0
+WHOLE_SPACINGS = 21.0
+
+
+def crops(shape: tuple[int, int], spacing: float) -> list[tuple[int, int, int, int]]:
+    """Row, column, height and width of up to three crops that do not overlap.
+
+    On the diagonal where there is room, in a triangle otherwise, so that they reach both
+    the border and, where the picture is large enough, the middle.
+    """
+    short = min(shape)
+    if max(shape) <= WHOLE_SPACINGS * spacing:
+        return [(0, 0, *shape)]
+    side = int(min(short, CROP_SPACINGS * spacing))
+    if 3 * side > max(shape):
+        side = min(side, short // 2)
+        parts = [(0.0, 0.0), (0.5, 1.0), (1.0, 0.0)]
+    else:
+        parts = [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
+    free = np.array(shape) - side
+    return [(int(free[0] * y), int(free[1] * x), side, side) for y, x in parts]
+
+
+def in_crop(atoms: pd.DataFrame, crop: tuple[int, int, int, int]) -> pd.DataFrame:
+    """Atoms whose centre lies in the crop."""
+    y0, x0, height, width = crop
+    y, x = atoms["y_px"], atoms["x_px"]
+    return atoms[
+        (y >= y0 - 0.5) & (y < y0 + height - 0.5) & (x >= x0 - 0.5) & (x < x0 + width - 0.5)
+    ]
+
+
 def draw(
     path: Path,
     frame: np.ndarray,
     atoms: pd.DataFrame,
     hidden: np.ndarray,
-    crop: tuple[int, int, int],
+    crop: tuple[int, int, int, int],
     marks: np.ndarray | None = None,
+    others: np.ndarray | None = None,
 ) -> None:
-    """Save a crop without and with the atoms on top."""
+    """Save a crop, plain on the left and with the atoms on top on the right.
+
+    Rings: bright column orange, ordinary cyan. ``marks`` (stored positions) are red
+    crosses, ``others`` are numbered, contamination is outlined in red. The grey scale is
+    that of the crop, the axes count pixels of the image.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    y0, x0, side = crop
-    low, high = np.percentile(frame, [1, 99.8])
-    figure, axes = plt.subplots(1, 2, figsize=(16, 8))
+    y0, x0, height, width = crop
+    cut = frame[y0 : y0 + height, x0 : x0 + width]
+    low, high = np.percentile(cut, [0.5, 99.8])
+    shown = in_crop(atoms, crop)
+    bright = (shown.species == "bright column").to_numpy()
+    figure, axes = plt.subplots(1, 2, figsize=(20, 10.4 * height / width + 0.4))
     for axis in axes:
-        axis.imshow(frame, cmap="gray", vmin=low, vmax=high)
-        axis.set(xlim=(x0 - 0.5, x0 + side - 0.5), ylim=(y0 + side - 0.5, y0 - 0.5))
-        axis.axis("off")
-    bright = (atoms.species == "bright column").to_numpy()
+        axis.imshow(cut, cmap="gray", vmin=low, vmax=high, interpolation="bicubic",
+                    extent=(x0 - 0.5, x0 + width - 0.5, y0 + height - 0.5, y0 - 0.5))  # fmt: skip
+        axis.locator_params(nbins=15)
     for mask, colour in ((~bright, "cyan"), (bright, "orange")):
         axes[1].scatter(
-            atoms.x_px[mask], atoms.y_px[mask], s=60, facecolors="none", edgecolors=colour
+            shown.x_px[mask], shown.y_px[mask], s=70, facecolors="none", edgecolors=colour, lw=1.5
         )
     if marks is not None and len(marks):
         axes[1].plot(marks[:, 1], marks[:, 0], "r+", ms=12)
+    for n, (y, x) in enumerate(others if others is not None else ()):
+        axes[1].annotate(str(n + 1), (x, y), xytext=(8, 8), textcoords="offset points",
+                         color="yellow", fontsize=16)  # fmt: skip
     if hidden.any():
         axes[1].contour(hidden, [0.5], colors="red", linewidths=1)
-    figure.tight_layout()
+        axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())
+    axes[0].set_title(path.stem)
+    axes[1].set_title(f"{len(shown)} columns, {int(bright.sum())} bright")
+    figure.tight_layout(pad=0.4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=50)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
@@ -126,7 +173,7 @@ def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
             )
             draw(
                 out / "library" / f"{path.parent.name}-{path.stem}.png", frame, atoms, hidden,
-                (0, 0, image.shape[0]), true,
+                (0, 0, *frame.shape), true, bright[others],
             )  # fmt: skip
     return [
         f"Stored Si found: {found}/{stored} = {100 * found / max(stored, 1):.1f} %; "
@@ -153,11 +200,8 @@ def overlays(data: Path, model: ModelInfo, out: Path) -> list[str]:
         bright = int((atoms.species == "bright column").sum())
         lines.append(f"| {name} | {spacing:.2f} | {len(atoms)} | {bright} |")
         print(lines[-1], flush=True)
-        side = int(min(*frame.shape, 20 * spacing))
-        free = np.array(frame.shape) - side
-        for k, part in enumerate((0.1, 0.5, 0.9)):
-            crop = (int(free[0] * part), int(free[1] * part), side)
-            draw(out / f"{Path(name).stem}-{k}.png", frame, atoms, hidden, crop)
+        for k, crop in enumerate(crops(frame.shape, spacing)):
+            draw(out / f"{Path(name).stem}-{k + 1}.png", frame, atoms, hidden, crop)
     return lines
 
 
