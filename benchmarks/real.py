@@ -95,9 +95,11 @@ def draw(
     crop: tuple[int, int, int, int],
     marks: np.ndarray | None = None,
     others: np.ndarray | None = None,
+    blur_px: float = 0.0,
 ) -> None:
     """Save a crop, plain on the left and with the atoms on top on the right.
 
+    The picture is blurred a little (a Gaussian of ``blur_px``), as the eye needs it in noise.
     Rings: bright column orange, ordinary cyan. ``marks`` (stored positions) are red
     crosses, ``others`` are numbered, contamination is outlined in red. The grey scale is
     that of the crop, the axes count pixels of the image.
@@ -106,8 +108,10 @@ def draw(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from scipy.ndimage import gaussian_filter
 
     y0, x0, height, width = crop
+    frame = gaussian_filter(frame, blur_px)
     cut = frame[y0 : y0 + height, x0 : x0 + width]
     low, high = np.percentile(cut, [0.5, 99.8])
     shown = in_crop(atoms, crop)
@@ -129,7 +133,7 @@ def draw(
     if hidden.any():
         axes[1].contour(hidden, [0.5], colors="red", linewidths=1)
         axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())
-    axes[0].set_title(path.stem)
+    axes[0].set_title(f"{path.stem}, blur {blur_px:.1f} px")
     axes[1].set_title(f"{len(shown)} columns, {int(bright.sum())} bright")
     figure.tight_layout(pad=0.4)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +141,7 @@ def draw(
     plt.close(figure)
 
 
-def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
+def library(data: Path, model: ModelInfo, out: Path, blur: float) -> list[str]:
     """Recall of the stored Si, and everything else that was called bright."""
     import h5py
 
@@ -174,6 +178,7 @@ def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
             draw(
                 out / "library" / f"{path.parent.name}-{path.stem}.png", frame, atoms, hidden,
                 (0, 0, *frame.shape), true, bright[others],
+                blur * spacing,
             )  # fmt: skip
     return [
         f"Stored Si found: {found}/{stored} = {100 * found / max(stored, 1):.1f} %; "
@@ -184,7 +189,7 @@ def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def overlays(data: Path, model: ModelInfo, out: Path) -> list[str]:
+def overlays(data: Path, model: ModelInfo, out: Path, blur: float) -> list[str]:
     """Draw three crops of every other image and tabulate what was found."""
     from napari_atomlens.io import read
 
@@ -201,7 +206,10 @@ def overlays(data: Path, model: ModelInfo, out: Path) -> list[str]:
         lines.append(f"| {name} | {spacing:.2f} | {len(atoms)} | {bright} |")
         print(lines[-1], flush=True)
         for k, crop in enumerate(crops(frame.shape, spacing)):
-            draw(out / f"{Path(name).stem}-{k + 1}.png", frame, atoms, hidden, crop)
+            draw(
+                out / f"{Path(name).stem}-{k + 1}.png", frame, atoms, hidden, crop,
+                blur_px=blur * spacing,
+            )  # fmt: skip
     return lines
 
 
@@ -211,16 +219,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="auto")
     parser.add_argument("--out", type=Path, default=Path("out/real"))
+    parser.add_argument("--blur", type=float, default=0.12, help="of the pictures, in spacings")
     parser.add_argument("--only", choices=["library", "overlays"])
     args = parser.parse_args()
     model = find_model(args.model)
-    parts: dict[str, Callable[[Path, ModelInfo, Path], list[str]]] = {
+    parts: dict[str, Callable[[Path, ModelInfo, Path, float], list[str]]] = {
         "library": library,
         "overlays": overlays,
     }
     for name, part in parts.items():
         if args.only in (None, name):
-            print("\n".join(part(args.data, model, args.out)), flush=True)
+            print("\n".join(part(args.data, model, args.out, args.blur)), flush=True)
 
 
 if __name__ == "__main__":
