@@ -3,7 +3,7 @@
     python benchmarks/real.py --data ../shared/data [--model auto] [--out out/real]
 
 Measures the recall of the stored Si of the graphene library and lists every other Si
-reported, and draws three crops of every other image with the atoms on top.
+reported, and draws up to three crops of every other image with the atoms on top.
 """
 
 from __future__ import annotations
@@ -190,21 +190,21 @@ def library(data: Path, model: ModelInfo, out: Path, blur: float) -> list[str]:
 
 
 def overlays(data: Path, model: ModelInfo, out: Path, blur: float) -> list[str]:
-    """Draw three crops of every other image and tabulate what was found."""
+    """Draw up to three crops of every other image and tabulate what was found."""
     from napari_atomlens.io import read
 
-    lines = ["| file | spacing (px) | atoms | bright |", "|---|---|---|---|"]
+    lines = ["| file | spacing (px) | atoms | bright | fit ok (%) |", "|---|---|---|---|---|"]
     for name, frame_index in FILES.items():
         try:
             image = read(data / name)[0]
             pixels = np.asarray(image.data[frame_index] if image.data.ndim == 3 else image.data)
             atoms, hidden, frame, spacing = analyse(pixels, model)
         except AtomLensError as error:
-            lines.append(f"| {name} | {error} | | |")
+            lines.append(f"| {name} | {error} | | | |")
             continue
         bright = int((atoms.species == "bright column").sum())
-        lines.append(f"| {name} | {spacing:.2f} | {len(atoms)} | {bright} |")
-        print(lines[-1], flush=True)
+        fitted = 100 * atoms["fit_ok"].mean()
+        lines.append(f"| {name} | {spacing:.2f} | {len(atoms)} | {bright} | {fitted:.0f} |")
         for k, crop in enumerate(crops(frame.shape, spacing)):
             draw(
                 out / f"{Path(name).stem}-{k + 1}.png", frame, atoms, hidden, crop,
