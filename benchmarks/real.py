@@ -3,7 +3,7 @@
     python benchmarks/real.py --data ../shared/data [--model auto] [--out out/real]
 
 Measures the recall of the stored Si of the graphene library and lists every other Si
-reported, and draws three crops of every other image with the atoms on top.
+reported, and draws up to three crops of every other image with the atoms on top.
 """
 
 from __future__ import annotations
@@ -54,43 +54,94 @@ def analyse(
     return atoms, p.maps[-1] > 0.5, p.frame, p.spacing_px
 
 
+#: Side of a crop in spacings; a smaller picture is shown whole, as one crop.
+CROP_SPACINGS = 14.0
+WHOLE_SPACINGS = 21.0
+
+
+def crops(shape: tuple[int, int], spacing: float) -> list[tuple[int, int, int, int]]:
+    """Row, column, height and width of up to three crops that do not overlap.
+
+    On the diagonal where there is room, in a triangle otherwise, so that they reach both
+    the border and, where the picture is large enough, the middle.
+    """
+    short = min(shape)
+    if max(shape) <= WHOLE_SPACINGS * spacing:
+        return [(0, 0, *shape)]
+    side = int(min(short, CROP_SPACINGS * spacing))
+    if 3 * side > max(shape):
+        side = min(side, short // 2)
+        parts = [(0.0, 0.0), (0.5, 1.0), (1.0, 0.0)]
+    else:
+        parts = [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
+    free = np.array(shape) - side
+    return [(int(free[0] * y), int(free[1] * x), side, side) for y, x in parts]
+
+
+def in_crop(atoms: pd.DataFrame, crop: tuple[int, int, int, int]) -> pd.DataFrame:
+    """Atoms whose centre lies in the crop."""
+    y0, x0, height, width = crop
+    y, x = atoms["y_px"], atoms["x_px"]
+    return atoms[
+        (y >= y0 - 0.5) & (y < y0 + height - 0.5) & (x >= x0 - 0.5) & (x < x0 + width - 0.5)
+    ]
+
+
 def draw(
     path: Path,
     frame: np.ndarray,
     atoms: pd.DataFrame,
     hidden: np.ndarray,
-    crop: tuple[int, int, int],
+    crop: tuple[int, int, int, int],
     marks: np.ndarray | None = None,
+    others: np.ndarray | None = None,
+    blur_px: float = 0.0,
 ) -> None:
-    """Save a crop without and with the atoms on top."""
+    """Save a crop, plain on the left and with the atoms on top on the right.
+
+    The picture is blurred a little (a Gaussian of ``blur_px``), as the eye needs it in noise.
+    Rings: bright column orange, ordinary cyan. ``marks`` (stored positions) are red
+    crosses, ``others`` are numbered, contamination is outlined in red. The grey scale is
+    that of the crop, the axes count pixels of the image.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from scipy.ndimage import gaussian_filter
 
-    y0, x0, side = crop
-    low, high = np.percentile(frame, [1, 99.8])
-    figure, axes = plt.subplots(1, 2, figsize=(16, 8))
+    y0, x0, height, width = crop
+    frame = gaussian_filter(frame, blur_px)
+    cut = frame[y0 : y0 + height, x0 : x0 + width]
+    low, high = np.percentile(cut, [0.5, 99.8])
+    shown = in_crop(atoms, crop)
+    bright = (shown.species == "bright column").to_numpy()
+    figure, axes = plt.subplots(1, 2, figsize=(20, 10.4 * height / width + 0.4))
     for axis in axes:
-        axis.imshow(frame, cmap="gray", vmin=low, vmax=high)
-        axis.set(xlim=(x0 - 0.5, x0 + side - 0.5), ylim=(y0 + side - 0.5, y0 - 0.5))
-        axis.axis("off")
-    bright = (atoms.species == "bright column").to_numpy()
+        axis.imshow(cut, cmap="gray", vmin=low, vmax=high, interpolation="bicubic",
+                    extent=(x0 - 0.5, x0 + width - 0.5, y0 + height - 0.5, y0 - 0.5))  # fmt: skip
+        axis.locator_params(nbins=15)
     for mask, colour in ((~bright, "cyan"), (bright, "orange")):
         axes[1].scatter(
-            atoms.x_px[mask], atoms.y_px[mask], s=60, facecolors="none", edgecolors=colour
+            shown.x_px[mask], shown.y_px[mask], s=70, facecolors="none", edgecolors=colour, lw=1.5
         )
     if marks is not None and len(marks):
         axes[1].plot(marks[:, 1], marks[:, 0], "r+", ms=12)
+    for n, (y, x) in enumerate(others if others is not None else ()):
+        axes[1].annotate(str(n + 1), (x, y), xytext=(8, 8), textcoords="offset points",
+                         color="yellow", fontsize=16)  # fmt: skip
     if hidden.any():
         axes[1].contour(hidden, [0.5], colors="red", linewidths=1)
-    figure.tight_layout()
+        axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim())
+    axes[0].set_title(f"{path.stem}, blur {blur_px:.1f} px")
+    axes[1].set_title(f"{len(shown)} columns, {int(bright.sum())} bright")
+    figure.tight_layout(pad=0.4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=50)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
-def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
+def library(data: Path, model: ModelInfo, out: Path, blur: float) -> list[str]:
     """Recall of the stored Si, and everything else that was called bright."""
     import h5py
 
@@ -126,7 +177,8 @@ def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
             )
             draw(
                 out / "library" / f"{path.parent.name}-{path.stem}.png", frame, atoms, hidden,
-                (0, 0, image.shape[0]), true,
+                (0, 0, *frame.shape), true, bright[others],
+                blur * spacing,
             )  # fmt: skip
     return [
         f"Stored Si found: {found}/{stored} = {100 * found / max(stored, 1):.1f} %; "
@@ -137,27 +189,27 @@ def library(data: Path, model: ModelInfo, out: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def overlays(data: Path, model: ModelInfo, out: Path) -> list[str]:
-    """Draw three crops of every other image and tabulate what was found."""
+def overlays(data: Path, model: ModelInfo, out: Path, blur: float) -> list[str]:
+    """Draw up to three crops of every other image and tabulate what was found."""
     from napari_atomlens.io import read
 
-    lines = ["| file | spacing (px) | atoms | bright |", "|---|---|---|---|"]
+    lines = ["| file | spacing (px) | atoms | bright | fit ok (%) |", "|---|---|---|---|---|"]
     for name, frame_index in FILES.items():
         try:
             image = read(data / name)[0]
             pixels = np.asarray(image.data[frame_index] if image.data.ndim == 3 else image.data)
             atoms, hidden, frame, spacing = analyse(pixels, model)
         except AtomLensError as error:
-            lines.append(f"| {name} | {error} | | |")
+            lines.append(f"| {name} | {error} | | | |")
             continue
         bright = int((atoms.species == "bright column").sum())
-        lines.append(f"| {name} | {spacing:.2f} | {len(atoms)} | {bright} |")
-        print(lines[-1], flush=True)
-        side = int(min(*frame.shape, 20 * spacing))
-        free = np.array(frame.shape) - side
-        for k, part in enumerate((0.1, 0.5, 0.9)):
-            crop = (int(free[0] * part), int(free[1] * part), side)
-            draw(out / f"{Path(name).stem}-{k}.png", frame, atoms, hidden, crop)
+        fitted = 100 * atoms["fit_ok"].mean()
+        lines.append(f"| {name} | {spacing:.2f} | {len(atoms)} | {bright} | {fitted:.0f} |")
+        for k, crop in enumerate(crops(frame.shape, spacing)):
+            draw(
+                out / f"{Path(name).stem}-{k + 1}.png", frame, atoms, hidden, crop,
+                blur_px=blur * spacing,
+            )  # fmt: skip
     return lines
 
 
@@ -167,16 +219,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="auto")
     parser.add_argument("--out", type=Path, default=Path("out/real"))
+    parser.add_argument("--blur", type=float, default=0.12, help="of the pictures, in spacings")
     parser.add_argument("--only", choices=["library", "overlays"])
     args = parser.parse_args()
     model = find_model(args.model)
-    parts: dict[str, Callable[[Path, ModelInfo, Path], list[str]]] = {
+    parts: dict[str, Callable[[Path, ModelInfo, Path, float], list[str]]] = {
         "library": library,
         "overlays": overlays,
     }
     for name, part in parts.items():
         if args.only in (None, name):
-            print("\n".join(part(args.data, model, args.out)), flush=True)
+            print("\n".join(part(args.data, model, args.out, args.blur)), flush=True)
 
 
 if __name__ == "__main__":
