@@ -15,6 +15,7 @@ import napari_atomlens as al
 from napari_atomlens import tables
 from napari_atomlens.atoms.cell import conventional, name_of, reduced
 from napari_atomlens.atoms.lattice import MEASURED, LatticeParams, measure_lattice
+from napari_atomlens.atoms.shrink import shrink_positions
 from napari_atomlens.errors import AtomLensError, CalibrationError, ParameterError, TableError
 from napari_atomlens.simulation import crystals
 from napari_atomlens.simulation.scenes import scene_from_crystal, seed_for, thin_out
@@ -470,3 +471,28 @@ def test_reduced_cells_span_the_same_lattice(
         lengths = np.linalg.norm(box, axis=1)
         assert abs(box[0] @ box[1]) < 0.1 * lengths.prod()
         assert abs(np.linalg.det(box)) == pytest.approx(2 * abs(np.linalg.det(short)))
+
+
+def test_shrunken_positions_are_better_and_their_bias_is_stated():
+    rng = np.random.default_rng(8)
+    a = 10.0
+    site = np.mgrid[0:25, 0:25].reshape(2, -1).T * a + 12.3
+    true = site + rng.normal(0, 0.25, site.shape)
+    seen = true + rng.normal(0, 0.5, site.shape)
+    atoms = tables.make(
+        "atoms",
+        {
+            "frame": 0, "atom_id": np.arange(len(site)), "y_px": seen[:, 0], "x_px": seen[:, 1],
+            "y_err_px": 0.5, "x_err_px": 0.5, "species": "column", "amplitude": 1.0,
+            "probability": 1.0,
+        },
+        len(site),
+    )  # fmt: skip
+    table = shrink_positions(measure_lattice(atoms).atoms)
+    table = table[table["source"] != "lattice"].sort_values("atom_id")
+    new = table[["y_shrunken_px", "x_shrunken_px"]].to_numpy()
+    assert np.mean((new - true) ** 2) < 0.5 * np.mean((seen - true) ** 2)
+    slope = np.sum((new - site) * (true - site)) / np.sum((true - site) ** 2)
+    assert abs(slope - table["shrinkage"].mean()) < 0.05 and slope < 0.4
+    with pytest.raises(TableError):
+        shrink_positions(atoms)

@@ -22,6 +22,7 @@ _PUBLIC = {
     "find_atoms": "napari_atomlens.atoms",
     "measure_lattice": "napari_atomlens.atoms",
     "LatticeParams": "napari_atomlens.atoms",
+    "shrink_positions": "napari_atomlens.atoms",
     "outline": "napari_atomlens.contours",
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",

@@ -9,8 +9,16 @@ _WHERE = {
     "measure_lattice": "lattice",
     "Lattice": "lattice",
     "LatticeParams": "lattice",
+    "shrink_positions": "shrink",
 }
-__all__ = ["Lattice", "LatticeParams", "find_atoms", "find_peaks", "measure_lattice"]
+__all__ = [
+    "Lattice",
+    "LatticeParams",
+    "find_atoms",
+    "find_peaks",
+    "measure_lattice",
+    "shrink_positions",
+]
 
 
 def __getattr__(name: str) -> Any:
