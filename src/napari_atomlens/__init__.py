@@ -21,6 +21,7 @@ _PUBLIC = {
     "find_spacing": "napari_atomlens.segmentation",
     "find_atoms": "napari_atomlens.atoms",
     "outline": "napari_atomlens.contours",
+    "describe_contours": "napari_atomlens.contours",
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",
     "simulate": "napari_atomlens.simulation",
