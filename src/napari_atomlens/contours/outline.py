@@ -214,7 +214,7 @@ def _trace_patches(
             partial(inside, left), partial(crossing, left), begin,
             np.zeros(len(left), np.int64), size, 4 * area,
         )  # fmt: skip
-        longest = max(np.shape(vertices)[1], np.shape(some)[1])
+        longest: int = max(vertices.shape[1], some.shape[1])  # type: ignore[misc]
         vertices = lengthened(vertices, longest)
         vertices[left] = lengthened(some, longest)
         counts[left] = many
