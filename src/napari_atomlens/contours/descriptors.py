@@ -18,7 +18,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.contours import mask, polygons
-from napari_atomlens.contours.surroundings import expected_places, surroundings
+from napari_atomlens.contours.surroundings import surroundings
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import param, validate
 
@@ -163,9 +163,11 @@ def _frames(
         rows_of = {f: np.asarray(v) for f, v in atoms.groupby("frame").indices.items()}
     for position, (frame, contours) in enumerate(sorted(frames.items())):
         labels = contours if isinstance(contours, np.ndarray) and contours.ndim == 2 else None
+        pixels = None
         if labels is not None:
             labels = _numbered(labels)
-            ids, vertices, part = mask.describe_labels(labels)
+            pixels = mask.Pixels(labels)
+            ids, vertices, part = mask.describe_labels(pixels)
         else:
             try:
                 vertices, _ = polygons.padded(contours)
@@ -199,7 +201,7 @@ def _frames(
         part |= {"site_y_px": site[:, 0], "site_x_px": site[:, 1]}
         maps = _plane(probabilities, frame, position, True)
         raw = _plane(image, frame, position, False)
-        part |= _under(vertices, part, labels, maps, raw, level, params)
+        part |= _under(vertices, part, pixels, maps, raw, level, params)
         yield part
 
 
@@ -217,7 +219,7 @@ def _numbered(labels: np.ndarray) -> np.ndarray:
 def _under(
     vertices: np.ndarray,
     part: dict[str, np.ndarray],
-    labels: np.ndarray | None,
+    pixels: mask.Pixels | None,
     maps: np.ndarray | None,
     image: np.ndarray | None,
     level: np.ndarray,
@@ -235,15 +237,15 @@ def _under(
     }  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):
         if maps is not None:
-            if labels is not None:
-                total, out["peak_probability"] = mask.pixel_values(labels, maps)
+            if pixels is not None:
+                total, out["peak_probability"] = pixels.values(maps)
             else:
                 total = polygons.integrate(maps, vertices)
                 out["peak_probability"] = polygons.highest(maps, vertices)
             out["mean_probability"] = total / np.where(area > 0, area, np.nan)
         if image is not None:
-            if labels is not None:
-                out["intensity"], _ = mask.pixel_values(labels, image)
+            if pixels is not None:
+                out["intensity"], _ = pixels.values(image)
             else:
                 out["intensity"] = polygons.integrate(image, vertices)
             middle = np.stack([part["centroid_y_px"], part["centroid_x_px"]], 1)
@@ -267,10 +269,8 @@ def _places(joined: dict[str, np.ndarray], params: DescribeParams) -> dict[str, 
         full = np.full(len(frame), 0 if values.dtype.kind == "i" else np.nan, values.dtype)
         full[sound] = values
         out[name] = full
-    if not np.isfinite(site).all():
-        middle = np.full_like(site, np.nan)
-        middle[sound] = expected_places(place[sound], frame[sound], params.cutoff)
-        site = np.where(np.isfinite(site), site, middle)
+    middle = np.stack([out.pop("expected_y_px"), out.pop("expected_x_px")], 1)
+    site = np.where(np.isfinite(site), site, middle)
     offset, from_site = contour - fitted, contour - site
     out |= {
         "site_y_px": site[:, 0], "site_x_px": site[:, 1],

@@ -84,32 +84,29 @@ def follow(
     return vertices, counts
 
 
-def label_outlines(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Outline every label of an image half-way between inner and outer pixels.
+def label_outlines(
+    labels: np.ndarray, ids: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Outline labels of an image half-way between inner and outer pixels.
 
     Parameters
     ----------
     labels : ndarray of int, shape (H, W)
-        0 is background. Of a label in several pieces the uppermost is outlined.
+    ids : ndarray of int, shape (n,)
+        Which labels.
+    first : ndarray of int, shape (n,)
+        Flat index of the first pixel of each. Of a label in several pieces the one that
+        holds it is outlined.
 
     Returns
     -------
-    ids : ndarray of int, shape (n,)
-        Labels, ascending.
     vertices : ndarray, shape (n, m, 2)
         See :func:`follow`.
     counts : ndarray of int, shape (n,)
     """
     padded = np.pad(np.asarray(labels), 1)
-    flat = padded.ravel()
-    at = np.flatnonzero(flat)
-    if not len(at):
-        return np.zeros(0, np.int64), np.zeros((0, 1, 2), np.float32), np.zeros(0, np.int64)
-    found = flat[at].astype(np.int64)
-    first = np.full(int(found.max()) + 1, -1, np.int64)
-    first[found[::-1]] = at[::-1]  # the last assignment wins: the first pixel of each label
-    ids = np.flatnonzero(first >= 0)
-    start = first[ids]
+    flat, width = padded.ravel(), padded.shape[1]
+    rows, cols = np.divmod(first, width - 2)
 
     def inside(region: np.ndarray, pixel: np.ndarray) -> np.ndarray:
         return flat[pixel] == ids[region]
@@ -119,6 +116,7 @@ def label_outlines(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
     # above the first pixel of a label there is none of it: go left, with the outside above
     vertices, counts = follow(
-        inside, crossing, start, np.ones(len(ids), np.int64), padded.shape[1], 4 * len(at) + 4
-    )
-    return ids, vertices - 1, counts
+        inside, crossing, (rows + 1) * width + cols + 1, np.ones(len(ids), np.int64), width,
+        4 * padded.size,
+    )  # fmt: skip
+    return vertices - 1, counts

@@ -8,64 +8,73 @@ from napari_atomlens.contours import polygons
 from napari_atomlens.contours.follow import label_outlines
 
 
-def pixel_moments(labels: np.ndarray, order: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Central moments of every label, each pixel a point of weight one.
+class Pixels:
+    """The pixels of every label of an image.
 
     Parameters
     ----------
     labels : ndarray of int, shape (H, W)
         0 is background.
-    order : int
-        Highest order, p + q.
 
-    Returns
-    -------
+    Attributes
+    ----------
     ids : ndarray of int, shape (n,)
         Labels, ascending.
-    centroid : ndarray, shape (n, 2)
-    mu : ndarray, shape (n, order + 1, order + 1)
-        ``[:, p, q]``: sum of (row - mean)^p (column - mean)^q.
+    first : ndarray of int, shape (n,)
+        Flat index of the first pixel of each.
     """
-    flat = np.asarray(labels).ravel()
-    at = np.flatnonzero(flat)
-    found = flat[at].astype(np.int64)
-    n = int(found.max(initial=0)) + 1
-    rows, cols = np.divmod(at, labels.shape[1])
-    count = np.bincount(found, minlength=n)
-    ids = np.flatnonzero(count)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cy = np.bincount(found, rows, n) / count
-        cx = np.bincount(found, cols, n) / count
-    dy, dx = rows - cy[found], cols - cx[found]
-    mu = np.zeros((len(ids), order + 1, order + 1))
-    mu[:, 0, 0] = count[ids]
-    for p in range(order + 1):
-        for q in range(order + 1 - p):
-            if p + q > 1:
-                weight = np.ones(len(at))
-                for _ in range(p):
-                    weight *= dy
-                for _ in range(q):
-                    weight *= dx
-                mu[:, p, q] = np.bincount(found, weight, n)[ids]
-    return ids, np.stack([cy[ids], cx[ids]], 1), mu
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = np.asarray(labels)
+        flat = self.labels.ravel()
+        self.at = np.flatnonzero(flat)
+        self.found = flat[self.at].astype(np.int64)
+        self.n = int(self.found.max(initial=0)) + 1
+        self.count = np.bincount(self.found, minlength=self.n)
+        self.ids = np.flatnonzero(self.count)
+        first = np.zeros(self.n, np.int64)
+        first[self.found[::-1]] = self.at[::-1]  # the last assignment wins
+        self.first = first[self.ids]
+
+    def sums(self, weight: np.ndarray) -> np.ndarray:
+        """Sum of a weight of every pixel, for each label."""
+        return np.bincount(self.found, weight, self.n)[self.ids]
+
+    def moments(self, order: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        """Central moments of every label, each pixel a point of weight one.
+
+        Returns
+        -------
+        centroid : ndarray, shape (n, 2)
+        mu : ndarray, shape (n, order + 1, order + 1)
+            ``[:, p, q]``: sum of (row - mean)^p (column - mean)^q.
+        """
+        rows, cols = np.divmod(self.at, self.labels.shape[1])
+        count = np.maximum(self.count, 1)
+        cy = np.bincount(self.found, rows, self.n) / count
+        cx = np.bincount(self.found, cols, self.n) / count
+        dy, dx = rows - cy[self.found], cols - cx[self.found]
+        mu = np.zeros((len(self.ids), order + 1, order + 1))
+        mu[:, 0, 0] = self.count[self.ids]
+        row_power = np.ones(len(self.at))
+        for p in range(order + 1):
+            weight = row_power.copy()
+            for q in range(order + 1 - p):
+                if p + q > 1:
+                    mu[:, p, q] = self.sums(weight)
+                weight *= dx
+            row_power *= dy
+        return np.stack([cy[self.ids], cx[self.ids]], 1), mu
+
+    def values(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sum and maximum of an image over every label."""
+        values = np.asarray(image, float).ravel()[self.at]
+        top = np.full(self.n, -np.inf)
+        np.maximum.at(top, self.found, values)
+        return self.sums(values), top[self.ids]
 
 
-def pixel_values(labels: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and maximum of an image over every label, in the order of :func:`pixel_moments`."""
-    flat = np.asarray(labels).ravel()
-    at = np.flatnonzero(flat)
-    found, values = flat[at].astype(np.int64), np.asarray(image, float).ravel()[at]
-    n = int(found.max(initial=0)) + 1
-    ids = np.flatnonzero(np.bincount(found, minlength=n))
-    top = np.full(n, -np.inf)
-    np.maximum.at(top, found, values)
-    return np.bincount(found, values, n)[ids], top[ids]
-
-
-def describe_labels(
-    labels: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def describe_labels(pixels: Pixels) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Describe every label: moments from its pixels, the rest from its outline.
 
     Returns
@@ -75,9 +84,9 @@ def describe_labels(
         Outlines half-way between inner and outer pixels.
     shape : dict of str to ndarray, shape (n,)
     """
-    ids, vertices, _ = label_outlines(labels)
+    vertices, _ = label_outlines(pixels.labels, pixels.ids, pixels.first)
     shape = polygons.basic_shape(vertices, 3)
-    _, centroid, mu = pixel_moments(labels)
+    centroid, mu = pixels.moments()
     shape |= polygons.from_moments(mu)
     shape |= {"centroid_y_px": centroid[:, 0], "centroid_x_px": centroid[:, 1]}
-    return ids, vertices.astype(float), shape
+    return pixels.ids, vertices.astype(float), shape

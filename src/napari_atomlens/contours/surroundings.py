@@ -67,7 +67,11 @@ def surroundings(
         ``n_neighbours``; ``psi_3``, ``psi_4``, ``psi_6`` (modulus of the bond-orientational
         order); ``neighbour_distance_px`` and ``neighbour_distance_std_px`` (mean and
         standard deviation); ``neighbour_angle_std_rad`` (of the angles between one neighbour
-        and the next round the atom).
+        and the next round the atom); ``expected_y_px`` and ``expected_x_px``, the middle of the
+        neighbours, which stands in for the lattice site where no lattice was measured. It is
+        right where the first shell is balanced (square, hexagonal, honeycomb, perovskite), and
+        NaN where there are fewer than three neighbours or the shell is not closed, as at the
+        border of the image.
 
     References
     ----------
@@ -104,34 +108,11 @@ def surroundings(
     out["neighbour_distance_px"] = mean
     out["neighbour_distance_std_px"] = spread
     out["neighbour_angle_std_rad"] = np.sqrt((deviation**2).sum(1) / some)
+    with np.errstate(invalid="ignore"):
+        balance = np.abs(unit.sum(1)) / some
+        # a missing bond of n leaves 1/(n - 1) of a unit vector; a displaced atom far less
+        closed = (count >= 3) & (balance < 0.6 / np.maximum(count - 1, 1))
+        middle = bond.sum(1) / some
+    out["expected_y_px"] = np.where(closed, positions[:, 0] - middle.imag, np.nan)
+    out["expected_x_px"] = np.where(closed, positions[:, 1] + middle.real, np.nan)
     return out
-
-
-def expected_places(positions: np.ndarray, frame: np.ndarray, cutoff: float = 1.4) -> np.ndarray:
-    """Where each atom would sit if it sat in the middle of its neighbours.
-
-    A stand-in for the lattice site where no lattice was measured: exact for lattices whose
-    first shell is balanced (square, hexagonal, honeycomb, perovskite).
-
-    Returns
-    -------
-    ndarray, shape (n, 2)
-        NaN where there are fewer than three neighbours or the shell is not closed, as at
-        the border of the image.
-    """
-    n = len(positions)
-    distance, index, typical = nearest(positions, frame)
-    near = distance <= (cutoff * typical)[:, None]
-    count = near.sum(1)
-    d = (
-        np.where(near[..., None], positions[np.where(near, index, 0)] - positions[:, None], 0)
-        if n
-        else np.zeros((0, 1, 2))
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unit = d / np.where(near, distance, 1)[..., None]
-        balance = np.hypot(*unit.sum(1).T) / count
-        middle = positions + d.sum(1) / np.where(count > 0, count, np.nan)[:, None]
-    # a missing bond of n leaves 1/(n - 1) of a unit vector; a displaced atom far less
-    closed = (count >= 3) & (balance < 0.6 / np.maximum(count - 1, 1))
-    return np.where(closed[:, None], middle, np.nan)
