@@ -49,7 +49,7 @@ def nearest(
 
 
 def surroundings(
-    positions: np.ndarray, frame: np.ndarray, cutoff: float = 1.4
+    positions: np.ndarray, frame: np.ndarray, cutoff: float = 1.25
 ) -> dict[str, np.ndarray]:
     """Neighbourhood of each atom.
 
