@@ -33,7 +33,7 @@ _LENGTHS = (
 class DescribeParams:
     """How contours are described."""
 
-    cutoff: float = param(1.4, "atoms within so many nearest distances are neighbours", ge=1, le=5)
+    cutoff: float = param(1.25, "atoms within so many nearest distances are neighbours", ge=1, le=5)
     ring: float = param(
         1.5, "the local background is taken on the outline grown by this factor", ge=1, le=4
     )
