@@ -24,7 +24,7 @@ from napari_atomlens.params import param, validate
 #: Fewest sites of a kind.
 FEWEST = 8
 #: Rounds in which neighbours are told apart.
-ROUNDS = 4
+ROUNDS = 6
 #: Names of the modes, in their order; the last is not shared with the neighbours.
 MODES = ("strength", "moved_y_px", "moved_x_px", "wider", "stretch_x", "stretch_diagonal", "level")
 
@@ -34,7 +34,7 @@ class EvidenceParams:
     """How the image round each site is measured."""
 
     radius: float = param(
-        0.75, "radius of the patches over the distance between nearest sites", ge=0.3, le=3
+        1.0, "radius of the patches over the distance between nearest sites", ge=0.3, le=3
     )
     scan_lines: str = param(
         "auto", "take out an offset of each scan line", choices=("auto", "yes", "no")
@@ -172,7 +172,13 @@ def measure(
     found, misfit, whole = explain(
         rest, centre[use], width[use], height[use], radius, params.radius * spacing
     )
-    strength = 1 + found[:, 0]
+    # the level a few sites wide, which does not take up what one site lacks
+    spread = 1.4826 * np.median(np.abs(rest[known]))
+    wide = ndi.gaussian_filter(np.clip(rest, -3 * spread, 3 * spread), 2.5 * spacing)
+    heights, _, _ = explain(
+        rest - wide, centre[use], width[use], height[use], radius, params.radius * spacing, True
+    )
+    strength = 1 + heights[:, 0]
     # of a faint site nothing can be said about place and shape
     found[:, 1:6] /= np.maximum(strength, 0.3)[:, None]
     found[:, 0] = strength
@@ -280,8 +286,12 @@ def explain(
     height: np.ndarray,
     radius: int,
     reach: float,
+    only_height: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Explain what is left of an image by changes of its sites, all sites together.
+
+    With `only_height` place and shape are as ordinary, which leaves the heights their least
+    error; the result then has one column.
 
     Least squares of each site on its patch, in rounds: what the others explain is taken away
     first, so that a site does not answer for its neighbour.
@@ -301,7 +311,8 @@ def explain(
     axis = np.arange(-radius, radius + 1)
     rim = np.pad(rest, radius + 1)
     inside = np.pad(np.ones((h, w), np.float32), radius + 1)
-    n, m = len(centre), len(MODES)
+    n, m = len(centre), 1 if only_height else len(MODES)
+    shared = 1 if only_height else m - 1  # all but the level
     found = np.zeros((n, m))
     misfit = np.zeros(n)
     row0, col0 = np.clip(corner[:, 0] + 1, 0, h + 1), np.clip(corner[:, 1] + 1, 0, w + 1)
@@ -320,7 +331,7 @@ def explain(
         # derivatives by place, log width, and log aspect along x and the rising diagonal
         parts = [g, g * y * by_width, g * x * by_width, g * (y**2 + x**2),
                  0.5 * g * (x**2 - y**2), -g * x * y, np.ones_like(g)]  # fmt: skip
-        table = np.stack(parts, axis=1).reshape(len(g), m, -1) * height[c, None, None]
+        table = np.stack(parts[:m], axis=1).reshape(len(g), m, -1) * height[c, None, None]
         r = np.hypot(y, x) * width[c, None, None]
         # a soft edge: what lies half-way to the next site is shared
         weight = inside[row0[c, None, None] + axis[None, :, None] + radius,
@@ -339,7 +350,7 @@ def explain(
         left = rim.ravel().copy()
         for c in pieces:
             table, _ = basis(c)
-            change = np.einsum("nm,nmp->np", found[c, : m - 1], table[:, : m - 1])
+            change = np.einsum("nm,nmp->np", found[c, :shared], table[:, :shared])
             left -= np.bincount(
                 (flat_of[c, None] + grid).ravel(), change.ravel(), minlength=left.size
             )
@@ -347,13 +358,13 @@ def explain(
             here = left[flat_of[c, None] + grid]
             step = np.einsum("nmp,np->nm", s, here)
             if turn < ROUNDS - 1:
-                found[c, : m - 1] += 0.8 * step[:, : m - 1]
-                found[c, m - 1] = step[:, m - 1]
+                found[c, :shared] += 0.8 * step[:, :shared]
+                found[c, shared:] = step[:, shared:]
                 continue
             table, weight = basis(c)
             here = here - np.einsum("nm,nmp->np", step, table)
-            found[c, : m - 1] += step[:, : m - 1]
-            found[c, m - 1] = step[:, m - 1]
+            found[c, :shared] += step[:, :shared]
+            found[c, shared:] = step[:, shared:]
             misfit[c] = np.sqrt((weight * here**2).sum(1) / np.maximum(weight.sum(1), 1e-9))
     margin = 1.2 * width
     whole = np.all(

@@ -20,7 +20,7 @@ WS2_TYPES = ("V_S", "V_S2", "M_W", "M_W+V_S")
 def manganite(
     n_sites: int = 1000,
     *,
-    spacing_px: float = 12.0,
+    spacing_px: float = 16.2,
     anomalous: float = 0.03,
     aspect: float = 1.3,
     shift: float = 0.1,
@@ -49,8 +49,7 @@ def manganite(
         The elongated clouds lie along this axis (counter-clockwise from +x as drawn), with
         this standard deviation.
     snr : float
-        Corrugation (highest minus lowest place of the clean surface) over the rms of the
-        white noise.
+        Corrugation (highest minus lowest place of the clean surface) over the rms of all noise.
     line_noise : float
         rms of the offsets of scan lines, and of slow noise along them, over that of the
         white noise.
@@ -86,7 +85,7 @@ def manganite(
         shape, places[:, 0], places[:, 1], np.ones(n), np.full(n, sigma * spacing_px), ratio, angle
     )
     inner = clean[side // 4 : -side // 4, side // 4 : -side // 4]
-    noise = (inner.max() - inner.min()) / snr
+    noise = (inner.max() - inner.min()) / snr / np.hypot(1, line_noise)
     lines = faults.pink_rows(shape, rng, 1.0) + rng.standard_normal(side)[:, None]
     image = clean + noise * rng.standard_normal(shape)
     image += line_noise * noise * lines / np.sqrt(2)
