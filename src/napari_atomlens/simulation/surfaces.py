@@ -160,8 +160,8 @@ def ws2(
     near = cKDTree(places).query(places, k=4)[1][:, 1:]
     for i in np.flatnonzero((lattice == 0) & (rng.random(n) < metals)):
         around = near[i]
-        if (number[around] >= 0).any():
-            continue  # complexes do not share a sulphur
+        if (number[around] >= 0).any() or (number[near[around]] >= 0).any():
+            continue  # so far apart that each has one name
         amplitude[i], number[i], defect[i] = metal, i, "M_W"
         if rng.random() < 0.5:
             pair = rng.choice(around)
