@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_atomlens import tables
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.contours.classbook import COLOURS, ClassBook, populations
 from napari_atomlens.contours.classes import Classes, ClassParams
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 ANOMALIES = "anomalies"
 NOTHING = "one colour"
+#: Columns that are measured anew, whatever they were.
+ANEW = ("anomaly", "raw_", "site_", "sublattice")
 #: Patches that the gallery shows at most.
 MOST_PATCHES = 120
 #: The current frame is marked when the slider has rested this long.
@@ -88,8 +91,10 @@ class ExploreWidget(QWidget):
         self._combo = self._choice("atoms_layer", "The atoms to look at")
         self._anomaly_form = ParamForm(AnomalyParams)
         self._class_form = ParamForm(ClassParams)
-        self._describe = self._button("describe", "Describe and find anomalies",
-                                      "Measure contours and raw image of every site, and flag the unusual")  # fmt: skip
+        self._describe = self._button(
+            "describe", "Describe and find anomalies",
+            "Measure contours and raw image of every site, and flag the unusual",
+        )  # fmt: skip
         self._bar = QProgressBar()
         self._bar.hide()
         self._status = QLabel()
@@ -374,13 +379,13 @@ class ExploreWidget(QWidget):
             data = np.asarray(layer.data)
             places = {"y_px": data[:, -2], "x_px": data[:, -1]} if len(data) else {}
             self._table = features.assign(**places)
-        names = [c for c in self._table if pd.api.types.is_numeric_dtype(self._table[c])
+        names = [str(c) for c in self._table if pd.api.types.is_numeric_dtype(self._table[c])
                  and not pd.api.types.is_bool_dtype(self._table[c])]  # fmt: skip
         self._fill(self._x, names, FIRST_X)
         self._fill(self._y, names, FIRST_Y)
         self._fill(self._column, names, FIRST_Y)
         self._fill(self._angle, [n for n in names if n.endswith("_rad")], FIRST_ANGLE)
-        self._fill(self._colour, [NOTHING, *self._table.columns], (NOTHING,))
+        self._fill(self._colour, [NOTHING, *map(str, self._table.columns)], (NOTHING,))
         self._rows = self._rows[self._rows < len(self._table)]
         self.table.show_table(self._table)
         self._on_flagged_first()
@@ -422,8 +427,8 @@ class ExploreWidget(QWidget):
             names, index = np.unique(numbers, return_inverse=True)
             return index, [self._book.colour(int(k)) for k in names]
         if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-            index, names = pd.factorize(column.astype(str), sort=True)
-            return index, [COLOURS[k % len(COLOURS)] for k in range(len(names))]
+            codes, found = pd.factorize(column.astype(str), sort=True)
+            return np.asarray(codes), [COLOURS[k % len(COLOURS)] for k in range(len(found))]
         values = column.to_numpy(float)
         good = values[np.isfinite(values)]
         low, high = np.percentile(good, [1, 99]) if len(good) else (0, 1)
@@ -500,7 +505,7 @@ class ExploreWidget(QWidget):
         self.scatter.lasso = on
 
     def _on_tab(self, index: int) -> None:
-        if self.tabs.widget(index).findChild(Gallery, "gallery") is not None:
+        if self.tabs.tabText(index) == "Gallery":
             self._draw_gallery()
 
     # --------------------------------------------------------------- selection
@@ -547,7 +552,7 @@ class ExploreWidget(QWidget):
         world = self._layer.data_to_world(np.asarray(self._layer.data[row], float))
         if self._layer.ndim == 3:
             self._viewer.dims.set_point(self._viewer.dims.ndim - 3, float(world[0]))
-        self._viewer.camera.center = tuple(float(v) for v in world[-2:])
+        self._viewer.scene.camera.center = tuple(float(v) for v in world[-2:])
         self.select([row])
 
     def _mark_frame(self) -> None:
@@ -599,7 +604,7 @@ class ExploreWidget(QWidget):
         image = self.image()
         size = convert.pixel_size_nm(image.scale, image.units) if image is not None else None
         features = self._layer.features
-        known = [c for c in features if c in convert.tables.ATOMS]
+        known = [c for c in features if c in tables.ATOMS]
         return convert.atoms_from_points(self._layer.data, features[known], size)
 
     def describe(self) -> None:
@@ -657,7 +662,7 @@ class ExploreWidget(QWidget):
         fresh = [
             c
             for c in indexed
-            if c not in features or c.startswith(("anomaly", "raw_", "site_", "sublattice"))
+            if c not in features or str(c).startswith(("anomaly", "raw_", "site_", "sublattice"))
         ]
         mine = (
             indexed.loc[indexed.index.isin(ids), fresh]
@@ -678,7 +683,8 @@ class ExploreWidget(QWidget):
             int(table["anomaly"].sum()),
             int((table["anomaly"] & (table["source"] == "lattice")).sum()),
         )
-        text = f"{n:,} of {len(table):,} sites are unusual at a false-discovery rate of {100 * self._anomaly_form.value().rate:g} %"
+        rate = 100 * self._anomaly_form.value().rate
+        text = f"{n:,} of {len(table):,} sites are unusual at a false-discovery rate of {rate:g} %"
         self._status.setText(f"{text}, {vacant:,} of them vacant." if vacant else f"{text}.")
 
     def _show_anomalies(self, table: pd.DataFrame) -> None:
@@ -707,7 +713,8 @@ class ExploreWidget(QWidget):
         style = {"size": 0.95 * spacing, "face_color": "transparent", "border_width": 0.09}
         if layer is None:
             layer = Points(
-                data, ndim=ndim, features=features, symbol="square", name=f"anomalies · {self._layer.name}",
+                data, ndim=ndim, features=features, symbol="square",
+                name=f"anomalies · {self._layer.name}",
                 scale=self._layer.scale, translate=self._layer.translate, units=self._layer.units,
                 axis_labels=self._layer.axis_labels,
                 metadata={KEY: {**entry(self._layer), "role": ANOMALIES}}, **style,
@@ -834,7 +841,7 @@ class ExploreWidget(QWidget):
         labels = self._labels()
         if (labels >= 0).any():
             table = populations(self.frames(), labels)
-            numbers = [int(k) for k in table.columns if k >= 0]
+            numbers = [k for k in map(int, table.columns) if k >= 0]
             names = {k: self._book.name(k) for k in numbers}
             curves = {names[k]: table[k].to_numpy() for k in numbers}
             colours = {names[k]: self._book.colour(k) for k in numbers}
@@ -852,7 +859,7 @@ class ExploreWidget(QWidget):
         self._store_classes()
 
     def _edit(self, action: Any, fewest: int = 1) -> None:
-        numbers = [int(k) for k in self.class_gallery.keys()]
+        numbers = [int(k) for k in self.class_gallery.keys()]  # noqa: SIM118
         if len(numbers) < fewest:
             self._status.setText(
                 f"Select {'a class' if fewest == 1 else 'at least two classes'} first."

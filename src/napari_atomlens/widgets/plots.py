@@ -51,10 +51,23 @@ class Plot(pg.PlotWidget):
 
     def save(self, path: Path) -> None:
         """Write the plot as PNG or SVG, by the ending of the name."""
-        from pyqtgraph import exporters
+        if path.suffix.lower() != ".svg":
+            from pyqtgraph.exporters import ImageExporter
 
-        kind = exporters.SVGExporter if path.suffix.lower() == ".svg" else exporters.ImageExporter
-        kind(self.getPlotItem()).export(str(path))
+            ImageExporter(self.getPlotItem()).export(str(path))
+            return
+        # the SVG exporter of pyqtgraph 0.14 stops at some paths; Qt's own does not
+        from qtpy.QtCore import QRectF, QSize
+        from qtpy.QtGui import QPainter
+        from qtpy.QtSvg import QSvgGenerator
+
+        target = QSvgGenerator()
+        target.setFileName(str(path))
+        target.setSize(QSize(self.width(), self.height()))
+        target.setViewBox(QRectF(0, 0, self.width(), self.height()))
+        painter = QPainter(target)
+        self.render(painter)
+        painter.end()
 
 
 class Scatter(Plot):
@@ -86,6 +99,7 @@ class Scatter(Plot):
         self._line.setZValue(30)
         self.addItem(self._line)
         self._path: list[tuple[float, float]] = []
+        self._pressed, self._moved = QPointF(), 0.0
         self.lasso = False
         self._tree: cKDTree | None = None
         self._tree_scale = (0.0, 0.0)
@@ -184,19 +198,21 @@ class Scatter(Plot):
             QEvent.Type.MouseButtonPress, QEvent.Type.MouseMove, QEvent.Type.MouseButtonRelease
         ) and bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)  # fmt: skip
         if kind == QEvent.Type.MouseButtonPress and left:
-            self._pressed = event.position()
+            self._pressed, self._moved = event.position(), 0.0
             if self.lasso or shift:
                 self._path = [self._at(event)]
                 return True
-        elif kind == QEvent.Type.MouseMove and self._path:
+        if kind == QEvent.Type.MouseMove:
+            far = event.position() - self._pressed
+            self._moved = max(self._moved, abs(far.x()) + abs(far.y()))
+        if kind == QEvent.Type.MouseMove and self._path:
             self._path.append(self._at(event))
             self._line.setData(*np.array(self._path).T)
             return True
         elif kind == QEvent.Type.MouseButtonRelease and left:
             path, self._path = self._path, []
             self._line.setData([], [])
-            moved = event.position() - getattr(self, "_pressed", event.position())
-            if abs(moved.x()) + abs(moved.y()) < 4:
+            if self._moved < 4:
                 row = self.pick(*self._at(event))
                 self.picked.emit(np.array([] if row is None else [row], np.int64))
                 return bool(path)
@@ -309,11 +325,10 @@ class Rose(Plot):
         good = values[np.isfinite(values)]
         count = rose_counts(good, bins)
         top = max(count.max(initial=0), 1)
+        t = np.linspace(0, 2 * np.pi, 181)
+        thin = pg.mkPen(self._text, width=0.5)
         for r in (0.5, 1.0):
-            t = np.linspace(0, 2 * np.pi, 181)
-            self._add(
-                pg.PlotCurveItem(r * np.cos(t), r * np.sin(t), pen=pg.mkPen(self._text, width=0.5))
-            )
+            self._add(pg.PlotCurveItem(r * np.cos(t), r * np.sin(t), pen=thin))
         self._petals(count / top, PLAIN)
         if chosen is not None and len(chosen):
             some = values[chosen]
@@ -381,8 +396,11 @@ class Curves(Plot):
             self.removeItem(item)
         self._lines = []
         for name, y in curves.items():
-            item = self.plot(x, y, pen=pg.mkPen(colours[name], width=2), symbol="o" if len(x) < 40 else None,
-                             symbolSize=5, symbolBrush=colours[name], symbolPen=None, name=name)  # fmt: skip
+            item = self.plot(x, y, pen=pg.mkPen(colours[name], width=2), name=name)
+            if len(x) < 40:
+                item.setSymbol("o")
+                item.setSymbolSize(5)
+                item.setSymbolBrush(colours[name])
             self._lines.append(item)
         self.autoRange()
 
