@@ -165,7 +165,9 @@ class ClassBook:
         return book
 
     def _highest(self) -> int:
-        return max((int(k) for j in self.journal for k in j.get("moved", {})), default=-1)
+        """Highest number ever used: one that was merged away is not given again."""
+        used = (k for j in self.journal for k in (*j.get("moved", {}), *j.get("classes", ())))
+        return max(map(int, used), default=-1)
 
     def _again(self, line: Mapping[str, Any]) -> ClassBook:
         if line["do"] == "rename":
