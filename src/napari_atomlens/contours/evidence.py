@@ -34,7 +34,7 @@ class EvidenceParams:
     """How the image round each site is measured."""
 
     radius: float = param(
-        1.0, "radius of the patches over the distance between nearest sites", ge=0.3, le=3
+        1.25, "radius of the patches over the distance between nearest sites", ge=0.3, le=3
     )
     scan_lines: str = param(
         "auto", "take out an offset of each scan line", choices=("auto", "yes", "no")

@@ -68,12 +68,12 @@ def translations(positions: np.ndarray, amplitude: np.ndarray, spacing: float) -
         t = difference[members].mean(0)
         target = positions[some] + t
         fits = np.all((target >= low) & (target <= high), axis=1).sum()
-        if fits < FEWEST or len(members) < 0.7 * fits:
+        if fits < FEWEST or len(members) < 0.6 * fits:
             continue
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.abs(np.log(amplitude[j[members]] / amplitude[i[members]]))
         ratio = ratio[np.isfinite(ratio)]
-        if len(ratio) and np.median(ratio) > 0.3:
+        if np.hypot(*t) < 1.2 * spacing and len(ratio) and np.median(ratio) > 0.3:
             continue  # leads to another kind of atom, as from A to B in a perovskite
         found += [t, -t]
         if len(found) >= MOST_TRANSLATIONS:
@@ -96,7 +96,11 @@ def sublattices(link: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
     """Sublattice of each atom: what translations connect, the highest atoms first; -1 unknown."""
     n = len(link)
     i, k = np.nonzero(link >= 0)
-    graph = sparse.coo_array((np.ones(len(i)), (i, link[i, k])), shape=(n, n))
+    graph = sparse.csr_array((np.ones(len(i)), (i, link[i, k])), shape=(n, n))
+    graph = ((graph + graph.T) > 0).astype(float)
+    # one wrong link would make two sublattices one: each must close two triangles of others
+    closed = (graph @ graph).multiply(graph)
+    graph = (closed >= 2).astype(float) if closed.nnz else graph
     _, part = connected_components(graph, directed=False)
     size = np.bincount(part)
     large = np.flatnonzero(size >= max(FEWEST, 0.02 * n))

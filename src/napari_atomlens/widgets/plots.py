@@ -48,6 +48,7 @@ class Plot(pg.PlotWidget):
             axis = self.getPlotItem().getAxis(side)
             axis.setPen(text)
             axis.setTextPen(text)
+            axis.enableAutoSIPrefix(False)
 
     def save(self, path: Path) -> None:
         """Write the plot as PNG or SVG, by the ending of the name."""
