@@ -60,7 +60,8 @@ def blobs(side: int, spacing: float, radius: float, seed: int) -> dict[str, Any]
 def figure_1(args: argparse.Namespace) -> list[str]:
     """Area, aspect and angle of rendered ellipses."""
     lines = [
-        "| rendered as | radius (px) | ellipses | area, worst (mean) | aspect, worst | angle, worst (aspect >= 1.2) | centre, worst (px) |",
+        "| rendered as | radius (px) | ellipses | area, worst (mean) | aspect, worst | "
+        "angle, worst (aspect >= 1.2) | centre, worst (px) |",
         "|---|---|---|---|---|---|---|",
     ]
     for radius, spacing in ((4, 20), (5, 24), (6, 28), (8, 36)):
@@ -130,7 +131,9 @@ def figure_2(args: argparse.Namespace) -> list[str]:
         "anomalous (aspect 1.3, or off by 0.1 of the lattice constant), found by the universal "
         "network; nominal rate 5 %.",
         "",
-        "| px per lattice constant | AUROC (stretched / moved) | false among flagged, pooled (mean) | found | flagged on clean images | rose: rms error of the axis, one image (all pooled) |",
+        "| px per lattice constant | AUROC (stretched / moved) | false among flagged, pooled "
+        "(mean) | found | flagged on clean images | rose: rms error of the axis, one image "
+        "(mean) |",
         "|---|---|---|---|---|---|",
     ]
     for spacing in (16.2, 12.0):
@@ -138,18 +141,22 @@ def figure_2(args: argparse.Namespace) -> list[str]:
         clean = pd.DataFrame([one_surface(k, spacing, 0.0) for k in range(args.images)])
         share = rows.false / rows.said.clip(lower=1)
         lines.append(
-            f"| {spacing:g} | {rows.auroc.mean():.4f} ({rows['auroc stretched'].mean():.3f} / "
+            f"| {spacing:g} | {rows.auroc.mean():.4f} "
+            f"({rows['auroc stretched'].mean():.3f} / "
             f"{rows['auroc moved'].mean():.3f}) | {100 * rows.false.sum() / rows.said.sum():.1f} % "
             f"({100 * share.mean():.1f} %) | {100 * rows.found.sum() / rows.odd.sum():.0f} % | "
             f"{100 * clean.flagged.mean():.2f} % | {np.sqrt((rows.turn**2).mean()):.1f} deg "
-            f"({rows.turn.mean():+.1f} deg); truth drawn: {np.sqrt((rows.drawn**2).mean()):.1f} deg |"
+            f"({rows.turn.mean():+.1f} deg); the planted ones themselves: "
+            f"{np.sqrt((rows.drawn**2).mean()):.1f} deg |"
         )
     return lines
 
 
 def likelihood_ratio(image: np.ndarray, truth: pd.DataFrame) -> np.ndarray:
-    """Defect type of each site by the best test there is: positions, widths, background and all
-    other columns known, Poisson likelihood of each height that may occur, with its prior.
+    """Defect type of each site by the best test there is.
+
+    Positions, widths, background and all other columns are known; Poisson likelihood of each
+    height that may occur, with its prior.
 
     Returns
     -------
@@ -319,7 +326,8 @@ def figure_5(args: argparse.Namespace) -> list[str]:
         "| 10,000 blobs in one run | CPU s |",
         "|---|---|",
         f"| sub-pixel outlines (marching squares) | {traced:.2f} |",
-        f"| all descriptors of the outlines ({ours.shape[1]} columns, surroundings included) | {described:.2f} |",
+        f"| all descriptors of the outlines ({ours.shape[1]} columns, surroundings included) | "
+        f"{described:.2f} |",
         f"| all descriptors of the same blobs as labels, outlines included | {masked:.2f} |",
         f"| scikit-image regionprops_table, {len(names)} of them | {skimage:.2f} |",
         "",

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from napari_atomlens.contours.evidence import kinds
+from napari_atomlens.contours.evidence import FAINTEST, kinds
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
 
@@ -50,6 +50,10 @@ CONTOUR_WORDS: dict[str, tuple[str, str]] = {
     "mean_probability": ("less probable", "more probable"),
     "intensity_net": ("darker", "brighter"),
 }
+#: Columns that are compared as changes of the image, not of the column itself.
+SHAPE_OF_COLUMN = (
+    "raw_moved_y_px", "raw_moved_x_px", "raw_wider", "raw_stretch_x", "raw_stretch_diagonal",
+)  # fmt: skip
 #: Descriptors that belong together: the components of one vector.
 RESPECTS = (
     ("raw_strength", "raw_wider"),
@@ -159,6 +163,9 @@ def _values(table: pd.DataFrame, name: str) -> np.ndarray:
     if name.startswith("log "):
         with np.errstate(invalid="ignore", divide="ignore"):
             values = np.where(values > 0, np.log(values), np.nan)
+    if name in SHAPE_OF_COLUMN and "raw_strength" in table:
+        # place and shape were divided by the strength: of a faint site they are mostly noise
+        values *= np.maximum(table["raw_strength"].to_numpy(float), FAINTEST)
     return values
 
 

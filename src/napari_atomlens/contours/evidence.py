@@ -23,6 +23,8 @@ from napari_atomlens.params import param, validate
 
 #: Fewest sites of a kind.
 FEWEST = 8
+#: Place and shape of a site are divided by its strength, by no less than this.
+FAINTEST = 0.3
 #: Rounds in which neighbours are told apart.
 ROUNDS = 6
 #: Names of the modes, in their order; the last is not shared with the neighbours.
@@ -180,7 +182,7 @@ def measure(
     )
     strength = 1 + heights[:, 0]
     # of a faint site nothing can be said about place and shape
-    found[:, 1:6] /= np.maximum(strength, 0.3)[:, None]
+    found[:, 1:6] /= np.maximum(strength, FAINTEST)[:, None]
     found[:, 0] = strength
     found[~whole] = np.nan
     out[use] = np.c_[found, np.where(whole, misfit, np.nan)]
