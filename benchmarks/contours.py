@@ -224,7 +224,8 @@ def figure_3(args: argparse.Namespace) -> list[str]:
     lines = [
         f"{images} images of 512 x 512 px per dose; background 0.05 of the W peak; types by site.",
         "",
-        "| counts per S2 | type | planted | precision | recall | likelihood ratio: precision | recall |",
+        "| counts per S2 | type | planted | precision | recall | "
+        "likelihood ratio: precision | recall |",
         "|---|---|---|---|---|---|---|",
     ]
     for counts in (1000, 300):
@@ -265,7 +266,8 @@ def figure_4(args: argparse.Namespace) -> list[str]:
     lines = [
         "Six defect types of WS2, each in three orientations, 15 of every one; mean over 5 images.",
         "",
-        "| counts per S2 | method | turned by the symmetry | classes | adjusted Rand index (worst) |",
+        "| counts per S2 | method | turned by the symmetry | classes | "
+        "adjusted Rand index (worst) |",
         "|---|---|---|---|---|",
     ]
     for counts in (1000, 300):
@@ -371,7 +373,7 @@ def real(file: Path, out: Path) -> list[str]:
         np.median(cKDTree(atoms[["y_px", "x_px"]]).query(atoms[["y_px", "x_px"]], k=2)[0][:, 1])
     )
     t = np.linspace(0, 2 * np.pi, 200)
-    for row in flagged.itertuples():
+    for row in flagged.itertuples():  # a few dozen
         for radius in (0.5, 0.53, 0.56):
             y = (zoom * (row.y_px + radius * spacing * np.sin(t))).astype(int)
             x = (zoom * (row.x_px + radius * spacing * np.cos(t))).astype(int)
