@@ -84,6 +84,7 @@ def rose(widget: Any) -> None:
 def classes(widget: Any) -> None:
     """Classes of the flagged sites."""
     widget.classify()
+    until(lambda: not widget._job.is_running)
 
 
 def main() -> None:

@@ -268,3 +268,20 @@ def test_holes_and_touching_regions_are_followed_along_their_outer_border():
     ring[30, 33] = 0.0  # a hole between the middle and the border
     vertices, _ = trace(ring, np.array([[30.0, 30.0]]), 0.5)
     assert polygons.basic_shape(vertices)["area_px2"][0] == pytest.approx(np.pi * 81, rel=0.06)
+
+
+def test_contours_alone_can_be_searched_for_anomalies():
+    rng = np.random.default_rng(0)
+    n = 100
+    t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    radius = 4 * (1 + 0.02 * rng.normal(size=n))
+    radius[17] = 5.5
+    centre = grid(10, 14.0)
+    outlines = [c + r * np.c_[-np.sin(t), np.cos(t)] for c, r in zip(centre, radius, strict=True)]
+    atoms = pd.DataFrame(
+        {"frame": 0, "atom_id": np.arange(n), "y_px": centre[:, 0] + 0.05 * rng.normal(size=n),
+         "x_px": centre[:, 1] + 0.05 * rng.normal(size=n), "species": "column"}
+    )  # fmt: skip
+    table = al.find_anomalies(al.describe_contours(outlines, atoms))
+    assert table.anomaly[17] and table.anomaly_reason[17].startswith("larger")
+    assert table.anomaly.sum() <= 3

@@ -178,7 +178,8 @@ def test_describe_flags_and_colours_and_classes_are_kept(
     w._class_form.fields["method"].setCurrentText("mixture")
     w.select([])
     b.show("Classes")
-    b.click("classify")
+    with b.qtbot.waitSignal(w._job.finished, timeout=WAIT):
+        b.click("classify")
     labels = b.points.features["anomaly_class"].to_numpy()
     assert labels.max() >= 0
     if labels.max() == 0:

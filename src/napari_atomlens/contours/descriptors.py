@@ -193,6 +193,9 @@ def _frames(
                 )
             part["atom_id"] = mine["atom_id"].to_numpy(np.int64)
             centre = mine[["y_px", "x_px"]].to_numpy(float)
+            for name in ("species", "sublattice"):
+                if name in mine:  # the kinds that sites are compared within
+                    part[name] = mine[name].to_numpy()
             if "site_y_px" in mine:
                 site = mine[["site_y_px", "site_x_px"]].to_numpy(float)
             if "background" in mine:

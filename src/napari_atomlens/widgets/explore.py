@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ from napari_atomlens import tables
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.contours.classbook import COLOURS, ClassBook, populations
 from napari_atomlens.contours.classes import Classes, ClassParams
-from napari_atomlens.errors import AtomLensError, ParameterError
+from napari_atomlens.errors import ParameterError
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.forms import ParamForm, shrinkable_combo
@@ -52,6 +54,14 @@ REST_MS = 80
 FIRST_X = ("raw_stretch_x", "area_px2", "x_px")
 FIRST_Y = ("raw_strength", "eccentricity", "y_px")
 FIRST_ANGLE = ("raw_orientation_rad", "orientation_rad")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Classes, and the rows of the table that they belong to."""
+
+    classes: Classes
+    rows: np.ndarray
 
 
 class ExploreWidget(QWidget):
@@ -462,18 +472,14 @@ class ExploreWidget(QWidget):
                 palette = transform_color(colours)
                 self._layer.face_color = palette[shade % len(palette)]
 
-    def _own(self) -> Any:
-        import contextlib
-
-        @contextlib.contextmanager
-        def inside() -> Iterator[None]:
-            before, self._busy = self._busy, True
-            try:
-                yield
-            finally:
-                self._busy = before
-
-        return inside()
+    @contextlib.contextmanager
+    def _own(self) -> Iterator[None]:
+        """What happens inside is not the user's doing."""
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
 
     def _draw_histogram(self, text: str = "") -> None:
         if text:
@@ -636,13 +642,20 @@ class ExploreWidget(QWidget):
                 data, atoms, maps, pixel_size_nm=size, params=params, cancelled=stop
             )
 
+        self._start(work, "Describing…")
+
+    def _start(self, work: Any, text: str) -> None:
         self._describe.setText("Cancel")
+        self._classify.setEnabled(False)
         self._bar.setRange(0, 0)
         self._bar.show()
-        self._status.setText("Describing…")
+        self._status.setText(text)
         self._job.start(work)
 
     def _on_results(self, results: list[Any]) -> None:
+        if isinstance(results[-1], Found):
+            self._take_classes(results[-1])
+            return
         done, total, table = results[-1]
         self._bar.setRange(0, total)
         self._bar.setValue(done)
@@ -735,11 +748,14 @@ class ExploreWidget(QWidget):
     def _on_finished(self) -> None:
         self._bar.hide()
         self._describe.setText("Describe and find anomalies")
+        self._classify.setEnabled(True)
 
     # ----------------------------------------------------------------- classes
 
     def classify(self) -> None:
-        """Find classes of the flagged sites; of all sites where none is flagged."""
+        """Find classes of the flagged sites; of all sites where fewer than ten are flagged."""
+        if self._job.is_running:
+            return
         image = self.image()
         if self._layer is None or image is None:
             self._status.setText("There are no atoms with an image to classify.")
@@ -754,19 +770,23 @@ class ExploreWidget(QWidget):
         spacing = float(entry(self._layer).get("spacing_px", np.nan))
         if np.isfinite(spacing):
             chosen.attrs["spacing_px"] = spacing
-        try:
-            found = classify_sites(image.data, chosen, self._class_form.value())
-        except AtomLensError as error:
-            self._status.setText(str(error))
-            return
+        params, data = self._class_form.value(), image.data
+
+        def work(stop: Any) -> Iterator[Any]:
+            yield Found(classify_sites(data, chosen, params), rows)
+
+        self._start(work, "Looking for classes…")
+
+    def _take_classes(self, result: Found) -> None:
+        found, rows = result.classes, result.rows
+        if self._layer is None or (len(rows) and rows.max() >= len(self._table)):
+            return  # atoms went while the classes were looked for
         self._classes, self._class_rows, self._book = found, rows, ClassBook()
         self._store_classes()
         if found.bic:
-            best = min(found.bic, key=lambda k: found.bic[k])
-            text = ", ".join(
-                f"{k}: {v:.0f}" for k, v in sorted(found.bic.items(), key=lambda kv: kv[1])[:4]
-            )
-            self._status.setText(f"{best} classes have the least BIC ({text} …).")
+            order = sorted(found.bic.items(), key=lambda kv: kv[1])
+            text = ", ".join(f"{k}: {v:.0f}" for k, v in order[:4])
+            self._status.setText(f"{order[0][0]} classes have the least BIC ({text} …).")
         else:
             out = int((found.label < 0).sum())
             self._status.setText(
