@@ -53,6 +53,43 @@ def test_aligned_patches_look_alike(gallery) -> None:
     assert np.isfinite(found.embedding).all()
 
 
+def test_some_rows_of_all_sites(gallery) -> None:
+    image, sites = gallery
+    mask = (sites.defect != "V_S").to_numpy()
+    some = classify_sites(image, sites, ClassParams(method="mixture"), rows=mask)
+    assert len(some.label) == mask.sum()
+    assert adjusted_rand_score(sites.defect[mask], some.label) >= 0.95
+    by_number = classify_sites(
+        image, sites, ClassParams(method="mixture"), rows=np.flatnonzero(mask)
+    )
+    np.testing.assert_array_equal(by_number.label, some.label)
+    with pytest.raises(ParameterError, match="mask"):
+        classify_sites(image, sites, rows=mask[:3])
+
+
+def test_mirror_images_are_one_class_where_asked() -> None:
+    """Left and right hands on a square lattice along x: two classes, or one."""
+    rng = np.random.default_rng(0)
+    n, step = 8, 40
+    place = (np.stack(np.meshgrid(range(n), range(n), indexing="ij"), -1).reshape(-1, 2) + 1) * step
+    hand, turn = rng.integers(0, 2, n * n), rng.integers(0, 4, n * n)
+    rows, cols = np.mgrid[: (n + 1) * step, : (n + 1) * step]
+    image = 0.02 * rng.normal(size=rows.shape)
+    for (y, x), h, t in zip(place, hand, turn, strict=True):
+        # a long arm along x and a short one along y, up for one hand and down for the other
+        for dy, dx, height in ((0, 9, 1.0), (-5 if h else 5, 0, 0.8), (0, 0, 0.5)):
+            for _ in range(t):
+                dy, dx = -dx, dy
+            image += height * np.exp(-((rows - y - dy) ** 2 + (cols - x - dx) ** 2) / 8)
+    sites = pd.DataFrame({"frame": 0, "y_px": place[:, 0] * 1.0, "x_px": place[:, 1] * 1.0})
+    sites.attrs["spacing_px"], sites.attrs["angle_rad"] = 10.0, 0.0
+    params = {"method": "mixture", "fold": 4, "most": 4}
+    two = classify_sites(image, sites, ClassParams(**params))
+    assert adjusted_rand_score(hand, two.label) == 1
+    one = classify_sites(image, sites, ClassParams(mirror=True, **params))
+    assert one.label.max() == 0
+
+
 def test_alignment_undoes_a_cyclic_shift() -> None:
     rng = np.random.default_rng(0)
     base = rng.normal(size=(3, 4))

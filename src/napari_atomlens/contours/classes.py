@@ -80,7 +80,9 @@ class Classes:
     fold: int = 1
 
 
-def classify_sites(image: Any, sites: pd.DataFrame, params: ClassParams = ClassParams()) -> Classes:
+def classify_sites(
+    image: Any, sites: pd.DataFrame, params: ClassParams = ClassParams(), *, rows: Any = None
+) -> Classes:
     """Put sites into classes by the image round them.
 
     Parameters
@@ -88,13 +90,15 @@ def classify_sites(image: Any, sites: pd.DataFrame, params: ClassParams = ClassP
     image : array-like, shape (H, W) or (T, H, W)
     sites : pandas.DataFrame
         Needs ``frame``, ``y_px``, ``x_px``; where there is ``site_y_px``, ``site_x_px``, patches
-        are centred on the site. Give the rows of one kind, or only flagged ones.
+        are centred on the site. All of them say what the lattice is like.
     params : ClassParams
+    rows : ndarray of bool or int, optional
+        Which of them to classify: those of one kind, or the flagged ones.
 
     Returns
     -------
     Classes
-        In the order of the rows.
+        In the order of the rows that were classified.
 
     Raises
     ------
@@ -110,10 +114,13 @@ def classify_sites(image: Any, sites: pd.DataFrame, params: ClassParams = ClassP
     for column in ("frame", "y_px", "x_px"):
         if column not in sites:
             raise ParameterError(f"Sites without the column {column!r} cannot be classified.")
-    if len(sites) < 4:
-        raise ParameterError(f"Classes need at least four sites, but there are {len(sites)}.")
-    fold = params.fold or symmetry(sites)
-    copies = oriented_patches(stack, sites, fold, params)
+    chosen = sites if rows is None else sites.iloc[_places(rows, len(sites))]
+    if len(chosen) < 4:
+        raise ParameterError(f"Classes need at least four sites, but there are {len(chosen)}.")
+    fold = params.fold or symmetry(chosen if "n_neighbours" in chosen else sites)
+    spacing, angle = spacing_of(sites), lattice_angle(sites, fold)
+    copies = oriented_patches(stack, chosen, fold, params, spacing, angle)
+    sites = chosen
     whole = np.flatnonzero(np.isfinite(copies).all((1, 2, 3)))
     if len(whole) < 4:
         raise ImageError("The patches round these sites leave the image; choose a smaller radius.")
@@ -188,29 +195,62 @@ def symmetry(sites: pd.DataFrame) -> int:
 
 
 def lattice_angle(sites: pd.DataFrame, fold: int) -> float:
-    """Direction of the bonds (radians, counter-clockwise as drawn), modulo 2 pi / fold."""
+    """Direction of the bonds (radians, counter-clockwise as drawn), modulo 2 pi / fold.
+
+    ``attrs["angle_rad"]`` where it is there. Where the bonds of two sublattices point in
+    opposite directions, as in a honeycomb, those of the more frequent kind count.
+    """
+    if "angle_rad" in sites.attrs:
+        return float(sites.attrs["angle_rad"])
+    if "kind" in sites and fold % 2:
+        common = sites["kind"].astype(str).mode().iloc[0]
+        first = (sites["kind"].astype(str) == common).to_numpy()
+    else:
+        first = np.ones(len(sites), bool)
     place = _centres(sites)
     distance, index, typical = nearest(place, sites["frame"].to_numpy())
-    i, k = np.nonzero(distance <= 1.25 * typical[:, None])
+    i, k = np.nonzero((distance <= 1.25 * typical[:, None]) & first[:, None])
     if not len(i) or fold < 2:
         return 0.0
     d = place[index[i, k]] - place[i]
     return float(np.angle(np.exp(1j * fold * np.arctan2(-d[:, 0], d[:, 1])).sum()) / fold)
 
 
-def oriented_patches(stack: Any, sites: pd.DataFrame, fold: int, params: ClassParams) -> np.ndarray:
+def _places(rows: Any, n: int) -> np.ndarray:
+    """Rows as places, whether they are given as a mask or as numbers."""
+    array = np.asarray(rows)
+    if array.dtype == bool or array.dtype == object:
+        if len(array) != n:
+            raise ParameterError(f"The mask has {len(array)} rows, but there are {n} sites.")
+        return np.flatnonzero(array.astype(bool))
+    return array.astype(np.int64)
+
+
+def spacing_of(sites: pd.DataFrame) -> float:
+    """Distance between nearest sites (px): ``attrs["spacing_px"]`` where it is there."""
+    if "spacing_px" in sites.attrs:
+        return float(sites.attrs["spacing_px"])
+    _, _, typical = nearest(_centres(sites), sites["frame"].to_numpy())
+    spacing = float(np.nanmedian(typical)) if np.isfinite(typical).any() else np.nan
+    if not np.isfinite(spacing):
+        raise ParameterError("A single site has no neighbours to take the scale from.")
+    return spacing
+
+
+def oriented_patches(
+    stack: Any,
+    sites: pd.DataFrame,
+    fold: int,
+    params: ClassParams,
+    spacing: float,
+    angle: float,
+) -> np.ndarray:
     """Patches in all orientations, (n, orientations, s, s); NaN where they leave the image.
 
     Sampled from the image once for each orientation, so that a turned patch has lost no more
     than any other. Pixels in the corners, which are not in the disc, are zero.
     """
     centre = _centres(sites)
-    _, _, typical = nearest(centre, sites["frame"].to_numpy())
-    spacing = float(np.nanmedian(typical))
-    if "spacing_px" in sites.attrs:
-        spacing = float(sites.attrs["spacing_px"])
-    if not np.isfinite(spacing):
-        raise ParameterError("A single site has no neighbours to take the scale from.")
     reach = params.radius * spacing
     radius = int(np.ceil(reach))
     # few pixels across are enough for a class, and PCA is quick
@@ -218,7 +258,6 @@ def oriented_patches(stack: Any, sites: pd.DataFrame, fold: int, params: ClassPa
     axis = np.arange(-np.floor(radius / step), np.floor(radius / step) + 1) * step
     y, x = np.meshgrid(axis, axis, indexing="ij")
     disc = np.hypot(y, x) <= reach + 0.5
-    angle = lattice_angle(sites, fold)
     turns = [
         (2 * np.pi * k / fold, m)
         for m in (False, *([True] if params.mirror else []))

@@ -766,14 +766,13 @@ class ExploreWidget(QWidget):
         rows = np.arange(len(sites))
         if "anomaly" in sites and sites["anomaly"].sum() >= 10:
             rows = np.flatnonzero(sites["anomaly"].to_numpy(bool))
-        chosen = sites.iloc[rows]
         spacing = float(entry(self._layer).get("spacing_px", np.nan))
         if np.isfinite(spacing):
-            chosen.attrs["spacing_px"] = spacing
+            sites.attrs["spacing_px"] = spacing
         params, data = self._class_form.value(), image.data
 
         def work(stop: Any) -> Iterator[Any]:
-            yield Found(classify_sites(data, chosen, params), rows)
+            yield Found(classify_sites(data, sites, params, rows=rows), rows)
 
         self._start(work, "Looking for classes…")
 
