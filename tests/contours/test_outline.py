@@ -40,8 +40,8 @@ def test_ellipse_gives_its_area_axes_and_angle(aspect, angle):
     if aspect > 1.2:
         difference = (row.orientation_rad - angle + np.pi / 2) % np.pi - np.pi / 2
         assert abs(np.rad2deg(difference)) < 2
-    assert lines[0][:, 0].mean() == pytest.approx(30.3, abs=0.1)
-    assert lines[0][:, 1].mean() == pytest.approx(34.7, abs=0.1)
+    assert lines[0][:, 0].mean() == pytest.approx(30.3, abs=0.3)
+    assert lines[0][:, 1].mean() == pytest.approx(34.7, abs=0.3)
 
 
 def test_touching_atoms_are_split_half_way():

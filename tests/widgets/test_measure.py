@@ -29,7 +29,7 @@ from napari_atomlens.atoms import lattice as core
 from napari_atomlens.simulation import crystals
 from napari_atomlens.widgets import convert_lattice, measure
 from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.plots import ColourBar, Histogram, bin_edges
+from napari_atomlens.widgets.histograms import ColourBar, Histogram, bin_edges
 
 WAIT = 20_000
 needs_canvas = pytest.mark.skipif(

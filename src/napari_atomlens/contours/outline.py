@@ -1,24 +1,31 @@
 """Sub-pixel outlines of atoms in the probability map, all atoms of a frame at once.
 
-Rays are cast from every centre; where the probability of a column falls through the
-level, linear interpolation gives a sub-pixel vertex. A ray never passes the border to
-the nearest neighbours (the perpendicular bisector), so that touching atoms keep apart.
+Marching squares (:mod:`napari_atomlens.contours.follow`) on a patch round every atom. An
+atom's region is where the probability of a column lies above the level, on the atom's side
+of the perpendicular bisectors to its neighbours, so that touching atoms keep apart.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
+from napari_atomlens.contours.follow import follow
+from napari_atomlens.contours.polygons import LONG, basic_shape, fill, padded, ragged
 
-N_RAYS = 24
 #: Neighbours whose bisectors limit an outline.
 N_NEIGHBOURS = 8
-CHUNK = 512
+#: Outlines are drawn at most so far from the centre, over the distance between neighbours.
+FARTHEST = 0.7
+#: Atoms closer together than this (px) are outlined on a map of twice the sampling.
+COARSE = 16.0
+#: Pixels of the patches that are worked on at a time.
+CHUNK_PIXELS = 1 << 18
 
 
 def outline(
@@ -41,93 +48,219 @@ def outline(
     Returns
     -------
     contours : pandas.DataFrame
-        Contours table, in the order of `atoms`.
-    outlines : list of ndarray, each (24, 2)
-        Vertices (row, column) in pixels, counter-clockwise as drawn from +x; the last
+        Contours table, in the order of `atoms`; :func:`napari_atomlens.describe_contours`
+        adds the other descriptors.
+    outlines : list of ndarray, each (n_vertices, 2)
+        Vertices (row, column) in pixels, counter-clockwise as drawn from about +x; the last
         vertex joins the first.
     """
     if not len(atoms):
         return tables.empty("contours"), []
     centres = atoms[["y_px", "x_px"]].to_numpy(float)
     columns = np.asarray(probabilities[1:-1], np.float32).sum(0)
-    polygons = cast_rays(columns, centres, level)
+    vertices, counts = trace(columns, centres, level)
     table = {
         "frame": frame,
         "atom_id": atoms["atom_id"].to_numpy(),
-        **describe(polygons, centres),
+        **describe(vertices, centres),
     }
-    return tables.make("contours", table, len(atoms)), list(polygons)
+    return tables.make("contours", table, len(atoms)), ragged(vertices, counts)
 
 
-def cast_rays(columns: np.ndarray, centres: np.ndarray, level: float) -> np.ndarray:
-    """Vertices where rays from each centre fall through the level, shape (n, N_RAYS, 2)."""
-    n, (h, w) = len(centres), columns.shape
-    angle = 2 * np.pi * np.arange(N_RAYS) / N_RAYS
-    direction = np.c_[-np.sin(angle), np.cos(angle)].astype(np.float32)
+def trace(
+    columns: np.ndarray, centres: np.ndarray, level: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines round centres in one map.
+
+    Parameters
+    ----------
+    columns : ndarray, shape (H, W)
+        Probability of a column.
+    centres : ndarray, shape (n, 2)
+        (row, column) in pixels.
+    level : float
+        See :func:`outline`.
+
+    Returns
+    -------
+    vertices : ndarray, shape (n, m, 2)
+        Shorter outlines repeat their last vertex.
+    counts : ndarray of int, shape (n,)
+    """
+    n = len(centres)
     if n > 1:
         distance, near = cKDTree(centres).query(centres, k=min(N_NEIGHBOURS + 1, n))
         distance, near = distance[:, 1:], near[:, 1:]
         typical = float(np.median(distance[:, 0]))
     else:
         distance, near = np.zeros((1, 0)), np.zeros((1, 0), int)
-        typical = min(h, w) / 2.0
-    # outlines are drawn at most 0.7 of the typical distance from the centre
-    farthest = 0.7 * typical
-    steps = int(np.clip(np.ceil(farthest / 0.75), 6, 48))
-    fraction = np.linspace(0, 1, steps + 1, dtype=np.float32)
-    radius = np.empty((n, N_RAYS), np.float32)
+        typical = min(columns.shape) / 2.0
+    if typical < COARSE:
+        # small atoms: vertices a pixel apart would cut their corners
+        vertices, counts = trace(between(columns), 2 * centres, level)
+        return 0.5 * vertices, counts
+    farthest = max(FARTHEST * typical, 1.5)
+    radius = int(np.ceil(farthest)) + 1
+    rimmed = np.pad(columns, radius, mode="edge")
+    chunk = max(1, CHUNK_PIXELS // (2 * radius + 1) ** 2)
+    slices = [slice(i, min(i + chunk, n)) for i in range(0, n, chunk)]
 
-    def cast(c: slice) -> None:
-        # along a ray u the bisector to a neighbour at d is at |d|^2 / (2 u.d)
-        d = (centres[near[c]] - centres[c, None]).astype(np.float32)
-        ahead = np.maximum(d @ direction.T, 1e-6)
-        bisector = (distance[c] ** 2).astype(np.float32)[:, :, None] / (2 * ahead)
-        limit = np.minimum(bisector.min(1, initial=np.inf), farthest)
-        along = limit[:, :, None] * fraction
-        start = centres[c].astype(np.float32)
-        y = start[:, 0, None, None] + direction[:, 0][None, :, None] * along
-        x = start[:, 1, None, None] + direction[:, 1][None, :, None] * along
-        values = _bilinear(columns, y, x)
-        own = values[:, :1, :1]
-        target = np.where(own > level, level, 0.5 * own)
-        below = values < target
-        below[:, :, 0] = False
-        first = below.argmax(2)
-        crossed = below.any(2)
-        index = np.maximum(first, 1)[:, :, None]
-        after = np.take_along_axis(values, index, 2)[:, :, 0]
-        before = np.take_along_axis(values, index - 1, 2)[:, :, 0]
-        part = (before - target[:, :, 0]) / np.maximum(before - after, 1e-9)
-        at = (index[:, :, 0] - 1 + np.clip(part, 0, 1)) / steps
-        radius[c] = limit * np.where(crossed, at, 1.0)
+    def one(c: slice) -> tuple[np.ndarray, np.ndarray]:
+        neighbours = centres[near[c]] - centres[c, None]
+        return _trace_patches(rimmed, centres[c], neighbours, distance[c], radius, farthest, level)
 
-    slices = [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
     with ThreadPoolExecutor(max_workers=min(4, len(slices))) as pool:
-        list(pool.map(cast, slices))
-    vertices = centres[:, None] + radius[:, :, None] * direction
-    return np.clip(vertices, -0.5, [h - 0.5, w - 0.5])
+        parts = list(pool.map(one, slices))
+    longest = max(v.shape[1] for v, _ in parts)
+    vertices = np.concatenate([lengthened(v, longest) for v, _ in parts])
+    return vertices, np.concatenate([k for _, k in parts])
 
 
-def _bilinear(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Bilinear interpolation with the border repeated; float32 throughout."""
-    h, w = image.shape
-    y, x = np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)
-    top = np.minimum(y.astype(np.int32), max(h - 2, 0))
-    left = np.minimum(x.astype(np.int32), max(w - 2, 0))
-    v, u = y - top, x - left
-    at = top * np.int32(w) + left
-    flat = image.ravel()
-    upper = flat[at] * (1 - u) + flat[at + 1] * u
-    lower = flat[at + w] * (1 - u) + flat[at + w + 1] * u
+def lengthened(vertices: np.ndarray, m: int) -> np.ndarray:
+    """Polygons (n, k, 2) with their last vertex repeated until there are `m`."""
+    more = np.repeat(vertices[:, -1:], m - vertices.shape[1], axis=1)
+    return np.concatenate([vertices, more], axis=1)
+
+
+def between(image: np.ndarray) -> np.ndarray:
+    """Image at twice the sampling: cubic in between, pixel (2 i, 2 j) is the old (i, j)."""
+    for axis in (0, 1):
+        moved = np.moveaxis(np.asarray(image, np.float32), axis, 0)
+        rim = np.concatenate([moved[:1], moved, moved[-1:]])
+        fine = np.empty((2 * len(moved) - 1, *moved.shape[1:]), np.float32)
+        fine[::2] = moved
+        inner = rim[1:-2] + rim[2:-1]
+        fine[1::2] = 0.5625 * inner - 0.0625 * (rim[:-3] + rim[3:])
+        image = np.moveaxis(fine, 0, axis)
+    return np.ascontiguousarray(image)
+
+
+def _trace_patches(
+    rimmed: np.ndarray,
+    centres: np.ndarray,
+    neighbours: np.ndarray,
+    distance: np.ndarray,
+    radius: int,
+    farthest: float,
+    level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Trace the outlines of some atoms; `rimmed` is the map with a rim of `radius` pixels."""
+    n, size = len(centres), 2 * radius + 1
+    h, w = rimmed.shape[0] - 2 * radius, rimmed.shape[1] - 2 * radius
+    corner = np.clip(np.rint(centres).astype(np.int64), 0, [h - 1, w - 1])
+    view: np.ndarray = np.lib.stride_tricks.sliding_window_view(rimmed, (size, size))
+    value = view[corner[:, 0], corner[:, 1]]
+    # distance of each pixel from the centre, by axis, and to what limits the atom's region
+    offset = (corner - centres).astype(np.float32)
+    axis = np.arange(-radius, radius + 1, dtype=np.float32)
+    dy, dx = offset[:, :1] + axis, offset[:, 1:] + axis
+    reach = np.float32(farthest)
+    room = reach - np.sqrt((dy**2)[:, :, None] + (dx**2)[:, None, :])
+    # past the image there is nothing: the border lies half a pixel beyond the last one
+    y, x = (corner[:, :1] + axis).astype(np.float32), (corner[:, 1:] + axis).astype(np.float32)
+    edge_y, edge_x = np.minimum(y + 0.5, h - 0.5 - y), np.minimum(x + 0.5, w - 0.5 - x)
+    cut = np.flatnonzero((edge_y.min(1) < 0) | (edge_x.min(1) < 0))
+    if len(cut):
+        frame = np.minimum(edge_y[cut, :, None], edge_x[cut, None, :])
+        room[cut] = np.minimum(room[cut], frame)
+    for k in range(neighbours.shape[1]):
+        # only those near enough to take something away
+        some = np.flatnonzero((distance[:, k] < 2 * farthest) & (distance[:, k] > 1e-6))
+        if not len(some):
+            break
+        half = (0.5 * distance[some, k]).astype(np.float32)
+        unit = (neighbours[some, k] / distance[some, k, None]).astype(np.float32)
+        along_y = half[:, None] - dy[some] * unit[:, :1]
+        along_x = dx[some] * unit[:, 1:]
+        bisector = along_y[:, :, None] - along_x[:, None, :]
+        if len(some) == n:
+            np.minimum(room, bisector, out=room)
+        else:
+            room[some] = np.minimum(room[some], bisector)
+    own = _at_centre(value, -offset, radius)
+    value = value - np.where(own > level, level, 0.5 * own)[:, None, None]
+    start = _start(value, room, radius)
+    each = np.arange(n)
+    rows, cols = np.divmod(start, size)
+    value[each, rows, cols] = np.maximum(value[each, rows, cols], 1e-6)
+    room[each, rows, cols] = np.maximum(room[each, rows, cols], 1e-3)
+    within = (value > 0) & (room > 0)
+    flat, area = within.ravel(), size * size
+    values, rooms = value.ravel(), room.ravel()
+
+    def inside(which: np.ndarray, region: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+        return flat[which[region] * area + pixel]
+
+    def crossing(
+        which: np.ndarray, region: np.ndarray, pixel: np.ndarray, other: np.ndarray
+    ) -> np.ndarray:
+        a, b = which[region] * area + pixel, which[region] * area + other
+        t = np.ones(len(region), np.float32)
+        for field in (values, rooms):
+            first, second = field[a], field[b]
+            falls = second <= 0
+            t = np.where(falls, np.minimum(t, first / np.maximum(first - second, 1e-12)), t)
+        return t
+
+    # to the right of the start, the first pixel that is outside: up, with it to the right
+    row = within[each, rows]
+    row = row | (np.arange(size) <= cols[:, None])
+    vertices: np.ndarray = np.zeros((n, 1, 2), np.float32)
+    counts = np.zeros(n, np.int64)
+    left = each
+    for _ in range(4):
+        begin = rows[left] * size + np.argmin(row[left], axis=1) - 1
+        some, many = follow(
+            partial(inside, left), partial(crossing, left), begin,
+            np.zeros(len(left), np.int64), size, 4 * area,
+        )  # fmt: skip
+        longest: int = max(vertices.shape[1], some.shape[1])  # type: ignore[misc]
+        vertices = lengthened(vertices, longest)
+        vertices[left] = lengthened(some, longest)
+        counts[left] = many
+        # clockwise: the border of a hole; look behind it
+        y1, x1 = vertices[left, :, 0], vertices[left, :, 1]
+        turn = (y1 * np.roll(x1, -1, 1) - x1 * np.roll(y1, -1, 1)).sum(1)
+        left = left[turn < 0]
+        if not len(left):
+            break
+        gap = np.argmin(row[left], axis=1)
+        behind = within[left, rows[left]] & (np.arange(size) > gap[:, None])
+        again = np.where(behind.any(1), np.argmax(behind, axis=1), gap)
+        row[left] |= np.arange(size) <= again[:, None]
+    vertices += (corner - radius).astype(np.float32)[:, None]
+    return vertices.astype(float), counts
+
+
+def _at_centre(value: np.ndarray, delta: np.ndarray, radius: int) -> np.ndarray:
+    """Bilinear value `delta` (at most a pixel) from the middle of each patch."""
+    each = np.arange(len(value))
+    delta = np.clip(delta, -1, 1)
+    low = np.minimum(np.floor(delta).astype(np.int64), 0)
+    v, u = (delta - low).T
+    r, c = (low + radius).T
+    upper = value[each, r, c] * (1 - u) + value[each, r, c + 1] * u
+    lower = value[each, r + 1, c] * (1 - u) + value[each, r + 1, c + 1] * u
     return upper * (1 - v) + lower * v
 
 
-def describe(polygons: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
-    """Shape descriptors of closed polygons, exact for the polygon (Green's theorem).
+def _start(value: np.ndarray, room: np.ndarray, radius: int) -> np.ndarray:
+    """Flat index of a pixel inside of each region, next to the middle of its patch."""
+    size = value.shape[1]
+    near = slice(radius - 1, radius + 2)
+    some = np.where(room[:, near, near] > 0, value[:, near, near], -np.inf).reshape(len(value), 9)
+    row, col = np.divmod(some.argmax(1), 3)
+    best = (row + radius - 1) * size + col + radius - 1
+    middle = radius * size + radius
+    return np.where(np.isfinite(some.max(1)), best, middle)
+
+
+def describe(vertices: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
+    """Shape of closed polygons, exact for the polygon (Green's theorem).
 
     Parameters
     ----------
-    polygons : ndarray, shape (n, m, 2)
+    vertices : ndarray, shape (n, m, 2)
         Vertices (row, column).
     centres : ndarray, shape (n, 2)
         Positions of the atoms, from which the offset is measured.
@@ -139,53 +272,17 @@ def describe(polygons: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]
         ellipse with the same second moments; ``orientation_rad`` is the direction of the
         major axis in (-pi/2, pi/2], counter-clockwise from +x as drawn.
     """
-    p = polygons - centres[:, None]
-    y, x = p[..., 0], p[..., 1]
-    y1, x1 = np.roll(y, -1, 1), np.roll(x, -1, 1)
-    cross = x * y1 - x1 * y
-    signed = 0.5 * cross.sum(1)
-    area = np.abs(signed)
-    safe = np.where(np.abs(signed) > 1e-12, signed, np.nan)
-    cx = ((x + x1) * cross).sum(1) / (6 * safe)
-    cy = ((y + y1) * cross).sum(1) / (6 * safe)
-    xx = ((x**2 + x * x1 + x1**2) * cross).sum(1) / (12 * safe) - cx**2
-    yy = ((y**2 + y * y1 + y1**2) * cross).sum(1) / (12 * safe) - cy**2
-    xy = ((x * y1 + 2 * x * y + 2 * x1 * y1 + x1 * y) * cross).sum(1) / (24 * safe) - cx * cy
-    spread = np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-    mean = (xx + yy) / 2
-    major, minor = mean + spread, np.maximum(mean - spread, 0)
-    # y points down on screen: the angle as drawn has the opposite sign
-    orientation = -0.5 * np.arctan2(2 * xy, xx - yy)
-    hull = _hull_area(p)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "area_px2": area,
-            "perimeter_px": np.hypot(y1 - y, x1 - x).sum(1),
-            "major_px": 4 * np.sqrt(major),
-            "minor_px": 4 * np.sqrt(minor),
-            "eccentricity": np.sqrt(np.clip(1 - minor / major, 0, 1)),
-            "orientation_rad": np.where(orientation <= -np.pi / 2, np.pi / 2, orientation),
-            "solidity": np.clip(area / hull, 0, 1),
-            "offset_y_px": cy,
-            "offset_x_px": cx,
-        }
-
-
-def _hull_area(p: np.ndarray) -> np.ndarray:
-    """Area of the convex hull, from the support function in 96 directions.
-
-    A hull is the intersection of the half planes that touch it. With h the support
-    function, its area is 1/2 of the integral of h (h + h'') over the angle; the sum over
-    the corners between neighbouring half planes is exact for a polygon with these normals.
-    """
-    angle = 2 * np.pi * np.arange(96) / 96
-    normal = np.c_[np.sin(angle), np.cos(angle)]
-    h = np.concatenate([(p[i : i + CHUNK] @ normal.T).max(1) for i in range(0, len(p), CHUNK)])
-    following = np.roll(h, -1, 1)
-    before = np.roll(h, 1, 1)
-    step = angle[1]
-    side = (following + before - 2 * h * np.cos(step)) / np.sin(step)
-    return 0.5 * (h * np.maximum(side, 0)).sum(1)
+    shape = basic_shape(vertices)
+    return {
+        name: shape[name]
+        for name in (
+            "area_px2", "perimeter_px", "major_px", "minor_px", "eccentricity",
+            "orientation_rad", "solidity",
+        )
+    } | {
+        "offset_y_px": shape["centroid_y_px"] - centres[:, 0],
+        "offset_x_px": shape["centroid_x_px"] - centres[:, 1],
+    }  # fmt: skip
 
 
 def label_image(outlines: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -201,10 +298,9 @@ def label_image(outlines: list[np.ndarray], shape: tuple[int, int]) -> np.ndarra
     -------
     ndarray of int32, shape (H, W)
     """
-    from skimage.draw import polygon
-
     labels = np.zeros(shape, np.int32)
-    for i, vertices in enumerate(outlines):
-        rows, cols = polygon(vertices[:, 0], vertices[:, 1], shape)
-        labels[rows, cols] = i + 1
+    if len(outlines):
+        for part in range(0, len(outlines), LONG):
+            which, rows, cols = fill(padded(outlines[part : part + LONG])[0], shape)
+            labels[rows, cols] = part + which + 1
     return labels

@@ -56,3 +56,13 @@ def silicon_110_movie() -> list[LayerTuple]:
 def h_si_100() -> list[LayerTuple]:
     """STM image of H-Si(100) 2x1."""
     return _layers("h_si_100")
+
+
+def manganite_surface() -> list[LayerTuple]:
+    """STM image of a square oxide surface with a few anomalous charge clouds."""
+    return _layers("manganite_surface")
+
+
+def ws2_point_defects() -> list[LayerTuple]:
+    """WS2 monolayer with sulphur vacancies, another metal, and both side by side."""
+    return _layers("ws2_point_defects")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_atomlens.simulation import crystals, faults
+from napari_atomlens.simulation import crystals, faults, surfaces
 from napari_atomlens.simulation.scenes import (
     Scene,
     add_columns,
@@ -147,6 +147,24 @@ def h_si_100(size_px: int = 384) -> Sample:
     return _sample("H-Si(100) 2x1 (simulated)", 0.03 * image, pixel, scene)
 
 
+def manganite_surface(n_sites: int = 1000) -> Sample:
+    """Square oxide surface (a = 390 pm) in STM; 3 % of the charge clouds are anomalous."""
+    image, _ = surfaces.manganite(n_sites, seed=seed_for("sample", 5))
+    return Sample(
+        "manganite-like surface (simulated)", image.astype(np.float32), 0.39 / 16.2, None, ()
+    )
+
+
+def ws2_point_defects(size_px: int = 512) -> Sample:
+    """WS2 monolayer with V_S, V_S2, Mo on W, and Mo with a vacancy beside it."""
+    image, _ = surfaces.ws2(700, shape=(size_px, size_px), jitter=0.012, seed=seed_for("sample", 6))
+    return Sample("WS2 with point defects (simulated)", image.astype(np.float32), 0.0165, None, ())
+
+
 SAMPLES = {
-    f.__name__: f for f in (graphene_si, ws2_vacancies, perovskite, silicon_110_movie, h_si_100)
-}
+    f.__name__: f
+    for f in (
+        graphene_si, ws2_vacancies, perovskite, silicon_110_movie, h_si_100, manganite_surface,
+        ws2_point_defects,
+    )
+}  # fmt: skip

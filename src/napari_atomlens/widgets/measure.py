@@ -37,7 +37,7 @@ from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_comb
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.measured import ROLES, ROW, MeasuredLayers, Shown
 from napari_atomlens.widgets.outputs import entry as our_entry
-from napari_atomlens.widgets.plots import ColourBar, Histogram
+from napari_atomlens.widgets.histograms import ColourBar, Histogram
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -1,114 +1,451 @@
-"""A histogram and a colour bar."""
+"""Plots that are fast at a hundred thousand points: scatter, histogram, rose, curves.
+
+pyqtgraph draws; a k-d tree picks. Rows are those of the table, whatever is drawn.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+import pyqtgraph as pg
+from qtpy.QtCore import QEvent, QPointF, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QApplication, QWidget
+from scipy.spatial import cKDTree
 
-COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")
-
-
-def bin_edges(values: np.ndarray, most: int = 120) -> np.ndarray:
-    """Edges of the bins: Freedman-Diaconis over the middle 99.8 %, at most `most` bins."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return np.linspace(0, 1, 2)
-    low, high = (float(v) for v in np.percentile(finite, [0.1, 99.9]))
-    quarter = float(np.subtract(*np.percentile(finite, [75, 25])))
-    width = 2 * quarter / max(len(finite), 1) ** (1 / 3)
-    if not (high > low and width > 0):
-        low, high, width = low - 0.5, high + 0.5, 0.1
-    n = int(np.clip(np.ceil((high - low) / width), 5, most))
-    return np.linspace(low, high, n + 1)
+#: Colours of a numeric column, dark to bright (viridis), and of the marks.
+SHADES = 16
+SELECTED, CURRENT, PLAIN = "#ff5d5d", "#ffffff", "#4cc9f0"
+#: Symbols get smaller where there are many.
+LARGE, SMALL, MANY = 6, 3, 20_000
+#: A click further than this many screen pixels from a point picks nothing.
+NEAR_PX = 12.0
 
 
-class Histogram(QWidget):
-    """Histogram with one curve per group."""
+def viridis(n: int) -> list[str]:
+    """Return n colours from dark to bright as "#rrggbb"."""
+    table = pg.colormap.get("viridis").getLookupTable(0.0, 1.0, n)
+    return ["#{:02x}{:02x}{:02x}".format(*(int(v) for v in row[:3])) for row in table]
+
+
+class Plot(pg.PlotWidget):
+    """A plot that follows the theme of napari and can be saved."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent=parent)
+        self.setMinimumHeight(160)
+        self.getPlotItem().hideButtons()
+        self.set_theme("#262930", "#f0f1f2")
+
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        self.setBackground(background)
+        self._text = text
+        for side in ("left", "bottom"):
+            axis = self.getPlotItem().getAxis(side)
+            axis.setPen(text)
+            axis.setTextPen(text)
+            axis.enableAutoSIPrefix(False)
+
+    def save(self, path: Path) -> None:
+        """Write the plot as PNG or SVG, by the ending of the name."""
+        if path.suffix.lower() != ".svg":
+            from pyqtgraph.exporters import ImageExporter
+
+            ImageExporter(self.getPlotItem()).export(str(path))
+            return
+        # the SVG exporter of pyqtgraph 0.14 stops at some paths; Qt's own does not
+        from qtpy.QtCore import QRectF, QSize
+        from qtpy.QtGui import QPainter
+        from qtpy.QtSvg import QSvgGenerator
+
+        target = QSvgGenerator()
+        target.setFileName(str(path))
+        target.setSize(QSize(self.width(), self.height()))
+        target.setViewBox(QRectF(0, 0, self.width(), self.height()))
+        painter = QPainter(target)
+        self.render(painter)
+        painter.end()
+
+
+class Scatter(Plot):
+    """Two columns against each other, with click, lasso and double-click.
+
+    Attributes
+    ----------
+    picked : Signal(object)
+        Rows (ndarray of int) that the user chose by click or lasso; empty to choose nothing.
+    visited : Signal(int)
+        A row was double-clicked.
+    """
+
+    picked = Signal(object)
+    visited = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        import pyqtgraph as pg
+        self.setObjectName("scatter")
+        self._xy = np.zeros((0, 2))
+        self._rows = np.zeros(0, np.int64)
+        self._layers: list[pg.ScatterPlotItem] = []
+        self._current = pg.ScatterPlotItem(pen=None, brush=pg.mkBrush(CURRENT), pxMode=True)
+        self._selected = pg.ScatterPlotItem(pen=pg.mkPen(SELECTED, width=2), brush=None, size=10)
+        for z, item in ((10, self._current), (20, self._selected)):
+            item.setZValue(z)
+            self.addItem(item)
+        self._line = pg.PlotCurveItem(pen=pg.mkPen(SELECTED, width=1.5))
+        self._line.setZValue(30)
+        self.addItem(self._line)
+        self._path: list[tuple[float, float]] = []
+        self._pressed, self._moved = QPointF(), 0.0
+        self.lasso = False
+        self._tree: cKDTree | None = None
+        self._tree_scale = (0.0, 0.0)
+        self.viewport().installEventFilter(self)
 
-        self._pg = pg
-        self._plot: Any = pg.PlotWidget(background=None)
-        self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
-        self._plot.getAxis("left").setWidth(36)
-        self._legend: Any = self._plot.addLegend(offset=(-4, 4), labelTextSize="8pt")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._plot)
-        self.setFixedHeight(170)
-        self.n_shown = 0
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        super().set_theme(background, text)
+        if hasattr(self, "_current"):
+            self._current.setBrush(pg.mkBrush(text))
 
-    def show_values(self, groups: dict[str, np.ndarray], title: str) -> None:
-        """Show the histogram of each group; without values the plot is empty.
+    def show_points(
+        self, x: np.ndarray, y: np.ndarray, shade: np.ndarray | None, colours: Sequence[str]
+    ) -> None:
+        """Draw points.
 
         Parameters
         ----------
-        groups : dict of str to ndarray
-            Values by the name of the group.
-        title : str
-            Of the horizontal axis, with its unit.
+        x, y : ndarray, shape (n,)
+            Rows where either is not finite are not drawn.
+        shade : ndarray of int, shape (n,), optional
+            Which colour each row has.
+        colours : sequence of str
         """
-        self._plot.clear()
-        self._legend.clear()
-        every = np.concatenate(list(groups.values())) if groups else np.zeros(0)
-        self.n_shown = int(np.isfinite(every).sum())
-        self._plot.setLabel("bottom", title)
-        if not self.n_shown:
-            return
-        edges = bin_edges(every)
-        for k, (name, values) in enumerate(groups.items()):
-            counts, _ = np.histogram(values[np.isfinite(values)], edges)
-            colour = self._pg.mkColor(COLOURS[k % len(COLOURS)])
-            fill = self._pg.mkColor(colour)
-            fill.setAlpha(90)
-            self._plot.plot(
-                edges, counts, stepMode="center", fillLevel=0, brush=fill,
-                pen=self._pg.mkPen(colour, width=1.5), name=name if len(groups) > 1 else None,
+        good = np.isfinite(x) & np.isfinite(y)
+        self._rows = np.flatnonzero(good)
+        self._xy = np.c_[x[good], y[good]]
+        self._tree = None
+        for item in self._layers:
+            self.removeItem(item)
+        self._layers = []
+        which = np.zeros(len(self._xy), int) if shade is None else np.asarray(shade)[good]
+        size = LARGE if len(self._xy) < MANY else SMALL
+        # one item for each colour: a brush for each point costs far more than its drawing
+        for k in np.unique(which):
+            part = self._xy[which == k]
+            item = pg.ScatterPlotItem(
+                x=part[:, 0], y=part[:, 1], size=size, pen=None,
+                brush=pg.mkBrush(colours[int(k) % len(colours)]), pxMode=True, useCache=True,
             )  # fmt: skip
-        self._plot.autoRange(padding=0.02)
+            self._layers.append(item)
+            self.addItem(item)
+        self._current.setSize(size + 1)
+        if len(self._xy):
+            self.autoRange()
+
+    def mark(self, item: pg.ScatterPlotItem, rows: np.ndarray) -> None:
+        """Move a mark to some rows."""
+        at = np.isin(self._rows, rows)
+        item.setData(x=self._xy[at, 0], y=self._xy[at, 1])
+
+    def mark_selected(self, rows: np.ndarray) -> None:
+        """Mark the selected rows."""
+        self.mark(self._selected, rows)
+
+    def mark_current(self, rows: np.ndarray) -> None:
+        """Mark the rows of the current frame."""
+        self.mark(self._current, rows)
+
+    def marked(self) -> int:
+        """Return how many points are marked as selected."""
+        return len(self._selected.data)
+
+    def pick(self, x: float, y: float) -> int | None:
+        """Row nearest to a place in the plot, None where there is none near on the screen."""
+        if not len(self._xy):
+            return None
+        px, py = self.getViewBox().viewPixelSize()
+        if self._tree is None or self._tree_scale != (px, py):
+            self._tree, self._tree_scale = cKDTree(self._xy / (px, py)), (px, py)
+        distance, k = self._tree.query((x / px, y / py))
+        return int(self._rows[k]) if distance <= NEAR_PX else None
+
+    def within(self, path: np.ndarray) -> np.ndarray:
+        """Rows inside of a closed path (m, 2) of the plot."""
+        from skimage.measure import points_in_poly
+
+        if len(path) < 3:
+            return np.zeros(0, np.int64)
+        low, high = path.min(0), path.max(0)
+        near = np.flatnonzero(((self._xy >= low) & (self._xy <= high)).all(1))
+        return np.asarray(self._rows[near[points_in_poly(self._xy[near], path)]])
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Turn clicks, double-clicks and (in lasso mode or with Shift) drags into rows."""
+        if watched is not self.viewport():
+            return super().eventFilter(watched, event)
+        kind = event.type()
+        left = getattr(event, "button", lambda: None)() == Qt.MouseButton.LeftButton
+        if kind == QEvent.Type.MouseButtonDblClick and left:
+            row = self.pick(*self._at(event))
+            if row is not None:
+                self.visited.emit(row)
+            return True
+        shift = kind in (
+            QEvent.Type.MouseButtonPress, QEvent.Type.MouseMove, QEvent.Type.MouseButtonRelease
+        ) and bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)  # fmt: skip
+        if kind == QEvent.Type.MouseButtonPress and left:
+            self._pressed, self._moved = event.position(), 0.0
+            if self.lasso or shift:
+                self._path = [self._at(event)]
+                return True
+        if kind == QEvent.Type.MouseMove:
+            far = event.position() - self._pressed
+            self._moved = max(self._moved, abs(far.x()) + abs(far.y()))
+        if kind == QEvent.Type.MouseMove and self._path:
+            self._path.append(self._at(event))
+            self._line.setData(*np.array(self._path).T)
+            return True
+        elif kind == QEvent.Type.MouseButtonRelease and left:
+            path, self._path = self._path, []
+            self._line.setData([], [])
+            if self._moved < 4:
+                row = self.pick(*self._at(event))
+                self.picked.emit(np.array([] if row is None else [row], np.int64))
+                return bool(path)
+            if path:
+                self.picked.emit(self.within(np.array(path)))
+                return True
+        return super().eventFilter(watched, event)
+
+    def _at(self, event: Any) -> tuple[float, float]:
+        place = self.getViewBox().mapSceneToView(self.mapToScene(event.position().toPoint()))
+        return float(place.x()), float(place.y())
+
+    def screen_place(self, row: int) -> QPointF:
+        """Where a row is drawn, in pixels of the viewport (for tests and tours)."""
+        k = int(np.flatnonzero(self._rows == row)[0])
+        scene = self.getViewBox().mapViewToScene(QPointF(*self._xy[k]))
+        return QPointF(self.mapFromScene(scene))
 
 
-class ColourBar(QWidget):
-    """A strip of a colormap with what its ends and its middle mean; hidden until it is needed."""
+class Histogram(Plot):
+    """How often values of a column occur; dragging the region selects rows.
+
+    Attributes
+    ----------
+    picked : Signal(object)
+        Rows whose value lies in the region.
+    """
+
+    picked = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("colour_bar")
-        self._strip = QLabel()
-        self._strip.setScaledContents(True)
-        self._strip.setFixedHeight(12)
-        self._strip.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._texts = [QLabel() for _ in range(3)]
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setVerticalSpacing(1)
-        grid.addWidget(self._strip, 0, 0, 1, 3)
-        sides = (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignHCenter,
-                 Qt.AlignmentFlag.AlignRight)  # fmt: skip
-        for k, (text, side) in enumerate(zip(self._texts, sides, strict=True)):
-            text.setAlignment(side)
-            grid.addWidget(text, 1, k)
-        self.hide()
+        self.setObjectName("histogram")
+        self._values = np.zeros(0)
+        self._bars = pg.BarGraphItem(x=[0], height=[0], width=1, brush=PLAIN, pen=None)
+        self._chosen = pg.BarGraphItem(x=[0], height=[0], width=1, brush=SELECTED, pen=None)
+        self.region = pg.LinearRegionItem(brush=(255, 93, 93, 40))
+        self.region.setZValue(5)
+        for item in (self._bars, self._chosen, self.region):
+            self.addItem(item)
+        self.region.sigRegionChangeFinished.connect(self._on_region)
+        self._busy = False
 
-    def show_map(self, colormap: str, low: float, high: float, unit: str) -> None:
-        """Show a colormap of napari between two values."""
-        from napari.utils.colormaps import ensure_colormap
+    def show_values(self, values: np.ndarray, name: str) -> None:
+        """Draw the histogram of a column (n,)."""
+        self._values = np.asarray(values, float)
+        good = self._values[np.isfinite(self._values)]
+        self.setLabel("bottom", name, color=self._text)
+        self._edges = (
+            np.histogram_bin_edges(good, bins=min(80, max(10, int(len(good) ** 0.5))))
+            if len(good)
+            else np.array([0.0, 1.0])
+        )
+        self._draw(self._bars, good)
+        self._draw(self._chosen, good[:0])
+        self._busy = True
+        self.region.setRegion((self._edges[0], self._edges[0]))
+        self._busy = False
+        self.autoRange()
 
-        colours = ensure_colormap(colormap).map(np.linspace(0, 1, 256))
-        pixels = np.ascontiguousarray((255 * colours[None]).astype(np.uint8))
-        image = QImage(pixels.data, 256, 1, 4 * 256, QImage.Format.Format_RGBA8888)
-        self._strip.setPixmap(QPixmap.fromImage(image.copy()))
-        for text, value in zip(self._texts, (low, (low + high) / 2, high), strict=True):
-            text.setText(f"{value:.3g} {unit}".strip())
-        self.show()
+    def _draw(self, item: pg.BarGraphItem, values: np.ndarray) -> None:
+        count, _ = np.histogram(values, self._edges)
+        width = np.diff(self._edges)
+        item.setOpts(x=self._edges[:-1] + width / 2, height=count, width=width)
 
-    def text(self) -> str:
-        """Return the numbers that are shown."""
-        return " … ".join(t.text() for t in self._texts)
+    def mark_selected(self, rows: np.ndarray) -> None:
+        """Show how the selected rows are distributed."""
+        if len(self._values):
+            values = self._values[rows]
+            self._draw(self._chosen, values[np.isfinite(values)])
+
+    def _on_region(self) -> None:
+        if self._busy:
+            return
+        low, high = self.region.getRegion()
+        if high > low:
+            self.picked.emit(np.flatnonzero((self._values >= low) & (self._values <= high)))
+
+
+class Rose(Plot):
+    """Directions of axes, drawn both ways; an axis has no head."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("rose")
+        self.setAspectLocked(True)
+        self.getPlotItem().hideAxis("left")
+        self.getPlotItem().hideAxis("bottom")
+        self._items: list[Any] = []
+        self.mean_rad = float("nan")
+        self.strength = float("nan")
+
+    def show_angles(
+        self, angle: np.ndarray, chosen: np.ndarray | None = None, bins: int = 36
+    ) -> None:
+        """Draw a rose of angles (radians, counter-clockwise from +x), modulo pi.
+
+        Parameters
+        ----------
+        angle : ndarray, shape (n,)
+        chosen : ndarray of int, optional
+            Rows that are drawn on top.
+        bins : int
+            Of the full circle.
+        """
+        for item in self._items:
+            self.removeItem(item)
+        self._items = []
+        values = np.asarray(angle, float)
+        good = values[np.isfinite(values)]
+        count = rose_counts(good, bins)
+        top = max(count.max(initial=0), 1)
+        t = np.linspace(0, 2 * np.pi, 181)
+        thin = pg.mkPen(self._text, width=0.5)
+        for r in (0.5, 1.0):
+            self._add(pg.PlotCurveItem(r * np.cos(t), r * np.sin(t), pen=thin))
+        self._petals(count / top, PLAIN)
+        if chosen is not None and len(chosen):
+            some = values[chosen]
+            part = rose_counts(some[np.isfinite(some)], bins)
+            self._petals(part / top, SELECTED)
+        self.mean_rad, self.strength = axial_mean(good)
+        if np.isfinite(self.mean_rad):
+            x, y = self.strength * np.cos(self.mean_rad), self.strength * np.sin(self.mean_rad)
+            self._add(pg.PlotCurveItem([-x, x], [-y, y], pen=pg.mkPen(self._text, width=2)))
+            self.setTitle(
+                f"mean axis {np.rad2deg(self.mean_rad):.1f}°, order {self.strength:.2f}, "
+                f"{len(good):,} sites", color=self._text, size="9pt",
+            )  # fmt: skip
+        self.setRange(xRange=(-1.05, 1.05), yRange=(-1.05, 1.05))
+
+    def _petals(self, radius: np.ndarray, colour: str) -> None:
+        bins = len(radius)
+        xs, ys = [], []
+        for k, r in enumerate(radius):
+            t = np.linspace(k, k + 1, 6) * 2 * np.pi / bins
+            xs.append(np.r_[0, r * np.cos(t), 0])
+            ys.append(np.r_[0, r * np.sin(t), 0])
+        item = pg.PlotCurveItem(
+            np.concatenate(xs), np.concatenate(ys), pen=pg.mkPen(colour, width=1),
+            brush=pg.mkBrush(colour + "aa"), fillLevel=0,
+        )  # fmt: skip
+        self._add(item)
+
+    def _add(self, item: Any) -> None:
+        self.addItem(item)
+        self._items.append(item)
+
+
+def rose_counts(angle: np.ndarray, bins: int) -> np.ndarray:
+    """Count axes in `bins` sectors of the full circle, each axis both ways."""
+    both = np.r_[angle, angle + np.pi] % (2 * np.pi)
+    return np.histogram(both, bins=bins, range=(0, 2 * np.pi))[0]
+
+
+def axial_mean(angle: np.ndarray) -> tuple[float, float]:
+    """Mean axis (radians, modulo pi) and order (0 to 1) of directions without head."""
+    if not len(angle):
+        return float("nan"), float("nan")
+    z = np.exp(2j * angle).mean()
+    return float(np.angle(z) / 2), float(np.abs(z))
+
+
+class Curves(Plot):
+    """Populations of classes against frame, with a line at the current one."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("populations")
+        self._lines: list[Any] = []
+        self.cursor = pg.InfiniteLine(0, pen=pg.mkPen(SELECTED))
+        self.addItem(self.cursor)
+        self.setLabel("bottom", "frame")
+        self.setLabel("left", "sites")
+
+    def show_curves(
+        self, x: np.ndarray, curves: Mapping[str, np.ndarray], colours: Mapping[str, str]
+    ) -> None:
+        """Draw named curves over x."""
+        for item in self._lines:
+            self.removeItem(item)
+        self._lines = []
+        for name, y in curves.items():
+            item = self.plot(x, y, pen=pg.mkPen(colours[name], width=2), name=name)
+            if len(x) < 40:
+                item.setSymbol("o")
+                item.setSymbolSize(5)
+                item.setSymbolBrush(colours[name])
+            self._lines.append(item)
+        self.autoRange()
+
+
+def measure_frame_rate(n: int, seconds: float = 3.0) -> dict[str, float]:
+    """Frames per second of a scatter plot of n points while it is dragged.
+
+    Every step moves the view and waits until it is painted, as a mouse does.
+
+    Returns
+    -------
+    dict of str to float
+        "pan" and "lasso" in frames per second, "pick_s" for one pick.
+    """
+    app = pg.mkQApp()
+    rng = np.random.default_rng(0)
+    plot = Scatter()
+    plot.resize(700, 500)
+    x, y = rng.normal(size=(2, n))
+    plot.show_points(x, y, (np.clip(x, -2, 2) * 3.9 + 8).astype(int) % SHADES, viridis(SHADES))
+    plot.mark_selected(np.arange(0, n, max(1, n // 200)))
+    plot.show()
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        QApplication.processEvents()
+    box = plot.getViewBox()
+    rates = {}
+    for what in ("pan", "lasso"):
+        frames, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            step = 0.02 if frames % 40 < 20 else -0.02
+            if what == "pan":
+                box.translateBy(x=step, y=step / 2)
+            else:
+                t = np.linspace(0, 5, 10 + frames % 200)
+                plot._line.setData(np.cos(t), np.sin(t) + step)
+            plot.viewport().repaint()
+            app.processEvents()
+            frames += 1
+        rates[what] = frames / (time.perf_counter() - start)
+    plot.pick(0.0, 0.0)
+    start = time.perf_counter()
+    for k in range(100):
+        plot.pick(0.001 * k, 0.0)
+    rates["pick_s"] = (time.perf_counter() - start) / 100
+    plot.close()
+    return rates
