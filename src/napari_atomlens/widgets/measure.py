@@ -34,10 +34,10 @@ from napari_atomlens.errors import AtomLensError, FormatError, TableError
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_lattice as lattice
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
+from napari_atomlens.widgets.histograms import ColourBar, Histogram
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.measured import ROLES, ROW, MeasuredLayers, Shown
 from napari_atomlens.widgets.outputs import entry as our_entry
-from napari_atomlens.widgets.histograms import ColourBar, Histogram
 
 if TYPE_CHECKING:
     import napari.viewer
