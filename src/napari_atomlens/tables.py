@@ -53,11 +53,31 @@ CONTOURS: dict[str, str] = {
     "anomaly_p": F,
     "anomaly_class": I,
 }
-TABLES: dict[str, dict[str, str]] = {"atoms": ATOMS, "contours": CONTOURS}
+TRACKS: dict[str, str] = {"frame": I, "track_id": I, "atom_id": I, "y_px": F, "x_px": F}
+DUMBBELLS: dict[str, str] = {
+    "frame": I,
+    "dumbbell_id": I,
+    "atom_a": I,
+    "atom_b": I,
+    "y_px": F,
+    "x_px": F,
+    "length_px": F,
+    "length_nm": F,
+    "angle_rad": F,
+    "length_err_px": F,
+    "angle_err_rad": F,
+    "intensity_ratio": F,
+}
+TABLES: dict[str, dict[str, str]] = {
+    "atoms": ATOMS,
+    "contours": CONTOURS,
+    "tracks": TRACKS,
+    "dumbbells": DUMBBELLS,
+}
 
 
 def empty(name: str) -> pd.DataFrame:
-    """Return the empty table ``name`` ("atoms" or "contours") with its columns and dtypes."""
+    """Return the empty table ``name`` (a key of `TABLES`) with its columns and dtypes."""
     return pd.DataFrame({c: pd.Series(dtype=d) for c, d in TABLES[name].items()})
 
 
@@ -67,7 +87,7 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     Parameters
     ----------
     name : str
-        "atoms" or "contours".
+        A key of `TABLES`.
     columns : mapping of str to array or scalar
         Known columns, each of length `n_rows` or a scalar. Extra columns are kept, last.
     n_rows : int
