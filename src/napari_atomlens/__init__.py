@@ -21,6 +21,8 @@ _PUBLIC = {
     "find_spacing": "napari_atomlens.segmentation",
     "find_atoms": "napari_atomlens.atoms",
     "outline": "napari_atomlens.contours",
+    "link": "napari_atomlens.tracking",
+    "measure_dumbbells": "napari_atomlens.tracking",
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",
     "simulate": "napari_atomlens.simulation",

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,22 @@ class Result:
         """Median distance between nearest columns over the frames, in pixels."""
         values = [v for v in self.provenance.get("spacing_px", {}).values() if np.isfinite(v)]
         return float(np.median(values)) if values else float("nan")
+
+    @cached_property
+    def tracks(self) -> pd.DataFrame:
+        """Tracks table: which atom is which from frame to frame, found when first asked for."""
+        from napari_atomlens.tracking import link, tracks_table
+
+        return tracks_table(link(self.atoms))
+
+    @cached_property
+    def dumbbells(self) -> pd.DataFrame:
+        """Dumbbells table, measured when first asked for; empty where there are none."""
+        from napari_atomlens.tracking import measure_dumbbells
+
+        return measure_dumbbells(
+            self.atoms, self.contours, pixel_size_nm=self.provenance.get("pixel_size_nm")
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a ``.atomlens`` project folder."""
