@@ -337,8 +337,10 @@ def measure_dumbbells(
         ``length_err_nm``, ``y_err_px``, ``x_err_px`` of the centre, ``intensity_ratio_err``
         (b over a, of the fitted volumes), ``grain``, the centre without drift (``y_corr_px``,
         ``x_corr_px``), and with `contours` ``ellipse_major_px``, ``ellipse_minor_px``,
-        ``ellipse_angle_rad`` with ``*_err`` from their scatter between frames. Empty where the
-        lattice has no dumbbells.
+        ``ellipse_angle_rad`` with ``*_err`` from their scatter between frames. Atoms that went
+        through :func:`napari_atomlens.tracking.correct_scan` also give ``length_corr_px`` and
+        ``angle_corr_rad``, measured between the corrected places. Empty where the lattice has no
+        dumbbells.
 
     Raises
     ------
@@ -402,6 +404,8 @@ def measure_dumbbells(
         "y_corr_px": centre[:, 0] - at[:, 0], "x_corr_px": centre[:, 1] - at[:, 1],
     }  # fmt: skip
     table = tables.make("dumbbells", columns, len(a))
+    if "y_corr_px" in a_table and "x_corr_px" in a_table:
+        table = _add_corrected(table, a_table[["y_corr_px", "x_corr_px"]].to_numpy(float), a, b)
     table = table.sort_values(["dumbbell_id", "frame"], kind="stable", ignore_index=True)
     if contours is not None and len(contours):
         table = _add_ellipse(table, contours, a_table)
@@ -468,6 +472,9 @@ def _errors(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Errors along and across each dumbbell (px), of its length (nm), of its log ratio."""
     ye, xe = column("y_err_px"), column("x_err_px")
+    if "fit_ok" in atoms:  # the place of the network has no error to speak of
+        bad = ~atoms["fit_ok"].to_numpy(bool)
+        ye, xe = (np.where(bad, np.nan, v) for v in (ye, xe))
     unit = vector / np.maximum(np.hypot(*vector.T), 1e-12)[:, None]
     amplitude, sigma = column("amplitude"), column("sigma_px")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -492,6 +499,20 @@ def _errors(
     nm = total(unit_nm[:, 0] * size[0], unit_nm[:, 1] * size[1], rho[0])
     square = 0.25 * (ye[a] ** 2 + xe[a] ** 2 + ye[b] ** 2 + xe[b] ** 2)
     return along, across, nm, rho[2] * np.sqrt(square) / np.sqrt(sigma[a] * sigma[b])
+
+
+def _add_corrected(
+    table: pd.DataFrame, place: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> pd.DataFrame:
+    """Add what is measured between coordinates without drift and distortion of the scan."""
+    vector = place[b] - place[a]
+    angle = np.arctan2(-vector[:, 0], vector[:, 1])
+    raw = table["angle_rad"].to_numpy()
+    centre = 0.5 * (place[a] + place[b])
+    return table.assign(
+        y_corr_px=centre[:, 0], x_corr_px=centre[:, 1], length_corr_px=np.hypot(*vector.T),
+        angle_corr_rad=raw + np.angle(np.exp(1j * (angle - raw))),
+    )  # fmt: skip
 
 
 def _add_ellipse(table: pd.DataFrame, contours: pd.DataFrame, atoms: pd.DataFrame) -> pd.DataFrame:

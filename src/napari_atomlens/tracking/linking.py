@@ -26,6 +26,8 @@ from napari_atomlens.tracking.drift import common_shift, need_columns, typical_d
 REACH = 0.45
 #: Frames from which the motion model is learned.
 LEARN = 20
+#: Fewer atoms per frame than this may be moved one by one, further than they move by themselves.
+FEW = 50
 #: A frame missed counts as this part of the squared search radius: the fresher track wins.
 MISSED = 0.02
 
@@ -53,8 +55,9 @@ class LinkParams:
         choices=("may change", "stays"),
     )  # fmt: skip
     jump_px: float = param(
-        0.0, "an atom that vanishes is the one that appears within this distance; 0 for none",
-        unit="px", ge=0, le=1e5,
+        0.0, "an atom that vanishes is the one that appears within this distance; 0 takes a "
+        "spacing, where atoms are few and their number stays; -1 for never",
+        unit="px", ge=-1, le=1e5,
     )  # fmt: skip
 
 
@@ -311,16 +314,22 @@ def link_arrays(
         {"frame": frames, "drift_y_px": drift[:, 0], "drift_x_px": drift[:, 1],
          "drift_err_px": drift[:, 2]}
     )  # fmt: skip
-    if params.jump_px > 0:
+    few = len(found.frame) < FEW * len(frames)
+    if params.jump_px > 0 or (params.jump_px == 0 and few and np.isfinite(spacing)):
         moved_to = drift[np.searchsorted(frames, found.frame), :2]
-        track = _join_jumps(track, found, found.place - moved_to, params)
+        track = _join_jumps(track, found, found.place - moved_to, params, spacing)
     return Linked(track, table, float(reach), 1.0 if gain is None else gain)
 
 
 def _join_jumps(
-    track: np.ndarray, found: Detections, place: np.ndarray, params: LinkParams
+    track: np.ndarray, found: Detections, place: np.ndarray, params: LinkParams, spacing: float
 ) -> np.ndarray:
-    """Join tracks that end with those that begin within the distance of a jump."""
+    """Join tracks that end with those that begin within the distance of a jump.
+
+    Where the user set no distance, only between successive frames with the same number of
+    atoms: what vanished here must have appeared there.
+    """
+    reach = params.jump_px or spacing
     n = int(track.max()) + 1 if len(track) else 0
     if n < 2:
         return track
@@ -332,17 +341,21 @@ def _join_jumps(
     if not len(ends) or not len(begins):
         return track
     gap = params.max_gap if params.max_gap >= 0 else int(found.frame.max())
-    near = cKDTree(place[first[begins]]).query_ball_point(place[last[ends]], params.jump_px)
+    near = cKDTree(place[first[begins]]).query_ball_point(place[last[ends]], reach)
     i = np.repeat(np.arange(len(ends)), [len(v) for v in near])
     j = np.fromiter((k for v in near for k in v), np.int64)
     a, b = last[ends[i]], first[begins[j]]
     wait = found.frame[b] - found.frame[a]
     fits = (wait > 0) & (wait <= gap + 1)
+    if not params.jump_px:
+        every, number = np.unique(found.frame, return_counts=True)
+        here, there = (np.searchsorted(every, found.frame[k]) for k in (a, b))
+        fits &= (there == here + 1) & (number[here] == number[there])
     if params.species == "stays":
         fits &= found.species[a] == found.species[b]
     i, j, a, b, wait = i[fits], j[fits], a[fits], b[fits], wait[fits]
-    cost = ((place[a] - place[b]) ** 2).sum(1) + params.jump_px**2 * (wait - 1)
-    picked = assign(i, j, cost, 2.0 * params.jump_px**2)
+    cost = ((place[a] - place[b]) ** 2).sum(1) + reach**2 * (wait - 1)
+    picked = assign(i, j, cost, (gap + 2.0) * reach**2)
     root = np.arange(n)
     for e, b_ in sorted(zip(ends[i[picked]], begins[j[picked]], strict=True), key=lambda v: v[1]):
         root[b_] = root[e]
