@@ -12,6 +12,8 @@ _WHERE = {
     "link": "linking",
     "tracks_table": "linking",
     "track_events": "linking",
+    "follow": "following",
+    "Followed": "following",
     "DumbbellParams": "dumbbells",
     "measure_dumbbells": "dumbbells",
     "ChangeParams": "changes",
@@ -20,8 +22,12 @@ _WHERE = {
     "neighbour_correlation": "changes",
     "estimate_diffusion": "trajectories",
     "mean_squared_displacement": "trajectories",
+    "counts_per_frame": "trajectories",
+    "occupancy_map": "trajectories",
+    "track_summary": "trajectories",
     "count_transitions": "transitions",
     "dwell_times": "transitions",
+    "mean_dwell": "transitions",
     "transition_matrix": "transitions",
 }
 __all__ = list(_WHERE)

@@ -6,6 +6,7 @@ give in the whole movie; the thresholds follow from simulated noise of the same 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,9 +84,7 @@ class Series:
     baseline: np.ndarray
 
 
-def as_matrix(
-    table: pd.DataFrame, column: str, ids: np.ndarray, frames: np.ndarray
-) -> np.ndarray:
+def as_matrix(table: pd.DataFrame, column: str, ids: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """Column of a table as a matrix (dumbbells, frames), NaN where there is none."""
     out = np.full((len(ids), len(frames)), np.nan)
     row = np.searchsorted(ids, table["dumbbell_id"].to_numpy())
@@ -112,9 +111,7 @@ def excess(value: np.ndarray, error: np.ndarray) -> float:
     return max(1.0, 1.4826 * float(np.median(np.abs(step)))) if len(step) > 20 else 1.0
 
 
-def series(
-    dumbbells: pd.DataFrame, quantity: str, params: ChangeParams = ChangeParams()
-) -> Series:
+def series(dumbbells: pd.DataFrame, quantity: str, params: ChangeParams = ChangeParams()) -> Series:
     """One quantity of all dumbbells through the movie, with honest errors.
 
     Parameters
@@ -228,7 +225,9 @@ def _widths(n: int) -> list[int]:
     return out
 
 
-def passing_scan(value: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def passing_scan(
+    value: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clearest stretch of frames that differs from all the others.
 
     Returns
@@ -262,7 +261,9 @@ def passing_scan(value: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.
     return best, start, stop
 
 
-def slopes(value: np.ndarray, weight: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slopes(
+    value: np.ndarray, weight: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Slope of each series by weighted least squares, and its standard error; shape (n,)."""
     total = np.maximum(weight.sum(1), 1e-300)
     centre = (weight * time).sum(1) / total
@@ -414,7 +415,7 @@ def _changes_of(
                  slope_error[i] * span, trend[i])
             )  # fmt: skip
             continue
-        out += _describe(s, i, v, w, cuts, name)
+        out += _describe(s, int(i), v, w, cuts, name)
     return out
 
 
@@ -457,7 +458,7 @@ def _describe(
     """One row per step; two steps that undo each other are one passing change."""
     edges = [0, *cuts, len(v)]
     mean, error = [], []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         weight = max(float(w[a:b].sum()), 1e-300)
         mean.append(float(w[a:b] @ v[a:b]) / weight)
         error.append(weight**-0.5)

@@ -67,7 +67,7 @@ def vote(
     votes, _, _ = np.histogram2d(d[:, 0], d[:, 1], bins=[edges, edges])
     padded = np.pad(votes, 1)
     m = len(votes)
-    votes = sum(padded[a : a + m, b : b + m] for a in range(3) for b in range(3))
+    votes = np.sum([padded[a : a + m, b : b + m] for a in range(3) for b in range(3)], axis=0)
     middle = 0.5 * (edges[1:] + edges[:-1])
     good = np.argwhere(votes >= 0.8 * votes.max())
     places = middle[good]

@@ -7,6 +7,7 @@ per grain. Each column has at most one partner.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,10 @@ class DumbbellParams:
         "else there are no dumbbells", ge=1.0, le=10,
     )  # fmt: skip
     max_gap: int = param(
-        -1, "frames a dumbbell may be missed and still be itself; -1 for any number", ge=-1, le=10**6
+        -1,
+        "frames a dumbbell may be missed and still be itself; -1 for any number",
+        ge=-1,
+        le=10**6,
     )
     polar: str = param(
         "auto", "whether column a is the brighter one: found, always or never",
@@ -67,7 +71,7 @@ def neighbours(
     """
     starts = np.r_[0, np.flatnonzero(np.diff(frame)) + 1, len(frame)]
     i, j, d = [], [], []
-    for low, high in zip(starts[:-1], starts[1:], strict=True):
+    for low, high in itertools.pairwise(starts):
         n = min(k + 1, high - low)
         if n < 2:
             continue
@@ -133,7 +137,8 @@ def pair_up(
         `a` to `b` points along the vector of the grain. Empty where the lattice has no
         dumbbells.
     """
-    nothing = Pairs(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros((0, 2)))
+    none = np.zeros(0, np.int64)
+    nothing = Pairs(none, none, none, np.zeros((0, 2)))
     i, j, d = neighbours(frame, place, 4)
     if len(i) < 8:
         return nothing
@@ -541,5 +546,3 @@ def _add_ellipse(table: pd.DataFrame, contours: pd.DataFrame, atoms: pd.DataFram
         stem, unit = name.rsplit("_", 1)
         new[f"{stem}_err_{unit}"] = _own_scatter(values, who)
     return table.assign(**new)
-
-

@@ -422,7 +422,16 @@ def tracks_table(linked: pd.DataFrame) -> pd.DataFrame:
     species where they are known.
     """
     need_columns(linked, ("frame", "track_id", "y_px", "x_px"), "tracks")
-    known = [*tables.TRACKS, "y_corr_px", "x_corr_px", "y_nm", "x_nm", "species", "y_err_px", "x_err_px"]
+    known = [
+        *tables.TRACKS,
+        "y_corr_px",
+        "x_corr_px",
+        "y_nm",
+        "x_nm",
+        "species",
+        "y_err_px",
+        "x_err_px",
+    ]
     columns = {c: linked[c].to_numpy() for c in known if c in linked}
     table = tables.make("tracks", columns, len(linked))
     return table.sort_values(["track_id", "frame"], kind="stable", ignore_index=True)

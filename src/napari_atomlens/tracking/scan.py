@@ -7,6 +7,7 @@ those rows. An atom is never corrected by its own reading.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -83,7 +84,7 @@ def row_jitter(
     """
     order = np.lexsort((y, group))
     starts = np.r_[0, np.flatnonzero(np.diff(group[order])) + 1, len(order)]
-    parts = [order[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    parts = [order[a:b] for a, b in itertools.pairwise(starts)]
     limit = 5 * 1.4826 * float(np.median(np.abs(off)))
     clipped = np.clip(off, -limit, limit)
     top, low, squares = 0.0, 0.0, 0.0
@@ -135,9 +136,7 @@ def correct_scan(
         The table with ``y_corr_px`` and ``x_corr_px`` improved; raw ``y_px`` and ``x_px`` stay.
         ``attrs["row_jitter_px"]`` is the rms jitter of a column that was found.
     """
-    need_columns(
-        linked, ("frame", "track_id", "y_px", "x_px", "y_corr_px", "x_corr_px"), "tracks"
-    )
+    need_columns(linked, ("frame", "track_id", "y_px", "x_px", "y_corr_px", "x_corr_px"), "tracks")
     tell = progress or (lambda done, n: None)
     if len(linked) < 12:
         return linked
