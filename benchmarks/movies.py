@@ -162,7 +162,7 @@ def ramp() -> list[str]:
         turned.append(
             np.angle(np.exp(1j * 2 * (d["angle_rad"].to_numpy() - at["angle_rad"].to_numpy()))) / 2
         )
-        s = series(d, "length", ChangeParams(common=False, scan=False))
+        s = series(d, "length", ChangeParams(remove_common=False, remove_scan=False))
         full = np.isfinite(s.value).sum(1) >= 45
         w = np.where(np.isfinite(s.value), 1 / s.error**2, 0.0)
         fit, error = slopes(np.nan_to_num(s.value), w, s.frames.astype(float))

@@ -329,7 +329,7 @@ def buckybowls(
         here = points + drift[k]
         y, x = here.T
         rim = render_columns(size, y, x, np.where(down, 1.0, 0.75), 0.30 * spacing)
-        dip = render_columns(size, y[~down], x[~down], 0.45, 0.13 * spacing)
+        dip = render_columns(size, y[~down], x[~down], np.full((~down).sum(), 0.45), 0.13 * spacing)
         image = rim - dip + noise * rng.standard_normal(size)
         data[k] = image + 0.04 * faults.pink_rows(size, rng, 1.0)
         visible = np.flatnonzero(np.all((here >= 0) & (here <= size_px - 1), axis=1))

@@ -29,6 +29,9 @@ QUANTITIES: dict[str, tuple[str, str, str]] = {
 }
 #: How the false alarms are shared among the three looks at a series.
 SHARE = {"step": 0.6, "passing": 0.25, "trend": 0.15}
+#: Part of the allowed false alarms that is spent on noise; the rest is kept for what is no
+#: Gaussian noise, such as columns beside the border or beside an atom that was not noticed.
+SPENT = 0.6
 #: Frames on either side of a step, at least: one frame off is an outlier, not a step.
 SHORTEST = 2
 #: Fewer dumbbells than this in a frame say nothing of the frame as a whole.
@@ -49,8 +52,10 @@ class ChangeParams:
         0.01, "false alarms per dumbbell in the whole movie, all that is watched together",
         ge=1e-6, le=0.5,
     )  # fmt: skip
-    common: bool = param(True, "remove what all dumbbells of a frame do together")
-    scan: bool = param(True, "use places without drift, distortion and row jitter of the scan")
+    remove_common: bool = param(True, "remove what all dumbbells of a frame do together")
+    remove_scan: bool = param(
+        True, "use places without drift, distortion and row jitter of the scan"
+    )
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -133,7 +138,7 @@ def series(dumbbells: pd.DataFrame, quantity: str, params: ChangeParams = Change
         )
     column, error_column, corrected = QUANTITIES[quantity]
     need_columns(dumbbells, ("frame", "dumbbell_id", column), "dumbbells")
-    if params.scan and corrected in dumbbells:
+    if params.remove_scan and corrected in dumbbells:
         column = corrected
     ids, frames = np.unique(dumbbells["dumbbell_id"]), np.unique(dumbbells["frame"])
     value = as_matrix(dumbbells, column, ids, frames)
@@ -148,7 +153,7 @@ def series(dumbbells: pd.DataFrame, quantity: str, params: ChangeParams = Change
     error = np.where(seen & ~(error > 0), scatter, error)
     error[~seen] = np.nan
     baseline = _nanmedian(value, 1)
-    if params.common and len(ids) >= FEWEST:
+    if params.remove_common and len(ids) >= FEWEST:
         for _ in range(2):
             off = value - baseline[:, None]
             enough = seen.sum(0) >= FEWEST
@@ -293,7 +298,7 @@ def thresholds(n_frames: int, n_quantities: int, false_alarms: float) -> dict[st
     out = {}
     for name, values in found.items():
         z = np.sort(np.concatenate(values))
-        p = false_alarms * SHARE[name] / n_quantities
+        p = SPENT * false_alarms * SHARE[name] / n_quantities
         tail = z[int(0.8 * len(z)) :]
         survivors = 1 - (np.arange(int(0.8 * len(z)), len(z)) + 0.5) / len(z)
         if p * len(z) >= 20:
@@ -305,7 +310,7 @@ def thresholds(n_frames: int, n_quantities: int, false_alarms: float) -> dict[st
             out[name] = float("inf")
     from scipy.stats import norm
 
-    out["trend"] = float(norm.isf(false_alarms * SHARE["trend"] / n_quantities / 2))
+    out["trend"] = float(norm.isf(SPENT * false_alarms * SHARE["trend"] / n_quantities / 2))
     return out
 
 

@@ -75,7 +75,7 @@ def follow(
     linked = link(atoms, linking, drift=drift)
     moved = pd.DataFrame(linked.attrs.get("drift", {"frame": []}))
     pairs = tables.make("dumbbells", {}, 0)
-    if not stop() and changes.scan:
+    if not stop() and changes.remove_scan:
         tell("Removing distortion of the scan…")
         linked = correct_scan(linked)
     if not stop():

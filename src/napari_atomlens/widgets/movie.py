@@ -49,6 +49,12 @@ REST_MS = 100
 FRAMES_PER_SECOND = 10
 
 
+def _most_frequent(ids: pd.Series) -> int:
+    """Return the id that most rows have."""
+    values, counts = np.unique(ids.to_numpy(), return_counts=True)
+    return int(values[counts.argmax()])
+
+
 @dataclass(frozen=True)
 class _Stage:
     """What the thread is doing."""
@@ -188,8 +194,8 @@ class MovieWidget(QWidget):
         show.addWidget(self._scale)
         show.addWidget(self._enlarge)
         tools = QHBoxLayout()
-        for widget in (self._player, self._space, self._occupancy, self._save):
-            tools.addWidget(widget)
+        for tool in (self._player, self._space, self._occupancy, self._save):
+            tools.addWidget(tool)
         pair = QWidget()
         pair_layout = QVBoxLayout(pair)
         pair_layout.setContentsMargins(0, 0, 0, 0)
@@ -292,8 +298,10 @@ class MovieWidget(QWidget):
 
         chosen = self._image.currentData()
         found = [
-            x for x in self._viewer.layers if isinstance(x, Image) and not our_entry(x) and x.ndim == 3
-        ]  # fmt: skip
+            x
+            for x in self._viewer.layers
+            if isinstance(x, Image) and not our_entry(x) and x.ndim == 3
+        ]
         ids = [str(x.unique_id) for x in found]
         shown = [
             (self._image.itemData(k), self._image.itemText(k)) for k in range(self._image.count())
@@ -465,7 +473,7 @@ class MovieWidget(QWidget):
 
     def _time_step_s(self, layer: Any) -> float | None:
         """Seconds between frames, where the units of the layer say so."""
-        unit = list(layer.units)[0]
+        unit = layer.units[0]
         if not unit.is_compatible_with("s"):
             return None
         return float((abs(float(layer.scale[0])) * unit).to("s").magnitude)
@@ -519,12 +527,12 @@ class MovieWidget(QWidget):
         self._dumbbell = self._track = -1
         chosen = events.loc[events["dumbbell_id"] >= 0]
         if len(chosen):
-            best = chosen.loc[chosen["score"].astype(float).idxmax()]
-            self._dumbbell = int(best["dumbbell_id"])
+            best = int(chosen["score"].to_numpy(float).argmax())
+            self._dumbbell = int(chosen["dumbbell_id"].to_numpy()[best])
         elif self._data.has_dumbbells:
-            self._dumbbell = int(followed.dumbbells["dumbbell_id"].value_counts().idxmax())
+            self._dumbbell = _most_frequent(followed.dumbbells["dumbbell_id"])
         if len(followed.tracks):
-            self._track = int(followed.tracks["track_id"].value_counts().idxmax())
+            self._track = _most_frequent(followed.tracks["track_id"])
         self._who.blockSignals(True)
         self._who.setValue(self._dumbbell)
         self._who.blockSignals(False)
@@ -770,12 +778,13 @@ class MovieWidget(QWidget):
             line = (t, 4 * d.d * t + 4 * d.localisation**2)
             unit = "nm" if nm else "px"
             self._msd_text.setText(
-                f"D = {d.d:.3g} {d.unit} ({d.low:.3g} to {d.high:.3g}, {100 * d.confidence:.0f} %), "
+                f"D = {d.d:.3g} {d.unit} ({d.low:.3g} to {d.high:.3g}), "
                 f"localisation error {d.localisation:.3g} {unit}, {d.n_tracks:,} tracks."
             )
         self._msd.plot.setLabel("left", f"msd ({'nm²' if nm else 'px²'})")
         self._msd.plot.setLabel("bottom", f"lag ({'s' if nm else 'frames'})")
-        self._msd.show_points(*(msd[c].to_numpy(float) for c in ("time", "msd", "msd_err")), line)
+        x, y, bars = (msd[c].to_numpy(float) for c in ("time", "msd", "msd_err"))
+        self._msd.show_points(x, y, bars, line)
 
     def select_dumbbell(self, dumbbell_id: int) -> None:
         """Plot a dumbbell."""

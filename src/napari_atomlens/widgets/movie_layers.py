@@ -87,7 +87,6 @@ class MovieLayers:
         """Make the layers that are not there, and fill all of them for a frame."""
         from napari.layers import Points, Tracks, Vectors
 
-        active = self._viewer.layers.selection.active
         if self.layer(TRACKS) is None:
             data = self._some_tracks(frame)
             if len(data):
@@ -134,8 +133,10 @@ class MovieLayers:
         self._span = None
         self.move(frame)
         self.rest(frame)
-        if active is not None and active in self._viewer.layers:
-            self._viewer.layers.selection.active = active
+        # a click into the picture chooses what is plotted
+        chosen = self.layer(CHANGE_MAP) or self.layer(FRAME_ATOMS)
+        if chosen is not None:
+            self._viewer.layers.selection.active = chosen
 
     def move(self, frame: int) -> None:
         """Follow the slider while it moves: the atoms only."""

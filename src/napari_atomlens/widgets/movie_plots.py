@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyqtgraph as pg
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QAbstractTableModel, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 BACKGROUND, TEXT, NOW = "#262930", "#d0d0d0", "#ffb000"
@@ -20,7 +20,7 @@ def _plot(left: str, bottom: str = "frame") -> pg.PlotWidget:
     for side, text in (("left", left), ("bottom", bottom)):
         plot.getAxis(side).setTextPen(TEXT)
         plot.getAxis(side).setPen("#6a6a6a")
-        plot.setLabel(side, text)
+        plot.setLabel(side, text, color=TEXT)
     plot.setMenuEnabled(False)
     plot.hideButtons()
     plot.setMinimumHeight(110)
@@ -220,15 +220,15 @@ class EventModel(QAbstractTableModel):
         self.events = events.reset_index(drop=True)
         self.endResetModel()
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
+    def rowCount(self, parent: Any = None) -> int:
         """Return the number of events."""
         return len(self.events)
 
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
+    def columnCount(self, parent: Any = None) -> int:
         """Return the number of columns."""
         return len(self.COLUMNS)
 
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text of a cell."""
         if role != Qt.ItemDataRole.DisplayRole:
             return None
