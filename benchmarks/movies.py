@@ -417,9 +417,132 @@ def real(data: Path | None) -> list[str]:
     return lines
 
 
+# -------------------------------------------------------------------- 7 slider
+
+
+def big_movie(n_frames: int, n_atoms: int) -> tuple[pd.DataFrame, int]:
+    """Atoms table of a drifting lattice of dumbbells, and the side of a frame."""
+    rng = np.random.default_rng(seed_for("benchmark", 8_500_000))
+    side = int(np.sqrt(n_atoms / 249) * 256)
+    movie = movies.silicon_110(side, n_frames, drift_px=(0.002, 0.001), render=False, seed=5)
+    t = movie.truth
+    columns = pd.concat(
+        [
+            pd.DataFrame(
+                {"frame": t["frame"], "id": t["id"], "y_px": t[f"{e}y_px"], "x_px": t[f"{e}x_px"]}
+            )
+            for e in "ab"
+        ]
+    )
+    atoms = movies.detections(columns, side, rng, jitter_px=0.15, missed=0.01, false=0.0)
+    return atoms.assign(sigma_px=3.3, species="column"), side
+
+
+def slider() -> list[str]:
+    """Figure 7: main-thread time per step of the slider, in a real window."""
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_atomlens import tables
+    from napari_atomlens.analysis import IDS_PER_FRAME
+    from napari_atomlens.tracking import follow
+    from napari_atomlens.widgets import convert, outputs, styles
+
+    lines = [
+        "| frames | atoms per frame | step while moving, median (ms) | 95 % | and painted by this "
+        "machine's OpenGL (ms) | after rest, median (ms) | memory while playing (MB) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for n_frames in (100,) if QUICK else (100, 1000):
+        atoms, side = big_movie(n_frames, 500)
+        rank = atoms.groupby("frame").cumcount()
+        atoms["atom_id"] = atoms["frame"] * IDS_PER_FRAME + rank
+        full = tables.make("atoms", {c: atoms[c].to_numpy() for c in atoms}, len(atoms))
+        viewer = napari.Viewer()
+        viewer.window.resize(1500, 940)
+        image = np.random.default_rng(0).integers(0, 255, (n_frames, side, side), np.uint8)
+        source = viewer.add_image(image, name="movie")
+        _, widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Movie")
+        # what Find atoms leaves behind: all atoms as points, outlines as labels
+        layer = viewer.add_points(
+            convert.points_from_atoms(full, 3),
+            features=convert.features_from_atoms(full, ["column"]), size=4,
+            metadata={convert.KEY: {"role": outputs.ATOMS, "source_id": str(source.unique_id),
+                                    "source_name": "movie", "spacing_px": 10.0}},
+        )  # fmt: skip
+        zoom = convert.label_zoom(image.shape, 2, outputs.MAX_LABELS_SIDE, outputs.MAX_LABELS_BYTES)
+        labels = np.zeros((n_frames, zoom * side, zoom * side), np.uint16)
+        angle = np.linspace(0, 2 * np.pi, 16)
+        ring = 3.5 * np.c_[np.sin(angle), np.cos(angle)]
+        from napari_atomlens.contours import label_image
+
+        for f, rows in atoms.groupby("frame").indices.items():
+            rings = [p + ring for p in atoms[["y_px", "x_px"]].to_numpy()[rows]]
+            labels[f] = label_image(convert.zoomed(rings, zoom), labels.shape[1:])
+        contours = viewer.add_labels(
+            labels, scale=(1, 1 / zoom, 1 / zoom), opacity=styles.ContourLabelsStyle().opacity
+        )
+        contours.contour = zoom // 2 + 1
+        widget._outputs = outputs.Outputs(viewer, source)
+        widget._source_id = str(source.unique_id)
+        widget._n_frames, widget._size, widget._params = n_frames, None, ChangeParams()
+        widget._started = time.perf_counter()
+        widget._take(follow(atoms), source)
+        assert not layer.visible
+        tracks = next(x for x in viewer.layers if type(x).__name__ == "Tracks")
+        tracks.visible = True
+
+        def settle(seconds: float) -> None:
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                QApplication.processEvents()
+                time.sleep(0.002)
+
+        widget._tabs.setCurrentIndex(2)
+        settle(3)
+        process = __import__("psutil").Process()
+        spent, painted, after = [], [], []
+        start_frame = n_frames // 3
+        tracks.visible = False
+        for k in range(60):
+            widget._rest.stop()
+            begin = time.perf_counter()
+            widget.go_to_frame(start_frame + k % (n_frames // 2))
+            spent.append(time.perf_counter() - begin)
+            QApplication.processEvents()
+            painted.append(time.perf_counter() - begin)
+            widget._rest.stop()
+            settle(0.02)
+        tracks.visible = True
+        settle(1)
+        for k in range(20):
+            widget.go_to_frame(start_frame + (37 * k) % (n_frames // 2))
+            widget._rest.stop()
+            begin = time.perf_counter()
+            widget._on_rested()
+            after.append(time.perf_counter() - begin)
+            settle(0.05)
+        tracks.visible = False
+        before = process.memory_info().rss
+        widget._player.setChecked(True)
+        settle(15)
+        widget._player.setChecked(False)
+        grown = (process.memory_info().rss - before) / 2**20
+        v, w = 1000 * np.array(spent), 1000 * np.array(after)
+        lines.append(
+            f"| {n_frames} | {len(atoms) / n_frames:.0f} | {np.median(v):.1f} | "
+            f"{np.quantile(v, 0.95):.1f} | {1000 * np.median(painted):.1f} | {np.median(w):.1f} (+ {REST_MS} of rest) | {grown:+.0f} |"
+        )
+        viewer.close()
+        settle(1)
+    return lines
+
+
+REST_MS = 100
+
 PARTS = {
     "identity": identity, "ramp": ramp, "steps": steps, "diffusion": diffusion, "linking": linking,
-    "real": real,
+    "real": real, "slider": slider,
 }  # fmt: skip
 
 

@@ -25,6 +25,8 @@ _PUBLIC = {
     "measure_dumbbells": "napari_atomlens.tracking",
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",
+    "stream_movie": "napari_atomlens.streaming",
+    "load_stream": "napari_atomlens.streaming",
     "simulate": "napari_atomlens.simulation",
 }
 
