@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -540,9 +541,84 @@ def slider() -> list[str]:
 
 REST_MS = 100
 
+
+# --------------------------------------------------------------- 8 long movies
+
+CHILD = """
+import resource, sys, time
+import zarr
+import napari_atomlens as al
+from napari_atomlens.tracking import link
+movie = zarr.open_array(sys.argv[1], mode="r")
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+start, base, seen = time.perf_counter(), 0.0, []
+for frame, atoms in al.stream_movie(movie, sys.argv[2]):
+    seen.append(frame)
+    if len(seen) == 8:
+        base = peak()
+        print("first", time.perf_counter() - start, base, flush=True)
+    elif len(seen) % 250 == 0:
+        print("at", len(seen), peak(), flush=True)
+print("done", len(seen), peak(), time.perf_counter() - start, flush=True)
+table = al.load_stream(sys.argv[2], columns=["frame", "atom_id", "y_px", "x_px"])
+tracks = link(table)
+print("linked", table["frame"].nunique(), len(table), int(table["atom_id"].duplicated().sum()),
+      tracks["track_id"].nunique(), peak(), flush=True)
+"""
+
+
+def long(n_frames: int) -> list[str]:
+    """Figure 8: a movie of 256x256 frames from zarr on disk, killed once and resumed."""
+    import signal
+    import subprocess
+
+    import zarr
+
+    with tempfile.TemporaryDirectory(prefix="atomlens-bench-") as folder:
+        base = movies.silicon_110(256, 50, drift_px=(0.1, 0.05), seed=11).data
+        store = zarr.create_array(
+            f"{folder}/movie.zarr", shape=(n_frames, 256, 256), chunks=(1, 256, 256), dtype="uint16"
+        )
+        # there and back again, so that the drift goes on without a jump
+        swing = np.r_[np.arange(50), np.arange(48, 0, -1)]
+        for f in range(n_frames):
+            store[f] = base[swing[f % len(swing)]].astype(np.uint16)
+        command = [sys.executable, "-c", CHILD, f"{folder}/movie.zarr", f"{folder}/out"]
+        first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        atoms_there = 0
+        while first.poll() is None and atoms_there < max(2, n_frames // 150):
+            time.sleep(0.2)
+            atoms_there = len(list(Path(f"{folder}/out").glob("atoms-*.parquet")))
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        second = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        killed_after = 50 * atoms_there
+    said = [line.split() for line in second.stdout.splitlines()]
+    by = {v[0]: v[1:] for v in said}
+    lines = [
+        "| figure | measured |", "|---|---|",
+        f"| frames in the movie | {n_frames} |",
+        f"| killed (SIGKILL) after | {killed_after} finished frames |",
+        f"| analysed by the second run | {by['done'][0]} |",
+        f"| frames in the result, rows twice | {by['linked'][0]}, {by['linked'][2]} |",
+        f"| first results of the second run after | {float(by['first'][0]):.1f} s |",
+        f"| peak memory after 8 frames (weights, libraries) | {float(by['first'][1]):.0f} MB |",
+    ]  # fmt: skip
+    lines += [
+        f"| peak memory after {v[1]} frames | {float(v[2]):.0f} MB |" for v in said if v[0] == "at"
+    ]
+    lines += [
+        f"| peak memory at the end of the analysis | {float(by['done'][1]):.0f} MB |",
+        f"| peak memory with all {int(by['linked'][1]):,} atoms linked | {float(by['linked'][4]):.0f} MB |",
+        f"| time per frame | {1000 * float(by['done'][2]) / int(by['done'][0]):.0f} ms |",
+    ]
+    return lines
+
+
 PARTS = {
     "identity": identity, "ramp": ramp, "steps": steps, "diffusion": diffusion, "linking": linking,
     "real": real, "slider": slider,
+    "long": long,
 }  # fmt: skip
 
 
@@ -551,6 +627,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="fewer replicates")
+    parser.add_argument("--frames", type=int, default=10_000, help="of the long movie")
     parser.add_argument("--data", type=Path, default=os.environ.get("ATOMLENS_DATA"))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -566,7 +643,11 @@ def main() -> None:
         if args.only and name not in args.only:
             continue
         start = time.perf_counter()
-        body = part(Path(args.data) if args.data else None) if name == "real" else part()
+        given = {
+            "real": (Path(args.data) if args.data else None,),
+            "long": (300 if QUICK else args.frames,),
+        }
+        body = part(*given.get(name, ()))
         block = [f"## {name.capitalize()}", "", str(part.__doc__).split("\n")[0], "", *body, ""]
         print("\n".join(block), flush=True)
         print(f"({name}: {time.perf_counter() - start:.0f} s)", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_an_event_leads_to_its_frame_and_place_and_dumbbell(bench: Bench) -> Non
     bench.widget._events.scrollTo(index)
     bench.widget._events.clicked.emit(index)
     assert bench.widget.current_frame() == events["frame"].iloc[row]
-    centre = np.array(bench.viewer.camera.center[-2:]) / 0.0136
+    centre = np.array(bench.viewer.scene.camera.center[-2:]) / 0.0136
     np.testing.assert_allclose(centre, events[["y_px", "x_px"]].iloc[row].to_numpy(float), atol=0.1)
     assert bench.widget._who.value() == events["dumbbell_id"].iloc[row]
 
@@ -196,12 +197,20 @@ def test_colours_show_the_change_and_a_click_chooses(bench: Bench) -> None:
     bench.child(QComboBox, "map").setCurrentText("angle")
     assert not np.allclose(before, points.face_color)
 
-    class Click:
-        button = 1
-        position = tuple(source.data_to_world((18, *points.data[3])))
-
-    for callback in list(points.mouse_drag_callbacks):
-        callback(points, Click())
+    assert bench.viewer.layers.selection.active is source
+    position = tuple(source.data_to_world((18, *points.data[3])))
+    event = SimpleNamespace(button=1, type="mouse_press", position=position)
+    callback = bench.viewer.mouse_drag_callbacks[-1]
+    dragged = callback(bench.viewer, event)
+    next(dragged)
+    event.type = "mouse_move"
+    next(dragged, None)
+    assert bench.widget._who.value() == best["dumbbell_id"]
+    event.type = "mouse_press"
+    clicked = callback(bench.viewer, event)
+    next(clicked)
+    event.type = "mouse_release"
+    next(clicked, None)
     assert bench.widget._who.value() == points.features["dumbbell_id"].iloc[3]
 
 
@@ -284,5 +293,4 @@ def test_closing_leaves_no_connection(bench: Bench) -> None:
     bench.widget.cleanup()
     bench.viewer.dims.set_point(0, 3)
     assert bench.widget._shown_frame != 6
-    for layer in bench.viewer.layers:
-        assert bench.widget._on_canvas_click not in layer.mouse_drag_callbacks
+    assert bench.widget._on_canvas_click not in bench.viewer.mouse_drag_callbacks

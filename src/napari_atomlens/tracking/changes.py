@@ -319,14 +319,21 @@ def _calm(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
     One frame that jumps out and back is a bad reading; it must not make a step.
     """
-    out = weight.copy()
-    padded = np.pad(np.where(weight > 0, value, np.nan), ((0, 0), (2, 2)), constant_values=np.nan)
+    seen = weight > 0
+    # the frames that were seen, side by side, so that neighbours are those before and after
+    order = np.argsort(~seen, axis=1, kind="stable")
+    packed = np.take_along_axis(np.where(seen, value, np.nan), order, 1)
+    padded = np.pad(packed, ((0, 0), (2, 2)), constant_values=np.nan)
     t = value.shape[1]
     stack = np.stack([padded[:, k : k + t] for k in (0, 1, 3, 4)], -1)
-    local = _nanmedian(stack, -1)
-    with np.errstate(invalid="ignore"):
-        # the median of four has about 0.6 of the standard deviation of one
-        out[np.abs(value - local) * np.sqrt(weight) > 5.0] = 0
+    # beside a step two of the four neighbours are alike; a bad reading is like none of them
+    gap = np.abs(stack - packed[..., None])
+    nearest = np.where(np.isfinite(gap), gap, np.inf).min(-1)
+    nearest = np.where(np.isfinite(nearest), nearest, 0.0)
+    bad = nearest * np.sqrt(np.take_along_axis(weight, order, 1)) > 5.0
+    out = weight.copy()
+    rows, columns = np.nonzero(bad)
+    out[rows, order[rows, columns]] = 0
     return out
 
 

@@ -37,7 +37,7 @@ from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.movie_data import MAPS, MovieData
-from napari_atomlens.widgets.movie_layers import CHANGE_MAP, FRAME_ATOMS, MovieLayers
+from napari_atomlens.widgets.movie_layers import MovieLayers
 from napari_atomlens.widgets.outputs import ATOMS, LABELS, Drawn, Outputs, Wanted
 from napari_atomlens.widgets.outputs import entry as our_entry
 
@@ -626,7 +626,7 @@ class MovieWidget(QWidget):
         self.go_to_frame(frame)
         if np.isfinite([event["y_px"], event["x_px"]]).all():
             world = layer.data_to_world((frame, float(event["y_px"]), float(event["x_px"])))
-            self._viewer.camera.center = tuple(world)
+            self._viewer.scene.camera.center = tuple(world)
         if event["dumbbell_id"] >= 0:
             self.select_dumbbell(int(event["dumbbell_id"]))
         elif event["track_id"] >= 0:
@@ -800,22 +800,25 @@ class MovieWidget(QWidget):
         self._on_tab()
 
     def _listen_to_clicks(self, on: bool) -> None:
-        """Clicks on our points choose what is plotted."""
-        if self._layers is None:
-            return
-        for role in (CHANGE_MAP, FRAME_ATOMS):
-            layer = self._layers.layer(role)
-            if layer is None:
-                continue
-            if on and self._on_canvas_click not in layer.mouse_drag_callbacks:
-                layer.mouse_drag_callbacks.append(self._on_canvas_click)
-            elif not on and self._on_canvas_click in layer.mouse_drag_callbacks:
-                layer.mouse_drag_callbacks.remove(self._on_canvas_click)
+        """Let clicks into the picture choose what is plotted."""
+        callbacks = self._viewer.mouse_drag_callbacks
+        if on and self._on_canvas_click not in callbacks:
+            callbacks.append(self._on_canvas_click)
+        elif not on and self._on_canvas_click in callbacks:
+            callbacks.remove(self._on_canvas_click)
 
-    def _on_canvas_click(self, layer: Any, event: Any) -> None:
-        if self._data is None or event.button != 1:
+    def _on_canvas_click(self, viewer: Any, event: Any) -> Iterator[None]:
+        layer = self._movie_layer()
+        if self._data is None or layer is None or event.button != 1:
             return
+        yield
+        while event.type == "mouse_move":  # moving the picture chooses nothing
+            yield
+            if event.type == "mouse_move":
+                return
         y, x = (float(v) for v in layer.world_to_data(event.position)[-2:])
+        if not all(-1 < v < n for v, n in zip((y, x), layer.data.shape[-2:], strict=True)):
+            return
         frame = self.current_frame()
         self._track = self._data.nearest_track(frame, y, x)
         if self._data.has_dumbbells:

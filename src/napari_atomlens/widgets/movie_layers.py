@@ -133,10 +133,9 @@ class MovieLayers:
         self._span = None
         self.move(frame)
         self.rest(frame)
-        # a click into the picture chooses what is plotted
-        chosen = self.layer(CHANGE_MAP) or self.layer(FRAME_ATOMS)
-        if chosen is not None:
-            self._viewer.layers.selection.active = chosen
+        # napari reads what is under the mouse of the active layer in a thread of its own, which
+        # must not meet points that are being swapped
+        self._viewer.layers.selection.active = self._source
 
     def move(self, frame: int) -> None:
         """Follow the slider while it moves: the atoms only."""
