@@ -442,13 +442,21 @@ def _segments(v: np.ndarray, w: np.ndarray, limit: float) -> list[int]:
         if z[k] > limit:
             cuts.append(a + k)
             parts += [(a, a + k), (a + k, b)]
-    # each cut again between its neighbours, where it may find a better place
+    # each cut again between its neighbours: it may find a better place, or be needless by now
     cuts.sort()
-    for n in range(len(cuts)):
+    n = 0
+    while n < len(cuts):
         a = cuts[n - 1] if n else 0
         b = cuts[n + 1] if n + 1 < len(cuts) else len(v)
-        cuts[n] = a + int(step_scan(v[None, a:b], w[None, a:b])[0].argmax())
-    return [c for c in cuts if 0 < c < len(v)]
+        z = step_scan(v[None, a:b], w[None, a:b])[0]
+        k = int(z.argmax())
+        if z[k] <= limit:
+            del cuts[n]
+            n = 0
+            continue
+        cuts[n] = a + k
+        n += 1
+    return cuts
 
 
 def _segments_within(v: np.ndarray, w: np.ndarray, cuts: list[int]) -> list[int]:

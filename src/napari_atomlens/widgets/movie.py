@@ -866,8 +866,10 @@ class MovieWidget(QWidget):
             )
             tracks.visible = True
             self._viewer.dims.ndisplay = 3
+            self._viewer.reset_view()
         else:
             self._viewer.dims.ndisplay = 2
+            self._viewer.reset_view()
             tracks.visible = False
             tracks.tail_length, tracks.head_length = self._before
             for layer in self._hidden:
