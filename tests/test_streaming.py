@@ -14,7 +14,7 @@ from napari_atomlens import analysis, streaming
 from napari_atomlens.errors import FormatError
 
 sys.path.insert(0, str(Path(__file__).parent / "widgets"))
-from fake_analysis import FakeAnalysis, lattice  # noqa: E402
+from fake_analysis import FakeAnalysis, lattice
 
 
 @pytest.fixture

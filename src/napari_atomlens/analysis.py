@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,10 @@ class AnalysisParams:
     min_probability: float = param(0.5, "atoms below this probability are left out", ge=0, le=1)
     refine: bool = param(True, "refine positions by least squares on the original pixels")
     contours: bool = param(True, "draw the outline of every atom")
+    window: int = param(
+        1, "frames of a movie that are summed to find atoms at low dose; positions are still "
+        "measured in each frame", unit="frames", ge=1, le=1001,
+    )  # fmt: skip
 
 
 @dataclass
@@ -345,7 +349,15 @@ def _one_frame(
     start = time.perf_counter()
     frame = np.asarray(movie[f])
     read = time.perf_counter() - start
-    probabilities: Probabilities = segment(frame, info, spacing)
+    probabilities: Probabilities
+    if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
+        from napari_atomlens.tracking.rolling import rolling_mean
+
+        probabilities = segment(rolling_mean(movie, f, params.window), info, spacing)
+        # found in the sum, measured in the frame
+        probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
+    else:
+        probabilities = segment(frame, info, spacing)
     seconds = {"read": read, **probabilities.seconds}
     start = time.perf_counter()
     atoms = find_atoms(

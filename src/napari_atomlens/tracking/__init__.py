@@ -7,6 +7,7 @@ _WHERE = {
     "estimate_drift": "drift",
     "image_drift": "drift",
     "remove_drift": "drift",
+    "rolling_mean": "rolling",
     "correct_scan": "scan",
     "LinkParams": "linking",
     "link": "linking",

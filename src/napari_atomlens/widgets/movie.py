@@ -120,6 +120,10 @@ class MovieWidget(QWidget):
             leave_out=("drift", "species", "motion"),
         )  # fmt: skip
         self._watch = ParamForm(ChangeParams)
+        self._finding = ParamForm(
+            AnalysisParams,
+            leave_out=("model", "spacing_px", "min_probability", "refine", "contours"),
+        )
         self._links.fields["jump_px"].setSpecialValueText("never")  # type: ignore[attr-defined]
         false_alarms = self._watch.fields["false_alarms"]
         false_alarms.setDecimals(4)  # type: ignore[attr-defined]
@@ -182,6 +186,8 @@ class MovieWidget(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Movie", self._image)
+        for name in self._finding.fields:
+            self._finding.add_row(form, name)
         for name in self._links.fields:
             self._links.add_row(form, name)
         for name in self._watch.fields:
@@ -419,7 +425,7 @@ class MovieWidget(QWidget):
         known = outputs.atoms() if outputs.layer(ATOMS) is not None else None
         if known is not None and known["frame"].nunique() < 2:
             known = None
-        params = AnalysisParams()
+        params = self._finding.value()
         order = list(range(stack.shape[0]))
         outputs.begin(
             Wanted(contours=LABELS, probability=False, unfamiliar=False), stack.shape, size,
