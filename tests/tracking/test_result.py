@@ -14,8 +14,8 @@ from napari_atomlens.simulation import movies
 def result(atoms: pd.DataFrame) -> analysis.Result:
     return analysis.Result(
         atoms=atoms, contours=tables.empty("contours"), outlines={},
-        probabilities=np.zeros((0, 2, 8, 8), np.float16),
-        unfamiliar=np.zeros((0, 8, 8), np.float16), classes=("background", "column"),
+        probabilities=np.zeros((1, 2, 8, 8), np.float16),
+        unfamiliar=np.zeros((1, 8, 8), np.float16), classes=("background", "column"),
         frames=[0], provenance={"pixel_size_nm": (0.0136, 0.0136)},
     )  # fmt: skip
 
