@@ -49,7 +49,8 @@ def test_every_contribution_names_a_command() -> None:
 
 def test_find_atoms_is_in_the_plugins_and_the_layers_menu() -> None:
     points = manifest().contributions
-    assert [w.display_name for w in points.widgets] == ["Find atoms"]
+    assert {"Find atoms", "Movie"} <= {w.display_name for w in points.widgets}
+    assert "napari-atomlens.movie" in [m.command for m in points.menus["napari/layers/track"]]
     assert [m.command for m in points.menus["napari/layers/segment"]] == [
         "napari-atomlens.find_atoms"
     ]
