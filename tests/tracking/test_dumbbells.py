@@ -75,6 +75,14 @@ def test_other_lattices_have_none(lattice):
     assert len(d) == 0 and list(d.columns[: len(tables.DUMBBELLS)]) == list(tables.DUMBBELLS)
 
 
+@pytest.mark.parametrize("part", [0.15, 0.25, 0.4])
+def test_atoms_strewn_over_sites_are_no_dumbbells(part):
+    sites, _ = crystals.fill(crystals.molecules(), (400, 400), 18.0, 0.2)
+    seen = sites[np.random.default_rng(3).random(len(sites)) < part]
+    d = al.measure_dumbbells(pd.DataFrame({"frame": 0, "y_px": seen[:, 0], "x_px": seen[:, 1]}))
+    assert len(d) == 0
+
+
 def test_two_grains_have_two_vectors():
     left, _ = crystals.fill(crystals.dumbbell(), (200, 200), 9.0, 0.1)
     right, _ = crystals.fill(crystals.dumbbell(), (200, 200), 9.0, 1.2)

@@ -165,6 +165,8 @@ def test_plots_follow_the_slider_and_lead_it(bench: Bench) -> None:
     tabs = bench.child(QTabWidget, "tabs")
     for k in range(5):
         tabs.setCurrentIndex(k)
+    low, high = bench.widget._counts.plots[0].viewRange()[0]
+    assert -3 < low <= 0 and 19 <= high < 23  # all frames are in view, and nothing else
     tabs.setCurrentIndex(2)
     bench.widget.go_to_frame(13)
     bench.rest()

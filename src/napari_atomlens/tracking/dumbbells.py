@@ -25,8 +25,8 @@ from napari_atomlens.tracking.linking import Detections, LinkParams, link_arrays
 TOLERANCE = 0.33
 #: Grains with less than this part of the pairs are not looked for.
 SMALLEST = 0.06
-#: Longer neighbours than this many dumbbell lengths are none.
-LONGEST = 1.45
+#: Part of the columns that must have a partner, and of pairs that lie like their neighbour.
+MOST, SAME_WAY = 0.5, 0.65
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,22 @@ def pair_up(
     if len(rest):
         taken.append(rest[_compete(a[rest], b[rest], gap[rest])])
     pick = np.sort(np.concatenate(taken))
+    if not params.length_px and not _in_order(frame, place, a[pick], b[pick], grain[pick]):
+        return nothing
     return Pairs(a[pick], b[pick], grain[pick], vectors)
+
+
+def _in_order(
+    frame: np.ndarray, place: np.ndarray, a: np.ndarray, b: np.ndarray, grain: np.ndarray
+) -> bool:
+    """Whether most columns are paired, and neighbouring pairs lie the same way.
+
+    Atoms strewn over the sites of any lattice also make pairs, but in all directions.
+    """
+    if 2 * len(a) < MOST * len(frame):
+        return False
+    i, j, _ = neighbours(frame[a], 0.5 * (place[a] + place[b]), 1)
+    return len(i) == 0 or float((grain[i] == grain[j]).mean()) > SAME_WAY
 
 
 def _compete(a: np.ndarray, b: np.ndarray, gap: np.ndarray) -> np.ndarray:

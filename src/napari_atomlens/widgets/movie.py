@@ -706,6 +706,7 @@ class MovieWidget(QWidget):
         low = self._counts.plots[1]
         low.clear()
         low.addItem(self._counts._now[1])
+        low.enableAutoRange("y")
         if self._data.has_dumbbells:
             import pyqtgraph as pg
 

@@ -21,6 +21,7 @@ def _plot(left: str, bottom: str = "frame") -> pg.PlotWidget:
         plot.getAxis(side).setTextPen(TEXT)
         plot.getAxis(side).setPen("#6a6a6a")
         plot.setLabel(side, text, color=TEXT)
+        plot.getAxis(side).enableAutoSIPrefix(False)
     plot.setMenuEnabled(False)
     plot.hideButtons()
     plot.setMinimumHeight(110)
@@ -90,6 +91,9 @@ class TimePlot(QWidget):
         for k, (name, values) in enumerate(curves.items()):
             pen = pg.mkPen(CURVES[k % len(CURVES)], width=1.5)
             plot.plot(np.arange(len(values)), values, pen=pen, name=name)
+        last = max((len(v) for v in curves.values()), default=1) - 1
+        plot.setXRange(0, max(last, 1))
+        plot.enableAutoRange("y")
 
     def show_series(
         self,
