@@ -200,13 +200,14 @@ def ramp() -> list[str]:
 
 def steps() -> list[str]:
     """Figure 3: steps of 8 pm or 4 degrees in 5 % of the dumbbells."""
+    # seeds 8_200_000 to 8_200_007 served to choose changes.SPENT: not measured on again
     lines = ["| row jitter | dumbbells with a step | recall | false alarms | frame right within 1 |",
              "|---|---|---|---|---|"]  # fmt: skip
     for jitter in (0.0, 1.0):
         hit = total = wrong = quiet = near = 0
         for run in range(1 if QUICK else 8):
             movie = movies.silicon_110(
-                384, 50, stepped=0.05, seed=seed_for("benchmark", 8_200_000 + run),
+                384, 50, stepped=0.05, seed=seed_for("benchmark", 8_250_000 + run),
                 row_jitter_px=jitter, drift_px=(0.1, 0.06),
             )  # fmt: skip
             r = analysed(movie)
