@@ -10,9 +10,20 @@ import contextlib
 import sys
 from pathlib import Path
 
-from napari_atomlens.widgets.demo import has_display, save_window, virtual_display
+from napari_atomlens.widgets.demo import (
+    PLUGIN,
+    has_display,
+    save_window,
+    virtual_display,
+    wait_for,
+)
 
 SAMPLES = ("graphene_si", "ws2_vacancies", "perovskite", "silicon_110_movie", "h_si_100", "measure")
+#: Movies: sample, frame, tab of the Movie widget, picture.
+MOVIES = (
+    ("silicon_110_defects", 15, "Dumbbell", "movie_dumbbell"),
+    ("silicon_110_defects", 15, "Row", "movie_row"),
+)
 IMAGES = Path(__file__).parent / "images"
 
 
@@ -52,13 +63,43 @@ def measured(path: Path) -> Path:
     return path
 
 
+def save_movie(sample: str, frame: int, tab: str, path: Path) -> Path:
+    """Follow a sample movie and save the window with one of the plots."""
+    import napari
+    from napari.layers import Layer
+
+    from napari_atomlens.io import samples
+
+    viewer = napari.Viewer(title="napari with AtomLens")
+    viewer.window.resize(1500, 940)
+    for layer_tuple in getattr(samples, sample)():
+        viewer.add_layer(Layer.create(*layer_tuple))
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Movie")
+    try:
+        widget.run()
+        wait_for(widget)
+        names = [widget._tabs.tabText(k) for k in range(widget._tabs.count())]
+        widget._tabs.setCurrentIndex(names.index(tab))
+        widget.go_to_frame(frame)
+        wait_for(widget)  # a second for all that follows the slider
+        viewer.screenshot(str(path), canvas_only=False, flash=False)
+    finally:
+        viewer.close()
+    return path
+
+
 def main(samples: list[str]) -> None:
     """Save a picture of each sample; stop at the first that fails."""
     with contextlib.nullcontext() if has_display() else virtual_display():
         for sample in samples:
-            path = IMAGES / f"{sample}.png"
-            print(measured(path) if sample == "measure" else save_window(sample, path))
+            if sample == "measure":
+                print(measured(IMAGES / "measure.png"))
+            elif sample in SAMPLES:
+                print(save_window(sample, IMAGES / f"{sample}.png"))
+        for sample, frame, tab, name in MOVIES:
+            if sample in samples:
+                print(save_movie(sample, frame, tab, IMAGES / f"{name}.png"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(SAMPLES))
+    main(sys.argv[1:] or [*SAMPLES, *dict.fromkeys(m[0] for m in MOVIES)])

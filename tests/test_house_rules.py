@@ -28,6 +28,7 @@ ORDER = [
     ["training"],
     ["io"],
     ["analysis"],
+    ["streaming"],
     ["batch"],
     ["widgets"],
     ["cli"],

@@ -28,8 +28,12 @@ _PUBLIC = {
     "describe_sites": "napari_atomlens.contours",
     "find_anomalies": "napari_atomlens.contours",
     "classify_sites": "napari_atomlens.contours",
+    "link": "napari_atomlens.tracking",
+    "measure_dumbbells": "napari_atomlens.tracking",
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",
+    "stream_movie": "napari_atomlens.streaming",
+    "load_stream": "napari_atomlens.streaming",
     "simulate": "napari_atomlens.simulation",
 }
 

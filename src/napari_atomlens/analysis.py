@@ -12,7 +12,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,10 @@ class AnalysisParams:
         choices=("auto", "shared", "free"),
     )  # fmt: skip
     contours: bool = param(True, "draw the outline of every atom")
+    window: int = param(
+        1, "frames of a movie that are summed to find atoms at low dose; positions are still "
+        "measured in each frame", unit="frames", ge=1, le=1001,
+    )  # fmt: skip
 
 
 @dataclass
@@ -129,6 +134,22 @@ class Result:
         """Median distance between nearest columns over the frames, in pixels."""
         values = [v for v in self.provenance.get("spacing_px", {}).values() if np.isfinite(v)]
         return float(np.median(values)) if values else float("nan")
+
+    @cached_property
+    def tracks(self) -> pd.DataFrame:
+        """Tracks table: which atom is which from frame to frame, found when first asked for."""
+        from napari_atomlens.tracking import link, tracks_table
+
+        return tracks_table(link(self.atoms))
+
+    @cached_property
+    def dumbbells(self) -> pd.DataFrame:
+        """Dumbbells table, measured when first asked for; empty where there are none."""
+        from napari_atomlens.tracking import measure_dumbbells
+
+        return measure_dumbbells(
+            self.atoms, self.contours, pixel_size_nm=self.provenance.get("pixel_size_nm")
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a ``.atomlens`` project folder."""
@@ -334,7 +355,15 @@ def _one_frame(
     start = time.perf_counter()
     frame = np.asarray(movie[f])
     read = time.perf_counter() - start
-    probabilities: Probabilities = segment(frame, info, spacing)
+    probabilities: Probabilities
+    if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
+        from napari_atomlens.tracking.rolling import rolling_mean
+
+        probabilities = segment(rolling_mean(movie, f, params.window), info, spacing)
+        # found in the sum, measured in the frame
+        probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
+    else:
+        probabilities = segment(frame, info, spacing)
     seconds = {"read": read, **probabilities.seconds}
     start = time.perf_counter()
     atoms = find_atoms(

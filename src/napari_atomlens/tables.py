@@ -123,6 +123,21 @@ DISTANCES: dict[str, str] = {
 }
 #: One row per gap that is too large to be made of vacancies.
 HOLES: dict[str, str] = {"frame": I, "region": I, "n_sites": I, "y_px": F, "x_px": F, "area_px2": F}
+TRACKS: dict[str, str] = {"frame": I, "track_id": I, "atom_id": I, "y_px": F, "x_px": F}
+DUMBBELLS: dict[str, str] = {
+    "frame": I,
+    "dumbbell_id": I,
+    "atom_a": I,
+    "atom_b": I,
+    "y_px": F,
+    "x_px": F,
+    "length_px": F,
+    "length_nm": F,
+    "angle_rad": F,
+    "length_err_px": F,
+    "angle_err_rad": F,
+    "intensity_ratio": F,
+}
 TABLES: dict[str, dict[str, str]] = {
     "atoms": ATOMS,
     "contours": CONTOURS,
@@ -130,6 +145,8 @@ TABLES: dict[str, dict[str, str]] = {
     "sublattices": SUBLATTICES,
     "distances": DISTANCES,
     "holes": HOLES,
+    "tracks": TRACKS,
+    "dumbbells": DUMBBELLS,
 }
 
 

@@ -53,6 +53,21 @@ def silicon_110_movie() -> list[LayerTuple]:
     return _layers("silicon_110_movie")
 
 
+def silicon_110_defects() -> list[LayerTuple]:
+    """Movie of Si <110> dumbbells with vacancies while a heavy impurity passes."""
+    return _layers("silicon_110_defects")
+
+
+def ws2_movie() -> list[LayerTuple]:
+    """WS2 that decomposes: vacancies diffuse, holes open, a fragment turns."""
+    return _layers("ws2_movie")
+
+
+def buckybowl_movie() -> list[LayerTuple]:
+    """Film of bowl-shaped molecules that flip."""
+    return _layers("buckybowl_movie")
+
+
 def h_si_100() -> list[LayerTuple]:
     """STM image of H-Si(100) 2x1."""
     return _layers("h_si_100")

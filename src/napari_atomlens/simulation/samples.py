@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_atomlens.simulation import crystals, faults, surfaces
+from napari_atomlens.simulation import crystals, faults, movies, surfaces
 from napari_atomlens.simulation.scenes import (
     Scene,
     add_columns,
@@ -31,7 +31,7 @@ class Sample:
     pixel_size_nm : float
     time_step_s : float or None
     scenes : tuple of Scene
-        The truth, one per frame.
+        The truth, one per frame; empty for the movies of :mod:`.movies`, which hold their own.
     """
 
     name: str
@@ -161,10 +161,33 @@ def ws2_point_defects(size_px: int = 512) -> Sample:
     return Sample("WS2 with point defects (simulated)", image.astype(np.float32), 0.0165, None, ())
 
 
+def _movie(movie: movies.Movie) -> Sample:
+    return Sample(movie.name, movie.data, movie.pixel_size_nm, movie.time_step_s, ())
+
+
+def silicon_110_defects() -> Sample:
+    """Si <110> dumbbells with bulk vacancies that hop while a Bi-like impurity passes."""
+    return _movie(
+        movies.silicon_110(
+            n_frames=30, impurity=True, vacancies=5, stepped=0.05, seed=seed_for("sample", 5)
+        )
+    )
+
+
+def ws2_movie() -> Sample:
+    """WS2 decomposing under the beam, D = 0.002 nm2/s."""
+    return _movie(movies.ws2_decomposing(seed=seed_for("sample", 6)))
+
+
+def buckybowl_movie() -> Sample:
+    """Buckybowls that turn over now and then."""
+    return _movie(movies.buckybowls(seed=seed_for("sample", 7)))
+
+
 SAMPLES = {
     f.__name__: f
     for f in (
-        graphene_si, ws2_vacancies, perovskite, silicon_110_movie, h_si_100, manganite_surface,
-        ws2_point_defects,
+        graphene_si, ws2_vacancies, perovskite, silicon_110_movie, silicon_110_defects, ws2_movie,
+        buckybowl_movie, h_si_100, manganite_surface, ws2_point_defects,
     )
 }  # fmt: skip

@@ -157,3 +157,58 @@ def atom_size(spacing_px: float) -> float:
 def edge_width(spacing_px: float) -> float:
     """Width of an outline in image pixels."""
     return min(max(0.035 * spacing_px, 0.15), 2.0) if 0 < spacing_px < float("inf") else 0.4
+
+
+@dataclass(frozen=True)
+class FrameAtomStyle(LayerStyle):
+    """Points of the current frame of a movie: one colour, so that swapping them is quick."""
+
+    size: float
+    face_color: str = "transparent"
+    border_color: str = "#4cc9f0"
+    border_width: float = 0.2
+    antialiasing: float = 1.0
+
+
+@dataclass(frozen=True)
+class ChangeMapStyle(LayerStyle):
+    """Points on dumbbells, coloured by how far they are from their own baseline."""
+
+    size: float
+    opacity: float = 0.55
+    border_width: float = 0.0
+    antialiasing: float = 1.0
+
+
+@dataclass(frozen=True)
+class DumbbellStyle(LayerStyle):
+    """Vectors from column to column."""
+
+    edge_width: float
+    edge_color: str = "#f5f5f5"
+    vector_style: str = "line"
+    opacity: float = 0.8
+
+
+@dataclass(frozen=True)
+class ShiftStyle(LayerStyle):
+    """Vectors of the displacement, drawn larger than they are."""
+
+    edge_width: float
+    edge_color: str = "#f0e442"
+    vector_style: str = "arrow"
+
+
+def diverging(values: Any) -> Any:
+    """Colours (n, 4) from blue (-1) over transparent white (0) to red (1), grey where unknown."""
+    import numpy as np
+
+    v = np.asarray(values, float)
+    known = np.isfinite(v)
+    t = np.clip(np.where(known, v, 0), -1, 1)[:, None]
+    red, blue, white = (np.array(c) for c in ((0.84, 0.15, 0.16), (0.13, 0.40, 0.90), (1, 1, 1)))
+    end = np.where(t > 0, red, blue)
+    strength = np.abs(t)
+    colour = np.c_[(1 - strength) * white + strength * end, 0.15 + 0.85 * strength]
+    colour[~known] = (0.5, 0.5, 0.5, 0.4)
+    return colour

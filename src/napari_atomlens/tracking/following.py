@@ -1,0 +1,91 @@
+"""All of it in one go: atoms of a movie in; tracks, dumbbells, changes and drift out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.tracking.changes import ChangeParams, find_changes
+from napari_atomlens.tracking.dumbbells import DumbbellParams, measure_dumbbells
+from napari_atomlens.tracking.linking import LinkParams, link, track_events, tracks_table
+from napari_atomlens.tracking.scan import correct_scan
+
+
+@dataclass
+class Followed:
+    """What happened in a movie.
+
+    Attributes
+    ----------
+    atoms : pandas.DataFrame
+        The atoms with ``track_id`` and the places without drift and scan distortion.
+    tracks, dumbbells : pandas.DataFrame
+        Tables of :mod:`napari_atomlens.tables`.
+    drift : pandas.DataFrame
+        Drift per frame.
+    changes : pandas.DataFrame
+        Changes of dumbbells (:func:`napari_atomlens.tracking.find_changes`).
+    events : pandas.DataFrame
+        What happened to atoms (:func:`napari_atomlens.tracking.track_events`).
+    """
+
+    atoms: pd.DataFrame
+    tracks: pd.DataFrame
+    dumbbells: pd.DataFrame
+    drift: pd.DataFrame
+    changes: pd.DataFrame
+    events: pd.DataFrame
+
+
+def follow(
+    atoms: pd.DataFrame,
+    contours: pd.DataFrame | None = None,
+    *,
+    linking: LinkParams = LinkParams(),
+    dumbbells: DumbbellParams = DumbbellParams(),
+    changes: ChangeParams = ChangeParams(),
+    drift: pd.DataFrame | None = None,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    progress: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Followed:
+    """Follow everything in a movie.
+
+    Parameters
+    ----------
+    atoms, contours : pandas.DataFrame
+        Tables of the movie.
+    linking, dumbbells, changes
+        Parameters of the stages.
+    drift : pandas.DataFrame, optional
+        First guess of the drift.
+    pixel_size_nm : float or tuple of float, optional
+        Fills the nanometre columns.
+    progress : callable, optional
+        Called with what is being done.
+    cancelled : callable, optional
+        Asked between the stages; what is left then stays empty.
+    """
+    tell = progress or (lambda text: None)
+    stop = cancelled or (lambda: False)
+    tell("Linking atoms…")
+    linked = link(atoms, linking, drift=drift)
+    moved = pd.DataFrame(linked.attrs.get("drift", {"frame": []}))
+    pairs = tables.make("dumbbells", {}, 0)
+    if not stop() and changes.remove_scan:
+        tell("Removing distortion of the scan…")
+        linked = correct_scan(linked)
+    if not stop():
+        tell("Measuring dumbbells…")
+        known = moved if len(moved) else None
+        pairs = measure_dumbbells(
+            linked, contours, dumbbells, pixel_size_nm=pixel_size_nm, drift=known
+        )
+    found = find_changes(pairs.iloc[:0], changes)
+    if not stop() and len(pairs):
+        tell("Looking for changes…")
+        found = find_changes(pairs, changes)
+    return Followed(linked, tracks_table(linked), pairs, moved, found, track_events(linked))

@@ -1,0 +1,75 @@
+"""Long movies: parts on disk, killed runs go on, nothing twice and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import napari_atomlens as al
+from napari_atomlens import analysis, streaming
+from napari_atomlens.errors import FormatError
+
+sys.path.insert(0, str(Path(__file__).parent / "widgets"))
+from fake_analysis import FakeAnalysis, lattice
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAnalysis:
+    stand_in = FakeAnalysis()
+    monkeypatch.setattr(analysis, "analyze_frames", stand_in)
+    monkeypatch.setattr(streaming, "PART", 4)
+    return stand_in
+
+
+def test_results_appear_as_they_come_and_are_complete(fake: FakeAnalysis, tmp_path: Path) -> None:
+    movie = lattice(4, frames=10)
+    said: list[tuple[int, int]] = []
+    run = al.stream_movie(movie, tmp_path / "out", progress=lambda *v: said.append(v))
+    frame, atoms = next(run)
+    assert frame == 0 and len(atoms) == 16 and fake.frames == [0]
+    rest = [f for f, _ in run]
+    assert rest == list(range(1, 10)) and said[-1] == (10, 10)
+    everything = al.load_stream(tmp_path / "out")
+    assert everything.groupby("frame").size().tolist() == [16] * 10
+    assert everything["atom_id"].is_unique
+    assert len(al.load_stream(tmp_path / "out", "contours")) == 160
+    few = al.load_stream(tmp_path / "out", columns=["frame", "y_px", "x_px"])
+    assert al.link(few)["track_id"].nunique() == 16
+
+
+def test_a_killed_run_goes_on_where_it_stopped(fake: FakeAnalysis, tmp_path: Path) -> None:
+    movie = lattice(4, frames=11)
+    run = al.stream_movie(movie, tmp_path)
+    for _ in range(7):
+        next(run)
+    run.close()  # as good as killed: nothing after the yield runs
+    assert len(list(tmp_path.glob("atoms-*.parquet"))) == 1
+    (tmp_path / "atoms-000001.999.tmp").write_bytes(b"half")
+    again = [f for f, _ in al.stream_movie(movie, tmp_path)]
+    assert again == list(range(4, 11)) == fake.frames
+    whole = al.load_stream(tmp_path)
+    once = pd.concat([a for _, a in al.stream_movie(movie, tmp_path / "other")], ignore_index=True)
+    pd.testing.assert_frame_equal(whole, once, check_dtype=False)
+    assert list(al.stream_movie(movie, tmp_path)) == []
+
+
+def test_other_movies_and_damaged_folders_are_sentences(fake: FakeAnalysis, tmp_path: Path) -> None:
+    list(al.stream_movie(lattice(4, frames=5), tmp_path))
+    with pytest.raises(FormatError, match="another movie"):
+        list(al.stream_movie(lattice(4, frames=6), tmp_path))
+    with pytest.raises(FormatError, match="other parameters"):
+        list(
+            al.stream_movie(lattice(4, frames=5), tmp_path, al.AnalysisParams(min_probability=0.2))
+        )
+    (tmp_path / "atoms-000000.parquet").write_bytes(b"rubbish")
+    with pytest.raises(FormatError, match="damaged"):
+        al.load_stream(tmp_path)
+    (tmp_path / "movie.json").write_text(json.dumps([]))
+    with pytest.raises(FormatError, match=r"movie\.json"):
+        list(al.stream_movie(lattice(4, frames=5), tmp_path))
+    with pytest.raises(FormatError, match="holds no"):
+        al.load_stream(tmp_path / "nothing")
