@@ -53,11 +53,45 @@ CONTOURS: dict[str, str] = {
     "anomaly_p": F,
     "anomaly_class": I,
 }
-TABLES: dict[str, dict[str, str]] = {"atoms": ATOMS, "contours": CONTOURS}
+BONDS: dict[str, str] = {
+    "frame": I,
+    "atom_a": I,
+    "atom_b": I,
+    "species_a": S,
+    "species_b": S,
+    "length_px": F,
+    "length_nm": F,
+}
+DEFECTS: dict[str, str] = {
+    "frame": I,
+    "defect_id": I,
+    "y_px": F,
+    "x_px": F,
+    "formula": S,
+    "kind": S,
+    "n_atoms": I,
+    "atom_ids": S,
+    "score": F,
+    "coordination": I,
+    "bond_mean_px": F,
+    "bond_mean_nm": F,
+    "bond_std_nm": F,
+    "angle_std_rad": F,
+    "distorted": B,
+    "rings": S,
+    "graph_hash": S,
+    "known": B,
+}
+TABLES: dict[str, dict[str, str]] = {
+    "atoms": ATOMS,
+    "contours": CONTOURS,
+    "bonds": BONDS,
+    "defects": DEFECTS,
+}
 
 
 def empty(name: str) -> pd.DataFrame:
-    """Return the empty table ``name`` ("atoms" or "contours") with its columns and dtypes."""
+    """Return the empty table ``name`` (a key of `TABLES`) with its columns and dtypes."""
     return pd.DataFrame({c: pd.Series(dtype=d) for c, d in TABLES[name].items()})
 
 
@@ -67,7 +101,7 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     Parameters
     ----------
     name : str
-        "atoms" or "contours".
+        A key of `TABLES`, such as "atoms".
     columns : mapping of str to array or scalar
         Known columns, each of length `n_rows` or a scalar. Extra columns are kept, last.
     n_rows : int
