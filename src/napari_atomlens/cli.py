@@ -74,9 +74,7 @@ def _build(name: str, function: Callable[..., Any], params: type) -> Any:
 
     @functools.wraps(function)
     def command(**given: Any) -> Any:
-        return function(
-            **{k: v.value if isinstance(v, enum.Enum) else v for k, v in given.items()}
-        )
+        return function(**{k: v.value if isinstance(v, enum.Enum) else v for k, v in given.items()})
 
     everything = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     everything += [_option(info) for info in describe(params)]
@@ -159,6 +157,8 @@ def write_tables(result: Any, folder: Path) -> list[Path]:
         if table is None:
             continue
         written.append(folder / f"{name}.csv")
+        if "atom_ids" in table:  # a list in one cell, parted by blanks
+            table = table.assign(atom_ids=[" ".join(map(str, ids)) for ids in table["atom_ids"]])
         table.to_csv(written[-1], index=False)
     written.append(folder / "provenance.json")
     written[-1].write_text(

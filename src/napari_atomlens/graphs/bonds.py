@@ -35,6 +35,10 @@ class BondGraph:
     places_nm : ndarray, shape (n, 2)
         (y, x) in the unit of the rules: nm by the pixel size, or by the lattice where that
         is unknown.
+    drawn_nm : ndarray, shape (n, 2)
+        The same where the detector saw the atoms (columns ``seen_y_px`` and ``seen_x_px``),
+        as far as the table tells: what is bonded is decided there. Beside a bright atom a
+        fit can slip along its tails; lengths and angles are still those of the fit.
     pairs : ndarray of int, shape (m, 2)
         Rows of the bonded atoms, in the order of `bonds`.
     calibrated : bool
@@ -45,6 +49,7 @@ class BondGraph:
     bonds: pd.DataFrame
     rules: Rules
     places_nm: np.ndarray
+    drawn_nm: np.ndarray
     pairs: np.ndarray
     calibrated: bool = True
 
@@ -54,7 +59,7 @@ class BondGraph:
     @cached_property
     def rings(self) -> Rings:
         """Rings of up to 24 atoms (see :func:`napari_atomlens.graphs.rings.trace_rings`)."""
-        return trace_rings(self.places_nm, self.pairs, MAX_RING)
+        return trace_rings(self.drawn_nm, self.pairs, MAX_RING)
 
     @cached_property
     def degree(self) -> np.ndarray:
@@ -150,6 +155,25 @@ def in_nm(atoms: pd.DataFrame, rules: Rules) -> tuple[np.ndarray, bool]:
     return places * (rules.reference_nm / nearest), False
 
 
+def as_seen(atoms: pd.DataFrame, places: np.ndarray) -> np.ndarray:
+    """Positions at which the detector saw the atoms, in the unit of `places`.
+
+    An atom that the user has moved, or that has no such position, stays where it is.
+    """
+    if not {"seen_y_px", "seen_x_px"} <= set(atoms) or len(atoms) < 2:
+        return places
+    fitted = atoms[["y_px", "x_px"]].to_numpy(dtype=float)
+    seen = atoms[["seen_y_px", "seen_x_px"]].to_numpy(dtype=float)
+    span = np.ptp(fitted, axis=0)
+    unit = np.ptp(places, axis=0) / np.where(span > 0, span, np.nan)
+    unit = np.where(np.isfinite(unit), unit, np.nanmax(unit) if np.isfinite(unit).any() else 0.0)
+    good = np.isfinite(seen).all(axis=1)
+    if "edited" in atoms:
+        good &= ~atoms["edited"].to_numpy(bool)
+    shift = np.where(good[:, None], (seen - fitted) * unit, 0.0)
+    return places + shift
+
+
 def separated(places: np.ndarray, frame: np.ndarray, reach: float) -> np.ndarray:
     """Places of a movie in three axes, the frames farther apart than `reach`."""
     index = np.unique(frame, return_inverse=True)[1]
@@ -171,7 +195,9 @@ def nearest_distance(places: np.ndarray, frame: np.ndarray) -> float:
     distance = cKDTree(spread).query(spread, k=2)[0][:, 1] if len(places) > 1 else np.zeros(0)
     distance = distance[(distance > 0) & (distance <= 2.0 * span + 1.0)]
     if not len(distance):
-        raise CalibrationError("There are not two atoms in a frame, so no distance can be measured.")
+        raise CalibrationError(
+            "There are not two atoms in a frame, so no distance can be measured."
+        )
     return float(np.median(distance))
 
 
@@ -309,8 +335,12 @@ def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
             rules = preset(rules)
     clean["species"] = as_species(clean["species"], rules)
     places, calibrated = in_nm(clean, rules)
+    drawn = as_seen(clean, places)
+    if rules.weigh and "probability" in clean:
+        keep = _believed(clean, drawn, rules)
+        clean, places, drawn = clean[keep].reset_index(drop=True), places[keep], drawn[keep]
     frame = clean["frame"].to_numpy()
-    pairs, length = candidates(places, frame, rules.max_nm)
+    pairs, length = candidates(drawn, frame, rules.max_nm)
     names = tuple(clean["species"].unique())
     code = pd.Categorical(clean["species"], categories=list(names)).codes.astype(np.int64)
     low, high = rules.bounds(names)
@@ -324,17 +354,35 @@ def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
     if len(names):
         keep = relax_coordination(pairs, length, most[code], host[code])
         pairs, length = pairs[keep], length[keep]
-    return BondGraph(
-        clean, _table(clean, pairs, length, calibrated), rules, places, pairs, calibrated
-    )
+    table = _table(clean, pairs, places, calibrated)
+    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated)
 
 
-def _table(atoms: pd.DataFrame, pairs: np.ndarray, length: Any, calibrated: bool) -> pd.DataFrame:
-    """Bonds table of the pairs of rows."""
+def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarray:
+    """Mask of the atoms that chemistry leaves in (see :mod:`napari_atomlens.graphs.plausible`)."""
+    from napari_atomlens.graphs.plausible import dimness, log_odds, select
+
+    names = tuple(atoms["species"].unique())
+    code = pd.Categorical(atoms["species"], categories=list(names)).codes.astype(np.int64)
+    pairs, length = candidates(places, atoms["frame"].to_numpy(), 1.1 * rules.max_nm)
+    odds = log_odds(atoms["probability"].to_numpy(float))
+    if "amplitude" in atoms:
+        host = atoms["species"].isin(rules.host).to_numpy()
+        amplitude = atoms["amplitude"].to_numpy(float)
+        usual = np.nanmedian(amplitude[host]) if np.isfinite(amplitude[host]).any() else np.nan
+        if usual > 0:
+            odds -= np.where(host, dimness(amplitude, usual), 0.0)
+    return select(pairs, length, code, names, odds, rules)
+
+
+def _table(
+    atoms: pd.DataFrame, pairs: np.ndarray, places: np.ndarray, calibrated: bool
+) -> pd.DataFrame:
+    """Bonds table of the pairs of rows; lengths between the fitted positions."""
     a, b = pairs[:, 0], pairs[:, 1]
     ids, species = atoms["atom_id"].to_numpy(np.int64), atoms["species"].to_numpy(object)
     step = atoms[["y_px", "x_px"]].to_numpy(dtype=float)
-    step = step[a] - step[b]
+    step, step_nm = step[a] - step[b], places[a] - places[b]
     return tables.make(
         "bonds",
         {
@@ -344,7 +392,7 @@ def _table(atoms: pd.DataFrame, pairs: np.ndarray, length: Any, calibrated: bool
             "species_a": species[a],
             "species_b": species[b],
             "length_px": np.hypot(step[:, 0], step[:, 1]),
-            "length_nm": length if calibrated else np.nan,
+            "length_nm": np.hypot(step_nm[:, 0], step_nm[:, 1]) if calibrated else np.nan,
         },
         len(pairs),
     )

@@ -213,12 +213,10 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
     member = np.unique(
         np.r_[np.c_[group_of, core_rows], np.c_[group[both[:, 0]], both[:, 1]]], axis=0
     )
-    edge_group = np.where(
-        group[touching[:, 0]] >= 0, group[touching[:, 0]], group[touching[:, 1]]
-    )
+    edge_group = np.where(group[touching[:, 0]] >= 0, group[touching[:, 0]], group[touching[:, 1]])
     # what could have been decided otherwise: all near pairs of a core atom
     reach = 1.35 * rules.max_nm
-    near, length = candidates(graph.places_nm, graph.atoms["frame"].to_numpy(), reach)
+    near, length = candidates(graph.drawn_nm, graph.atoms["frame"].to_numpy(), reach)
     mine = foreign[near].any(axis=1)
     near, length = near[mine], length[mine]
     log_pair = odds.pair(near, length)
@@ -231,9 +229,7 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
     species = graph.atoms["species"].to_numpy(object)
     rows = np.split(member[:, 1], np.cumsum(np.bincount(member[:, 0], minlength=n_groups))[:-1])
     order = np.argsort(edge_group, kind="stable")
-    edges = np.split(
-        touching[order], np.cumsum(np.bincount(edge_group, minlength=n_groups))[:-1]
-    )
+    edges = np.split(touching[order], np.cumsum(np.bincount(edge_group, minlength=n_groups))[:-1])
     found = []
     for g in range(n_groups):
         mine_rows = rows[g]
@@ -242,7 +238,12 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
         formula, kind = _name(graph, species[mine_rows], species[centre], centre)
         found.append(
             Found(
-                mine_rows, centre, formula, kind, edges[g], float(log_score[g]),
+                mine_rows,
+                centre,
+                formula,
+                kind,
+                edges[g],
+                float(log_score[g]),
                 coordination=int(graph.degree[centre].max()),
                 angle_std=float(worst[g]) if np.isfinite(worst[g]) else float("nan"),
             )  # fmt: skip

@@ -38,9 +38,7 @@ def ring_name(sizes: list[int], links: set[tuple[int, int]]) -> str:
         paths = [
             [sizes[i] for i in order]
             for order in permutations(range(len(sizes)))
-            if all(
-                (min(a, b), max(a, b)) in links for a, b in zip(order, order[1:], strict=False)
-            )
+            if all((min(a, b), max(a, b)) in links for a, b in zip(order, order[1:], strict=False))
         ]
         if paths:
             best = min(paths, key=lambda p: (p != p[::-1], p))
@@ -256,9 +254,11 @@ def _merge_labels(graph: BondGraph, found: list[Any], n_foreign: int) -> list[An
             Found(
                 np.unique(np.concatenate([p.rows for p in parts])),
                 np.unique(np.concatenate([p.core for p in parts])),
-                join_labels(labels), "complex",
+                join_labels(labels),
+                "complex",
                 np.unique(np.sort(np.concatenate([p.pairs for p in parts]), axis=1), axis=0),
-                sum(p.log_score for p in parts), rings=f.rings,
+                sum(p.log_score for p in parts),
+                rings=f.rings,
                 coordination=max(p.coordination for p in parts),
             )  # fmt: skip
         )

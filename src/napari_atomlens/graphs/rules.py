@@ -31,12 +31,20 @@ class BondRule:
         Species, in either order; "*" stands for any that has no rule of its own.
     min_nm, max_nm : float
         Two atoms are bonded if their distance lies between these.
+    ideal_nm : float
+        Usual length; 0 where it is not known (three quarters of the longest are assumed).
     """
 
     a: str
     b: str
     min_nm: float
     max_nm: float
+    ideal_nm: float = 0.0
+
+    @property
+    def usual_nm(self) -> float:
+        """Usual length in nm, guessed where it is not known."""
+        return self.ideal_nm or 0.75 * self.max_nm
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,12 @@ class Rules:
         le=10,
     )
 
+    weigh: bool = param(
+        False,
+        "weigh the detector's odds with chemistry beside foreign atoms, where the tails of a "
+        "bright atom hide and invent neighbours",
+    )
+
     def __post_init__(self) -> None:
         validate(self)
         if not self.host:
@@ -152,7 +166,12 @@ class Rules:
         low, high : ndarray, shape (n, n)
             A pair without a rule, not even one with "*", has ``high`` 0: no bond.
         """
-        low, high = (np.zeros((len(names), len(names))) for _ in range(2))
+        low, high, _ = self.lengths(names)
+        return low, high
+
+    def lengths(self, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shortest, longest and usual bond of every pair of `names`, in nm (see `bounds`)."""
+        low, high, usual = (np.zeros((len(names), len(names))) for _ in range(3))
         # the more general rules first, so that the special ones win
         for rule in sorted(self.bonds, key=lambda r: -(ANY in (r.a, r.b)) - (r.a == r.b == ANY)):
             for a, b in ((rule.a, rule.b), (rule.b, rule.a)):
@@ -160,12 +179,18 @@ class Rules:
                 columns = [j for j, n in enumerate(names) if b in (ANY, n)]
                 low[np.ix_(rows, columns)] = rule.min_nm
                 high[np.ix_(rows, columns)] = rule.max_nm
-        return low, high
+                usual[np.ix_(rows, columns)] = rule.usual_nm
+        return low, high, usual
 
     def scaled(self, factor: float) -> Rules:
         """Return the same rules with every length times `factor`."""
         bonds = tuple(
-            dataclasses.replace(r, min_nm=r.min_nm * factor, max_nm=r.max_nm * factor)
+            dataclasses.replace(
+                r,
+                min_nm=r.min_nm * factor,
+                max_nm=r.max_nm * factor,
+                ideal_nm=r.ideal_nm * factor,
+            )
             for r in self.bonds
         )
         return dataclasses.replace(self, bonds=bonds, reference_nm=self.reference_nm * factor)
@@ -179,6 +204,7 @@ class Rules:
             "ring_size": self.ring_size,
             "share_neighbours": self.share_neighbours,
             "chord": self.chord,
+            "weigh": self.weigh,
             "known": list(self.known),
             "classes": dict(self.classes),
             "bonds": [dataclasses.asdict(r) for r in self.bonds],
@@ -196,7 +222,13 @@ class Rules:
         """
         try:
             bonds = tuple(
-                BondRule(str(r["a"]), str(r["b"]), float(r["min_nm"]), float(r["max_nm"]))
+                BondRule(
+                    str(r["a"]),
+                    str(r["b"]),
+                    float(r["min_nm"]),
+                    float(r["max_nm"]),
+                    float(r.get("ideal_nm", 0.0)),
+                )
                 for r in data["bonds"]
             )
             species = tuple(SpeciesRule(**s) for s in data.get("species", []))
@@ -269,9 +301,9 @@ def _graphene_si(name: str, si_c: float, si_si: float, coordination: int, chord:
         name,
         host=("C",),
         bonds=(
-            BondRule("C", "C", 0.09, 0.175),
-            BondRule("Si", "C", 0.11, si_c),
-            BondRule("Si", "Si", 0.14, si_si),
+            BondRule("C", "C", 0.09, 0.175, 0.142),
+            BondRule("Si", "C", 0.09, si_c, 0.175),
+            BondRule("Si", "Si", 0.12, si_si, 0.225),
         ),
         species=(
             SpeciesRule("C", 3, 3),
@@ -281,6 +313,7 @@ def _graphene_si(name: str, si_c: float, si_si: float, coordination: int, chord:
         reference_nm=0.142,
         known=_SILICON + _CARBON_RINGS,
         chord=chord,
+        weigh=chord > 0,
     )
 
 
@@ -294,7 +327,9 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
         "mx2" if (metal, chalcogen) == ("W", "S") else f"{metal}{pair}",
         host=(metal, pair),
         bonds=tuple(
-            BondRule(m, x, 0.55 * bond, 1.40 * bond) for m in metal_like for x in chalcogen_like
+            BondRule(m, x, 0.55 * bond, 1.40 * bond, bond)
+            for m in metal_like
+            for x in chalcogen_like
         ),
         species=(
             SpeciesRule(metal, 3, 3),
@@ -328,7 +363,7 @@ def presets() -> dict[str, Rules]:
     graphene = Rules(
         "graphene",
         host=("C",),
-        bonds=(BondRule("C", "C", 0.09, 0.185),),
+        bonds=(BondRule("C", "C", 0.09, 0.185, 0.142),),
         species=(SpeciesRule("C", 3, 3),),
         classes=(("column", "C"), ("bright column", "C")),
         reference_nm=0.142,
@@ -338,9 +373,9 @@ def presets() -> dict[str, Rules]:
         "perovskite",
         host=("A", "B"),
         bonds=(
-            BondRule("A", "B", 0.17, 0.36),
-            BondRule("A", "weak", 0.17, 0.36),
-            BondRule("B", "weak", 0.17, 0.36),
+            BondRule("A", "B", 0.17, 0.36, 0.2761),
+            BondRule("A", "weak", 0.17, 0.36, 0.2761),
+            BondRule("B", "weak", 0.17, 0.36, 0.2761),
         ),
         species=(
             SpeciesRule("A", 4, 4),

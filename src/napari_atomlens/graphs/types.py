@@ -91,9 +91,7 @@ def same_type(first: nx.Graph, second: nx.Graph) -> bool:
     """Whether two defects are isomorphic, species included (VF2)."""
     from networkx.algorithms.isomorphism import GraphMatcher, categorical_node_match
 
-    return bool(
-        GraphMatcher(first, second, categorical_node_match("species", "")).is_isomorphic()
-    )
+    return bool(GraphMatcher(first, second, categorical_node_match("species", "")).is_isomorphic())
 
 
 def count_types(defects: pd.DataFrame) -> pd.DataFrame:
