@@ -127,7 +127,9 @@ class Result:
         return float(np.median(values)) if values else float("nan")
 
     def bond(self, rules: Any = "auto") -> BondGraph:
-        """Connect the atoms by chemical rules and keep the graph (see :func:`napari_atomlens.graphs.bond`).
+        """Connect the atoms by chemical rules and keep the graph.
+
+        See :func:`napari_atomlens.graphs.bond`.
 
         Parameters
         ----------

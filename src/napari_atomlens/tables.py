@@ -35,6 +35,8 @@ ATOMS: dict[str, str] = {
     "sublattice": I,
     "site_y_px": F,
     "site_x_px": F,
+    "seen_y_px": F,
+    "seen_x_px": F,
     "edited": B,
     "source": S,
 }

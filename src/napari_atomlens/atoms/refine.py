@@ -88,10 +88,7 @@ def each_chunk(work: Callable[[slice], None], n: int) -> None:
 
 
 def beyond_border(
-    positions: np.ndarray,
-    amplitude: np.ndarray,
-    shape: tuple[int, int],
-    spacing: float,
+    positions: np.ndarray, amplitude: np.ndarray, shape: tuple[int, int], spacing: float,
     reach: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where columns must lie just outside of a frame, as the lattice inside goes on.
@@ -127,9 +124,7 @@ def beyond_border(
         translations.append(difference[same].mean(0))
         left &= ~same
     rim = np.flatnonzero(
-        np.any(
-            (positions < 3 * spacing) | (positions > np.subtract(shape, 1) - 3 * spacing), axis=1
-        )
+        np.any((positions < 3 * spacing) | (positions > np.subtract(shape, 1) - 3 * spacing), axis=1)
     )
     new, source = [], []
     for t in translations:
@@ -311,12 +306,9 @@ class System:
         self.nodes = Nodes(data.shape, max(step, 4.0))
         self.valid = valid
         #: columns within reach of the rim: their neighbours beyond it are missing
-        self.rim = (
-            np.minimum.reduce(
-                [self.y, self.x, data.shape[0] - 1 - self.y, data.shape[1] - 1 - self.x]
-            )
-            < 1.2 * self.typical
-        )
+        self.rim = np.minimum.reduce(
+            [self.y, self.x, data.shape[0] - 1 - self.y, data.shape[1] - 1 - self.x]
+        ) < 1.2 * self.typical
         self.largest = 0.6 * self.typical + 0.35
         sigma = self.first_width()
         self.prior = np.full(self.n, np.log(sigma))
@@ -443,9 +435,7 @@ class System:
             n, step = self.nodes.n[axis], np.float32(self.nodes.step[axis])
             k0 = np.clip(np.floor(first / step).astype(np.int64), 0, n - m)
             t = (first.astype(np.float32)[:, None] + pixels) / step
-            return k0, np.maximum(
-                1 - np.abs(t[:, None] - k0[:, None, None] - np.arange(m)[:, None]), 0
-            )
+            return k0, np.maximum(1 - np.abs(t[:, None] - k0[:, None, None] - np.arange(m)[:, None]), 0)
 
         def one(c: slice) -> None:
             y0, x0 = f.first(self.y[c]), f.first(self.x[c])
@@ -725,9 +715,7 @@ def _scatter(system: System) -> tuple[np.ndarray, ...]:
     """
     rim = round(0.8 * system.typical)
     h, w = system.data.shape
-    inner = (
-        (slice(rim, h - rim), slice(rim, w - rim)) if min(h, w) > 4 * rim else (slice(None),) * 2
-    )
+    inner = (slice(rim, h - rim), slice(rim, w - rim)) if min(h, w) > 4 * rim else (slice(None),) * 2
     m, r = system.mean[inner].ravel(), system.residual[inner].ravel()
     if system.valid is not None:
         keep = system.valid[inner].ravel() > 0
@@ -885,9 +873,7 @@ def _begin(system: System) -> None:
     here = np.zeros(system.n)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            here += data[
-                np.clip(rows + dy, 0, data.shape[0] - 1), np.clip(cols + dx, 0, data.shape[1] - 1)
-            ]
+            here += data[np.clip(rows + dy, 0, data.shape[0] - 1), np.clip(cols + dx, 0, data.shape[1] - 1)]
     system.floor = 1e-3
     system.held = np.zeros((system.n, 3))
     above = here / 9 - nodes.at(system.background, system.y, system.x)

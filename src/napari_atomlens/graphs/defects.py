@@ -246,7 +246,7 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
                 float(log_score[g]),
                 coordination=int(graph.degree[centre].max()),
                 angle_std=float(worst[g]) if np.isfinite(worst[g]) else float("nan"),
-            )  # fmt: skip
+            )
         )
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def ring_name(sizes: list[int], links: set[tuple[int, int]]) -> str:
         paths = [
             [sizes[i] for i in order]
             for order in permutations(range(len(sizes)))
-            if all((min(a, b), max(a, b)) in links for a, b in zip(order, order[1:], strict=False))
+            if all((min(a, b), max(a, b)) in links for a, b in pairwise(order))
         ]
         if paths:
             best = min(paths, key=lambda p: (p != p[::-1], p))
@@ -135,7 +135,7 @@ def _vacant(
         i
         for i in free
         if rings.size[odd[i]] > graph.rules.ring_size + 2
-        and under[rings.polygon(odd[i])].sum() >= 2
+        and under[rings.polygon(int(odd[i]))].sum() >= 2
     ]
     return np.array(keep, int)
 
@@ -155,7 +155,7 @@ def _piece(
 
     n, rules = len(graph.atoms), graph.rules
     chosen = odd[piece]
-    rows = np.unique(np.concatenate([rings.polygon(i) for i in chosen]))
+    rows = np.unique(np.concatenate([rings.polygon(i) for i in chosen.tolist()]))
     sizes = [int(s) for s in rings.size[chosen]]
     _, code = shared_bonds(rings, chosen, n)
     bonds, times = np.unique(code, return_counts=True)
@@ -260,6 +260,6 @@ def _merge_labels(graph: BondGraph, found: list[Any], n_foreign: int) -> list[An
                 sum(p.log_score for p in parts),
                 rings=f.rings,
                 coordination=max(p.coordination for p in parts),
-            )  # fmt: skip
+            )
         )
     return [f for k, f in enumerate(foreign) if k not in gone] + out

@@ -232,7 +232,7 @@ class Rules:
                 for r in data["bonds"]
             )
             species = tuple(SpeciesRule(**s) for s in data.get("species", []))
-            rest = {
+            rest: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v
                 for k, v in data.items()
                 if k not in ("bonds", "species", "classes")
