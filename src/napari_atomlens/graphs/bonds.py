@@ -227,12 +227,13 @@ def relax_coordination(
 ) -> np.ndarray:
     """Mask of the bonds that stay when no atom may have more than it is allowed.
 
-    In rounds, every atom above its limit loses its longest bond to a host atom, or its
-    longest bond where it has none to a host atom.
+    In rounds, every atom above its limit loses the bond that is longest over its usual
+    length; a foreign atom gives up bonds to host atoms first.
 
     Parameters
     ----------
     pairs, length : ndarray, shape (m, 2) and (m,)
+        Lengths over the usual ones.
     most : ndarray of int, shape (n,)
         Allowed coordination of each atom.
     host : ndarray of bool, shape (n,)
@@ -249,7 +250,7 @@ def relax_coordination(
         which = np.r_[touched, touched]
         mine = over[atom]
         atom, partner, which = atom[mine], partner[mine], which[mine]
-        order = np.lexsort((-length[which], ~host[partner], atom))
+        order = np.lexsort((-length[which], ~host[partner] & ~host[atom], atom))
         first = np.r_[True, np.diff(atom[order]) > 0]
         keep[which[order[first]]] = False
 
@@ -263,7 +264,7 @@ def drop_chords(pairs: np.ndarray, length: np.ndarray, n: int, ratio: float) -> 
     Parameters
     ----------
     pairs, length : ndarray, shape (m, 2) and (m,)
-        Each pair with the lower row first, sorted.
+        Each pair with the lower row first, sorted, and its length over the usual one.
     n : int
         Number of atoms.
     ratio : float
@@ -343,17 +344,18 @@ def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
     pairs, length = candidates(drawn, frame, rules.max_nm)
     names = tuple(clean["species"].unique())
     code = pd.Categorical(clean["species"], categories=list(names)).codes.astype(np.int64)
-    low, high = rules.bounds(names)
+    low, high, usual = rules.lengths(names)
     kinds = code[pairs[:, 0]], code[pairs[:, 1]]
     good = (length >= low[kinds]) & (length <= high[kinds])
-    pairs, length = pairs[good], length[good]
+    pairs = pairs[good]
+    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
+    length = length[good] / usual[kinds]
     good = drop_chords(pairs, length, len(clean), rules.chord)
     pairs, length = pairs[good], length[good]
     most = np.array([rules.species_rule(n).max_coordination for n in names], int)
     host = np.array([n in rules.host for n in names], bool)
     if len(names):
-        keep = relax_coordination(pairs, length, most[code], host[code])
-        pairs, length = pairs[keep], length[keep]
+        pairs = pairs[relax_coordination(pairs, length, most[code], host[code])]
     table = _table(clean, pairs, places, calibrated)
     return BondGraph(clean, table, rules, places, drawn, pairs, calibrated)
 

@@ -114,26 +114,42 @@ class _Odds:
             measured = unit * np.sqrt(0.5 * (each**2).sum(axis=1))
             error = np.where(np.isfinite(measured) & (measured > 0), measured, unknown)
         self.error = error
+        self.places_px = atoms[["y_px", "x_px"]].to_numpy(float)
+
+        names = tuple(atoms["species"].unique())
+        codes = pd.Categorical(atoms["species"], categories=list(names)).codes
+        self._code = codes.astype(np.int64)
+        self._low, self._high = rules.bounds(names)
+        pairs = np.sort(graph.pairs, axis=1)
+        code = pairs[:, 0] * n + pairs[:, 1]
+        order = np.argsort(code)
+        self._bonds, self._bond_odds = code[order], np.zeros(0)
+        step = graph.drawn_nm[pairs[:, 0]] - graph.drawn_nm[pairs[:, 1]]
+        self._bond_odds = self.pair(pairs, np.hypot(step[:, 0], step[:, 1]))[order]
+
+    def _is_bond(self, code: np.ndarray) -> np.ndarray:
+        if not len(self._bonds):
+            return np.zeros(len(code), bool)
+        at = np.minimum(np.searchsorted(self._bonds, code), len(self._bonds) - 1)
+        return np.asarray(self._bonds[at] == code)
+
+    def bonds(self, code: np.ndarray) -> float:
+        """Log probability that all these bonds (row times n plus row) are bonds."""
+        return float(self._bond_odds[np.searchsorted(self._bonds, code)].sum())
 
     def pair(self, pairs: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """Log probability that each pair of rows was rightly decided to be bonded or not."""
+        """Log probability that each pair (lower row first) was rightly decided to be bonded."""
         from scipy.special import log_ndtr
 
-        graph = self.graph
-        names = tuple(graph.atoms["species"].unique())
-        code = pd.Categorical(graph.atoms["species"], categories=list(names)).codes
-        low, high = graph.rules.bounds(names)
-        kinds = code[pairs[:, 0]], code[pairs[:, 1]]
+        kinds = self._code[pairs[:, 0]], self._code[pairs[:, 1]]
         sigma = np.hypot(self.error[pairs[:, 0]], self.error[pairs[:, 1]])
-        to_high = (high[kinds] - length) / sigma
-        to_low = (length - low[kinds]) / sigma
-        n = len(graph.atoms)
-        bonded = np.isin(pairs[:, 0] * n + pairs[:, 1], graph.pairs[:, 0] * n + graph.pairs[:, 1])
-        allowed = high[kinds] > 0
+        to_high = (self._high[kinds] - length) / sigma
+        to_low = (length - self._low[kinds]) / sigma
+        bonded = self._is_bond(pairs[:, 0] * len(self._code) + pairs[:, 1])
         right = np.where(bonded, log_ndtr(np.minimum(to_high, to_low)), log_ndtr(-to_high))
         # within bounds, but given up because its atom had too many
         given_up = ~bonded & (to_high > 0) & (to_low > 0)
-        return np.where(allowed, np.where(given_up, np.log(0.5), right), 0.0)
+        return np.where(self._high[kinds] > 0, np.where(given_up, np.log(0.5), right), 0.0)
 
 
 def components(pairs: np.ndarray, n: int) -> np.ndarray:

@@ -77,6 +77,7 @@ def select(
     pairs, length, top = pairs[near], length[near], top[near]
     bottom = low[kinds][near]
     typical = usual[kinds][near]
+    relative = length / np.maximum(typical, 1e-12)
     # clusters of foreign atoms bulge out of the plane: seen from above they come closer
     typical = np.where(host[pairs].any(axis=1), typical, BULGE * typical)
     overlap = np.zeros(len(pairs))
@@ -91,11 +92,11 @@ def select(
         on = chosen[pairs].all(axis=1)
         links = np.flatnonzero(on & bonded)
         # an invented atom between two foreign ones must not undo their bond
-        stay = drop_chords(pairs[links], length[links], n, rules.chord)
+        stay = drop_chords(pairs[links], relative[links], n, rules.chord)
         links = links[stay | ~host[pairs[links]].any(axis=1)]
         degree = np.bincount(pairs[links].ravel(), minlength=n)
         half = np.flatnonzero(chosen[pairs].any(axis=1) & bonded)
-        stay = drop_chords(pairs[half], length[half], n, rules.chord)
+        stay = drop_chords(pairs[half], relative[half], n, rules.chord)
         half = half[stay | ~host[pairs[half]].any(axis=1)]
         triangles = _triangles(pairs[half], host, chosen)
         # what atom i would pay if it is there, against if it is not

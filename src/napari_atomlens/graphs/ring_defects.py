@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 #: More odd rings than this in one piece, drawn out in a line, are a grain boundary.
 MANY_RINGS = 7
+#: What pieces of odd rings are called in a crystal of hexagons.
+NAMED = {
+    "5-7": "dislocation",
+    "5-7-7-5": "Stone-Wales",
+    "5-8-5": "reconstructed vacancy",
+    "5-9": "reconstructed vacancy",
+}
 #: Names of up to so many rings are searched by permutation.
 MOST_NAMED = 6
 
@@ -100,9 +107,9 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
     core_of = {int(row): k for k, f in enumerate(found) for row in f.core}
     held = [
         {core_of[int(r)] for r in rings.polygon(i) if int(r) in core_of} if core_of else set()
-        for i in odd
+        for i in odd.tolist()
     ]
-    for where, i in zip(held, odd, strict=True):
+    for where, i in zip(held, odd.tolist(), strict=True):
         for k in where:
             found[k].rings.append(int(rings.size[i]))
     need = {s: rules.species_rule(s).min_coordination for s in rules.host}
@@ -180,9 +187,8 @@ def _piece(
     if len(piece) == 1 and lacking >= 1 and len(open_atoms):
         name, kind = _vacancy(graph, open_atoms, lacking), "vacancy"
     pairs = np.c_[bonds // n, bonds % n]
-    step = graph.places_nm[pairs[:, 0]] - graph.places_nm[pairs[:, 1]]
-    log_score = float(odds.atom[rows].sum() + odds.pair(pairs, np.hypot(*step.T)).sum())
-    places = graph.atoms[["y_px", "x_px"]].to_numpy(float)
+    log_score = float(odds.atom[rows].sum()) + odds.bonds(bonds)
+    places = odds.places_px
     centre = np.average(
         [places[rings.polygon(i)].mean(axis=0) for i in chosen], axis=0, weights=rings.area[chosen]
     )
@@ -220,10 +226,8 @@ def _kind(
         spread = np.linalg.svd(centres - centres.mean(axis=0), compute_uv=False)
         if spread[0] > 2 * spread[1]:
             return "grain boundary"
-    if name == "5-7-7-5":
-        return "Stone-Wales"
-    if name == "5-7":
-        return "dislocation"
+    if name in NAMED:
+        return NAMED[name]
     if lacking >= 1:
         return "reconstructed vacancy"
     return "odd ring" if len(sizes) == 1 else "odd rings"

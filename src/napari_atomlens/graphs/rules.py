@@ -105,9 +105,9 @@ class Rules:
     )
     known: tuple[str, ...] = param((), "formulas that are not news")
     chord: float = param(
-        1.35,
-        "the longest bond of a triangle is dropped if it is longer than this times the mean of "
-        "the other two: a second neighbour; 0 keeps all",
+        1.2,
+        "the longest bond of a triangle, over its usual length, is dropped if it is longer than "
+        "this times the mean of the other two: a second neighbour; 0 keeps all",
         ge=0,
         le=10,
     )
@@ -396,7 +396,7 @@ def presets() -> dict[str, Rules]:
     )
     every = [
         graphene,
-        _graphene_si("graphene-si", 0.240, 0.300, 6, 1.35),
+        _graphene_si("graphene-si", 0.240, 0.300, 6, 1.2),
         _graphene_si("graphene-si-published", 0.210, 0.250, 4, 0.0),
         # projected M-X distance: a / sqrt(3)
         _mx2("W", "S", 0.315 / math.sqrt(3), _METALS),
