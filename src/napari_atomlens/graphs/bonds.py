@@ -59,7 +59,13 @@ class BondGraph:
     @cached_property
     def rings(self) -> Rings:
         """Rings of up to 24 atoms (see :func:`napari_atomlens.graphs.rings.trace_rings`)."""
-        return trace_rings(self.drawn_nm, self.pairs, MAX_RING)
+        places = self.drawn_nm
+        frame = self.atoms["frame"].to_numpy()
+        if len(frame) and frame.min() != frame.max():  # side by side, so that none cross
+            reach = 2.0 * float(np.ptp(places, axis=0).max()) + 1.0
+            index = np.unique(frame, return_inverse=True)[1]
+            places = places + np.column_stack([np.zeros(len(frame)), reach * index])
+        return trace_rings(places, self.pairs, MAX_RING)
 
     @cached_property
     def degree(self) -> np.ndarray:

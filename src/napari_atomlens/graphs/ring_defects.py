@@ -129,8 +129,17 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
             free = piece
         if not len(free):
             continue
-        inner = {tuple(p) for p in links[link_group == g]} if len(links) else set()
-        out.append(_piece(graph, rings, odd, free, inner, cell, under, odds))
+        inner = {tuple(p) for p in links[link_group == g].tolist()} if len(links) else set()
+        # vacancies side by side are so many vacancies
+        holes = [
+            i
+            for i in free.tolist()
+            if len(free) > 1 and _is_hole(graph, rings, int(odd[i]), cell, under)
+        ]
+        rest = np.array([i for i in free.tolist() if i not in holes], int)
+        for part in (*(np.array([i]) for i in holes), rest):
+            if len(part):
+                out.append(_piece(graph, rings, odd, part, inner, cell, under, odds))
     return _merge_labels(graph, [f for f in out if f is not None], len(found))
 
 
@@ -145,6 +154,15 @@ def _vacant(
         and under[rings.polygon(int(odd[i]))].sum() >= 2
     ]
     return np.array(keep, int)
+
+
+def _is_hole(graph: BondGraph, rings: Rings, ring: int, cell: float, under: np.ndarray) -> bool:
+    """Whether one ring by itself lacks atoms and shows it by open bonds."""
+    size = int(rings.size[ring])
+    if not np.isfinite(cell) or not under[rings.polygon(ring)].any():
+        return False
+    patch = round(float(rings.area[ring]) / cell)
+    return missing_atoms(patch, size, 0, graph.rules.ring_size) >= 1
 
 
 def _piece(

@@ -296,12 +296,14 @@ _CARBON_RINGS = ("5-7", "5-7-7-5", "5-8-5", "5-9", "V_C")
 _UNIVERSAL = (("column", "C"), ("bright column", "Si"))
 
 
-def _graphene_si(name: str, si_c: float, si_si: float, coordination: int, chord: float) -> Rules:
+def _graphene_si(
+    name: str, c_c: float, si_c: float, si_si: float, coordination: int, chord: float
+) -> Rules:
     return Rules(
         name,
         host=("C",),
         bonds=(
-            BondRule("C", "C", 0.09, 0.175, 0.142),
+            BondRule("C", "C", 0.09, c_c, 0.142),
             BondRule("Si", "C", 0.09, si_c, 0.175),
             BondRule("Si", "Si", 0.12, si_si, 0.225),
         ),
@@ -363,7 +365,7 @@ def presets() -> dict[str, Rules]:
     graphene = Rules(
         "graphene",
         host=("C",),
-        bonds=(BondRule("C", "C", 0.09, 0.185, 0.142),),
+        bonds=(BondRule("C", "C", 0.09, 0.192, 0.142),),
         species=(SpeciesRule("C", 3, 3),),
         classes=(("column", "C"), ("bright column", "C")),
         reference_nm=0.142,
@@ -396,8 +398,8 @@ def presets() -> dict[str, Rules]:
     )
     every = [
         graphene,
-        _graphene_si("graphene-si", 0.240, 0.300, 6, 1.2),
-        _graphene_si("graphene-si-published", 0.210, 0.250, 4, 0.0),
+        _graphene_si("graphene-si", 0.192, 0.240, 0.300, 6, 1.2),
+        _graphene_si("graphene-si-published", 0.175, 0.210, 0.250, 4, 0.0),
         # projected M-X distance: a / sqrt(3)
         _mx2("W", "S", 0.315 / math.sqrt(3), _METALS),
         _mx2("Mo", "S", 0.316 / math.sqrt(3), _METALS),

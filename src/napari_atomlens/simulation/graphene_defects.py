@@ -187,7 +187,9 @@ def graphene_sheet(
     links = renumber[np.array([(a, b) for a, b, _ in listed])]
     rest_length = np.array([r for _, _, r in listed])
     relaxed = relax(places[kept], links, rest_length)
-    centres = [relaxed[renumber[[c for c in group if c not in gone]]].mean(axis=0) for group in core]
+    centres = [
+        relaxed[renumber[[c for c in group if c not in gone]]].mean(axis=0) for group in core
+    ]
     return Sheet(relaxed, species[kept], links, np.array(centres).reshape(-1, 2), names)
 
 
