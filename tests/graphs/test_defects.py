@@ -118,8 +118,8 @@ def test_distortion_is_seen_in_the_angles(
     atoms = table(sheets["Si1C3"])
     straight = al.find_defects(atoms, rules="graphene-si")
     assert not straight["distorted"][0] and straight["angle_std_rad"][0] < np.deg2rad(6)
-    carbon = [i for i in straight["atom_ids"][0] if atoms.loc[i, "species"] == "C"][0]
-    silicon = [i for i in straight["atom_ids"][0] if atoms.loc[i, "species"] == "Si"][0]
+    carbon = next(i for i in straight["atom_ids"][0] if atoms.loc[i, "species"] == "C")
+    silicon = next(i for i in straight["atom_ids"][0] if atoms.loc[i, "species"] == "Si")
     arm = atoms.loc[carbon, ["y_nm", "x_nm"]] - atoms.loc[silicon, ["y_nm", "x_nm"]]
     a = np.deg2rad(40)
     turned = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) @ arm.to_numpy(float)

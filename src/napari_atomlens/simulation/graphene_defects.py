@@ -117,7 +117,9 @@ def graphene_sheet(
     species = np.full(len(places), "C", dtype=object)
     gone: set[int] = set()
     used: set[int] = set()
-    new_places, names, core = [], [], []
+    new_places: list[np.ndarray] = []
+    names: list[str] = []
+    core: list[list[int]] = []
     tree = cKDTree(places)
     for name, place in defects:
         if name not in NAMES:
@@ -139,7 +141,8 @@ def graphene_sheet(
             for k in (a, b):
                 for j in rest:
                     bonds.pop((min(k, j), max(k, j)), None)
-                for j in sorted(rest, key=lambda j, k=k: np.hypot(*(places[j] - places[k])))[:2]:
+                gap = np.linalg.norm(places[rest] - places[k], axis=1)
+                for j in np.array(rest)[np.argsort(gap)[:2]].tolist():
                     bonds[min(k, j), max(k, j)] = C_C
             continue
         kind, sites = _CLUSTERS.get(name, ("pair" if name == "5-8-5" else "one", []))
@@ -166,7 +169,8 @@ def graphene_sheet(
             for j in set(dangling):
                 if name == "Si3C4" and j in near[out[3]]:
                     continue
-                i = min(outer, key=lambda i, j=j: np.hypot(*(at[i] - places[j])))
+                gaps = [float(np.hypot(*(at[i] - places[j]))) for i in outer]
+                i = outer[int(np.argmin(gaps))]
                 bonds[j, i] = SI_C
             if len(ids) > 1:
                 short = 0.66 * SI_SI if name in ("Si4C6", "Si3C4") else SI_SI
