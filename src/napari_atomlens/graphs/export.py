@@ -159,7 +159,7 @@ def strain(entry: Entry, reference: Entry) -> dict[str, float]:
         rigid = float(((there @ (u @ vt) - target) ** 2).sum())
         affine = there @ np.linalg.lstsq(there, target, rcond=None)[0]
         # what no deformation explains counts; of equal ones the smaller deformation wins
-        misfit = float(((affine - target) ** 2).sum()) + 0.05 * rigid
+        misfit = float(((affine - target) ** 2).sum()) + 1e-3 * rigid
         if best is None or misfit < best[0]:
             best = misfit, target
     if best is None:
