@@ -240,9 +240,10 @@ def _kind(
 ) -> str:
     """What a piece of odd rings is called."""
     if len(sizes) >= MANY_RINGS:
-        centres = np.array([places[rings.polygon(i)].mean(axis=0) for i in chosen])
-        spread = np.linalg.svd(centres - centres.mean(axis=0), compute_uv=False)
-        if spread[0] > 2 * spread[1]:
+        centres = np.array([places[rings.polygon(int(i))].mean(axis=0) for i in chosen])
+        extent = float(np.hypot(*np.ptp(centres, axis=0)))
+        # a line is as long as its rings side by side, a patch only as wide as their root
+        if extent > 0.4 * len(sizes) * np.sqrt(float(rings.area[chosen].mean())):
             return "grain boundary"
     if name in NAMED:
         return NAMED[name]

@@ -588,6 +588,7 @@ class ChemistryWidget(QWidget):
         )  # fmt: skip
         n = self.browser.add(entries)
         if n:
-            self._status.setText(f"{n} defects added to {self.browser.path.name}.")  # type: ignore[union-attr]
+            what = "1 defect" if n == 1 else f"{n} defects"
+            self._status.setText(f"{what} added to {self.browser.path.name}.")  # type: ignore[union-attr]
         elif self.browser.path is None:
             self._status.setText("Open a library below first.")
