@@ -9,11 +9,12 @@ _WHERE = {
     "Rules": "rules",
     "choose_rules": "choose",
     "preset": "rules",
-    "learn_bounds": "choose",
     "find_defects": "defects",
     "DefectParams": "defects",
     "count_types": "types",
     "trace_rings": "rings",
+    "classify_sites": "occupancy",
+    "learn_bounds": "choose",
     "DefectLibrary": "library",
 }
 __all__ = list(_WHERE)

@@ -212,6 +212,25 @@ def as_species(names: pd.Series, rules: Rules) -> pd.Series:
     return names.astype(str).replace(dict(rules.classes)).astype(object)
 
 
+def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Give the atoms the species of the rules; what is no atom after all goes.
+
+    Of a TMD the universal model only sees columns: there the sublattice and the amplitude
+    say which is which.
+    """
+    universal = atoms["species"].isin(("column", "bright column")).all()
+    pairs = [h for h in rules.host if h[-1:] == "2"]
+    if universal and len(atoms) and rules.ring_size == 6 and len(pairs) == 1:
+        from napari_atomlens.graphs.occupancy import site_species
+
+        metal = next(h for h in rules.host if h not in pairs)
+        named = site_species(atoms, metal, pairs[0], pairs[0][:-1])
+        if named is not None:
+            there = named != ""
+            return atoms.assign(species=named)[there].reset_index(drop=True)
+    return atoms.assign(species=as_species(atoms["species"], rules))
+
+
 def candidates(
     places: np.ndarray, frame: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -340,7 +359,7 @@ def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
             rules = choose_rules(clean)[0]
         else:
             rules = preset(rules)
-    clean["species"] = as_species(clean["species"], rules)
+    clean = _name_species(clean, rules)
     places, calibrated = in_nm(clean, rules)
     drawn = as_seen(clean, places)
     if rules.weigh and "probability" in clean:
