@@ -79,7 +79,7 @@ def test_rules_are_chosen_by_lattice_and_scale(
         species=np.where(atoms["species"] == "Si", "bright column", "column").astype(object)
     )
     rules, why = choose_rules(seen)
-    assert rules.name == "graphene-si" and "honeycomb of 142 pm" in why
+    assert rules.name == "graphene-si" and "142 pm apart" in why
     wide = seen.assign(y_nm=seen["y_nm"] * 0.19 / 0.142, x_nm=seen["x_nm"] * 0.19 / 0.142)
     assert not choose_rules(wide)[0].share_neighbours  # a TMD
     none = seen.assign(y_nm=np.nan, x_nm=np.nan)

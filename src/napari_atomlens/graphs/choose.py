@@ -82,6 +82,10 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         places = clean[["y_nm", "x_nm"]].to_numpy(dtype=float)
         nearest = nearest_distance(places, clean["frame"].to_numpy())
     bright = (clean["species"] == "bright column").to_numpy()
+    if known and _near(nearest, 0.142, TOLERANCE):
+        # no other crystal comes near to it; contamination may hide the coordination
+        rules = preset("graphene-si" if bright.any() else "graphene")
+        return rules, f"Nearest columns {1000 * nearest:.0f} pm apart: graphene."
     if share < CLEAR or most not in (3, 4):
         why = f"The lattice is none that has rules ({most} neighbours in {share:.0%} of the atoms)."
         return generic(nearest, species), why
@@ -92,9 +96,6 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         return rules, "A square lattice: perovskite <001>."
     alternating = 0.3 < bright.mean() < 0.7
     if known:
-        if _near(nearest, 0.142, TOLERANCE):
-            rules = preset("graphene-si" if bright.any() else "graphene")
-            return rules, f"A honeycomb of {1000 * nearest:.0f} pm: graphene."
         tmds = [r for r in presets().values() if not r.share_neighbours and r.ring_size == 6]
         best = min(tmds, key=lambda r: abs(r.reference_nm / nearest - 1))
         if _near(nearest, best.reference_nm, TOLERANCE):
