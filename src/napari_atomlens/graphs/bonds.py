@@ -17,6 +17,8 @@ from napari_atomlens.graphs.rules import Rules, preset
 if TYPE_CHECKING:
     import networkx as nx
 
+#: Log odds that a foreign atom has over a host atom of the same probability.
+BRIGHT = 2.0
 NEEDED = ("y_px", "x_px", "species")
 
 
@@ -399,6 +401,8 @@ def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarr
         usual = np.nanmedian(amplitude[host]) if np.isfinite(amplitude[host]).any() else np.nan
         if usual > 0:
             odds -= np.where(host, dimness(amplitude, usual), 0.0)
+        # a bright column stands far above the noise
+        odds += np.where(host, 0.0, BRIGHT)
     return select(pairs, length, code, names, odds, rules)
 
 
