@@ -153,7 +153,11 @@ def write_tables(result: Any, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in _TABLES:
-        table = getattr(result, name, None)
+        try:
+            table = getattr(result, name, None)
+        except AtomLensError as error:  # a later table that cannot be made costs no other
+            typer.echo(f"There is no {name}.csv: {error}", err=True)
+            continue
         if table is None:
             continue
         written.append(folder / f"{name}.csv")

@@ -82,6 +82,9 @@ def test_rules_are_chosen_by_lattice_and_scale(
     assert rules.name == "graphene-si" and "142 pm apart" in why
     wide = seen.assign(y_nm=seen["y_nm"] * 0.19 / 0.142, x_nm=seen["x_nm"] * 0.19 / 0.142)
     assert not choose_rules(wide)[0].share_neighbours  # a TMD
+    half = np.where(np.arange(len(seen)) % 2, "bright column", "column").astype(object)
+    other, why = choose_rules(seen.assign(species=half))  # a TMD whose scale is off
+    assert not other.share_neighbours and "scaled" in why
     none = seen.assign(y_nm=np.nan, x_nm=np.nan)
     assert choose_rules(none)[0].name == "graphene-si"
     y, x = np.mgrid[:12, :12]

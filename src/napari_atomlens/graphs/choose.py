@@ -82,10 +82,13 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         places = clean[["y_nm", "x_nm"]].to_numpy(dtype=float)
         nearest = nearest_distance(places, clean["frame"].to_numpy())
     bright = (clean["species"] == "bright column").to_numpy()
-    if known and _near(nearest, 0.142, TOLERANCE):
+    alternating = 0.3 < bright.mean() < 0.7
+    if known and _near(nearest, 0.142, TOLERANCE) and not alternating:
         # no other crystal comes near to it; contamination may hide the coordination
         rules = preset("graphene-si" if bright.any() else "graphene")
         return rules, f"Nearest columns {1000 * nearest:.0f} pm apart: graphene."
+    if alternating and most in (2, 3):
+        most, share = 3, 1.0  # holes and noise open bonds; columns in turn say enough
     if share < CLEAR or most not in (3, 4):
         why = f"The lattice is none that has rules ({most} neighbours in {share:.0%} of the atoms)."
         return generic(nearest, species), why
@@ -94,12 +97,19 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         if known and not _near(nearest, rules.reference_nm, 0.15):
             return generic(nearest, species), "A square lattice of no perovskite's spacing."
         return rules, "A square lattice: perovskite <001>."
-    alternating = 0.3 < bright.mean() < 0.7
     if known:
         tmds = [r for r in presets().values() if not r.share_neighbours and r.ring_size == 6]
         best = min(tmds, key=lambda r: abs(r.reference_nm / nearest - 1))
         if _near(nearest, best.reference_nm, TOLERANCE):
             return best, f"A honeycomb of {1000 * nearest:.0f} pm: nearest is {best.name}."
+        if alternating and _near(nearest, best.reference_nm, 0.3):
+            # two kinds of columns in turn are a TMD, though the scale of the image is off
+            why = (
+                f"A honeycomb of two kinds of columns, {1000 * nearest:.0f} pm apart: {best.name}, "
+            )
+            return best.scaled(
+                nearest / best.reference_nm
+            ), why + "its lengths scaled to the image."
         return generic(nearest, species), f"A honeycomb of {1000 * nearest:.0f} pm has no rules."
     if alternating:
         return preset("mx2"), "A honeycomb of two kinds of columns in turn: a TMD."

@@ -338,6 +338,7 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
             *(SpeciesRule(m, 3, 3, f"{m}_{metal}") for m in others),
             SpeciesRule(pair, 3, 3),
             SpeciesRule(chalcogen, 0, 3, f"V_{chalcogen}"),
+            SpeciesRule(f"bright {pair}", 0, 3, f"bright_{pair}"),
         ),
         classes=(
             ("metal", metal),
