@@ -102,7 +102,10 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         best = min(tmds, key=lambda r: abs(r.reference_nm / nearest - 1))
         if _near(nearest, best.reference_nm, TOLERANCE):
             return best, f"A honeycomb of {1000 * nearest:.0f} pm: nearest is {best.name}."
-        if alternating and _near(nearest, best.reference_nm, 0.3):
+        metals = clean[bright]
+        if alternating and _near(nearest, best.reference_nm, 0.3) and len(metals) > 12:
+            # in a tilted film some bonds are short and some long; the metals tell the mean
+            nearest = _mean_spacing(metals) / np.sqrt(3)
             # two kinds of columns in turn are a TMD, though the scale of the image is off
             why = (
                 f"A honeycomb of two kinds of columns, {1000 * nearest:.0f} pm apart: {best.name}, "
@@ -115,6 +118,16 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         return preset("mx2"), "A honeycomb of two kinds of columns in turn: a TMD."
     rules = preset("graphene-si" if bright.any() else "graphene")
     return rules, "A honeycomb of one kind of column: graphene (the pixel size is unknown)."
+
+
+def _mean_spacing(atoms: pd.DataFrame) -> float:
+    """Median over the atoms of the mean distance, in nm, of their six neighbours."""
+    from scipy.spatial import cKDTree
+
+    one = atoms[atoms["frame"] == atoms["frame"].iloc[0]]
+    places = one[["y_nm", "x_nm"]].to_numpy(float)
+    k = min(7, len(places))
+    return float(np.median(cKDTree(places).query(places, k=k)[0][:, 1:].mean(axis=1)))
 
 
 def _near(value: float, target: float, tolerance: float) -> bool:

@@ -15,7 +15,11 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
-from napari_atomlens.graphs.bonds import candidates, check_atoms, nearest_distance
+from napari_atomlens.graphs.bonds import (
+    candidates,
+    check_atoms,
+    nearest_distance,
+)
 
 #: Columns nearer than this, over the spacing, to an expected site are on it.
 ON_SITE = 0.45
@@ -23,6 +27,8 @@ ON_SITE = 0.45
 RESOLUTION = 0.035
 #: Below this share of the typical amplitude there is nothing.
 NOTHING = 0.12
+#: A larger share of failed fits on a sublattice is the fault of the fit.
+MANY_FAIL = 0.1
 
 
 def sublattices(
@@ -163,6 +169,27 @@ def levels(amplitude: np.ndarray, typical: float) -> tuple[np.ndarray, np.ndarra
     return centre[keep], np.array(edge)
 
 
+def trusted_amplitude(atoms: pd.DataFrame, sublattice: np.ndarray) -> np.ndarray:
+    """Fitted amplitudes, NaN where they say nothing.
+
+    A fit that fails where others succeed has met an (almost) empty site, and its amplitude of
+    nothing is news. Where many fail on a sublattice, the fit and not the site is to blame;
+    where most do, none of them tells levels.
+    """
+    amplitude = atoms["amplitude"].to_numpy(dtype=float).copy()
+    if "fit_ok" not in atoms or not atoms["fit_ok"].any():
+        return amplitude
+    failed = ~atoms["fit_ok"].to_numpy(bool)
+    for k in (0, 1):
+        mine = sublattice == k
+        share = float(failed[mine].mean()) if mine.any() else 0.0
+        if share > MANY_FAIL:
+            amplitude[mine & failed] = np.nan
+        if share > 0.5:
+            amplitude[mine] = np.nanmedian(amplitude[mine]) if share < 1 else 1.0
+    return amplitude
+
+
 def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
     """Tell the occupation of every site of a binary honeycomb from the amplitudes.
 
@@ -198,18 +225,19 @@ def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFra
     if len(clean) < 12:
         raise CalibrationError("There are too few atoms to tell the sublattices.")
     side, _, phase, spacing = sublattices(places, frame)
-    amplitude = clean["amplitude"].to_numpy(float)
     usable = side >= 0
+    amplitude = trusted_amplitude(clean, side)
     medians = [float(np.nanmedian(amplitude[usable & (side == k)])) for k in (0, 1)
                if (usable & (side == k)).any()]  # fmt: skip
     if len(medians) < 2:
         raise CalibrationError("The atoms do not form two sublattices.")
-    # the chalcogens vary more; where both are uniform, they are the dimmer ones
+    # the chalcogens are the dimmer ones, or, where the heights are alike, those that vary more
     spread = [
         float(np.nanmean(np.abs(amplitude[usable & (side == k)] / medians[k] - 1) > 0.2))
         for k in (0, 1)
     ]
-    if abs(spread[0] - spread[1]) > 0.02:
+    alike = max(medians) < 1.2 * min(medians)
+    if alike and abs(spread[0] - spread[1]) > 0.02:
         chalcogen = int(np.argmax(spread))
     else:
         chalcogen = int(np.argmin(medians))
