@@ -62,5 +62,28 @@ def test_what_is_no_honeycomb_is_one_sentence() -> None:
     table, _ = film(0.0)
     with pytest.raises(ParameterError, match="amplitude"):
         classify_sites(table.drop(columns="amplitude"))
+    with pytest.raises(ParameterError, match="no fit"):
+        classify_sites(table.assign(fit_ok=False))
     with pytest.raises(CalibrationError, match="few atoms"):
         classify_sites(table.head(5))
+
+
+def test_without_a_fit_the_classes_of_the_model_decide() -> None:
+    table, _ = film(0.4)
+    atoms = table.assign(fit_ok=False, y_nm=table["y_px"] * 0.019, x_nm=table["x_px"] * 0.019)
+    bright = np.where(table["amplitude"].between(84, 96), "bright column", "column")
+    graph = al.bond(atoms.assign(species=bright.astype(object)), "WSe2")
+    assert set(graph.atoms["species"]) == {"W", "Se2"}
+
+
+def test_a_failed_fit_is_an_empty_site_only_where_others_succeed() -> None:
+    table, _ = film(0.4)
+    rng = np.random.default_rng(1)
+    few = np.arange(len(table)) == len(table) // 2
+    some = rng.random(len(table)) < 0.3
+    for failed, empty in ((few, 1), (some, 0)):
+        changed = table.assign(fit_ok=~failed)
+        changed.loc[failed, "amplitude"] = 0.1
+        sites = classify_sites(changed)
+        mine = sites["atom_id"].isin(table["atom_id"][failed])
+        assert (sites["level"][mine] == 0).sum() == empty

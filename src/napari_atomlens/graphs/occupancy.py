@@ -177,9 +177,11 @@ def trusted_amplitude(atoms: pd.DataFrame, sublattice: np.ndarray) -> np.ndarray
     where most do, none of them tells levels.
     """
     amplitude = atoms["amplitude"].to_numpy(dtype=float).copy()
-    if "fit_ok" not in atoms or not atoms["fit_ok"].any():
+    if "fit_ok" not in atoms:
         return amplitude
     failed = ~atoms["fit_ok"].to_numpy(bool)
+    if failed.all():
+        return np.full(len(amplitude), np.nan)
     for k in (0, 1):
         mine = sublattice == k
         share = float(failed[mine].mean()) if mine.any() else 0.0
@@ -227,6 +229,8 @@ def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFra
     side, _, phase, spacing = sublattices(places, frame)
     usable = side >= 0
     amplitude = trusted_amplitude(clean, side)
+    if not np.isfinite(amplitude).any():
+        raise ParameterError("The sites cannot be told apart: no fit of a column succeeded.")
     medians = [float(np.nanmedian(amplitude[usable & (side == k)])) for k in (0, 1)
                if (usable & (side == k)).any()]  # fmt: skip
     if len(medians) < 2:
