@@ -128,6 +128,33 @@ def test_later_tables_are_written_where_there_are_any(tmp_path: Path) -> None:
     assert names == ["atoms.csv", "contours.csv", "bonds.csv", "provenance.json"]
 
 
+def test_bonds_and_defects_are_written(tmp_path: Path) -> None:
+    from napari_atomlens.analysis import Result
+    from napari_atomlens.simulation.graphene_defects import graphene_sheet
+
+    sheet = graphene_sheet((2.4, 2.4), [("Si1C3", (1.2, 1.2))])
+    n = len(sheet.places_nm)
+    atoms = tables.make(
+        "atoms",
+        {"frame": 0, "atom_id": range(n), "y_px": 100 * sheet.places_nm[:, 0],
+         "x_px": 100 * sheet.places_nm[:, 1], "y_nm": sheet.places_nm[:, 0],
+         "x_nm": sheet.places_nm[:, 1], "species": sheet.species},
+        n,
+    )  # fmt: skip
+    empty = {"contours": tables.empty("contours"), "outlines": {}, "probabilities": None,
+             "unfamiliar": None, "classes": (), "frames": [0]}  # fmt: skip
+    cli.write_tables(Result(atoms=atoms, provenance={}, **empty), tmp_path)
+    bonds, defects = (pd.read_csv(tmp_path / f"{t}.csv") for t in ("bonds", "defects"))
+    assert len(bonds) == len(sheet.bonds)
+    assert defects["formula"].tolist() == ["Si1C3"]
+    assert len(defects["atom_ids"][0].split()) == 4
+    rules = json.loads((tmp_path / "provenance.json").read_text())["rules"]
+    assert rules["name"] == "graphene-si"
+    twice = atoms.head(2).assign(y_px=0.0, x_px=0.0, y_nm=float("nan"), x_nm=float("nan"))
+    written = cli.write_tables(Result(atoms=twice, provenance={}, **empty), tmp_path / "b")
+    assert {"atoms.csv", "provenance.json"} <= {p.name for p in written}
+
+
 def test_each_of_several_inputs_has_a_folder(calls: list, image: Path, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere" / "image.npy"
     other.parent.mkdir()

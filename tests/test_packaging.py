@@ -49,7 +49,9 @@ def test_every_contribution_names_a_command() -> None:
 
 def test_find_atoms_is_in_the_plugins_and_the_layers_menu() -> None:
     points = manifest().contributions
-    assert {"Find atoms", "Measure", "Explore", "Movie"} <= {w.display_name for w in points.widgets}
+    assert {"Find atoms", "Measure", "Explore", "Movie", "Chemistry"} <= {
+        w.display_name for w in points.widgets
+    }
     assert [m.command for m in points.menus["napari/layers/segment"]] == [
         "napari-atomlens.find_atoms"
     ]

@@ -25,6 +25,7 @@ from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.params import as_dict, param, validate
 
 if TYPE_CHECKING:
+    from napari_atomlens.graphs import BondGraph
     from napari_atomlens.segmentation.predict import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
@@ -151,6 +152,48 @@ class Result:
             self.atoms, self.contours, pixel_size_nm=self.provenance.get("pixel_size_nm")
         )
 
+    def bond(self, rules: Any = "auto") -> BondGraph:
+        """Connect the atoms by chemical rules and keep the graph.
+
+        See :func:`napari_atomlens.graphs.bond`.
+
+        Parameters
+        ----------
+        rules : Rules or str
+            Rules, the name of a preset or "auto". The tables `bonds` and `defects` are then
+            those of these rules.
+        """
+        from napari_atomlens.graphs import bond, choose_rules
+
+        why = ""
+        if rules == "auto":
+            rules, why = choose_rules(self.atoms)
+        graph = bond(self.atoms, rules)
+        self.provenance["rules"] = graph.rules.as_dict()
+        self.provenance["rules_chosen"] = why or "given"
+        self.__dict__["_graph"] = graph
+        self.__dict__.pop("_defects", None)
+        return graph
+
+    @property
+    def bond_graph(self) -> BondGraph:
+        """Graph of atoms and bonds, made by rules that fit the image unless `bond` was called."""
+        return self.__dict__["_graph"] if "_graph" in self.__dict__ else self.bond()
+
+    @property
+    def bonds(self) -> pd.DataFrame:
+        """Bonds table, computed when it is first asked for."""
+        return self.bond_graph.bonds
+
+    @property
+    def defects(self) -> pd.DataFrame:
+        """Defects table, computed when it is first asked for."""
+        if "_defects" not in self.__dict__:
+            from napari_atomlens.graphs import find_defects
+
+            self.__dict__["_defects"] = find_defects(self.bond_graph)
+        return self.__dict__["_defects"]
+
     def save(self, path: str | Path) -> Path:
         """Write everything to a ``.atomlens`` project folder."""
         from napari_atomlens.io.project import save_tables
@@ -218,6 +261,24 @@ def add_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd
             atoms["x_px"] * pixel_size_nm[1],
         )
     return atoms
+
+
+def add_seen(atoms: pd.DataFrame, probabilities: Probabilities) -> pd.DataFrame:
+    """Add where the network saw each atom, before the fit (``seen_y_px`` and ``seen_x_px``).
+
+    Which atoms are bonded is decided there (see :func:`napari_atomlens.graphs.bond`).
+    """
+    from scipy.spatial import cKDTree
+
+    from napari_atomlens.atoms import find_peaks
+
+    seen = np.full((len(atoms), 2), np.nan)
+    peaks = find_peaks(probabilities)[0] if len(atoms) else np.zeros((0, 2))
+    if len(peaks):
+        distance, nearest = cKDTree(peaks).query(atoms[["y_px", "x_px"]].to_numpy())
+        same = distance < 0.45 * probabilities.spacing_px
+        seen[same] = peaks[nearest[same]]
+    return atoms.assign(seen_y_px=seen[:, 0], seen_x_px=seen[:, 1])
 
 
 def check_pixel_size(size: Any) -> tuple[float, float] | None:
@@ -371,7 +432,7 @@ def _one_frame(
         fit=FitParams(width=params.column_width, elliptic=params.refine == "elliptic fit"),
         calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
     )  # fmt: skip
-    add_nm(atoms, size)
+    atoms = add_nm(add_seen(atoms, probabilities), size)
     seconds["atoms"] = time.perf_counter() - start
     start = time.perf_counter()
     contours = tables.empty("contours")

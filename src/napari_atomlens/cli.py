@@ -153,10 +153,16 @@ def write_tables(result: Any, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in _TABLES:
-        table = getattr(result, name, None)
+        try:
+            table = getattr(result, name, None)
+        except AtomLensError as error:  # a later table that cannot be made costs no other
+            typer.echo(f"There is no {name}.csv: {error}", err=True)
+            continue
         if table is None:
             continue
         written.append(folder / f"{name}.csv")
+        if "atom_ids" in table:  # a list in one cell, parted by blanks
+            table = table.assign(atom_ids=[" ".join(map(str, ids)) for ids in table["atom_ids"]])
         table.to_csv(written[-1], index=False)
     written.append(folder / "provenance.json")
     written[-1].write_text(

@@ -38,6 +38,8 @@ ATOMS: dict[str, str] = {
     "sublattice": I,
     "site_y_px": F,
     "site_x_px": F,
+    "seen_y_px": F,
+    "seen_x_px": F,
     "edited": B,
     "source": S,
 }
@@ -138,6 +140,35 @@ DUMBBELLS: dict[str, str] = {
     "angle_err_rad": F,
     "intensity_ratio": F,
 }
+BONDS: dict[str, str] = {
+    "frame": I,
+    "atom_a": I,
+    "atom_b": I,
+    "species_a": S,
+    "species_b": S,
+    "length_px": F,
+    "length_nm": F,
+}
+DEFECTS: dict[str, str] = {
+    "frame": I,
+    "defect_id": I,
+    "y_px": F,
+    "x_px": F,
+    "formula": S,
+    "kind": S,
+    "n_atoms": I,
+    "atom_ids": S,
+    "score": F,
+    "coordination": I,
+    "bond_mean_px": F,
+    "bond_mean_nm": F,
+    "bond_std_nm": F,
+    "angle_std_rad": F,
+    "distorted": B,
+    "rings": S,
+    "graph_hash": S,
+    "known": B,
+}
 TABLES: dict[str, dict[str, str]] = {
     "atoms": ATOMS,
     "contours": CONTOURS,
@@ -147,6 +178,8 @@ TABLES: dict[str, dict[str, str]] = {
     "holes": HOLES,
     "tracks": TRACKS,
     "dumbbells": DUMBBELLS,
+    "bonds": BONDS,
+    "defects": DEFECTS,
 }
 
 

@@ -1,0 +1,429 @@
+"""From atoms to bonds: one spatial index, one mask, no loop over atoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.errors import CalibrationError, ParameterError
+from napari_atomlens.graphs.rings import MAX_RING, Rings, trace_rings
+from napari_atomlens.graphs.rules import Rules, preset
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+#: Log odds that a foreign atom has over a host atom of the same probability.
+BRIGHT = 2.0
+NEEDED = ("y_px", "x_px", "species")
+
+
+@dataclass(frozen=True)
+class BondGraph:
+    """Atoms and the bonds between them.
+
+    Attributes
+    ----------
+    atoms : pandas.DataFrame
+        Atoms table; the species are those of the rules, rows are numbered from 0.
+    bonds : pandas.DataFrame
+        Bonds table (see :mod:`napari_atomlens.tables`).
+    rules : Rules
+        As they were applied.
+    places_nm : ndarray, shape (n, 2)
+        (y, x) in the unit of the rules: nm by the pixel size, or by the lattice where that
+        is unknown.
+    drawn_nm : ndarray, shape (n, 2)
+        The same where the detector saw the atoms (columns ``seen_y_px`` and ``seen_x_px``),
+        as far as the table tells: what is bonded is decided there. Beside a bright atom a
+        fit can slip along its tails; lengths and angles are still those of the fit.
+    pairs : ndarray of int, shape (m, 2)
+        Rows of the bonded atoms, in the order of `bonds`.
+    calibrated : bool
+        Whether the pixel size was known.
+    """
+
+    atoms: pd.DataFrame
+    bonds: pd.DataFrame
+    rules: Rules
+    places_nm: np.ndarray
+    drawn_nm: np.ndarray
+    pairs: np.ndarray
+    calibrated: bool = True
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def rings(self) -> Rings:
+        """Rings of up to 24 atoms (see :func:`napari_atomlens.graphs.rings.trace_rings`)."""
+        places = self.drawn_nm
+        frame = self.atoms["frame"].to_numpy()
+        if len(frame) and frame.min() != frame.max():  # side by side, so that none cross
+            reach = 2.0 * float(np.ptp(places, axis=0).max()) + 1.0
+            index = np.unique(frame, return_inverse=True)[1]
+            places = places + np.column_stack([np.zeros(len(frame)), reach * index])
+        return trace_rings(places, self.pairs, MAX_RING)
+
+    @cached_property
+    def degree(self) -> np.ndarray:
+        """Number of bonds of each atom, shape (n,)."""
+        return np.bincount(self.pairs.ravel(), minlength=len(self.atoms))
+
+    @cached_property
+    def foreign(self) -> np.ndarray:
+        """Mask of the atoms that are not of the host, shape (n,)."""
+        return ~self.atoms["species"].isin(self.rules.host).to_numpy()
+
+    def networkx(self, frame: int | None = None) -> nx.Graph:
+        """Return the graph of one frame, or of all, with atom ids as nodes.
+
+        Nodes carry ``species``, ``y_px``, ``x_px`` and ``frame``; edges ``length_px`` and
+        ``length_nm``.
+        """
+        import networkx as nx
+
+        atoms, bonds = self.atoms, self.bonds
+        if frame is not None:
+            atoms, bonds = atoms[atoms["frame"] == frame], bonds[bonds["frame"] == frame]
+        graph = nx.Graph()
+        columns = ["species", "y_px", "x_px", "frame"]
+        records = atoms[columns].to_dict("records")
+        graph.add_nodes_from(zip(atoms["atom_id"].tolist(), records, strict=True))
+        graph.add_edges_from(
+            (a, b, {"length_px": p, "length_nm": m})
+            for a, b, p, m in zip(
+                bonds["atom_a"].tolist(),
+                bonds["atom_b"].tolist(),
+                bonds["length_px"].tolist(),
+                bonds["length_nm"].tolist(),
+                strict=True,
+            )
+        )
+        return graph
+
+
+def check_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of an atoms table with clean rows, ids and frames; vacant sites left out.
+
+    Raises
+    ------
+    ParameterError
+        If a column is missing, a position is not finite, or an id appears twice.
+    """
+    missing = [c for c in NEEDED if c not in atoms]
+    if missing:
+        raise ParameterError(f"The atoms table has no column {', '.join(missing)}.")
+    clean = atoms.reset_index(drop=True)
+    if "source" in clean:
+        # the lattice's vacant sites are no atoms
+        clean = clean[clean["source"].astype(str) != "lattice"].reset_index(drop=True)
+    if "frame" not in clean:
+        clean = clean.assign(frame=0)
+    if "atom_id" not in clean:
+        clean = clean.assign(atom_id=np.arange(len(clean), dtype=np.int64))
+    try:
+        places = clean[["y_px", "x_px"]].to_numpy(dtype=float)
+    except (TypeError, ValueError):
+        raise ParameterError("The positions of the atoms are not all numbers.") from None
+    if not np.isfinite(places).all():
+        raise ParameterError("The positions of the atoms are not all finite numbers.")
+    if clean["atom_id"].duplicated().any():
+        raise ParameterError("Two atoms have the same atom_id.")
+    return clean
+
+
+def in_nm(atoms: pd.DataFrame, rules: Rules) -> tuple[np.ndarray, bool]:
+    """Positions in the unit of the rules, and whether the pixel size is known.
+
+    Without a pixel size the median distance of nearest atoms counts as `reference_nm`.
+
+    Raises
+    ------
+    CalibrationError
+        If neither is known.
+    """
+    if {"y_nm", "x_nm"} <= set(atoms):
+        known = atoms[["y_nm", "x_nm"]].to_numpy(dtype=float)
+        if len(known) == 0 or np.isfinite(known).all():
+            return known, True
+    places = atoms[["y_px", "x_px"]].to_numpy(dtype=float)
+    if len(atoms) < 2:
+        return np.array(places), False
+    if not rules.reference_nm:
+        raise CalibrationError(
+            "The pixel size is unknown and the rules name no reference distance, so bond lengths "
+            "cannot be measured."
+        )
+    nearest = nearest_distance(places, atoms["frame"].to_numpy())
+    return places * (rules.reference_nm / nearest), False
+
+
+def as_seen(atoms: pd.DataFrame, places: np.ndarray) -> np.ndarray:
+    """Positions at which the detector saw the atoms, in the unit of `places`.
+
+    An atom that the user has moved, or that has no such position, stays where it is.
+    """
+    if not {"seen_y_px", "seen_x_px"} <= set(atoms) or len(atoms) < 2:
+        return places
+    fitted = atoms[["y_px", "x_px"]].to_numpy(dtype=float)
+    seen = atoms[["seen_y_px", "seen_x_px"]].to_numpy(dtype=float)
+    span = np.ptp(fitted, axis=0)
+    unit = np.ptp(places, axis=0) / np.where(span > 0, span, np.nan)
+    unit = np.where(np.isfinite(unit), unit, np.nanmax(unit) if np.isfinite(unit).any() else 0.0)
+    good = np.isfinite(seen).all(axis=1)
+    if "edited" in atoms:
+        good &= ~atoms["edited"].to_numpy(bool)
+    shift = np.where(good[:, None], (seen - fitted) * unit, 0.0)
+    return places + shift
+
+
+def separated(places: np.ndarray, frame: np.ndarray, reach: float) -> np.ndarray:
+    """Places of a movie in three axes, the frames farther apart than `reach`."""
+    index = np.unique(frame, return_inverse=True)[1]
+    return np.column_stack([4.0 * reach * index, places])
+
+
+def nearest_distance(places: np.ndarray, frame: np.ndarray) -> float:
+    """Typical distance of nearest atoms, the same unit as `places`.
+
+    Raises
+    ------
+    CalibrationError
+        If there are not two atoms in any frame, or all lie on one point.
+    """
+    from scipy.spatial import cKDTree
+
+    span = float(np.ptp(places, axis=0).max()) if len(places) else 0.0
+    spread = separated(places, frame, 10.0 * span + 1.0)
+    distance = cKDTree(spread).query(spread, k=2)[0][:, 1] if len(places) > 1 else np.zeros(0)
+    distance = distance[(distance > 0) & (distance <= 2.0 * span + 1.0)]
+    if not len(distance):
+        raise CalibrationError(
+            "There are not two atoms in a frame, so no distance can be measured."
+        )
+    return float(np.median(distance))
+
+
+def as_species(names: pd.Series, rules: Rules) -> pd.Series:
+    """Species that the classes of a model stand for under `rules`."""
+    return names.astype(str).replace(dict(rules.classes)).astype(object)
+
+
+def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Give the atoms the species of the rules; what is no atom after all goes.
+
+    Of a TMD the universal model only sees columns: there the sublattice and the amplitude
+    say which is which.
+    """
+    universal = atoms["species"].isin(("column", "bright column")).all()
+    pairs = [h for h in rules.host if h[-1:] == "2"]
+    if universal and len(atoms) and rules.ring_size == 6 and len(pairs) == 1:
+        from napari_atomlens.graphs.occupancy import site_species
+
+        metal = next(h for h in rules.host if h not in pairs)
+        named = site_species(atoms, metal, pairs[0], pairs[0][:-1])
+        if named is not None:
+            there = named != ""
+            return atoms.assign(species=named)[there].reset_index(drop=True)
+    return atoms.assign(species=as_species(atoms["species"], rules))
+
+
+def candidates(
+    places: np.ndarray, frame: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of atoms of one frame nearer than `reach`, and their distances."""
+    from scipy.spatial import cKDTree
+
+    if len(places) < 2:
+        return np.zeros((0, 2), np.int64), np.zeros(0)
+    one = frame.min() == frame.max()
+    spread = places if one else separated(places, frame, reach)
+    pairs = cKDTree(spread).query_pairs(reach, output_type="ndarray").astype(np.int64)
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    step = places[pairs[:, 0]] - places[pairs[:, 1]]
+    return pairs, np.hypot(step[:, 0], step[:, 1])
+
+
+def relax_coordination(
+    pairs: np.ndarray, length: np.ndarray, most: np.ndarray, host: np.ndarray
+) -> np.ndarray:
+    """Mask of the bonds that stay when no atom may have more than it is allowed.
+
+    In rounds, every atom above its limit loses the bond that is longest over its usual
+    length; a foreign atom gives up bonds to host atoms first.
+
+    Parameters
+    ----------
+    pairs, length : ndarray, shape (m, 2) and (m,)
+        Lengths over the usual ones.
+    most : ndarray of int, shape (n,)
+        Allowed coordination of each atom.
+    host : ndarray of bool, shape (n,)
+    """
+    keep = np.ones(len(pairs), bool)
+    while True:
+        degree = np.bincount(pairs[keep].ravel(), minlength=len(most))
+        over = degree > most
+        touched = np.flatnonzero(keep & over[pairs].any(axis=1))
+        if not len(touched):
+            return keep
+        atom = np.r_[pairs[touched, 0], pairs[touched, 1]]
+        partner = np.r_[pairs[touched, 1], pairs[touched, 0]]
+        which = np.r_[touched, touched]
+        mine = over[atom]
+        atom, partner, which = atom[mine], partner[mine], which[mine]
+        order = np.lexsort((-length[which], ~host[partner] & ~host[atom], atom))
+        first = np.r_[True, np.diff(atom[order]) > 0]
+        keep[which[order[first]]] = False
+
+
+def drop_chords(pairs: np.ndarray, length: np.ndarray, n: int, ratio: float) -> np.ndarray:
+    """Mask of the bonds that stay when second neighbours are not taken for first ones.
+
+    The longest bond of a triangle goes if it is longer than `ratio` times the mean of the
+    other two.
+
+    Parameters
+    ----------
+    pairs, length : ndarray, shape (m, 2) and (m,)
+        Each pair with the lower row first, sorted, and its length over the usual one.
+    n : int
+        Number of atoms.
+    ratio : float
+        0 keeps every bond.
+    """
+    keep = np.ones(len(pairs), bool)
+    if not ratio or len(pairs) < 3:
+        return keep
+    # only bonds that are long for one of their atoms can be the chord of a triangle
+    shortest = np.full(n, np.inf)
+    np.minimum.at(shortest, pairs[:, 0], length)
+    np.minimum.at(shortest, pairs[:, 1], length)
+    long = np.flatnonzero(length > ratio * shortest[pairs].min(axis=1))
+    if not len(long):
+        return keep
+    origin = np.r_[pairs[:, 0], pairs[:, 1]]
+    target = np.r_[pairs[:, 1], pairs[:, 0]]
+    which = np.r_[np.arange(len(pairs)), np.arange(len(pairs))]
+    order = np.lexsort((target, origin))
+    code, which = (origin * n + target)[order], which[order]
+    target = target[order]
+    begin = np.searchsorted(origin[order], np.arange(n + 1))
+    a, b = pairs[long, 0], pairs[long, 1]
+    count = begin[a + 1] - begin[a]
+    bond_of = np.repeat(np.arange(len(long)), count)
+    step = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    side = begin[a][bond_of] + step  # bonds from a to any third atom
+    third = target[side]
+    wanted = third * n + b[bond_of]
+    at = np.minimum(np.searchsorted(code, wanted), len(code) - 1)
+    closed = code[at] == wanted
+    one, two = length[which[side[closed]]], length[which[at[closed]]]
+    chord = length[long[bond_of[closed]]]
+    bad = (chord > ratio * 0.5 * (one + two)) & (chord > np.maximum(one, two))
+    keep[long[bond_of[closed][bad]]] = False
+    return keep
+
+
+def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
+    """Connect atoms by chemical rules.
+
+    Parameters
+    ----------
+    atoms : pandas.DataFrame
+        Atoms table of one or more frames. Vacant sites (``source`` "lattice") are left out.
+    rules : Rules or str
+        Rules, the name of a preset (see :func:`napari_atomlens.graphs.rules.presets`), or
+        "auto", which chooses from the atoms (see
+        :func:`napari_atomlens.graphs.choose.choose_rules`).
+
+    Returns
+    -------
+    BondGraph
+
+    Raises
+    ------
+    ParameterError
+        If a column is missing, a position is not finite or an atom_id appears twice.
+    CalibrationError
+        If the pixel size is unknown and the rules give no reference.
+    """
+    clean = check_atoms(atoms)
+    if isinstance(rules, str):
+        if rules == "auto":
+            from napari_atomlens.graphs.choose import choose_rules
+
+            rules = choose_rules(clean)[0]
+        else:
+            rules = preset(rules)
+    clean = _name_species(clean, rules)
+    places, calibrated = in_nm(clean, rules)
+    drawn = as_seen(clean, places)
+    if rules.weigh and "probability" in clean:
+        keep = _believed(clean, drawn, rules)
+        clean, places, drawn = clean[keep].reset_index(drop=True), places[keep], drawn[keep]
+    frame = clean["frame"].to_numpy()
+    pairs, length = candidates(drawn, frame, rules.max_nm)
+    names = tuple(clean["species"].unique())
+    code = pd.Categorical(clean["species"], categories=list(names)).codes.astype(np.int64)
+    low, high, usual = rules.lengths(names)
+    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
+    good = (length >= low[kinds]) & (length <= high[kinds])
+    pairs = pairs[good]
+    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
+    length = length[good] / usual[kinds]
+    good = drop_chords(pairs, length, len(clean), rules.chord)
+    pairs, length = pairs[good], length[good]
+    most = np.array([rules.species_rule(n).max_coordination for n in names], int)
+    host = np.array([n in rules.host for n in names], bool)
+    if len(names):
+        pairs = pairs[relax_coordination(pairs, length, most[code], host[code])]
+    table = _table(clean, pairs, places, calibrated)
+    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated)
+
+
+def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarray:
+    """Mask of the atoms that chemistry leaves in (see :mod:`napari_atomlens.graphs.plausible`)."""
+    from napari_atomlens.graphs.plausible import dimness, log_odds, select
+
+    names = tuple(atoms["species"].unique())
+    code = pd.Categorical(atoms["species"], categories=list(names)).codes.astype(np.int64)
+    pairs, length = candidates(places, atoms["frame"].to_numpy(), 1.1 * rules.max_nm)
+    odds = log_odds(atoms["probability"].to_numpy(float))
+    if "amplitude" in atoms:
+        host = atoms["species"].isin(rules.host).to_numpy()
+        amplitude = atoms["amplitude"].to_numpy(float)
+        usual = np.nanmedian(amplitude[host]) if np.isfinite(amplitude[host]).any() else np.nan
+        if usual > 0:
+            odds -= np.where(host, dimness(amplitude, usual), 0.0)
+        # a bright column stands far above the noise
+        odds += np.where(host, 0.0, BRIGHT)
+    return select(pairs, length, code, names, odds, rules)
+
+
+def _table(
+    atoms: pd.DataFrame, pairs: np.ndarray, places: np.ndarray, calibrated: bool
+) -> pd.DataFrame:
+    """Bonds table of the pairs of rows; lengths between the fitted positions."""
+    a, b = pairs[:, 0], pairs[:, 1]
+    ids, species = atoms["atom_id"].to_numpy(np.int64), atoms["species"].to_numpy(object)
+    step = atoms[["y_px", "x_px"]].to_numpy(dtype=float)
+    step, step_nm = step[a] - step[b], places[a] - places[b]
+    return tables.make(
+        "bonds",
+        {
+            "frame": atoms["frame"].to_numpy(np.int64)[a],
+            "atom_a": ids[a],
+            "atom_b": ids[b],
+            "species_a": species[a],
+            "species_b": species[b],
+            "length_px": np.hypot(step[:, 0], step[:, 1]),
+            "length_nm": np.hypot(step_nm[:, 0], step_nm[:, 1]) if calibrated else np.nan,
+        },
+        len(pairs),
+    )

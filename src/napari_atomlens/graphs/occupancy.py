@@ -1,0 +1,316 @@
+"""What sits on the sites of a binary honeycomb, told from the intensity of its columns.
+
+The universal model knows columns and bright columns only. In a TMD the lattice says more:
+the bonds of the two sublattices point in opposite directions, and on each of them the
+fitted amplitudes fall into levels, one for each occupation (a chalcogen pair, one
+chalcogen, a heavier pair ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens.errors import CalibrationError, ParameterError
+from napari_atomlens.graphs.bonds import (
+    candidates,
+    check_atoms,
+    nearest_distance,
+)
+
+#: Columns nearer than this, over the spacing, to an expected site are on it.
+ON_SITE = 0.45
+#: Levels nearer than this, over the typical amplitude, are one.
+RESOLUTION = 0.035
+#: Below this share of the typical amplitude there is nothing.
+NOTHING = 0.12
+#: A larger share of failed fits on a sublattice is the fault of the fit.
+MANY_FAIL = 0.1
+
+
+def sublattices(
+    places: np.ndarray, frame: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Tell the two sublattices of a honeycomb by the directions of the bonds.
+
+    With ``z`` the sum of ``exp(3 i angle)`` over the bonds of an atom, the two sublattices have
+    opposite ``z``; the phase of the mean of ``z^2`` gives the orientation of the crystal.
+
+    Parameters
+    ----------
+    places : ndarray, shape (n, 2)
+    frame : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    sublattice : ndarray of int, shape (n,)
+        0 or 1, -1 where it cannot be told.
+    pairs : ndarray of int, shape (m, 2)
+        Neighbours.
+    phase : ndarray of complex, shape (n,)
+        ``exp(3 i angle)`` of the bonds of sublattice 0.
+    spacing : float
+        Distance of nearest atoms.
+
+    Raises
+    ------
+    CalibrationError
+        If there are no neighbours.
+    """
+    n = len(places)
+    spacing = nearest_distance(places, frame)
+    pairs, length = candidates(places, frame, 1.35 * spacing)
+    pairs = pairs[length > 0.6 * spacing]
+    step = places[pairs[:, 1]] - places[pairs[:, 0]]
+    turn = np.exp(3j * np.arctan2(-step[:, 0], step[:, 1]))
+    z = np.zeros(n, complex)
+    np.add.at(z, pairs[:, 0], turn)
+    np.add.at(z, pairs[:, 1], -turn)  # the way back is turned by pi
+    phase = np.sqrt((z**2).sum() / max(np.abs(z**2).sum(), 1e-12))
+    phase = phase / max(abs(phase), 1e-12)
+    along = (z * np.conj(phase)).real
+    sublattice = np.where(np.abs(along) < 0.6, -1, (along < 0).astype(int))
+    return sublattice, pairs, np.full(n, phase), spacing
+
+
+def empty_sites(
+    places: np.ndarray, frame: np.ndarray, sublattice: np.ndarray, phase: complex, spacing: float
+) -> pd.DataFrame:
+    """Sites that at least two neighbours of the crystal expect and where no atom is.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``frame``, ``y_px``, ``x_px``, ``sublattice``.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    known = np.flatnonzero(sublattice >= 0)
+    # bond length from the crystal: nearest distances are short by the noise
+    base = np.angle(phase) / 3
+    guess, owner = [], []
+    for k in range(3):
+        angle = base + 2 * np.pi / 3 * k + np.pi * sublattice[known]
+        way = spacing * 1.03 * np.column_stack([-np.sin(angle), np.cos(angle)])
+        guess.append(places[known] + way)
+        owner.append(known)
+    site, by = np.concatenate(guess), np.concatenate(owner)
+    apart = 100 * (np.ptp(places) + 1)
+    here = np.column_stack([apart * frame[by], site])
+    there = np.column_stack([apart * frame, places])
+    vacant = cKDTree(there).query(here)[0] > ON_SITE * spacing
+    low, high = places.min(axis=0), places.max(axis=0)
+    vacant &= ((site > low - 0.2 * spacing) & (site < high + 0.2 * spacing)).all(axis=1)
+    site, by, here = site[vacant], by[vacant], here[vacant]
+    columns = ["frame", "y_px", "x_px", "sublattice"]
+    if not len(site):
+        return pd.DataFrame(columns=columns).astype(
+            {"frame": int, "y_px": float, "x_px": float, "sublattice": int}
+        )
+    links = cKDTree(here).query_pairs(ON_SITE * spacing, output_type="ndarray")
+    graph = coo_array(
+        (np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(len(site), len(site))
+    )
+    n, label = connected_components(graph, directed=False)
+    votes = np.bincount(label, minlength=n)
+    mean = np.column_stack([np.bincount(label, site[:, k]) / votes for k in (0, 1)])
+    first = np.unique(label, return_index=True)[1]
+    found = pd.DataFrame(
+        {
+            "frame": frame[by][first], "y_px": mean[:, 0], "x_px": mean[:, 1],
+            "sublattice": 1 - sublattice[by][first],
+        }
+    )  # fmt: skip
+    return found[votes >= 2].reset_index(drop=True)
+
+
+def levels(amplitude: np.ndarray, typical: float) -> tuple[np.ndarray, np.ndarray]:
+    """Levels of amplitudes: the maxima of their smoothed density, and the valleys between.
+
+    Returns
+    -------
+    centre : ndarray, shape (k,)
+        Rising.
+    edge : ndarray, shape (k - 1,)
+    """
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
+    good = amplitude[np.isfinite(amplitude)]
+    if len(good) < 8:
+        return np.array([typical]), np.zeros(0)
+    step = RESOLUTION * typical / 5
+    low, high = min(0.0, good.min()) - 30 * step, good.max() + 30 * step
+    counts, bins = np.histogram(good, np.arange(low, high + step, step))
+    density = gaussian_filter1d(counts.astype(float), 5)
+    # a level holds several columns, and a valley parts it from the next
+    lone = 1 / (5 * np.sqrt(2 * np.pi))
+    peaks, _ = find_peaks(density, height=2.5 * lone, prominence=1.5 * lone)
+    if not len(peaks):
+        peaks = np.array([int(density.argmax())])
+    centre = 0.5 * (bins[:-1] + bins[1:])
+    keep: list[int] = []
+    for p in peaks.tolist():
+        if keep:
+            valley = density[keep[-1] : p].min()
+            if valley > 0.6 * min(density[keep[-1]], density[p]):
+                keep[-1] = max(keep[-1], p, key=lambda i: density[i])
+                continue
+        keep.append(p)
+    edge = []
+    for a, b in pairwise(keep):
+        lowest = np.flatnonzero(density[a:b] <= density[a:b].min() + 1e-9)
+        edge.append(float(centre[a + int(lowest[len(lowest) // 2])]))
+    return centre[keep], np.array(edge)
+
+
+def trusted_amplitude(atoms: pd.DataFrame, sublattice: np.ndarray) -> np.ndarray:
+    """Fitted amplitudes, NaN where they say nothing.
+
+    A fit that fails where others succeed has met an (almost) empty site, and its amplitude of
+    nothing is news. Where many fail on a sublattice, the fit and not the site is to blame;
+    where most do, none of them tells levels.
+    """
+    amplitude = atoms["amplitude"].to_numpy(dtype=float).copy()
+    if "fit_ok" not in atoms:
+        return amplitude
+    failed = ~atoms["fit_ok"].to_numpy(bool)
+    if failed.all():
+        return np.full(len(amplitude), np.nan)
+    for k in (0, 1):
+        mine = sublattice == k
+        share = float(failed[mine].mean()) if mine.any() else 0.0
+        if share > MANY_FAIL:
+            amplitude[mine & failed] = np.nan
+        if share > 0.5:
+            amplitude[mine] = np.nanmedian(amplitude[mine]) if share < 1 else 1.0
+    return amplitude
+
+
+def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
+    """Tell the occupation of every site of a binary honeycomb from the amplitudes.
+
+    Parameters
+    ----------
+    atoms : pandas.DataFrame
+        Atoms table of one or more frames of one crystal, with fitted amplitudes.
+    names : sequence of str
+        Names of the levels of the sublattice that varies (the chalcogens), from dim to
+        bright without the empty site, such as ("Se", "2Se", "TeSe", "2Te"). The levels found
+        are named from the most frequent one outwards.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each site, empty ones included: ``frame``, ``atom_id`` (-1 where empty),
+        ``y_px``, ``x_px``, ``amplitude``, ``sublattice`` (0 metal, 1 chalcogen), ``level`` (0
+        empty, 1 the dimmest ...), ``usual`` (whether it is the most frequent level of its
+        sublattice), ``occupation`` (its name, "vacancy" where empty).
+
+    Raises
+    ------
+    ParameterError
+        If amplitudes are missing.
+    CalibrationError
+        If there is no honeycomb.
+    """
+    clean = check_atoms(atoms)
+    if "amplitude" not in clean or not np.isfinite(clean["amplitude"]).any():
+        raise ParameterError("The sites cannot be told apart: the atoms have no fitted amplitude.")
+    places = clean[["y_px", "x_px"]].to_numpy(float)
+    frame = clean["frame"].to_numpy()
+    if len(clean) < 12:
+        raise CalibrationError("There are too few atoms to tell the sublattices.")
+    side, _, phase, spacing = sublattices(places, frame)
+    usable = side >= 0
+    amplitude = trusted_amplitude(clean, side)
+    if not np.isfinite(amplitude).any():
+        raise ParameterError("The sites cannot be told apart: no fit of a column succeeded.")
+    medians = [float(np.nanmedian(amplitude[usable & (side == k)])) for k in (0, 1)
+               if (usable & (side == k)).any()]  # fmt: skip
+    if len(medians) < 2:
+        raise CalibrationError("The atoms do not form two sublattices.")
+    # the chalcogens are the dimmer ones, or, where the heights are alike, those that vary more
+    spread = [
+        float(np.nanmean(np.abs(amplitude[usable & (side == k)] / medians[k] - 1) > 0.2))
+        for k in (0, 1)
+    ]
+    alike = max(medians) < 1.2 * min(medians)
+    if alike and abs(spread[0] - spread[1]) > 0.02:
+        chalcogen = int(np.argmax(spread))
+    else:
+        chalcogen = int(np.argmin(medians))
+    holes = empty_sites(places, frame, side, complex(phase[0]), spacing)
+    sites = pd.DataFrame(
+        {
+            "frame": frame, "atom_id": clean["atom_id"], "y_px": places[:, 0],
+            "x_px": places[:, 1], "amplitude": amplitude, "sublattice": side,
+        }
+    )[usable]  # fmt: skip
+    sites = pd.concat([sites, holes.assign(atom_id=-1, amplitude=0.0)], ignore_index=True)
+    sites["sublattice"] = (sites["sublattice"] == chalcogen).astype(int)
+    sites["level"], sites["usual"], sites["occupation"] = 0, False, ""
+    for k in (0, 1):
+        mine = (sites["sublattice"] == k).to_numpy()
+        value = sites["amplitude"].to_numpy(float)[mine]
+        # a column whose fit failed is there, and nothing speaks against the usual
+        value = np.where(np.isnan(value), medians[chalcogen if k else 1 - chalcogen], value)
+        typical = medians[chalcogen] if k else medians[1 - chalcogen]
+        there = value > NOTHING * typical
+        centre, edge = levels(value[there], typical)
+        level = np.where(there, 1 + np.searchsorted(edge, value), 0)
+        usual = int(np.bincount(level[there], minlength=2)[1:].argmax()) + 1 if there.any() else 1
+        sites.loc[mine, "level"] = level
+        sites.loc[mine, "usual"] = level == usual
+        label = _names(centre, usual, names if k else (), "chalcogen" if k else "metal")
+        sites.loc[mine, "occupation"] = np.array(["vacancy", *label], dtype=object)[level]
+    return sites
+
+
+def _names(centre: np.ndarray, usual: int, names: Sequence[str], word: str) -> list[str]:
+    """Name the levels; where there are more levels than names, the outer ones share."""
+    n = len(centre)
+    if not names:
+        return [f"{word} {k + 1}" if k + 1 != usual else word for k in range(n)]
+    # the most frequent level is the name before which as many dimmer ones stand
+    shift = max(min(usual - 1, len(names) - 1), usual - 1 + len(names) - n)
+    at = [min(max(k - (usual - 1) + min(shift, len(names) - 1), 0), len(names) - 1)
+          for k in range(n)]  # fmt: skip
+    return [names[i] for i in at]
+
+
+def site_species(atoms: pd.DataFrame, metal: str, pair: str, single: str) -> np.ndarray | None:
+    """Species of the columns of a TMD that a model could only call columns.
+
+    Parameters
+    ----------
+    atoms : pandas.DataFrame
+        Clean atoms table with unique ids.
+    metal, pair, single : str
+        Names for the metal, the usual chalcogen column and a dimmer one.
+
+    Returns
+    -------
+    ndarray of object, shape (n,), or None
+        "" for columns of no intensity, "bright X" for a chalcogen column above the usual
+        level; None where the atoms are no binary honeycomb.
+    """
+    try:
+        sites = classify_sites(atoms)
+    except (CalibrationError, ParameterError):
+        return None
+    sites = sites[sites["atom_id"] >= 0].set_index("atom_id")
+    usual = sites[sites["usual"] & (sites["sublattice"] == 1)]["level"]
+    middle = int(usual.iloc[0]) if len(usual) else 1
+    level, side = sites["level"].to_numpy(), sites["sublattice"].to_numpy()
+    named = np.where(side == 0, metal, np.where(level < middle, single, pair)).astype(object)
+    named[(side == 1) & (level > middle)] = f"bright {pair}"
+    named[level == 0] = ""
+    return np.asarray(
+        pd.Series(named, index=sites.index).reindex(atoms["atom_id"]).fillna(pair), dtype=object
+    )

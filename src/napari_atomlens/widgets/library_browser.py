@@ -1,0 +1,238 @@
+"""The library browser: a gallery of the defects in a library file, with search and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_atomlens.errors import AtomLensError
+from napari_atomlens.graphs import export
+from napari_atomlens.graphs.library import DefectLibrary, Entry
+
+#: So many pictures are shown at once; a search finds the others.
+MOST_SHOWN = 200
+THUMBNAIL = 72
+
+
+def thumbnail(entry: Entry) -> QIcon:
+    """Picture of a defect; one without a patch is grey."""
+    patch = entry.patch
+    if patch is None or not np.isfinite(patch).any():
+        blank = QPixmap(THUMBNAIL, THUMBNAIL)
+        blank.fill(Qt.GlobalColor.darkGray)
+        return QIcon(blank)
+    low, high = np.nanpercentile(patch, [1, 99.7])
+    scaled = np.clip((patch - low) / max(float(high - low), 1e-12), 0, 1)
+    grey = np.ascontiguousarray(np.nan_to_num(255 * scaled).astype(np.uint8))
+    image = QImage(grey.data, grey.shape[1], grey.shape[0], grey.shape[1],
+                   QImage.Format.Format_Grayscale8).copy()  # fmt: skip
+    return QIcon(QPixmap.fromImage(image).scaled(THUMBNAIL, THUMBNAIL))
+
+
+class LibraryBrowser(QWidget):
+    """Opens a library, shows its defects as pictures, searches and exports.
+
+    Attributes
+    ----------
+    opened : Signal()
+        Another library is open.
+    """
+
+    opened = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.path: Path | None = None
+        self._open = QPushButton("Open or make a library…")
+        self._open.setObjectName("open_library")
+        self._search = QLineEdit()
+        self._search.setObjectName("search")
+        self._search.setPlaceholderText("formula, such as Si3C6 or Si1*, or words of the notes")
+        self._list = QListWidget()
+        self._list.setObjectName("gallery")
+        self._list.setViewMode(QListWidget.ViewMode.IconMode)
+        self._list.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self._list.setMovement(QListWidget.Movement.Static)
+        self._list.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
+        self._list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
+        self._list.setMinimumHeight(180)
+        self._similar = QPushButton("Similar")
+        self._similar.setObjectName("similar")
+        self._similar.setToolTip("The defects most like the selected one")
+        self._export = QPushButton("Export…")
+        self._export.setObjectName("export")
+        self._export.setToolTip("Selected defects as extended XYZ, CIF, GraphML or CSV")
+        self._import = QPushButton("Import…")
+        self._import.setObjectName("import")
+        self._import.setToolTip("Files of the published HDF5 library")
+        self._notes = QLineEdit()
+        self._notes.setObjectName("notes")
+        self._notes.setPlaceholderText("notes of the selected defect")
+        self._status = QLabel()
+        self._status.setObjectName("library_status")
+        self._status.setWordWrap(True)
+        self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        buttons = QHBoxLayout()
+        for button in (self._similar, self._import, self._export):
+            buttons.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._open, self._search, self._list):
+            layout.addWidget(widget)
+        layout.addLayout(buttons)
+        layout.addWidget(self._notes)
+        layout.addWidget(self._status)
+        self._open.clicked.connect(self._on_open)
+        self._search.textChanged.connect(self.refresh)
+        self._similar.clicked.connect(self._on_similar)
+        self._export.clicked.connect(self._on_export)
+        self._import.clicked.connect(self._on_import)
+        self._notes.editingFinished.connect(self._on_notes)
+        self._list.itemSelectionChanged.connect(self._on_selected)
+
+    def open(self, path: str | Path) -> None:
+        """Open the library at `path`; it is made where there is none."""
+        try:
+            with DefectLibrary(path):
+                pass
+        except AtomLensError as error:
+            self._status.setText(str(error))
+            return
+        self.path = Path(path)
+        self._open.setText(f"Library: {self.path.name}")
+        self._open.setToolTip(str(self.path))
+        self.refresh()
+        self.opened.emit()
+
+    def add(self, entries: list[Entry]) -> int:
+        """Add entries to the open library; 0 and a sentence where that fails."""
+        if self.path is None:
+            self._status.setText("Open a library first.")
+            return 0
+        try:
+            with DefectLibrary(self.path) as library:
+                n = len(library.add(entries))
+        except AtomLensError as error:
+            self._status.setText(str(error))
+            return 0
+        self.refresh()
+        return n
+
+    def refresh(self, *_: object) -> None:
+        """Show what the search finds, newest first."""
+        if self.path is None:
+            return
+        text = self._search.text().strip()
+        try:
+            with DefectLibrary(self.path) as library:
+                found = library.table(formula=text, limit=MOST_SHOWN)
+                if text and not len(found):
+                    found = library.table(formula=f"{text}*", limit=MOST_SHOWN)
+                if text and not len(found):
+                    found = library.table(text=text, limit=MOST_SHOWN)
+                self._show(library, found, len(library))
+        except AtomLensError as error:
+            self._status.setText(str(error))
+
+    def _show(self, library: DefectLibrary, found: Any, in_all: int) -> None:
+        self._list.clear()
+        for number in found["id"].tolist():
+            entry = library.get(int(number))
+            item = QListWidgetItem(thumbnail(entry), entry.formula)
+            item.setData(Qt.ItemDataRole.UserRole, int(number))
+            item.setToolTip(f"{entry.kind}\n{entry.source}\n{entry.created}\n{entry.notes}".strip())
+            self._list.addItem(item)
+        self._status.setText(f"{len(found)} of {in_all} defects")
+
+    def selected(self) -> list[int]:
+        """Ids of the selected defects."""
+        return [int(i.data(Qt.ItemDataRole.UserRole)) for i in self._list.selectedItems()]
+
+    def _on_open(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Open or make a library", "defects.aldl",
+            "Defect library (*.aldl);;All files (*)",
+            options=QFileDialog.Option.DontConfirmOverwrite,
+        )  # fmt: skip
+        if name:
+            self.open(name)
+
+    def _on_selected(self) -> None:
+        ids = self.selected()
+        self._notes.setEnabled(len(ids) == 1)
+        if self.path is None or len(ids) != 1:
+            self._notes.clear()
+            return
+        with DefectLibrary(self.path) as library:
+            self._notes.setText(library.get(ids[0]).notes)
+
+    def _on_notes(self) -> None:
+        ids = self.selected()
+        if self.path is None or len(ids) != 1:
+            return
+        try:
+            with DefectLibrary(self.path) as library:
+                library.annotate(ids[0], notes=self._notes.text())
+        except AtomLensError as error:
+            self._status.setText(str(error))
+
+    def _on_similar(self) -> None:
+        ids = self.selected()
+        if self.path is None or len(ids) != 1:
+            self._status.setText("Select one defect first.")
+            return
+        with DefectLibrary(self.path) as library:
+            found = library.similar(library.get(ids[0]), 24)
+            self._show(library, found, len(library))
+
+    def _on_export(self) -> None:
+        ids = self.selected()
+        if self.path is None or not ids:
+            self._status.setText("Select the defects to export first.")
+            return
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Export defects", "defects.extxyz",
+            "Extended XYZ (*.extxyz);;CIF (*.cif);;GraphML (*.graphml);;CSV (*.csv)",
+        )  # fmt: skip
+        if not name:
+            return
+        try:
+            with DefectLibrary(self.path) as library:
+                written = export.save([library.get(i) for i in ids], name)
+            self._status.setText(f"{len(ids)} defects written to {written[0].name}.")
+        except (AtomLensError, OSError) as error:
+            self._status.setText(str(error))
+
+    def _on_import(self) -> None:
+        if self.path is None:
+            self._status.setText("Open a library first.")
+            return
+        names, _ = QFileDialog.getOpenFileNames(
+            self, "Import files of the published library", "", "HDF5 (*.hdf5 *.h5)"
+        )
+        if not names:
+            return
+        try:
+            with DefectLibrary(self.path) as library:
+                n = library.import_published(names)
+        except AtomLensError as error:
+            self._status.setText(str(error))
+            return
+        self.refresh()
+        self._status.setText(f"{n} defects imported.")

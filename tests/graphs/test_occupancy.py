@@ -1,0 +1,89 @@
+"""Sites of a TMD told by sublattice and amplitude."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_atomlens as al
+from napari_atomlens.errors import CalibrationError, ParameterError
+from napari_atomlens.graphs.occupancy import classify_sites
+from napari_atomlens.simulation.crystals import fill
+from napari_atomlens.simulation.crystals import tmd as crystal
+
+
+def film(angle: float, seed: int = 0, n: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
+    """WSe2 with single Se, TeSe, 2Te and vacancies on known sites."""
+    rng = np.random.default_rng(seed)
+    places, basis = fill(crystal(), (n, n), 10.0, angle, (3.0, 5.0), None)
+    places = places + rng.normal(0, 0.3, places.shape)
+    kind = np.full(len(places), "metal", dtype=object)
+    se = basis == 1
+    kind[se] = rng.choice(["2Se", "Se", "TeSe", "2Te", "vacancy"], se.sum(),
+                          p=[0.8, 0.06, 0.06, 0.06, 0.02])  # fmt: skip
+    level = {"metal": 94, "2Se": 70, "Se": 35, "TeSe": 98, "2Te": 125, "vacancy": 0}
+    amplitude = np.array([level[k] for k in kind]) + rng.normal(0, 4, len(kind))
+    table = pd.DataFrame(
+        {"atom_id": np.arange(len(kind)), "y_px": places[:, 0], "x_px": places[:, 1],
+         "species": "column", "amplitude": amplitude, "probability": 0.99}
+    )  # fmt: skip
+    return table[kind != "vacancy"].reset_index(drop=True), np.c_[places, kind]
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 1.3, 2.9])
+def test_occupations_are_the_true_ones(angle: float) -> None:
+    table, truth = film(angle)
+    sites = classify_sites(table, names=("Se", "2Se", "TeSe", "2Te"))
+    inner = (truth[:, :2].astype(float) > 15).all(1) & (truth[:, :2].astype(float) < 285).all(1)
+    places = sites[["y_px", "x_px"]].to_numpy()
+    right = 0
+    for y, x, kind in truth[inner]:
+        k = np.hypot(places[:, 0] - y, places[:, 1] - x).argmin()
+        right += sites["occupation"][k] == kind
+    assert right > 0.985 * inner.sum()
+    empty = sites[sites["atom_id"] < 0]
+    true_empty = truth[(truth[:, 2] == "vacancy") & inner]
+    for y, x, _ in true_empty:
+        assert np.hypot(empty["y_px"] - y, empty["x_px"] - x).min() < 3
+
+
+def test_a_tmd_of_columns_gets_its_point_defects() -> None:
+    table, truth = film(0.4)
+    atoms = table.assign(y_nm=table["y_px"] * 0.019, x_nm=table["x_px"] * 0.019)
+    found = al.find_defects(al.bond(atoms, "WSe2"))
+    counts = found["formula"].value_counts()
+    single = int((truth[:, 2] == "Se").sum())
+    assert abs(counts["V_Se"] - single) <= 0.1 * single
+    assert counts["V_Se2"] >= 1
+
+
+def test_what_is_no_honeycomb_is_one_sentence() -> None:
+    table, _ = film(0.0)
+    with pytest.raises(ParameterError, match="amplitude"):
+        classify_sites(table.drop(columns="amplitude"))
+    with pytest.raises(ParameterError, match="no fit"):
+        classify_sites(table.assign(fit_ok=False))
+    with pytest.raises(CalibrationError, match="few atoms"):
+        classify_sites(table.head(5))
+
+
+def test_without_a_fit_the_classes_of_the_model_decide() -> None:
+    table, _ = film(0.4)
+    atoms = table.assign(fit_ok=False, y_nm=table["y_px"] * 0.019, x_nm=table["x_px"] * 0.019)
+    bright = np.where(table["amplitude"].between(84, 96), "bright column", "column")
+    graph = al.bond(atoms.assign(species=bright.astype(object)), "WSe2")
+    assert set(graph.atoms["species"]) == {"W", "Se2"}
+
+
+def test_a_failed_fit_is_an_empty_site_only_where_others_succeed() -> None:
+    table, _ = film(0.4)
+    rng = np.random.default_rng(1)
+    few = np.arange(len(table)) == len(table) // 2
+    some = rng.random(len(table)) < 0.3
+    for failed, empty in ((few, 1), (some, 0)):
+        changed = table.assign(fit_ok=~failed)
+        changed.loc[failed, "amplitude"] = 0.1
+        sites = classify_sites(changed)
+        mine = sites["atom_id"].isin(table["atom_id"][failed])
+        assert (sites["level"][mine] == 0).sum() == empty

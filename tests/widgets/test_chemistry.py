@@ -1,0 +1,212 @@
+"""The Chemistry widget in a real viewer, clicked as a user clicks it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Points, Shapes, Vectors
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QPushButton,
+    QTableWidget,
+    QTreeWidget,
+)
+
+from napari_atomlens.graphs.library import DefectLibrary
+from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
+from napari_atomlens.widgets.convert import KEY
+
+WAIT = 20_000
+PIXEL = 0.01  # nm
+pytestmark = pytest.mark.skipif(
+    os.environ.get("QT_QPA_PLATFORM") == "offscreen",
+    reason="napari's canvas needs OpenGL, which Qt's offscreen platform lacks; see make test",
+)
+
+
+@pytest.fixture(scope="module")
+def sheet() -> Sheet:
+    return graphene_sheet(
+        (4.2, 4.2), [("Si1C3", (1, 1)), ("Si3C6", (3.2, 1)), ("Stone-Wales", (2.2, 3.2))], seed=1
+    )
+
+
+class Bench:
+    """A viewer with an image, its atoms, and the widget."""
+
+    def __init__(self, viewer: Any, qtbot: Any, sheet: Sheet, frames: int = 0) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        side = 420
+        image = np.zeros((side, side), np.float32)
+        rows, cols = np.clip(np.rint(sheet.places_nm / PIXEL), 0, side - 1).astype(int).T
+        image[rows, cols] = np.where(sheet.species == "Si", 5, 1)
+        places = sheet.places_nm / PIXEL
+        scale: tuple[float, ...] = (PIXEL, PIXEL)
+        units: tuple[str, ...] = ("nm", "nm")
+        if frames:
+            image = np.stack([image] * frames)
+            places = np.vstack([np.c_[np.full(len(places), f), places] for f in range(frames)])
+            scale, units = (1.0, *scale), ("s", *units)
+        species = np.tile(np.where(sheet.species == "Si", "bright column", "column"), frames or 1)
+        viewer.add_image(image, name="film", scale=scale, units=units)
+        self.points = viewer.add_points(
+            places, name="atoms", scale=scale, units=units,
+            features={"species": species, "probability": np.full(len(places), 0.99)},
+        )  # fmt: skip
+        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Chemistry")
+
+    def child(self, kind: type, name: str) -> Any:
+        found = self.widget.findChild(kind, name)
+        assert found is not None, name
+        return found
+
+    def press(self, name: str) -> None:
+        self.qtbot.mouseClick(self.child(QPushButton, name), Qt.MouseButton.LeftButton)
+
+    def build(self) -> None:
+        with self.qtbot.waitSignal(self.widget.finished, timeout=WAIT):
+            self.press("build")
+
+    @property
+    def status(self) -> str:
+        return str(self.child(QLabel, "status").text())
+
+    def layer(self, role: str) -> Any:
+        found = [x for x in self.viewer.layers if x.metadata.get(KEY, {}).get("role") == role]
+        assert len(found) == 1, [x.name for x in self.viewer.layers]
+        return found[0]
+
+
+@pytest.fixture
+def bench(make_napari_viewer: Callable[..., Any], qtbot: Any, sheet: Sheet) -> Iterator[Bench]:
+    made = Bench(make_napari_viewer(), qtbot, sheet)
+    yield made
+    made.widget.cleanup()
+
+
+def test_one_click_gives_bonds_rings_and_defects(bench: Bench, sheet: Sheet) -> None:
+    bench.build()
+    bonds, rings, defects = (bench.layer(r) for r in ("bonds", "rings", "defects"))
+    assert isinstance(bonds, Vectors) and isinstance(rings, Shapes) and isinstance(defects, Points)
+    assert len(bonds.data) == len(sheet.bonds) and set(bonds.features) >= {"atom_a", "length_nm"}
+    start, way = bonds.data[:, 0], bonds.data[:, 1]
+    ends = np.vstack([start, start + way])
+    gap = np.linalg.norm(ends[:, None] - sheet.places_nm / PIXEL, axis=2).min(axis=1)
+    assert gap.max() < 1e-3
+    sizes = np.bincount(rings.features["atoms"])
+    assert sizes[7] >= 2 and sizes[6] > 100
+    assert sorted(defects.features["formula"]) == ["5-7-7-5", "Si1C3", "Si3C6"]
+    tree = bench.child(QTreeWidget, "types")
+    assert tree.topLevelItemCount() == 3
+    assert "3 defects of 3 types" in bench.status and "graphene" in bench.status
+    for layer in (bonds, rings, defects):
+        np.testing.assert_array_equal(layer.scale, bench.points.scale)
+        assert layer.units == bench.points.units
+    before = {x.unique_id for x in bench.viewer.layers}
+    bench.build()
+    assert {x.unique_id for x in bench.viewer.layers} == before
+
+
+def test_a_click_goes_to_the_defect(bench: Bench, sheet: Sheet) -> None:
+    bench.build()
+    tree = bench.child(QTreeWidget, "types")
+    tops = [tree.topLevelItem(i) for i in range(3)]
+    top = next(t for t in tops if t.text(0) == "Si3C6")
+    tree.itemClicked.emit(top, 0)
+    target = sheet.centres_nm[1]
+    np.testing.assert_allclose(bench.viewer.scene.camera.center[-2:], target, atol=0.05)
+    assert len(bench.layer("defects").selected_data) == 1
+
+
+def test_rules_are_edited_saved_and_learned(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.child(QComboBox, "preset").setCurrentText("graphene-si")
+    table = bench.child(QTableWidget, "bond_rules")
+    row = next(
+        r for r in range(table.rowCount())
+        if {table.item(r, 0).text(), table.item(r, 1).text()} == {"Si", "C"}
+    )  # fmt: skip
+    table.item(row, 3).setText("120")  # no Si-C bond is that short
+    bench.build()
+    assert "Si3" in set(bench.layer("defects").features["formula"])
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *a, **k: (str(tmp_path / "r.toml"), "")
+    )
+    bench.press("save")
+    assert Rules.load(tmp_path / "r.toml").bounds(("Si", "C"))[1][0, 1] == pytest.approx(0.12)
+    table.item(row, 3).setText("nonsense")
+    bench.build()
+    assert "not a number" in bench.status
+    bench.child(QComboBox, "preset").setCurrentText("auto")
+    bench.child(QComboBox, "preset").setCurrentText("graphene-si")
+    bench.press("learn")
+    assert "distances in this image" in bench.status
+    bench.build()
+    assert "Si3C6" in set(bench.layer("defects").features["formula"])
+
+
+def test_defects_go_to_a_library_and_are_found_there(bench: Bench, tmp_path: Path) -> None:
+    bench.press("add")
+    assert "no defects" in bench.status
+    bench.build()
+    bench.press("add")
+    assert "Open a library" in bench.status
+    bench.widget.browser.open(tmp_path / "group.aldl")
+    bench.press("add")
+    assert "3 defects added" in bench.status
+    gallery = bench.child(QListWidget, "gallery")
+    assert gallery.count() == 3
+    bench.child(QLineEdit, "search").setText("Si3")
+    assert gallery.count() == 1 and gallery.item(0).text() == "Si3C6"
+    gallery.item(0).setSelected(True)
+    notes = bench.child(QLineEdit, "notes")
+    notes.setText("seen twice")
+    notes.editingFinished.emit()
+    with DefectLibrary(tmp_path / "group.aldl") as library:
+        found = library.get(int(library.table(formula="Si3C6")["id"][0]))
+    assert found.notes == "seen twice" and found.source == "film"
+    assert found.patch is not None and found.patch.shape[0] >= 160
+    assert found.provenance["rules"]["name"] == "graphene-si"
+    bench.press("similar")
+    assert gallery.count() == 2
+
+
+def test_a_movie_shows_the_rings_of_its_frame(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, sheet: Sheet
+) -> None:
+    bench = Bench(make_napari_viewer(), qtbot, sheet, frames=3)
+    bench.build()
+    assert len(bench.layer("bonds").data) == 3 * len(sheet.bonds)
+    assert len(bench.layer("defects").data) == 9
+    bench.viewer.dims.set_current_step(0, 2)
+    rings = bench.layer("rings")
+    qtbot.waitUntil(lambda: set(rings.features["frame"]) == {2}, timeout=WAIT)
+    bench.widget.go_to(0)
+    assert bench.viewer.dims.current_step[0] == 0
+    bench.widget.cleanup()
+
+
+def test_layers_can_be_hidden_and_removed(bench: Bench) -> None:
+    bench.build()
+    box = bench.child(QCheckBox, "show_rings")
+    box.setChecked(False)
+    assert not bench.layer("rings").visible
+    bench.viewer.layers.remove(bench.layer("bonds"))
+    bench.build()
+    assert len(bench.layer("bonds").data)
+    bench.viewer.layers.remove(bench.points)
+    assert "Find atoms first" in bench.status
+    assert not bench.child(QPushButton, "build").isEnabled()
