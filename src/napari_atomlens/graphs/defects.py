@@ -87,6 +87,8 @@ def find_defects(
     """
     validate(params)
     made = graph if isinstance(graph, BondGraph) else bond(graph, rules)
+    if not len(made.atoms):
+        return tables.empty("defects")
     odds = _Odds(made)
     found = _foreign(made, odds)
     if params.rings:
