@@ -20,14 +20,15 @@ from napari_atomlens.params import param, validate
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.simulation.scenes import seed_for
-from napari_atomlens.simulation.training_scenes import training_pair
+from napari_atomlens.training.materials import Material, material
 
 
 @dataclass(frozen=True)
 class TrainParams:
-    """How a universal model is trained."""
+    """How a model is trained."""
 
-    out: str = param("runs/universal", "folder of checkpoints and of the finished model")
+    material: str = param("universal", "what the model is for", choices=("universal", "graphene"))
+    out: str = param("", "folder of checkpoints and of the model; empty is runs/MATERIAL")
     steps: int = param(12000, "optimiser steps in all", ge=1, le=10_000_000)
     batch: int = param(16, "images per step", ge=1, le=4096)
     size_px: int = param(128, "side of a training image", unit="px", ge=64, le=1024)
@@ -43,14 +44,12 @@ class TrainParams:
     teacher: str = param("", "model whose answers are learned as well (distillation), if any")
 
 
-def _draw(out: Any, size: int, chunk: int, first: int, stride: int) -> None:
+def _draw(out: Any, size: int, chunk: int, first: int, stride: int, name: str) -> None:
     torch.set_num_threads(1)
+    pair = material(name).pair
     index = first
     while True:
-        pairs = [
-            training_pair((size, size), seed_for("training", index + stride * i))
-            for i in range(chunk)
-        ]
+        pairs = [pair((size, size), seed_for("training", index + stride * i)) for i in range(chunk)]
         index += stride * chunk
         views = two_views(torch.from_numpy(np.stack([p[0] for p in pairs])))
         out.put((views.numpy().astype(np.float16), np.stack([p[1] for p in pairs])))
@@ -65,7 +64,9 @@ def batches(p: TrainParams, first: int) -> Generator[tuple[torch.Tensor, torch.T
     results: Any = context.Queue(maxsize=8)
     workers = [
         context.Process(
-            target=_draw, args=(results, p.size_px, p.batch, first + i, p.workers), daemon=True
+            target=_draw,
+            args=(results, p.size_px, p.batch, first + i, p.workers, p.material),
+            daemon=True,
         )
         for i in range(p.workers)
     ]
@@ -103,12 +104,15 @@ def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     sub-pixel centres: binary cross entropy against the peak height itself, weighted by
     how far the answer is off, which keeps the answer a calibrated height.
     """
-    background = (1 - target[:, :3].sum(1, keepdim=True)).clamp(0, 1)
-    classes = torch.cat([background, target[:, :3]], 1)
-    log_p = nnf.log_softmax(output[:, :4], 1)
-    weight = torch.tensor([1.0, 1.5, 2.5, 1.0], device=output.device)[None, :, None, None]
+    known = target[:, :-1]
+    background = (1 - known.sum(1, keepdim=True)).clamp(0, 1)
+    classes = torch.cat([background, known], 1)
+    log_p = nnf.log_softmax(output[:, :-1], 1)
+    # rare species count more
+    rare = [2.5] * (known.shape[1] - 2)
+    weight = torch.tensor([1.0, 1.5, *rare, 1.0], device=output.device)[None, :, None, None]
     cross = -(classes * weight * log_p).sum(1).mean()
-    peak, logit = target[:, 3], output[:, 4]
+    peak, logit = target[:, -1], output[:, -1]
     bce = nnf.binary_cross_entropy_with_logits(logit, peak, reduction="none")
     off = (torch.sigmoid(logit) - peak).abs().detach()
     return cross + ((1.0 + 4.0 * peak) * (0.3 + off) * bce).mean() * 2.0
@@ -122,13 +126,13 @@ def distance_to(taught: torch.Tensor, output: torch.Tensor, target: torch.Tensor
     G. Hinton et al., Distilling the Knowledge in a Neural Network, arXiv:1503.02531.
     """
     classes = nnf.kl_div(
-        nnf.log_softmax(output[:, :4], 1), nnf.log_softmax(taught[:, :4], 1), log_target=True,
+        nnf.log_softmax(output[:, :-1], 1), nnf.log_softmax(taught[:, :-1], 1), log_target=True,
         reduction="none",
     ).sum(1)  # fmt: skip
     centres = nnf.binary_cross_entropy_with_logits(
-        output[:, 4], torch.sigmoid(taught[:, 4]), reduction="none"
+        output[:, -1], torch.sigmoid(taught[:, -1]), reduction="none"
     )
-    return ((classes + centres) * (target[:, 2] < 0.5)).mean()
+    return ((classes + centres) * (target[:, -2] < 0.5)).mean()
 
 
 def _weights(model: str) -> dict[str, torch.Tensor]:
@@ -157,7 +161,7 @@ def train(
     progress: Callable[[int, int, float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Path:
-    """Train the universal network and write it as a safetensors file.
+    """Train a network and write it as a safetensors file.
 
     Parameters
     ----------
@@ -176,7 +180,8 @@ def train(
     validate(p)
     from napari_atomlens.segmentation.zoo import write_model
 
-    folder = Path(p.out)
+    goal = material(p.material)
+    folder = Path(p.out or f"runs/{p.material}")
     folder.mkdir(parents=True, exist_ok=True)
     if p.threads:
         torch.set_num_threads(p.threads)
@@ -184,9 +189,11 @@ def train(
         ("cuda" if torch.cuda.is_available() else "cpu") if p.device == "auto" else p.device
     )
     torch.manual_seed(p.seed)
-    net = ColumnNet()
+    net = ColumnNet(len(goal.classes))
     if p.start:
-        net.load_state_dict(_weights(p.start), strict=False)
+        own = net.state_dict()
+        known = {k: v for k, v in _weights(p.start).items() if own[k].shape == v.shape}
+        net.load_state_dict(known, strict=False)
     teacher = _teacher(p.teacher) if p.teacher else None
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average: Any = torch.optim.swa_utils.AveragedModel(
@@ -198,7 +205,7 @@ def train(
         warm = min(1.0, (step + 1) / 200)
         return float(warm * max(0.01, 0.5 * (1 + np.cos(np.pi * min(1.0, step / p.steps)))))
 
-    checkpoint = folder / "checkpoint.pt"
+    checkpoint, file = folder / "checkpoint.pt", folder / f"{p.material}.safetensors"
     step = drawn = 0
     if p.resume and checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -238,18 +245,19 @@ def train(
                     progress(step, p.steps, mean)
             if step % p.save_every == 0 or step == p.steps:
                 _save(checkpoint, net, average, optimiser, step, drawn)
-                write_model(folder / "universal.safetensors", average.module, _facts(p, step))
+                write_model(file, average.module, _facts(p, goal, step))
     finally:
         _save(checkpoint, net, average, optimiser, step, drawn)
         log.close()
         source.close()
-    return write_model(folder / "universal.safetensors", average.module, _facts(p, step))
+    return write_model(file, average.module, _facts(p, goal, step))
 
 
-def _facts(p: TrainParams, step: int) -> dict[str, Any]:
+def _facts(p: TrainParams, goal: Material, step: int) -> dict[str, Any]:
     return {
-        "material": "any",
-        "technique": "STEM, STM",
+        "material": goal.material,
+        "technique": goal.technique,
+        "classes": list(goal.classes),
         "steps": step,
         "training": {k: v for k, v in asdict(p).items() if k not in ("out", "device", "resume")},
     }

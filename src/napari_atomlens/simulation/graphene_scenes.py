@@ -1,0 +1,146 @@
+"""Scenes for the graphene model: relaxed sheets with Si, heavier adatoms, holes, contamination."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.simulation.formation import render_truth
+from napari_atomlens.simulation.graphene_defects import C_C, NAMES, graphene_sheet
+from napari_atomlens.simulation.scenes import (
+    Scene,
+    add_columns,
+    contaminate,
+    cut_holes,
+    seed_for,
+    substitute,
+    thin_out,
+)
+from napari_atomlens.simulation.training_scenes import (
+    add_background,
+    empty_scene,
+    expose,
+    lumps,
+    noise_only,
+)
+
+#: Classes of the softmax output of the graphene model, in order.
+CLASSES = ("background", "C", "Si", "heavy", "contamination")
+#: Intensity of Si over that of C: (14 / 6)^1.7 is 4.2 in a detector at high angles.
+SI_OVER_C = (2.6, 6.0)
+
+
+def _defects(
+    size_nm: np.ndarray, rng: np.random.Generator
+) -> list[tuple[str, tuple[float, float]]]:
+    """Names and places of a few defects that leave room for one another."""
+    count = int(rng.choice([0, 1, 2, 3, 5], p=[0.2, 0.3, 0.25, 0.15, 0.1]))
+    names = [str(rng.choice(NAMES)) for _ in range(count)]
+    places = rng.uniform(0.1, 0.9, (8 * count + 1, 2)) * size_nm
+    places = places[thin_out(places, 9.5 * C_C)][:count]
+    return [(n, (float(y), float(x))) for n, (y, x) in zip(names, places, strict=False)]
+
+
+def graphene_scene(shape: tuple[int, int], rng: np.random.Generator) -> Scene:
+    """Draw one sheet at the network's sampling, before dose and faults."""
+    low, high = (7.5, 13.0) if rng.random() < 0.85 else (6.0, 17.0)
+    spacing = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    size_nm = np.asarray(shape) / spacing * C_C
+    turn, seed = float(rng.uniform(0, 2 * np.pi)), int(rng.integers(1 << 31))
+    try:
+        sheet = graphene_sheet(
+            (float(size_nm[0]), float(size_nm[1])), _defects(size_nm, rng), rotation_rad=turn,
+            seed=seed,
+        )  # fmt: skip
+    except (ParameterError, IndexError):  # defects in each other's way, or at the rim
+        sheet = graphene_sheet(
+            (float(size_nm[0]), float(size_nm[1])), [], rotation_rad=turn, seed=seed
+        )
+    p = sheet.places_nm / C_C * spacing
+    p = (p - np.asarray(shape) / 2) @ (np.eye(2) + rng.normal(0, 0.02, (2, 2)))
+    p = p + np.asarray(shape) / 2 + rng.normal(0, rng.choice([0, 0.02, 0.05]) * spacing, p.shape)
+    n = len(p)
+    scene = empty_scene(shape, spacing, "graphene")
+    scene.y, scene.x = p.T.copy()
+    scene.species = sheet.species.copy()
+    scene.amplitude = np.where(scene.species == "Si", rng.uniform(*SI_OVER_C), 1.0)
+    scene.amplitude *= np.clip(rng.normal(1, 0.04, n), 0.8, 1.2)
+    scene.sigma = np.full(n, rng.uniform(0.2, 0.4) * spacing)
+    scene.aspect = np.full(n, rng.uniform(1.0, 1.25))
+    scene.angle = np.full(n, rng.uniform(0, np.pi))
+    if rng.random() < 0.3:  # more Si, anywhere
+        light = scene.species == "C"
+        substitute(scene, rng, rng.choice([0.005, 0.02, 0.05]), rng.uniform(*SI_OVER_C), "Si",
+                   rng.choice([0, 0.4]))  # fmt: skip
+        again = (scene.species == "Si") & ~light  # an atom that was Si already stays one Si
+        scene.amplitude[again] = np.minimum(scene.amplitude[again], SI_OVER_C[1])
+    if rng.random() < 0.35:
+        cut_holes(scene, rng, rng.uniform(0.05, 0.6))
+    if rng.random() < 0.15 and len(scene.y):
+        extra = rng.uniform(0, 1, (int(rng.integers(1, 4)), 2)) * np.asarray(shape)
+        near = cKDTree(np.c_[scene.y, scene.x]).query(extra)[0]
+        extra = extra[near > 0.5 * spacing]
+        add_columns(scene, extra, rng.uniform(7, 20) * np.ones(len(extra)), "heavy")
+    if rng.random() < 0.06 and len(scene.y):  # in the lattice
+        scene.species[rng.integers(len(scene.y))] = "heavy"
+        scene.amplitude[scene.species == "heavy"] = rng.uniform(7, 20)
+    return scene
+
+
+def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one training image and its target.
+
+    Returns
+    -------
+    image : ndarray of float32, shape (H, W)
+    target : ndarray of float16, shape (5, H, W)
+        Coverage by C, Si, heavier atoms and contamination; peaks at the centres.
+    """
+    rng = np.random.default_rng(seed)
+    target = np.zeros((5, *shape), np.float16)
+    if rng.random() < 0.06:
+        image, textured = noise_only(shape, rng)
+        target[3] = textured
+        return image.astype(np.float32), target
+    scene = add_background(graphene_scene(shape, rng), rng)
+    if rng.random() < 0.35:  # beside and on top of what every scene has
+        contaminate(scene, rng, rng.uniform(0.1, 0.6), 10 ** rng.uniform(-0.2, 1.0))
+        lumps(scene, rng)
+    image = expose(scene, rng)
+    maps, peaks = species_maps(scene, CLASSES[1:-1])
+    target[:3] = np.where(scene.contamination, 0, maps)
+    target[3], target[4] = scene.contamination, peaks
+    return image.astype(np.float32), target
+
+
+def species_maps(
+    scene: Scene, species: tuple[str, ...], peak_sigma: float = 1.3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage by each species, (len(species), H, W), and peaks, of columns that are not hidden."""
+    rows = np.clip(np.rint(scene.y).astype(int), 0, scene.shape[0] - 1)
+    cols = np.clip(np.rint(scene.x).astype(int), 0, scene.shape[1] - 1)
+    seen = ~scene.contamination[rows, cols]
+    y, x, kind = scene.y[seen], scene.x[seen], scene.species[seen]
+    radius = 1.18 * scene.sigma[seen]
+    if len(y) > 1:
+        nearest = cKDTree(np.c_[y, x]).query(np.c_[y, x], k=2)[0][:, 1]
+        radius = np.minimum(radius, 0.42 * nearest)
+    out, peaks = [], np.zeros(scene.shape, np.float32)
+    for name in species:
+        _, cover, peaks = render_truth(
+            scene.shape, y, x, np.maximum(radius, 1.2), scene.aspect[seen], scene.angle[seen],
+            (kind == name).astype(float), peak_sigma,
+        )  # fmt: skip
+        out.append(cover)
+    return np.stack(out), peaks
+
+
+def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene]:
+    """Draw an image with truth for measuring (seeds of :func:`seed_for`)."""
+    rng = np.random.default_rng(seed)
+    scene = add_background(graphene_scene(shape, rng), rng)
+    return expose(scene, rng).astype(np.float32), scene
+
+
+__all__ = ["CLASSES", "draw", "graphene_scene", "seed_for", "species_maps", "training_pair"]

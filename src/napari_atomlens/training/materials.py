@@ -1,0 +1,57 @@
+"""What a model is trained for: its classes and the scenes that it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
+
+Pair = Callable[[tuple[int, int], int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Classes and scenes of a kind of model.
+
+    Attributes
+    ----------
+    name, material, technique : str
+    classes : tuple of str
+        Background first, contamination last.
+    pair : callable
+        ``pair(shape, seed)`` draws an image and its target: coverage by each class but the
+        background, and peaks at the centres.
+    """
+
+    name: str
+    material: str
+    technique: str
+    classes: tuple[str, ...]
+    pair: Pair
+
+
+def material(name: str) -> Material:
+    """Look up what can be trained.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such material.
+    """
+    if name == "universal":
+        from napari_atomlens.simulation.training_scenes import training_pair
+
+        return Material(name, "any", "STEM, STM", UNIVERSAL_CLASSES, training_pair)
+    if name == "graphene":
+        from napari_atomlens.simulation import graphene_scenes
+
+        return Material(
+            name, "graphene", "STEM", graphene_scenes.CLASSES, graphene_scenes.training_pair
+        )
+    raise ParameterError(
+        f"There is no material {name!r} to train for; there are: universal, graphene."
+    )
