@@ -3,8 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 
+from napari_atomlens.errors import ParameterError
 from napari_atomlens.segmentation import find_model, segment
+from napari_atomlens.simulation import seed_for
 from napari_atomlens.training import TrainParams, train
 from napari_atomlens.training.calibrate import expected_calibration_error, fit_probability
 
@@ -34,3 +37,35 @@ def test_fitted_probabilities_are_calibrated():
 
     assert expected_calibration_error(calibrated(evidence, constants), truth) < 0.03
     assert expected_calibration_error(support, truth) > 0.1
+
+
+def test_materials_have_as_many_targets_as_classes():
+    from napari_atomlens.training.materials import material
+
+    for name in ("universal", "graphene"):
+        goal = material(name)
+        image, target = goal.pair((96, 96), seed_for("test", 11))
+        assert image.shape == (96, 96) and np.isfinite(image).all()
+        # one coverage per class but the background, and the centres
+        assert target.shape == (len(goal.classes), 96, 96)
+        assert goal.classes[0] == "background" and goal.classes[-1] == "contamination"
+        assert target[:-1].sum(0).max() < 1.02
+    with pytest.raises(ParameterError):
+        material("unobtainium")
+
+
+def test_graphene_scenes_tell_species_apart():
+    from napari_atomlens.simulation.graphene_scenes import CLASSES, draw, species_maps
+
+    kinds = set()
+    for i in range(12):
+        _, scene = draw((128, 128), seed_for("test", 100 + i))
+        kinds |= set(scene.species)
+        maps, peaks = species_maps(scene, CLASSES[1:-1])
+        assert maps.shape == (3, 128, 128) and peaks.max() <= 1
+        inside = scene.visible(3)
+        for name, cover in zip(CLASSES[1:-1], maps, strict=True):
+            here = inside & (scene.species == name)
+            at = np.rint(np.c_[scene.y, scene.x][here]).astype(int)
+            assert (cover[tuple(at.T)] > 0.5).all()
+    assert {"C", "Si"} <= kinds

@@ -64,8 +64,13 @@ def _option(info: ParamInfo) -> inspect.Parameter:
     )
 
 
-def _build(name: str, function: Callable[..., Any], params: type) -> Any:
-    """Build the command `name` from a function that takes the fields of `params` as keywords."""
+def _build(
+    name: str, function: Callable[..., Any], params: type, without: tuple[str, ...] = ()
+) -> Any:
+    """Build the command `name` from a function that takes the fields of `params` as keywords.
+
+    Fields named in `without` get no option.
+    """
     own = [
         p
         for p in inspect.signature(function, eval_str=True).parameters.values()
@@ -77,7 +82,7 @@ def _build(name: str, function: Callable[..., Any], params: type) -> Any:
         return function(**{k: v.value if isinstance(v, enum.Enum) else v for k, v in given.items()})
 
     everything = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    everything += [_option(info) for info in describe(params)]
+    everything += [_option(info) for info in describe(params) if info.name not in without]
     del command.__wrapped__
     command.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in everything}
@@ -240,13 +245,12 @@ def _build_analyze() -> Any:
     return _build("analyze", _sentences(_analyze), AnalysisParams)
 
 
-def _universal(**params: Any) -> None:
-    """Train the universal model on simulated images; a second call goes on where it stopped."""
+def _train_material(material: str, **params: Any) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from napari_atomlens import training
 
-    chosen = training.TrainParams(**params)
+    chosen = training.TrainParams(material=material, **params)
     columns = (
         TextColumn("step {task.completed:.0f} of {task.total:.0f}"),
         BarColumn(),
@@ -265,10 +269,16 @@ def _universal(**params: Any) -> None:
     typer.echo(f"The model is in {path}.")
 
 
-def _build_universal() -> Any:
+def _build_material(name: str) -> Any:
     from napari_atomlens.training import TrainParams
 
-    return _build("universal", _sentences(_universal), TrainParams)
+    def train(**params: Any) -> None:
+        _train_material(name, **params)
+
+    train.__doc__ = (
+        f"Train the {name} model on simulated images; a second call goes on where it stopped."
+    )
+    return _build(name, _sentences(train), TrainParams, without=("material",))
 
 
 class _Commands(_LazyGroup):
@@ -276,7 +286,9 @@ class _Commands(_LazyGroup):
 
 
 class _TrainCommands(_LazyGroup):
-    lazy = {"universal": _build_universal}  # noqa: RUF012
+    lazy = {  # noqa: RUF012
+        name: functools.partial(_build_material, name) for name in ("universal", "graphene")
+    }
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
