@@ -17,7 +17,7 @@ from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 from napari_atomlens.segmentation.zoo import find_model, load_network
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
-from napari_atomlens.simulation.training_scenes import draw
+from napari_atomlens.training.materials import material
 
 
 @torch.inference_mode()
@@ -33,10 +33,11 @@ def peaks_with_truth(
         the spacing of a column.
     """
     info = find_model(str(model))
+    goal = material("universal" if info.material == "any" else info.material)
     net = load_network(info)
     rows = []
     for i in range(first, first + n_images):
-        image, scene, _ = draw((size_px, size_px), seed_for(purpose, i))
+        image, scene = goal.draw((size_px, size_px), seed_for(purpose, i))
         frame = image.astype(np.float32)
         logits = run_network(net, two_views(torch.from_numpy(frame)[None]))[0]
         soft, centre = torch.softmax(logits[:-1], 0), torch.sigmoid(logits[-1])

@@ -9,7 +9,9 @@ import numpy as np
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
+from napari_atomlens.simulation.scenes import Scene
 
+Draw = Callable[[tuple[int, int], int], tuple[np.ndarray, Scene]]
 Pair = Callable[[tuple[int, int], int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -25,6 +27,8 @@ class Material:
     pair : callable
         ``pair(shape, seed)`` draws an image and its target: coverage by each class but the
         background, and peaks at the centres.
+    draw : callable
+        ``draw(shape, seed)`` draws an image and its scene, for measuring.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Material:
     technique: str
     classes: tuple[str, ...]
     pair: Pair
+    draw: Draw
 
 
 def material(name: str) -> Material:
@@ -43,15 +48,19 @@ def material(name: str) -> Material:
         If there is no such material.
     """
     if name == "universal":
-        from napari_atomlens.simulation.training_scenes import training_pair
+        from napari_atomlens.simulation import training_scenes
 
-        return Material(name, "any", "STEM, STM", UNIVERSAL_CLASSES, training_pair)
+        return Material(
+            name, "any", "STEM, STM", UNIVERSAL_CLASSES, training_scenes.training_pair,
+            lambda shape, seed: training_scenes.draw(shape, seed)[:2],
+        )  # fmt: skip
     if name == "graphene":
         from napari_atomlens.simulation import graphene_scenes
 
         return Material(
-            name, "graphene", "STEM", graphene_scenes.CLASSES, graphene_scenes.training_pair
-        )
+            name, "graphene", "STEM", graphene_scenes.CLASSES, graphene_scenes.training_pair,
+            graphene_scenes.draw,
+        )  # fmt: skip
     raise ParameterError(
         f"There is no material {name!r} to train for; there are: universal, graphene."
     )
