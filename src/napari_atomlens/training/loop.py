@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing as mp
+import os
 import queue
 import time
 from collections.abc import Callable, Generator
@@ -70,8 +71,15 @@ def batches(p: TrainParams, first: int) -> Generator[tuple[torch.Tensor, torch.T
         )
         for i in range(p.workers)
     ]
+    # numpy's own threads would fight over the cores with the optimiser's
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     for worker in workers:
         worker.start()
+    if before is None:
+        del os.environ["OPENBLAS_NUM_THREADS"]
+    else:
+        os.environ["OPENBLAS_NUM_THREADS"] = before
     rng = np.random.default_rng(first)
     pool: list[tuple[np.ndarray, np.ndarray]] = []
     try:
