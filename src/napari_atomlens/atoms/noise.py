@@ -37,66 +37,99 @@ class Noise:
         return weight
 
 
-def _scatter(
-    mean: np.ndarray, residual: np.ndarray, valid: np.ndarray | None, rim: int
-) -> tuple[np.ndarray, ...]:
-    """Mean value, variance and number of pixels in bins of the expected value."""
-    h, w = mean.shape
-    inner = (slice(None),) * 2
-    if min(h, w) > 4 * rim:
-        inner = slice(rim, h - rim), slice(rim, w - rim)
-    m, r = mean[inner].ravel(), residual[inner].ravel()
-    if valid is not None:
-        keep = valid[inner].ravel() > 0
-        m, r = m[keep], r[keep]
-    stride = max(1, m.size // 100_000)
-    m, r = m[::stride], r[::stride]
-    edges = np.quantile(m, np.linspace(0, 1, 25)[1:-1])
-    where = np.searchsorted(edges, m)
-    # one wild pixel must not make a bin: clipped at six standard deviations of the bin
-    count = np.bincount(where, minlength=24)
-    variance = np.bincount(where, r**2, minlength=24) / np.maximum(count, 1)
-    cut = np.minimum(r**2, 36 * variance[where])
-    variance = np.bincount(where, cut, minlength=24) / np.maximum(count, 1)
-    centre = np.bincount(where, m, minlength=24) / np.maximum(count, 1)
-    use = (count > 30) & (variance > 0)
-    return centre[use], variance[use], count[use]
-
-
 def find_noise(
     mean: np.ndarray,
     residual: np.ndarray,
     valid: np.ndarray | None,
-    rim: int,
+    typical: float,
     parameters_per_pixel: float,
-) -> Noise:
-    """Estimate variance = a + b mean from the residuals.
+) -> tuple[Noise, np.ndarray]:
+    """Estimate variance = a + b mean from the residuals, where the model fits.
 
-    `rim` pixels along the border are left out: there the columns beyond the border are
-    missing in the model.
+    The squares of the residuals are averaged in blocks of a third of a spacing. Regions
+    where they are larger than anywhere else at that mean value, such as contamination,
+    which no model of columns describes, say nothing about the noise and are left out, and
+    so is the border, where columns beyond it may be missing in the model.
+
+    Parameters
+    ----------
+    mean, residual : ndarray, shape (H, W)
+    valid : ndarray, shape (H, W), optional
+        0 where the detector was saturated.
+    typical : float
+        Distance between nearest columns in pixels.
+    parameters_per_pixel : float
+
+    Returns
+    -------
+    noise : Noise
+    trusted : ndarray of bool, shape (H, W)
+        Where the model fits.
     """
-    centre, variance, count = _scatter(mean, residual, valid, rim)
-    variance = variance / max(1 - parameters_per_pixel, 0.3)
-    overall = float(np.average(variance, weights=count)) if len(variance) else 1.0
-    if len(variance) < 4:
-        return Noise(max(overall, LEAST), 0.0, LEAST)
+    from scipy.ndimage import uniform_filter
     from scipy.optimize import nnls
 
-    low = float(centre.min())
-    model = variance.copy()
-    a = b = 0.0
-    for _ in range(4):
-        weight = np.sqrt(count) / model
-        (a, b), _ = nnls(np.c_[weight, weight * (centre - low)], weight * variance)
-        model = np.maximum(a + b * (centre - low), 1e-3 * overall)
-    if b * float(np.ptp(centre)) < 0.05 * overall:
-        return Noise(max(overall, LEAST), 0.0, LEAST)
+    side = max(3, round(0.3 * typical))
+    h, w = (s // side * side for s in mean.shape)
+    blocks = (h // side, side, w // side, side)
+
+    def average(image: np.ndarray) -> np.ndarray:
+        return image[:h, :w].reshape(blocks).mean(axis=(1, 3)).astype(float)
+
+    square = residual * residual
+    # one wild pixel must not make a block
+    few = square.ravel()[:: max(1, square.size // 50_000)]
+    square = np.minimum(square, np.float32(36 * float(np.median(few)) / 0.4549))
+    part = np.ones((h // side, w // side))
+    if valid is not None:
+        part = average(valid)
+        square = square * valid
+    rim = max(1, round(0.8 * typical / side))
+    inner = np.zeros(part.shape, bool)
+    inner[rim : -rim or None, rim : -rim or None] = True
+    if inner.sum() < 50:
+        inner[:] = True
+    m, v = average(mean), average(square) / np.maximum(part, 1e-6)
+    use = inner & (part > 0.5)
+    v = v / max(1 - parameters_per_pixel, 0.3)
+    if not use.any():
+        return Noise(1.0, 0.0, LEAST), np.ones(mean.shape, bool)
+    near = max(3, round(typical / side) | 1)
+    low = float(m[use].min())
+    keep, a, b = use.copy(), float(v[use].mean()), 0.0
+    for turn in range(6):
+        model = np.maximum(a + b * (m - low), 1e-3 * float(v[keep].mean()) + 1e-30)
+        if turn:
+            q = np.where(use, v / model, 1.0)
+            smooth = uniform_filter(q, near)
+            middle = float(np.median(smooth[use]))
+            spread = 1.4826 * float(np.median(np.abs(smooth[use] - middle)))
+            fresh = use & (smooth < middle + max(5 * spread, 0.15 * middle))
+            if turn > 2 and np.array_equal(fresh, keep):
+                break
+            keep = fresh if fresh.sum() > 0.1 * use.sum() else keep
+        # weighted least squares of two unknowns that are not negative
+        weight = 1 / model[keep]
+        design = np.stack([weight, weight * (m[keep] - low)])
+        normal = np.linalg.cholesky(design @ design.T + 1e-12 * np.eye(2))
+        (a, b), _ = nnls(normal.T, np.linalg.solve(normal, design @ (weight * v[keep])))
+    overall = float(v[keep].mean())
+    trusted = np.ones(mean.shape, bool)
+    trusted[:h, :w] = np.repeat(np.repeat(keep | ~use, side, axis=0), side, axis=1)
+    if b * float(np.ptp(m[keep])) < 0.05 * overall:
+        return Noise(max(overall, LEAST), 0.0, LEAST), trusted
     # a is the variance at the lowest mean value; back to mean value zero
-    return Noise(a - b * low, b, max(0.3 * float(variance.min()), 1e-3 * overall, LEAST))
+    least = max(0.3 * a, 1e-3 * overall, LEAST)
+    return Noise(a - b * low, b, least), trusted
 
 
 def inflation(
-    residual: np.ndarray, weight: np.ndarray, sigma: float, share: float, lags: int = 4
+    residual: np.ndarray,
+    weight: np.ndarray,
+    trusted: np.ndarray,
+    positions: np.ndarray,
+    sigma: float,
+    share: float,
 ) -> float:
     """How much larger variances are because the noise of neighbouring pixels goes together.
 
@@ -104,23 +137,58 @@ def inflation(
     noise: the variance of a score is then the sum over lags of the autocorrelation of the
     noise times that of the derivative of a column, here averaged over both axes. The fit,
     with `share` parameters per pixel, absorbs more of slow noise than of white noise.
+    Only pixels where the model is `trusted` count, and what the residuals round all columns
+    (at `positions`) have in common is taken off: a profile that is not quite Gaussian is
+    wrong in the same way for every column and moves none.
     """
     h, w = residual.shape
-    if min(h, w) < 8 * lags:
+    # the derivative of a column sums to zero: slow structure, such as a background that the
+    # model does not follow, moves no column, but only lags this far show that
+    lags = int(np.ceil(4 * sigma))
+    if min(h, w) < 4 * lags:
         return 1.0
-    side = min(512, h, w)
+    side = min(256, h, w)
     y, x = (h - side) // 2, (w - side) // 2
     part = slice(y, y + side), slice(x, x + side)
+    mask = trusted[part].astype(float)
+    if mask.mean() < 0.1:
+        return 1.0
     white = residual[part] * np.sqrt(weight[part])
-    white = np.clip(white - white.mean(), -5, 5)
+    white = white - _common(white, mask, positions - (y, x), lags)
+    white = np.clip(white - (white * mask).sum() / mask.sum(), -5, 5) * mask
     n = 1 << int(np.ceil(np.log2(side + lags)))
-    power = np.abs(np.fft.rfft2(white, (n, n))) ** 2
-    correlation = np.fft.irfft2(power, (n, n))
     lag = np.arange(-lags, lags + 1)
-    correlation = correlation[lag[:, None], lag] / max(float(correlation[0, 0]), 1e-30)
+
+    def autocorrelation(image: np.ndarray) -> np.ndarray:
+        return np.fft.irfft2(np.abs(np.fft.rfft2(image, (n, n))) ** 2, (n, n))[lag[:, None], lag]
+
+    pairs = np.maximum(autocorrelation(mask), 1.0)
+    correlation = autocorrelation(white) / pairs
+    correlation /= max(float(correlation[lags, lags]), 1e-30)
     r2 = (lag[:, None] ** 2 + lag**2) / (4 * sigma**2)
     kernel = (1 - r2) * np.exp(-r2)
-    # what fitting itself takes out of the residuals makes small negative values
-    correlation[np.abs(correlation) < 0.04] = 0
+    # the scatter of an estimate from so many pixels
+    correlation[np.abs(correlation) < 3 / np.sqrt(pairs)] = 0
     left = max(1 - share * float(correlation.sum()), 0.25) / max(1 - share, 0.25)
     return max(1.0, float((correlation * kernel).sum()) / min(left, 1.0))
+
+
+def _common(image: np.ndarray, mask: np.ndarray, positions: np.ndarray, reach: int) -> np.ndarray:
+    """Mean of an image round all columns, laid round each of them; (H, W) like the image."""
+    from scipy.spatial import cKDTree
+
+    side = image.shape[0]
+    rows, cols = np.mgrid[:side, :side].reshape(2, -1)
+    distance, which = cKDTree(positions).query(np.c_[rows, cols], distance_upper_bound=reach)
+    near = np.isfinite(distance)
+    offset = np.rint(np.c_[rows, cols][near] - positions[which[near]]).astype(int) + reach
+    width = 2 * reach + 1
+    flat = offset[:, 0] * width + offset[:, 1]
+    good = mask.ravel()[near]
+    total = np.bincount(flat, image.ravel()[near] * good, minlength=width**2)
+    count = np.bincount(flat, good, minlength=width**2)
+    # a mean of few would take off the noise itself
+    mean = np.where(count >= 20, total / np.maximum(count, 1), 0.0)
+    out = np.zeros(image.size)
+    out[near] = mean[flat]
+    return out.reshape(image.shape)

@@ -216,12 +216,8 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     system.look()
     for step in range(params.steps):
         if fixed is None and step in (2, 3, 5):
-            noise = find_noise(
-                system.mean,
-                system.residual,
-                system.valid,
-                round(0.8 * system.typical),
-                system.share,
+            noise, system.trusted = find_noise(
+                system.mean, system.residual, system.valid, system.typical, system.share
             )
             if params.noise == "uniform":
                 noise = Noise(float(np.mean(system.residual**2)), 0.0, 1e-12)
@@ -290,8 +286,9 @@ def _tie(system: System) -> np.ndarray | None:
 def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
     covariance = system.covariance(tied is not None)
     correlated = inflation(
-        system.residual, system.weight, float(np.exp(np.median(system.log_sigma))), system.share
-    )
+        system.residual, system.weight, system.trusted, np.c_[system.y, system.x],
+        float(np.exp(np.median(system.log_sigma))), system.share,
+    )  # fmt: skip
     errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0) * correlated)
     shift = np.abs(np.c_[system.y, system.x] - system.start).max(axis=1)
     ok = (

@@ -43,6 +43,8 @@ class System:
         self.shape_variance = np.zeros((self.n, 2))
         #: what the last step needed (see `advance`)
         self.damping = 0.0
+        #: where the model fits, found with the noise
+        self.trusted = np.ones(data.shape, bool)
         #: parameters per pixel
         self.share = 0.0
         self.y, self.x = start[:, 0].copy(), start[:, 1].copy()
