@@ -25,6 +25,9 @@ _PUBLIC = {
     "shrink_positions": "napari_atomlens.atoms",
     "outline": "napari_atomlens.contours",
     "read": "napari_atomlens.io",
+    "run_batch": "napari_atomlens.batch",
+    "read_batch": "napari_atomlens.batch",
+    "BatchParams": "napari_atomlens.batch",
     "load": "napari_atomlens.analysis",
     "simulate": "napari_atomlens.simulation",
 }

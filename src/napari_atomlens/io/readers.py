@@ -81,6 +81,12 @@ def sniff(head: bytes) -> str | None:
     return "mrc" if head[208:212] in (b"MAP ", b"MAP\0") else None
 
 
+def is_store(path: Path) -> bool:
+    """Whether a folder is a zarr store rather than a folder of files."""
+    named = KINDS.get(path.suffix.lower()) == "zarr"
+    return named or any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json"))
+
+
 def kind_of(path: Path) -> str:
     """Return the kind of a file or folder that is there.
 
@@ -94,7 +100,7 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise FormatError(f"{name} does not exist.")
     if path.is_dir():
-        if named == "zarr" or any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json")):
+        if is_store(path):
             return "zarr"
         raise FormatError(f"{name} is a folder, not an image.")
     try:
