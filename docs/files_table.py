@@ -41,8 +41,7 @@ def main() -> None:
         sys.exit(f"{folder} does not exist.")
     print("| file | image, or why not | shape | axes | pixel size, nm (y x x) |")
     print("|---|---|---|---|---|")
-    # sidecars (json, csv, md) are no images; the formats without a reader are listed too
-    known = {*KINDS, ".sm4", ".mtrx"}
+    known = set(KINDS)  # sidecars (json, csv, md) are no images
     for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in known):
         for row in rows(file, folder):
             print("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")

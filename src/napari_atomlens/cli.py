@@ -1,4 +1,4 @@
-"""The command line: ``atomlens analyze``, ``models``, ``demo`` and ``train``.
+"""The command line: ``atomlens analyze``, ``batch``, ``models``, ``demo`` and ``train``.
 
 Options of the commands that take a parameter dataclass are made from it, so that names,
 defaults, bounds and help are written once (:mod:`napari_atomlens.params`). Those commands
@@ -245,6 +245,70 @@ def _build_analyze() -> Any:
     return _build("analyze", _sentences(_analyze), AnalysisParams)
 
 
+def _batch(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Files, and folders of files.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the data set; a run that was begun there goes on."
+        ),
+    ],
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(metavar="NM", help="Pixel size in nm; without it, those in the files."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Frames side by side; as many as cores by default."),
+    ] = None,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Worker processes in place of threads.")
+    ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    **params: Any,
+) -> None:
+    """Find every atom in many images and movies; one Parquet data set comes out."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    from napari_atomlens.batch import BatchParams, run_batch
+
+    chosen = BatchParams(**params)
+    text = TextColumn("frames, {task.fields[failed]} failed")
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), text, Left(), disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("batch", total=None, failed=0)
+
+        def progress(done: int, known: int, failed: int) -> None:
+            bar.update(task, completed=done, total=known, failed=failed)
+
+        found = run_batch(
+            inputs, out, chosen, pixel_size_nm=pixel_size, workers=workers, processes=processes,
+            scheduler=scheduler, progress=progress, started=lambda s: typer.echo(s, err=True),
+        )  # fmt: skip
+    typer.echo(
+        f"{found.n_atoms} atoms in {found.n_frames} frames of {found.n_files} files -> {out} "
+        f"({found.n_new_frames} frames in {found.seconds:.1f} s)"
+    )
+    for file, frame, reason in found.failures[["file", "frame", "reason"]].itertuples(index=False):
+        where = file if frame < 0 else f"{file}, frame {frame}"
+        typer.echo(f"{where}: {reason}", err=True)
+    if len(found.failures):
+        raise typer.Exit(2)
+
+
+def _build_batch() -> Any:
+    from napari_atomlens.batch import BatchParams
+
+    return _build("batch", _sentences(_batch), BatchParams)
+
+
 def _train_material(material: str, **params: Any) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -282,7 +346,7 @@ def _build_material(name: str) -> Any:
 
 
 class _Commands(_LazyGroup):
-    lazy = {"analyze": _build_analyze}  # noqa: RUF012
+    lazy = {"analyze": _build_analyze, "batch": _build_batch}  # noqa: RUF012
 
 
 class _TrainCommands(_LazyGroup):

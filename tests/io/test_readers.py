@@ -436,6 +436,118 @@ def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
             read(path)
 
 
+def sm4(path: Path, kind: int = 0, y_scale: float = -1e-10) -> None:
+    """One page, forward; what was scanned is FRAME."""
+    strings = b"".join(
+        struct.pack("<H", len(t)) + t.encode("utf-16-le")
+        for t in ("Topography", "", "", "", "", "01/02/20", "03:04:05", "m", "m", "m")
+    )
+    raw = bytearray(4000)
+    struct.pack_into("<H", raw, 0, 56)
+    raw[2:38] = "STiMage 005.006 1".encode("utf-16-le").ljust(36, b"\0")
+    struct.pack_into("<III", raw, 38, 1, 1, 12)
+    struct.pack_into("<III", raw, 58, 1, 100, 16)  # the index header
+    struct.pack_into("<IIII", raw, 100, 1, 1, 0, 0)
+    struct.pack_into("<III", raw, 116, 2, 200, 32)  # the index
+    struct.pack_into("<IIII", raw, 216, kind, 0, 2, 6)
+    struct.pack_into("<III", raw, 232, 3, 300, 170)  # header of the page
+    struct.pack_into("<III", raw, 244, 4, 4000, 4 * FRAME.size)
+    struct.pack_into("<HH", raw, 300, 170, 10)
+    struct.pack_into("<13I", raw, 304, 1, 0, 0, 0, 0, 40, 32, 0, 0, 0, 4 * FRAME.size, 0, 0)
+    struct.pack_into("<11f", raw, 356, 2e-10, y_scale, 1e-9, 1, 0, 0, 5.0, 1, 0.5, 1e-10, 30)
+    struct.pack_into("<4I", raw, 400, 0, 0, 0, 1)
+    struct.pack_into("<III", raw, 480, 10, 600, len(strings))
+    raw[600 : 600 + len(strings)] = strings
+    rows = FRAME[::-1] if y_scale > 0 else FRAME
+    path.write_bytes(bytes(raw) + (rows * 1e9).astype("<i4").tobytes())
+
+
+@pytest.mark.parametrize("y_scale", [-1e-10, 1e-10])
+def test_sm4(tmp_path: Path, y_scale: float) -> None:
+    path = tmp_path / "a.sm4"
+    sm4(path, y_scale=y_scale)
+    image = one(path)
+    np.testing.assert_allclose(image.data, FRAME + 5.0, atol=2e-9)
+    assert image.pixel_size_nm == pytest.approx((0.1, 0.2)) and image.metadata["unit"] == "m"
+    assert image.name == "a.sm4: Topography forward"
+    assert image.metadata["bias_V"] == 0.5 and image.metadata["angle_deg"] == 30
+    whole = path.read_bytes()
+    for part in (0.01, 0.05, 0.1, 0.5, 0.99):
+        path.write_bytes(whole[: int(part * len(whole))])
+        sentence(path)
+    sm4(path, kind=1)
+    assert "spectra" in sentence(path)
+
+
+def test_mtrx_without_its_parameters(tmp_path: Path) -> None:
+    pytest.importorskip("access2thematrix")
+    path = tmp_path / "au--3_1.Z_mtrx"
+    path.write_bytes(b"ONTMATRX0101" + bytes(1000))
+    assert "needs au_0001.mtrx beside it" in sentence(path)
+    (tmp_path / "au_0001.mtrx").write_bytes(b"ONTMATRX0101" + bytes(1000))
+    sentence(path)
+    assert "parameters of scans" in sentence(tmp_path / "au_0001.mtrx")
+
+
+def test_mtrx_traces_are_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = pytest.importorskip("access2thematrix")
+
+    def opened(self: Any, path: str) -> tuple[dict[int, str], str]:
+        self.object_type, self.traces = "image", ["forward/up", "backward/up"]
+        self.scan = np.stack([FRAME[::-1], FRAME[::-1] + 1])
+        self.axis = [[0, 8e-9], [0, 3.2e-9], [True, False, 32, 32], ["x", "m", "y", "m"]]
+        self.channel_name_and_unit = ["Z", "m"]
+        self.param["EEPA::XYScanner.Angle"] = [0.0]
+        return dict(enumerate(self.traces)), "Successfully opened."
+
+    monkeypatch.setattr(library.MtrxData, "open", opened)
+    path = tmp_path / "au--3_1.Z_mtrx"
+    path.write_bytes(b"ONTMATRX0101")
+    (tmp_path / "au_0001.mtrx").write_bytes(b"ONTMATRX0101")
+    images = read(path)
+    assert [i.metadata["direction"] for i in images] == ["forward/up", "backward/up"]
+    same(images[1], (FRAME + 1).astype(float), (0.1, 0.2))
+
+
+def test_nion(tmp_path: Path) -> None:
+    import zipfile
+
+    properties = {
+        "dimensional_calibrations": [
+            {"scale": 0.5, "units": "s"}, {"scale": 0.1, "units": "nm"},
+            {"scale": 200.0, "units": "pm"},
+        ],
+        "metadata": {"instrument": {"high_tension": 60000.0}},
+    }  # fmt: skip
+    np.save(tmp_path / "data.npy", STACK)
+    with zipfile.ZipFile(tmp_path / "a.ndata1", "w") as archive:
+        archive.write(tmp_path / "data.npy", "data.npy")
+        archive.writestr("metadata.json", json.dumps(properties))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["data"] = STACK
+        file["data"].attrs["properties"] = json.dumps(properties)
+    for name in ("a.ndata1", "b.h5"):
+        image = one(tmp_path / name)
+        same(image, STACK, (0.1, 0.2))
+        assert image.time_step_s == 0.5 and image.metadata["beam_energy"] == 60
+    properties["dimensional_calibrations"][-1]["units"] = "eV"
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["data"] = STACK
+        file["data"].attrs["properties"] = json.dumps(properties)
+    assert "spectra" in sentence(tmp_path / "b.h5")
+
+
+def test_nexus_links_are_not_offered_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("entry/data")
+        group.attrs.update({"NX_class": "NXdata", "signal": "z", "axes": ["y", "x"]})
+        group["z"] = FRAME
+        file["alias"] = h5py.SoftLink("/entry/data")
+        file["hard"] = group
+    same(one(path), FRAME, None)
+
+
 # Damage -------------------------------------------------------------------------------------
 
 
@@ -576,6 +688,7 @@ PUBLISHED: dict[str, tuple[tuple[int, ...], float | tuple[float, float] | None]]
     "formats/plain.mrc": ((3, 128, 128), 0.2),
     "formats/stm-current.ibw": ((58, 256), 0.01953125),
     "formats/test.gwy": ((128, 128), None),
+    "formats/rhk.sm4": ((256, 256), 1 / 256),
 }
 NEEDS = {".dm3": "rsciio", ".dm4": "rsciio", ".ser": "rsciio", ".emi": "rsciio",
          ".sxm": "nanonispy2", ".gwy": "gwyfile", ".ibw": "igor2"}  # fmt: skip
@@ -598,7 +711,9 @@ def test_published(name: str) -> None:
         assert image.pixel_size_nm == pytest.approx(expected, rel=2e-3)
 
 
-@pytest.mark.parametrize("name", ["old-magic.gwy", "signal1d_10x10-ZipStore.zspy", "rhk.sm4"])
+@pytest.mark.parametrize(
+    "name", ["old-magic.gwy", "signal1d_10x10-ZipStore.zspy", "nexus_dls_example.nxs"]
+)
 def test_published_that_cannot_be_read(name: str) -> None:
     if not (DATA / "formats" / name).exists():
         pytest.skip("the published files are not here")

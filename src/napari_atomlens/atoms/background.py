@@ -7,18 +7,36 @@ from scipy import sparse
 
 
 class Background:
-    """Bilinear background: nodes `step` pixels apart, the first on the first pixel."""
+    """Bilinear background: nodes `step` pixels apart, the first on the first pixel.
 
-    def __init__(self, shape: tuple[int, int], step: float) -> None:
-        self.n = tuple(max(2, round((s - 1) / step) + 1) for s in shape)
+    The nodes of a window of a larger image, which begins at pixel `origin` of it, are some
+    of the nodes of that image.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        step: float,
+        whole: tuple[int, int] | None = None,
+        origin: tuple[int, int] = (0, 0),
+    ) -> None:
+        sides = whole or shape
+        n = tuple(max(2, round((s - 1) / step) + 1) for s in sides)
         #: distance between nodes along each axis: the last lies on the last pixel
-        self.step = tuple(max(s - 1, 1) / (n - 1) for s, n in zip(shape, self.n, strict=True))
+        self.step = tuple(max(s - 1, 1) / (k - 1) for s, k in zip(sides, n, strict=True))
+        first = tuple(min(int(o / s), k - 2) for o, s, k in zip(origin, self.step, n, strict=True))
+        #: how far the first pixel is past the first node
+        self.offset = tuple(o - f * s for o, f, s in zip(origin, first, self.step, strict=True))
+        self.n = tuple(
+            int(np.clip(np.ceil((o + s - 1) / d - 1e-9) - f + 1, 2, k - f))
+            for o, s, d, f, k in zip(origin, shape, self.step, first, n, strict=True)
+        )
         self.hat_y, self.hat_x = (self._hats(shape[k], k) for k in (0, 1))
         self.hat_yt, self.hat_xt = self.hat_y.T.tocsr(), self.hat_x.T.tocsr()
 
     def _hats(self, side: int, axis: int) -> sparse.csr_array:
         n = self.n[axis]
-        t = np.arange(side) / self.step[axis]
+        t = np.minimum((np.arange(side) + self.offset[axis]) / self.step[axis], n - 1)
         k = np.minimum(t.astype(int), n - 2)
         part = t - k
         rows = np.repeat(np.arange(side), 2)
@@ -46,7 +64,7 @@ class Background:
     def cell(self, where: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """Node below each position along an axis, and how far the position is past it."""
         n = self.n[axis]
-        t = np.clip(where / self.step[axis], 0, n - 1)
+        t = np.clip((where + self.offset[axis]) / self.step[axis], 0, n - 1)
         k = np.minimum(t.astype(int), n - 2)
         return k, t - k
 

@@ -12,7 +12,8 @@ from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability
-from napari_atomlens.segmentation.predict import Probabilities
+from napari_atomlens.atoms.windows import fit_in_windows
+from napari_atomlens.segmentation.predict import LARGE, Probabilities
 
 
 def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
@@ -81,13 +82,14 @@ def _refined(
     frame, spacing = probabilities.frame, probabilities.spacing_px
     if n and refine in ("fit", "elliptic fit"):
         params = replace(params, elliptic=params.elliptic or refine == "elliptic fit")
-        return fit_columns(frame, positions, spacing, params, width_groups(shares.argmax(1)))
+        fit = fit_in_windows if frame.size > LARGE else fit_columns
+        return fit(frame, positions, spacing, params, width_groups(shares.argmax(1)))
     unknown = np.full((6, n), np.nan)
-    fit = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
+    bare = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     if n and refine == "centre of mass":
-        found, fit.amplitude, fit.background = centre_of_mass(frame, positions, spacing)
-        fit.y, fit.x = found.T
-    return fit
+        found, bare.amplitude, bare.background = centre_of_mass(frame, positions, spacing)
+        bare.y, bare.x = found.T
+    return bare
 
 
 def find_atoms(

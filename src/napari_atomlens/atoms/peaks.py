@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
+from napari_atomlens.segmentation.candidates import LEAST_HEIGHT, find_candidates
 from napari_atomlens.segmentation.predict import Probabilities
-from napari_atomlens.segmentation.scale import peak_positions
 
 #: Closer than this, over the spacing, two peaks are one column.
 ONE_PLACE = 0.45
@@ -71,7 +69,7 @@ def one_per_place(positions: np.ndarray, strength: np.ndarray, distance: float) 
 
 
 def find_peaks(
-    probabilities: Probabilities, min_height: float = 0.12
+    probabilities: Probabilities, min_height: float = LEAST_HEIGHT
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns of one frame, before refinement.
 
@@ -84,21 +82,15 @@ def find_peaks(
     shares : ndarray, shape (n, n_classes - 2)
         Share of each column class there; they sum to one.
     """
-    positions, height = peak_positions(torch.from_numpy(probabilities.centre), min_height)
+    found = probabilities.candidates
+    if found is None:
+        maps = probabilities.centre, probabilities.soft, probabilities.strange
+        found = find_candidates(*maps, min_height)
     zoom = np.asarray(probabilities.zoom)
     network_spacing = probabilities.spacing_px * float(zoom.mean())
-    keep = one_per_place(positions, height, ONE_PLACE * network_spacing)
-    positions, height = positions[keep], height[keep]
-    columns = probabilities.soft[1:-1]
-    here = (
-        np.stack(
-            [ndi.map_coordinates(c, positions.T, order=1, mode="nearest") for c in columns], axis=1
-        )
-        if len(positions)
-        else np.zeros((0, len(columns)))
-    )
-    support = here.sum(1)
-    shares = here / np.maximum(support, 1e-6)[:, None]
-    familiar = 1 - ndi.map_coordinates(probabilities.strange, positions.T, order=1, mode="nearest")
-    evidence = np.c_[height, support, company(positions, support**4, network_spacing), familiar]
+    found = found[one_per_place(found.positions, found.height, ONE_PLACE * network_spacing)]
+    positions, support = found.positions, found.columns.sum(1)
+    shares = found.columns / np.maximum(support, 1e-6)[:, None]
+    near = company(positions, support**4, network_spacing)
+    evidence = np.c_[found.height, support, near, found.familiar]
     return (positions + 0.5) / zoom - 0.5, evidence, shares

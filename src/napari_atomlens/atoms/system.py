@@ -30,7 +30,8 @@ class System:
 
     def __init__(
         self, data: np.ndarray, start: np.ndarray, group: np.ndarray, spacing: float, step: float,
-        valid: np.ndarray | None, crew: Crew,
+        valid: np.ndarray | None, crew: Crew, whole: tuple[int, int] | None = None,
+        origin: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         self.data, self.start, self.group, self.crew = data, start, group, crew
         self.n = len(start)
@@ -53,7 +54,7 @@ class System:
             nearest = cKDTree(start).query(start, k=2)[0][:, 1]
         self.reach = np.clip(nearest, 0.5 * spacing, 1.5 * spacing)
         self.typical = float(np.median(self.reach))
-        self.nodes = Background(data.shape, max(step, 4.0))
+        self.nodes = Background(data.shape, max(step, 4.0), whole, origin)
         self.background: np.ndarray = np.zeros(self.nodes.n[0] * self.nodes.n[1])
         self.valid = valid
         #: columns within reach of the rim: their neighbours beyond it are missing
@@ -241,6 +242,7 @@ class System:
 
         def hats(first: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
             n, step = self.nodes.n[axis], np.float32(self.nodes.step[axis])
+            first = first + self.nodes.offset[axis]
             k0 = np.clip(np.floor(first / step).astype(np.int64), 0, n - m)
             t = (first.astype(np.float32)[:, None] + pixels) / step
             node = k0[:, None, None] + np.arange(m)[:, None]

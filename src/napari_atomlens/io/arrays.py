@@ -1,4 +1,4 @@
-"""Plain arrays: NumPy, MATLAB, text and MRC."""
+"""Plain arrays: NumPy, Nion Swift, MATLAB, text and MRC."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from napari_atomlens.io.image import (
     number_of,
     pixel_size,
     to_nm,
+    to_seconds,
 )
 
 #: Smaller arrays than this beside others are parameters rather than images.
@@ -64,6 +65,35 @@ def read_npz(path: Path) -> list[Image]:
     if not images and arrays:
         raise FormatError(f"{path.name} holds no array that is an image.")
     return images
+
+
+def read_nion(path: Path) -> list[Image]:
+    """Read an image or movie of Nion Swift (a zip of ``data.npy`` and ``metadata.json``)."""
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        data = np.load(io.BytesIO(archive.read("data.npy")), allow_pickle=False)
+        metadata = json.loads(archive.read("metadata.json"))
+    return [nion_image(path.name, data, metadata)]
+
+
+def nion_image(name: str, data: Any, metadata: dict[str, Any]) -> Image:
+    """Return an image with the calibrations that Nion Swift stores beside it."""
+    axes = metadata.get("dimensional_calibrations") or metadata.get("spatial_calibrations") or []
+    if len(axes) != data.ndim:
+        axes = [{}] * data.ndim
+    units = [str(a.get("units") or "") for a in axes]
+    if any(u.lower().endswith("ev") or u in ("rad", "mrad", "1/nm") for u in units):
+        raise FormatError(f"{name} holds spectra or diffraction, no image.")
+    size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
+    step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if data.ndim == 3 else None
+    kept = {"title": metadata["title"]} if metadata.get("title") else {}
+    if volts := number_of(
+        (metadata.get("metadata") or {}).get("instrument", {}).get("high_tension")
+    ):
+        kept["beam_energy"] = volts / 1000
+    return make_image(name, data, size, step, kept, colour=False)
 
 
 def _beside(path: Path) -> dict[str, Any]:

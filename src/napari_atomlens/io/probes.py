@@ -1,4 +1,4 @@
-"""Files of scanning probe microscopes: Nanonis, Gwyddion, Igor and Createc."""
+"""Files of scanning probe microscopes: Nanonis, Gwyddion, Igor, Omicron and Createc."""
 
 from __future__ import annotations
 
@@ -132,6 +132,44 @@ def read_ibw(path: Path) -> list[Image]:
 
 def _upright(data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data.T[::-1])
+
+
+def read_mtrx(path: Path) -> list[Image]:
+    """Read every trace of an Omicron MATRIX image; its parameters are in files beside it."""
+    matrix = optional("access2thematrix", path)
+    if path.suffix.lower() == ".mtrx":
+        raise FormatError(
+            f"{path.name} holds the parameters of scans; open a scan, such as NAME--1_1.Z_mtrx."
+        )
+    chain = path.name.rpartition("--")[0]
+    if not chain or not path.with_name(f"{chain}_0001.mtrx").exists():
+        first = f"{chain or path.stem}_0001.mtrx"
+        raise FormatError(f"{path.name} needs {first} beside it, which has its parameters.")
+    file = matrix.MtrxData()
+    traces, message = file.open(str(path))
+    if file.object_type != "image":
+        if file.object_type:
+            raise FormatError(f"{path.name} holds spectra ({file.object_type}), no image.")
+        raise FormatError(f"{path.name} could not be read as an Omicron MATRIX file: {message}")
+    images = []
+    for trace in traces.values():
+        found, _ = file.select_image(trace)
+        data = np.asarray(found.data, float)
+        if data.ndim != 2 or not data.size:
+            continue
+        size = pixel_size(
+            to_nm(found.height / data.shape[0], "m"), to_nm(found.width / data.shape[1], "m")
+        )
+        channel, unit = (text_of(t) for t in found.channel_name_and_unit)
+        metadata = {
+            "channel": channel, "unit": unit, "direction": trace,
+            "angle_deg": number_of(getattr(found, "angle", None)), "title": file.data_set_name,
+        }  # fmt: skip
+        name = f"{path.name}: {trace}"
+        # the first row is the lowest
+        upright = np.ascontiguousarray(data[::-1])
+        images.append(make_image(name, upright, size, metadata=metadata, colour=False))
+    return images
 
 
 def read_createc(path: Path) -> list[Image]:

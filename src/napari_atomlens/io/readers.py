@@ -21,7 +21,7 @@ KINDS = {
     ".nxs": "hdf5", ".emd": "hdf5", ".mrc": "mrc", ".mrcs": "mrc", ".zarr": "zarr",
     ".zspy": "zarr", ".dm3": "dm3", ".dm4": "dm4", ".ser": "ser", ".emi": "emi",
     ".sxm": "sxm", ".gwy": "gwy", ".ibw": "ibw", ".dat": "createc", ".txt": "text",
-    ".mat": "mat",
+    ".mat": "mat", ".sm4": "sm4", ".mtrx": "mtrx", ".ndata": "nion", ".ndata1": "nion",
 }  # fmt: skip
 #: What the user calls each kind, and the function (module, name) that reads it.
 READERS: dict[str, tuple[str, str, str]] = {
@@ -43,16 +43,19 @@ READERS: dict[str, tuple[str, str, str]] = {
     "gwy": ("a Gwyddion file", "probes", "read_gwy"),
     "ibw": ("an Igor wave", "probes", "read_ibw"),
     "createc": ("a Createc scan", "probes", "read_createc"),
+    "sm4": ("an RHK file", "rhk", "read_sm4"),
+    "mtrx": ("an Omicron MATRIX file", "probes", "read_mtrx"),
+    "nion": ("a Nion Swift file", "arrays", "read_nion"),
 }
 #: Kinds whose first bytes are always known; a file without them is something else.
 _SIGNED = {
     "tiff", "png", "jpeg", "npy", "npz", "hdf5", "mrc", "dm3", "dm4", "ser", "emi", "sxm",
-    "gwy", "createc",
+    "gwy", "createc", "sm4", "mtrx",
 }  # fmt: skip
 #: Contents that an extension may also have.
 _ALSO = {
     ("mat", "hdf5"), ("dm3", "dm4"), ("dm4", "dm3"), ("zarr", "npz"), ("png", "jpeg"),
-    ("jpeg", "png"),
+    ("jpeg", "png"), ("nion", "npz"),
 }  # fmt: skip
 
 
@@ -75,10 +78,19 @@ def sniff(head: bytes) -> str | None:
         (b"GWYO", "gwy"),
         (b"[Paramco", "createc"),
         (b"MATLAB", "mat"),
+        (b"ONTMATRX", "mtrx"),
     ):
         if head.startswith(magic):
             return kind
+    if head[2:16] == "STiMage".encode("utf-16-le"):
+        return "sm4"
     return "mrc" if head[208:212] in (b"MAP ", b"MAP\0") else None
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a zarr store rather than a folder of files."""
+    named = KINDS.get(path.suffix.lower()) == "zarr"
+    return named or any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json"))
 
 
 def kind_of(path: Path) -> str:
@@ -91,10 +103,12 @@ def kind_of(path: Path) -> str:
     """
     name, extension = path.name, path.suffix.lower()
     named = KINDS.get(extension)
+    if name.lower().endswith("_mtrx"):  # image.Z_mtrx: the channel is in the extension
+        named = "mtrx"
     if not path.exists():
         raise FormatError(f"{name} does not exist.")
     if path.is_dir():
-        if named == "zarr" or any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json")):
+        if is_store(path):
             return "zarr"
         raise FormatError(f"{name} is a folder, not an image.")
     try:
@@ -108,7 +122,7 @@ def kind_of(path: Path) -> str:
     if named is None and found is None:
         raise FormatError(f"{name} is of a format that napari-atomlens does not read.")
     if named is None or (named, found) in _ALSO:
-        return "zarr" if named == "zarr" else str(found)
+        return named if named in ("zarr", "nion") else str(found)
     if found is not None and found != named:
         raise FormatError(
             f"{name} is called {extension} but holds {READERS[found][0]}; rename it, then open it."
@@ -125,7 +139,8 @@ def read(path: str | Path) -> list[Image]:
     ----------
     path : path
         TIFF, PNG, JPEG, NumPy, HDF5 (HyperSpy, Berkeley and Velox EMD, NeXus ...), MRC,
-        zarr, DigitalMicrograph, TIA, Nanonis, Gwyddion, Igor, Createc or MATLAB.
+        zarr, DigitalMicrograph, TIA, Nion, Nanonis, Gwyddion, Igor, RHK, Omicron MATRIX,
+        Createc or MATLAB.
 
     Returns
     -------

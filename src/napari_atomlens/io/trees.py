@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,11 @@ def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
     name = path.name
     if "Experiments" in root:
         return _hyperspy(name, root["Experiments"], load)
+    if "data" in root and not _is_group(root["data"]) and "properties" in root["data"].attrs:
+        from napari_atomlens.io.arrays import nion_image
+
+        properties = _json(root["data"].attrs["properties"])  # Nion Swift
+        return [nion_image(name, load(root["data"]), properties)]
     if "image_data" in root or "nn_input" in root:
         return _atomnet(name, root, load)
     nodes = list(_walk(root))
@@ -114,7 +119,7 @@ def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
     if emd := [(p, g) for p, g in groups if "emd_group_type" in g.attrs and "data" in g]:
         return _several(name, [(p, g, _emd) for p, g in emd], load)
     nexus = [(p, g) for p, g in groups if text_of(g.attrs.get("NX_class")) == "NXdata"]
-    if found := [(p, s) for p, g in nexus if (s := _nexus_signal(g)) is not None]:
+    if found := _once((p, s) for p, g in nexus if (s := _nexus_signal(g)) is not None):
         return _several(name, [(p, s, _nexus) for p, s in found], load)
     if ome := _ome_zarr(name, root, load):
         return ome
@@ -126,6 +131,20 @@ def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
     if not datasets:
         raise FormatError(f"{name} holds no dataset that is an image.")
     return _several(name, datasets, load)
+
+
+def _once(found: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Signals without the links to them."""
+    kept: dict[str, tuple[str, Any]] = {}
+    for where, (group, dataset) in found:
+        own = str(dataset.name)
+        if hasattr(dataset, "ref"):  # HDF5: the name is the path taken, not that of the target
+            import h5py
+
+            address = h5py.h5o.get_info(dataset.id)
+            own = f"{address.fileno}:{address.addr}"
+        kept.setdefault(own, (where, (group, dataset)))
+    return list(kept.values())
 
 
 def _several(name: str, parts: list[tuple[str, Any, Any]], load: Load) -> list[Image]:
@@ -294,6 +313,8 @@ def _nexus(name: str, found: tuple[Any, Any], load: Load) -> Image:
         raise FormatError(
             f"{name} has {len(dataset.shape)} axes; an image has two and a movie three."
         )
+    if text_of(group.attrs.get("interpretation")).lower() == "spectrum":
+        raise FormatError(f"{name} holds spectra, not images.")
     names = np.ravel(group.attrs.get("axes", dataset.attrs.get("axes", [])))
     axes = [text_of(a) for a in names]
     if len(axes) == 1:  # the older way: "y:x"

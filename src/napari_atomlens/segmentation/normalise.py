@@ -69,12 +69,26 @@ def remove_hot_pixels(image: np.ndarray) -> np.ndarray:
     return out
 
 
-def two_views(images: torch.Tensor) -> torch.Tensor:
+def grey_range(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Level and scale of the global view, each of shape (N, 1, 1)."""
+    import torch
+
+    flat = images.reshape(len(images), -1)
+    sample = flat[:, :: max(1, flat.shape[1] // 16384)]
+    low, high = torch.quantile(sample, torch.tensor([0.02, 0.98]), dim=1)[:, :, None, None]
+    return low, torch.clamp(high - low, min=1e-12)
+
+
+def two_views(
+    images: torch.Tensor, grey: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> torch.Tensor:
     """Turn images at the network's sampling into what the network sees.
 
     Parameters
     ----------
     images : torch.Tensor of float32, shape (N, H, W)
+    grey : tuple of torch.Tensor, optional
+        :func:`grey_range` of the images that these are windows of.
 
     Returns
     -------
@@ -84,12 +98,8 @@ def two_views(images: torch.Tensor) -> torch.Tensor:
     import torch
     from torch.nn import functional as nnf
 
-    n, h, w = images.shape
-    flat = images.reshape(n, -1)
-    sample = flat[:, :: max(1, flat.shape[1] // 16384)]
-    quantiles = torch.quantile(sample, torch.tensor([0.02, 0.5, 0.98]), dim=1)
-    low, _, high = quantiles[:, :, None, None]
-    scale = torch.clamp(high - low, min=1e-12)
+    _, h, w = images.shape
+    low, scale = grey or grey_range(images)
     whole = (images - low) / scale
 
     # block means first: the surroundings are smooth, so that coarse is exact enough

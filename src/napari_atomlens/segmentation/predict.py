@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as nnf
 
 from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.candidates import Candidates
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
@@ -18,6 +19,8 @@ from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
 
 #: Side of the inner part of a tile, and reflected border, in pixels of the network.
 TILE_PX, BORDER_PX = 512, 16
+#: Images with more pixels are done window by window: memory must not follow their size.
+LARGE = 5000**2
 
 
 @dataclass
@@ -31,7 +34,8 @@ class Probabilities:
     classes : tuple of str
         Names of the classes, background first.
     centre : ndarray of float32, shape (h, w)
-        Height of the peak at each column's centre (0 to 1), at the network's sampling.
+        Height of the peak at each column's centre (0 to 1), at the network's sampling;
+        of a large image it is not kept, nor are `soft` and `strange` (all are empty).
     soft : ndarray of float32, shape (n_classes, h, w)
         Class probabilities at the network's sampling.
     strange : ndarray of float32, shape (h, w)
@@ -56,6 +60,7 @@ class Probabilities:
     spacing_px: float
     frame: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
+    candidates: Candidates | None = None
 
 
 def resample(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -163,6 +168,10 @@ def segment(
     seconds["scale"] = time.perf_counter() - start
     start = time.perf_counter()
     size = network_size(frame.shape, spacing, info.preferred_spacing_px)
+    if max(frame.size, size[0] * size[1]) > LARGE:
+        result = _segment_large(frame, info, net, spacing, size, seconds)
+        seconds["network"] = time.perf_counter() - start
+        return result
     small = resample(torch.from_numpy(frame)[None], size)
     logits = run_network(net, two_views(small), tile_px)[0]
     soft = torch.softmax(logits[:-1], 0)
@@ -184,6 +193,39 @@ def segment(
     )
     seconds["network"] = time.perf_counter() - start
     return result
+
+
+def _segment_large(
+    frame: np.ndarray,
+    info: ModelInfo,
+    net: ColumnNet,
+    spacing: float,
+    size: tuple[int, int],
+    seconds: dict[str, float],
+) -> Probabilities:
+    """Class probabilities of a frame that is too large to be held several times."""
+    from napari_atomlens.segmentation.tiles import predict_tiled
+
+    small = resample(torch.from_numpy(frame)[None], size)[0]
+    soft, strange, candidates = predict_tiled(net, small)
+    del small
+
+    def full(one: np.ndarray) -> np.ndarray:
+        if one.shape == frame.shape:
+            return one
+        return _shrink(torch.from_numpy(one).float()[None], frame.shape)[0].half().numpy()
+
+    maps = soft
+    if size != frame.shape:
+        maps = np.empty((len(soft), *frame.shape), np.float16)
+        for k, one in enumerate(soft):
+            maps[k] = full(one)
+    nothing = np.zeros((0, 0), np.float32)
+    return Probabilities(
+        maps=maps, classes=info.classes, centre=nothing, soft=nothing[None], strange=nothing,
+        unfamiliar=full(strange), zoom=(size[0] / frame.shape[0], size[1] / frame.shape[1]),
+        spacing_px=spacing, frame=frame, seconds=seconds, candidates=candidates,
+    )  # fmt: skip
 
 
 def _shrink(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -1,0 +1,269 @@
+"""Batch: the same numbers as a single analysis, whatever was killed, damaged or full."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import napari_atomlens as al
+from napari_atomlens import batch, cli
+from napari_atomlens.batch import BatchParams, find_inputs, read_batch, run_batch
+from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.io import parts as parts_module
+from napari_atomlens.io.parts import Parts, partition_names
+from napari_atomlens.simulation import seed_for, simulate
+
+pytestmark = pytest.mark.needs_model
+SMALL = BatchParams(chunk_frames=2)
+
+
+def frames(n: int, side: int = 96) -> np.ndarray:
+    image, _ = simulate(
+        "honeycomb", (side, side), 12.0, rotation_deg=11, counts=2000, seed=seed_for("test", 9_001)
+    )
+    rng = np.random.default_rng(0)
+    spread = 0.02 * np.std(image)
+    return np.stack([image + rng.normal(0, spread, image.shape) for _ in range(n)]).astype("f4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A movie whose first frame shows nothing, an image, and a file that is damaged."""
+    data = tmp_path / "data"
+    data.mkdir()
+    movie = frames(7)
+    movie[0] = 1
+    np.save(data / "movie.npy", movie)
+    np.save(data / "2024.npy", frames(1)[0])
+    (data / "bad.npy").write_bytes(b"not an array")
+    return data
+
+
+def same_as_analyze(out: Path, data: Path) -> None:
+    for table in ("atoms", "contours"):
+        found = read_batch(out, table)
+        assert set(found["file"]) == {"movie.npy", "2024.npy"}
+        for name, rows in found.groupby("file"):
+            expected = getattr(al.analyze(str(data / str(name))), table)
+            rows = rows.drop(columns="file").reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_same_to_the_bit_as_analyze(folder: Path, tmp_path: Path, processes: bool) -> None:
+    if processes:
+        pytest.importorskip("distributed")
+    seen: list[tuple[int, int, int]] = []
+    out = tmp_path / "out"
+    done = run_batch(
+        [folder], out, SMALL, workers=2, processes=processes, progress=lambda *n: seen.append(n)
+    )
+    assert (done.n_files, done.n_frames, done.n_new_frames, done.complete) == (3, 8, 8, True)
+    assert seen[-1] == (8, 8, 1)
+    same_as_analyze(out, folder)
+    assert list(done.failures["file"]) == ["bad.npy"] and list(done.failures["frame"]) == [-1]
+    assert read_batch(out, "failures")["reason"][0].startswith("bad.npy")
+    assert not list(out.rglob(".*"))
+    # one data set for everybody
+    atoms = pd.read_parquet(out / "atoms")
+    assert len(atoms) == done.n_atoms and "file" in atoms
+    again = run_batch([folder], out, SMALL)
+    assert again.n_new_frames == 0 and again.n_frames == 8
+
+
+def test_analyses_the_spacing_given_and_writes_maps(tmp_path: Path) -> None:
+    import zarr
+
+    np.save(tmp_path / "a.npy", frames(3))
+    params = BatchParams(spacing_px=12.0, maps=True, chunk_frames=1)
+    run_batch([tmp_path / "a.npy"], tmp_path / "out", params, pixel_size_nm=0.02)
+    expected = al.analyze(str(tmp_path / "a.npy"), pixel_size_nm=0.02, params=params.analysis())
+    got = read_batch(tmp_path / "out").drop(columns="file")
+    pd.testing.assert_frame_equal(got, expected.atoms, check_exact=True)
+    root: Any = zarr.open_group(str(tmp_path / "out/maps/a.npy.zarr"), mode="r")
+    np.testing.assert_array_equal(root["probabilities"][:], expected.probabilities)
+    np.testing.assert_array_equal(root["unfamiliar"][:], expected.unfamiliar)
+    assert tuple(root.attrs["classes"]) == expected.classes
+
+
+def test_a_full_disk_costs_the_chunk_in_flight(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, written = tmp_path / "out", []
+    real = parts_module.write_whole
+
+    def full(path: Path, what: Any) -> None:
+        if path.suffix == ".parquet":
+            written.append(path)
+            if len(written) > 5:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, what)
+
+    monkeypatch.setattr(parts_module, "write_whole", full)
+    with pytest.raises(FormatError, match="disk of out is full"):
+        run_batch([folder], out, SMALL, workers=2)
+    monkeypatch.undo()
+    before = len(Parts(out).read("frames"))
+    done = run_batch([folder], out, SMALL, workers=2)
+    assert done.n_new_frames == 8 - before and before > 0
+    same_as_analyze(out, folder)
+
+
+def test_a_frame_that_cannot_be_read_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = frames(5)
+
+    class Damaged:
+        shape, ndim, dtype = movie.shape, 3, movie.dtype
+
+        def __len__(self) -> int:
+            return len(movie)
+
+        def __getitem__(self, f: int) -> np.ndarray:
+            if f == 3:
+                raise OSError("the block is damaged")
+            return movie[f]
+
+    np.save(tmp_path / "a.npy", movie)
+    whole = batch._open(str(tmp_path / "a.npy"))
+    from dataclasses import replace
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "_open", lambda path: replace(whole, data=Damaged()))
+        done = run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL)
+    assert done.failures[["file", "frame"]].values.tolist() == [["a.npy", 3]]
+    assert "the block is damaged" in done.failures["reason"][0]
+    assert set(read_batch(tmp_path / "out")["frame"]) == {0, 1, 2, 4}
+    assert run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL).n_new_frames == 0
+    mended = run_batch([tmp_path / "a.npy"], tmp_path / "out", BatchParams(retry=True))
+    assert not len(mended.failures)
+    got = read_batch(tmp_path / "out").drop(columns="file")
+    pd.testing.assert_frame_equal(got, al.analyze(str(tmp_path / "a.npy")).atoms, check_exact=True)
+
+
+CLIENT = """
+import sys
+from napari_atomlens.batch import BatchParams, run_batch
+run_batch([sys.argv[1]], sys.argv[2], BatchParams(chunk_frames=1), workers=1)
+"""
+
+
+def test_a_killed_client_loses_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", frames(12, 192))
+    out = tmp_path / "out"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen([sys.executable, "-c", CLIENT, tmp_path / "a.npy", out], env=env)
+    limit = time.monotonic() + 60
+    while len(Parts(out).done("a.npy")) < 3 and time.monotonic() < limit:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    child.wait()
+    before = len(Parts(out).read("frames"))
+    assert 3 <= before < 12
+    done = run_batch([tmp_path / "a.npy"], out, workers=2)  # the chunks keep their size
+    assert done.n_new_frames <= 12 - before + 0 and done.n_frames == 12
+    got = read_batch(out).drop(columns="file")
+    pd.testing.assert_frame_equal(got, al.analyze(str(tmp_path / "a.npy")).atoms, check_exact=True)
+
+
+def test_cancel_and_go_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = run_batch([folder], out, SMALL, workers=1, cancelled=lambda: True)
+    assert not first.complete and first.n_frames < 8
+    second = run_batch([folder], out, SMALL)
+    assert second.complete and second.n_frames == 8
+    assert second.n_new_frames == 8 - first.n_frames
+
+
+def test_a_changed_file_is_analysed_again(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, frames(4))
+    run_batch([path], out, SMALL)
+    np.save(path, frames(3)[::-1])
+    done = run_batch([path], out, SMALL)
+    assert done.n_frames == 3 == done.n_new_frames
+    got = read_batch(out).drop(columns="file")
+    pd.testing.assert_frame_equal(got, al.analyze(str(path)).atoms, check_exact=True)
+
+
+def test_sentences(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="no file"):
+        run_batch([tmp_path / "missing.dm4"], tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ParameterError, match="no file to analyse"):
+        run_batch([tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(ParameterError, match="holds no batch"):
+        run_batch([folder], folder)
+    with pytest.raises(ParameterError, match="workers"):
+        run_batch([folder], tmp_path / "out", workers=0)
+    with pytest.raises(FormatError, match="holds no batch"):
+        read_batch(folder)
+    run_batch([folder / "2024.npy"], tmp_path / "out")
+    with pytest.raises(ParameterError, match="other settings \\(parameters\\)"):
+        run_batch([folder / "2024.npy"], tmp_path / "out", BatchParams(min_probability=0.9))
+    with pytest.raises(ParameterError, match="no table"):
+        read_batch(tmp_path / "out", "bonds")
+
+
+def test_two_clients_keep_apart(folder: Path, tmp_path: Path) -> None:
+    import psutil
+
+    out = tmp_path / "out"
+    out.mkdir()
+    me = psutil.Process()
+    import socket
+
+    lock = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
+    (out / ".lock").write_text(json.dumps(lock))
+    with pytest.raises(ParameterError, match="Another batch"):
+        run_batch([folder], out)
+    (out / ".lock").write_text(json.dumps({**lock, "started": 1.0}))  # its owner is dead
+    assert run_batch([folder], out).n_frames == 8
+
+
+def test_a_scheduler_that_is_not_there(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(ParameterError, match="No dask scheduler answers"):
+        batch._Cluster(1, "tcp://127.0.0.1:9")
+
+
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ParameterError, match=r"pip install \"napari-atomlens\[cluster\]\""):
+        batch._Cluster(1, None)
+
+
+def test_partition_names() -> None:
+    names = partition_names(["a.dm4", "a.dm4", "A.dm4", "001", "1e5", "x=1/y", "nan", "é.tif"])
+    assert names[:3] == ["a.dm4", "a-2.dm4", "A-3.dm4"]
+    assert names[3:] == ["file 001", "file 1e5", "x_1_y", "file nan", "é.tif"]
+
+
+def test_inputs(folder: Path) -> None:
+    found = find_inputs([folder / "movie.npy", folder])
+    assert [p.name for p in found] == ["movie.npy", "2024.npy", "bad.npy"]
+
+
+def test_command(folder: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke(
+        cli.app, ["batch", str(folder), "--out", str(tmp_path / "out"), "--chunk-frames", "4"]
+    )
+    assert run.exit_code == 2, run.output  # one file failed
+    assert "8 frames of 3 files" in run.output and "bad.npy: " in run.output
+    run = CliRunner().invoke(
+        cli.app, ["batch", str(folder / "2024.npy"), "--out", str(tmp_path / "two")]
+    )
+    assert run.exit_code == 0, run.output
