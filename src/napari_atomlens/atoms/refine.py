@@ -365,6 +365,15 @@ def _fit(
             system.weigh(noise)
             moved = system.advance(1e-4, tied, 1e-4)
             system.weigh(noise)
+        if fixed is None:  # round columns had left more than noise
+            noise, system.trusted = find_noise(
+                system.mean, system.residual, system.valid, system.typical, system.share
+            )
+            system.weigh(noise)
+            system.fisher()
+            system.reshape(noise)
+            system.look()
+            system.weigh(noise)
     if known is None:
         middle = group_median(system.log_sigma, system.group)
         widths = {int(n): float(middle[system.group == k][0]) for k, n in enumerate(labels)}
