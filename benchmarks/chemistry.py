@@ -151,7 +151,7 @@ def images(data: Path, out: Path = Path("out/chemistry")) -> list[str]:
     wrong, extra, located = [], 0, 0
     for f in files:
         result = al.analyze(f["image"], pixel_size_nm=f["pixel"],
-                            params=al.AnalysisParams(contours=False))  # fmt: skip
+                            params=al.AnalysisParams(model=MODEL, contours=False))  # fmt: skip
         found = result.defects
         found = found[found["formula"].str.contains("Si")].reset_index(drop=True)
         taken: set[int] = set()
@@ -427,7 +427,7 @@ def learned(data: Path) -> list[str]:
     right = total = 0
     for f in published(data):
         result = al.analyze(f["image"], pixel_size_nm=f["pixel"],
-                            params=al.AnalysisParams(contours=False))  # fmt: skip
+                            params=al.AnalysisParams(model=MODEL, contours=False))  # fmt: skip
         rules = learn_bounds(result.atoms, preset("graphene-si"))
         for r in rules.bonds:
             bounds.setdefault(f"{r.a}-{r.b}", []).append(1000 * r.max_nm)
@@ -444,10 +444,13 @@ def learned(data: Path) -> list[str]:
     return [*lines, "", f"Stored positions with the bounds of their own image: {right} of {total}."]
 
 
+#: Model for the images of graphene.
+MODEL = "auto"
+
 PARTS: dict[str, tuple[str, Callable[[Path], list[str]], bool]] = {
     "formulas": ("1. Formulas from positions", formulas, False),
     "learned": ("1. Bounds learned from the image", learned, True),
-    "images": ("2. From the image to the formula (universal model)", images, True),
+    "images": ("2. From the image to the formula", images, True),
     "unseen": ("3. A type that nobody named", unseen, False),
     "rings": ("4. Odd rings in simulated graphene", rings, False),
     "sim0": ("5. WSe2-2xTe2x of an independent simulator", sim0, True),
@@ -461,7 +464,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--model", default="auto", help="for the images of graphene")
     args = parser.parse_args()
+    global MODEL
+    MODEL = args.model
     for name in args.only:
         title, part, needs_data = PARTS[name]
         print(f"\n## {title}\n")

@@ -11,7 +11,7 @@ from napari_atomlens import tables
 from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
-from napari_atomlens.atoms.species import bright_probability
+from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier
 from napari_atomlens.atoms.windows import fit_in_windows
 from napari_atomlens.segmentation.predict import LARGE, Probabilities
 
@@ -146,6 +146,11 @@ def find_atoms(
             probabilities.spacing_px,
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
+    if n and {"Si", "heavy"} <= set(probabilities.classes):
+        species = silicon_or_heavier(
+            np.asarray(species), np.c_[result.y, result.x], result.amplitude,
+            result.ok & inside(result, probabilities.frame.shape), probabilities.spacing_px,
+        ).astype(object)  # fmt: skip
     table = tables.make(
         "atoms",
         {
