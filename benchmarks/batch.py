@@ -104,6 +104,7 @@ def kills(folder: Path, frames: int, side: int, n_workers: int, n_clients: int) 
     movie(source, frames, side)
     rng, killed, clients, runs = random.Random(0), 0, 0, []
     while True:
+        before = len(list(out.glob("frames/file=*/part-*.parquet")))
         child = start(source, out, 3, "processes", chunk=2)
         last = clients >= n_clients
         share = n_workers if last else (clients + 1) * n_workers // (n_clients + 1)
@@ -112,7 +113,7 @@ def kills(folder: Path, frames: int, side: int, n_workers: int, n_clients: int) 
             parts = list(out.glob("frames/file=*/part-*.parquet"))
             if killed < share:
                 workers = workers_of(child.pid)
-                if workers and parts:
+                if workers and len(parts) > before:
                     os.kill(rng.choice(workers), signal.SIGKILL)
                     killed += 1
             elif not last and len(parts) > (clients + 1) * frames // 2 // (n_clients + 1):
