@@ -22,7 +22,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 IMAGE = np.random.default_rng(0).random((60, 80))
 ATOMS = tables.make(
     "atoms",
-    {"frame": [0, 0, 1], "atom_id": [0, 1, 2], "y_px": [10.0, 30.25, 5.0], "x_px": [20.0, 70.5, 6.0],
+    {"frame": [0, 0, 1], "atom_id": [0, 1, 2],
+     "y_px": [10.0, 30.25, 5.0], "x_px": [20.0, 70.5, 6.0],
      "species": ["Si", "C<1>", "Si"], "amplitude": [1.0, 2.0, 3.0], "probability": 0.9,
      "y_err_px": 0.1, "x_err_px": 0.1, "sigma_px": [1.0, 2.0, 3.0]},
     3,
