@@ -246,7 +246,11 @@ class BatchWidget(QWidget):
             zip(shown["file"], shown["frame"], shown["reason"], strict=True)
         ):
             for c, text in enumerate((file, "all" if frame < 0 else frame, reason)):
-                self._failures.setItem(r, c, QTableWidgetItem(str(text)))
+                item = QTableWidgetItem(str(text))
+                item.setToolTip(str(text))
+                self._failures.setItem(r, c, item)
+        for c, width in enumerate((110, 50)):
+            self._failures.setColumnWidth(c, width)
         self._failures.setVisible(len(shown) > 0)
 
     def _on_failed(self, sentence: str) -> None:
