@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
 from napari_atomlens.widgets.convert import KEY
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("QT_QPA_PLATFORM") == "offscreen",
+    reason="napari's canvas needs OpenGL, which Qt's offscreen platform lacks; see make test",
+)
 
 
 @pytest.fixture
