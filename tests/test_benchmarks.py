@@ -14,6 +14,8 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
     [
         (["scaling.py", "--small"], "grows as pixels"),
         (["fit.py", "--columns", "60", "--only", "dumbbells"], "| 4.0 | 10000 |"),
+        (["large.py", "--small"], "near seams"),
+        (["batch.py", "scaling", "--frames", "4", "--side", "96"], "| 4 threads |"),
         (["against_peers.py", "--lattices", "graphene", "--counts", "3000"], "napari-atomlens"),
     ],
 )

@@ -369,11 +369,20 @@ class _Cluster:
                     "distributed.comm.timeouts.connect": "20s",
                 }
             ):
-                self._local = distributed.LocalCluster(
+                self._local = self._start(workers)
+                self._client = distributed.Client(self._local)
+
+    def _start(self, workers: int) -> Any:
+        """Start worker processes; one that dies while it starts is no reason to give up."""
+        for _ in range(3):
+            try:
+                return self._distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0,
                     dashboard_address=":0", silence_logs=50, death_timeout="20s",
                 )  # fmt: skip
-                self._client = distributed.Client(self._local)
+            except RuntimeError:
+                continue
+        raise ParameterError("The worker processes could not be started; try threads.")
 
     @property
     def dashboard(self) -> str:

@@ -196,6 +196,9 @@ def _analyze(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print the time spent by stage.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write a page with image, tables and plots.")
+    ] = False,
     **params: Any,
 ) -> None:
     """Find every atom in images or movies and write the tables as CSV files."""
@@ -223,6 +226,14 @@ def _analyze(
             failed += 1
             continue
         write_tables(result, folder)
+        if report and result.frames:
+            from napari_atomlens.io import figures, read
+
+            image = read(path)[0]
+            shown = image.data if image.axes == "yx" else image.data[result.frames[0]]
+            figures.save_report(
+                folder / "report.html", shown, result, title=path.name, frame=result.frames[0]
+            )
         atoms = result.atoms
         n_frames = atoms["frame"].nunique() if len(atoms) else 0
         where = f" in {n_frames} frames" if n_frames > 1 else ""

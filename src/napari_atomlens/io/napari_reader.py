@@ -55,6 +55,80 @@ def _ours(path: Path) -> bool:
     return True
 
 
+def get_atoms_reader(
+    path: str | Path | Sequence[str | Path],
+) -> Callable[[Any], list[LayerTuple]] | None:
+    """Return the function that opens a table of atoms, None where the file is none.
+
+    Parameters
+    ----------
+    path : path or list of path
+
+    Returns
+    -------
+    callable or None
+        Takes the path, returns layer tuples.
+    """
+    paths = _paths(path)
+    return read_atoms_layers if paths and all(_is_atoms(p) for p in paths) else None
+
+
+def _is_atoms(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix.lower() == ".csv":  # anybody's; ours has these columns
+        with path.open("rb") as file:
+            columns = file.readline(4000).decode("utf-8", "replace").strip().split(",")
+        return {"y_px", "x_px"} <= set(columns)
+    return True
+
+
+def read_atoms_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
+    """Read tables of atoms as points layers: in pixels where they are known, else in nm.
+
+    Raises
+    ------
+    FormatError
+        One sentence, if a file cannot be read.
+    """
+    from napari_atomlens.io.export import read_atoms
+
+    return [atoms_layer(read_atoms(p), p) for p in _paths(path)]
+
+
+def atoms_layer(atoms: Any, path: Path) -> LayerTuple:
+    """Return a table of atoms as the layer tuple that shows it."""
+    import numpy as np
+
+    in_pixels = {"y_px", "x_px"} <= set(atoms)
+    places = ["y_px", "x_px"] if in_pixels else ["y_nm", "x_nm"]
+    movie = "frame" in atoms and atoms["frame"].nunique() > 1
+    scale, units = [1.0, 1.0], ["pixel", "pixel"]
+    if not in_pixels:
+        units = ["nm", "nm"]
+    elif {"y_nm", "x_nm"} <= set(atoms):
+        sizes = []
+        for axis in "yx":  # the nm of the table say how large its pixels are
+            px, nm = atoms[f"{axis}_px"].to_numpy(float), atoms[f"{axis}_nm"].to_numpy(float)
+            use = np.isfinite(px) & np.isfinite(nm) & (np.abs(px) > 1e-6)
+            sizes.append(float(np.median(nm[use] / px[use])) if use.any() else float("nan"))
+        if all(s > 0 for s in sizes):
+            scale, units = sizes, ["nm", "nm"]
+    columns = ["frame", *places] if movie else places
+    keywords = {
+        "name": path.name,
+        "features": atoms,
+        "scale": ([1.0] if movie else []) + scale,
+        "units": (["pixel"] if movie else []) + units,
+        "axis_labels": ("t", "y", "x") if movie else ("y", "x"),
+        "face_color": "transparent",
+        "border_color": "red",
+        "size": 6,
+        "metadata": {"file": {"path": str(path)}},
+    }
+    return np.array(atoms[columns], dtype=float), keywords, "points"
+
+
 def read_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     """Read files as layer tuples.
 

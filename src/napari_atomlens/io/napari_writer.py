@@ -1,4 +1,4 @@
-"""What napari asks of a writer plugin: a layer of atoms as CSV; no napari import here."""
+"""What napari asks of a writer plugin: a layer of atoms as a file; no napari import here."""
 
 from __future__ import annotations
 
@@ -9,20 +9,65 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.io.export import write_atoms
 
 
-def write_atoms_csv(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Write the atoms of a points layer: where they are, and their table of features.
+def atoms_table(data: Any, attributes: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the atoms of a points layer: where they are, and their table of features.
 
     Parameters
     ----------
-    path : path
-        ``.csv`` is added where it is missing.
     data : array-like, shape (n, 2) or (n, 3)
         (y, x) or (t, y, x) in pixels.
     attributes : mapping
         Of the layer; ``features``, ``scale`` and ``units`` are used.
+    """
+    points = np.asarray(data, float)
+    if points.ndim != 2 or points.shape[1] < 2:
+        points = np.zeros((0, 2))
+    features = attributes.get("features")
+    table = pd.DataFrame() if features is None else pd.DataFrame(features).reset_index(drop=True)
+    columns: dict[str, Any] = {}
+    if points.shape[1] >= 3:
+        columns["frame"] = np.round(points[:, -3]).astype(int)
+    # a point that was dragged is where the layer shows it, whatever its old features say
+    columns["y_px"], columns["x_px"] = points[:, -2], points[:, -1]
+    if size := pixel_size_of(attributes):
+        columns["y_nm"], columns["x_nm"] = points[:, -2] * size[0], points[:, -1] * size[1]
+    for name, values in columns.items():
+        table[name] = values
+    first = [c for c in ("frame", "atom_id", "y_px", "x_px", "y_nm", "x_nm") if c in table]
+    return table[[*first, *(c for c in table.columns if c not in first)]]
+
+
+def pixel_size_of(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Pixel size (y, x) in nm of a layer, None where its units are not nm."""
+    units = [str(u) for u in attributes.get("units") or ()][-2:]
+    scale = np.asarray(attributes.get("scale", ()), float)[-2:]
+    if units not in (["nm", "nm"], ["nanometer", "nanometer"]) or len(scale) != 2:
+        return None
+    return float(scale[0]), float(scale[1])
+
+
+def _write(path: str | Path, data: Any, attributes: Mapping[str, Any], *known: str) -> list[str]:
+    target = Path(path)
+    if target.suffix.lower() not in known:
+        target = target.with_name(target.name + known[0])
+    options = {}
+    if known[0] not in (".csv", ".parquet"):
+        options = {"pixel_size_nm": pixel_size_of(attributes)}
+    return [str(write_atoms(target, atoms_table(data, attributes), **options))]
+
+
+def write_atoms_csv(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write the atoms of a points layer as CSV.
+
+    Parameters
+    ----------
+    path : path
+        The extension is added where it is missing.
+    data, attributes
+        See :func:`atoms_table`.
 
     Returns
     -------
@@ -34,29 +79,14 @@ def write_atoms_csv(path: str | Path, data: Any, attributes: Mapping[str, Any]) 
     FormatError
         If the file cannot be written.
     """
-    target = Path(path)
-    if target.suffix.lower() != ".csv":
-        target = target.with_name(target.name + ".csv")
-    points = np.asarray(data, float)
-    if points.ndim != 2 or points.shape[1] < 2:
-        points = np.zeros((0, 2))
-    features = attributes.get("features")
-    table = pd.DataFrame() if features is None else pd.DataFrame(features).reset_index(drop=True)
-    columns: dict[str, Any] = {}
-    if points.shape[1] >= 3:
-        columns["frame"] = np.round(points[:, -3]).astype(int)
-    # a point that was dragged is where the layer shows it, whatever its old features say
-    columns["y_px"], columns["x_px"] = points[:, -2], points[:, -1]
-    units = [str(u) for u in attributes.get("units") or ()][-2:]
-    scale = np.asarray(attributes.get("scale", ()), float)[-2:]
-    if units in (["nm", "nm"], ["nanometer", "nanometer"]) and len(scale) == 2:
-        columns["y_nm"], columns["x_nm"] = points[:, -2] * scale[0], points[:, -1] * scale[1]
-    for name, values in columns.items():
-        table[name] = values
-    first = [c for c in ("frame", "atom_id", "y_px", "x_px", "y_nm", "x_nm") if c in table]
-    table = table[[*first, *(c for c in table.columns if c not in first)]]
-    try:
-        table.to_csv(target, index=False)
-    except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
-    return [str(target)]
+    return _write(path, data, attributes, ".csv")
+
+
+def write_atoms_parquet(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write the atoms of a points layer as Parquet; see :func:`write_atoms_csv`."""
+    return _write(path, data, attributes, ".parquet")
+
+
+def write_atoms_structure(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write the atoms of a points layer as extended XYZ or CIF; see :func:`write_atoms_csv`."""
+    return _write(path, data, attributes, ".extxyz", ".xyz", ".cif")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -61,9 +61,10 @@ def write_whole(path: Path, write: str | bytes | pd.DataFrame) -> None:
         If it cannot be written; what was there is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    # not by tempfile, whose files only their owner may read
+    name = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with name.open("wb") as file:
             if isinstance(write, pd.DataFrame):
                 write.to_parquet(file, index=False)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def read_gwy(path: Path) -> list[Image]:
     length = int.from_bytes(head[after : after + 4], "little")
     if not after or path.stat().st_size < after + 4 + length:
         raise FormatError(f"{path.name} is truncated or damaged.")
+    _check_gwy(path, 4)  # the library goes round for ever in some damaged files
     tree = gwyfile.load(str(path))
     keys = [k for k in tree if k.startswith("/") and k.endswith("/data") and k.count("/") == 2]
     images = []
@@ -95,6 +97,48 @@ def read_gwy(path: Path) -> list[Image]:
     return images
 
 
+def _check_gwy(path: Path, at: int) -> None:
+    """Walk through the objects of a Gwyddion file; all of them must lie in the ones above."""
+    raw = path.read_bytes()
+    sizes = {"b": 1, "c": 1, "i": 4, "q": 8, "d": 8}
+
+    def text(at: int, end: int) -> int:
+        stop = raw.find(b"\0", at, end)
+        if stop < 0:
+            raise FormatError(f"{path.name} is truncated or damaged.")
+        return stop + 1
+
+    def count(at: int, end: int) -> tuple[int, int]:
+        if at + 4 > end:
+            raise FormatError(f"{path.name} is truncated or damaged.")
+        return int.from_bytes(raw[at : at + 4], "little"), at + 4
+
+    def body(at: int, end: int, depth: int) -> int:
+        size, at = count(text(at, end), end)
+        if at + size > end or depth > 50:
+            raise FormatError(f"{path.name} is truncated or damaged.")
+        end = at + size
+        while at < end:
+            at = text(at, end)
+            kind = chr(raw[at]) if at < end else ""
+            n, at = 1, at + 1
+            if kind.isupper():
+                n, at = count(at, end)
+                kind = kind.lower()
+            if kind in sizes:
+                at += n * sizes[kind]
+            elif kind in ("s", "o") and n <= end - at:
+                for _ in range(n):
+                    at = text(at, end) if kind == "s" else body(at, end, depth + 1)
+            else:
+                raise FormatError(f"{path.name} is truncated or damaged.")
+            if at > end:
+                raise FormatError(f"{path.name} is truncated or damaged.")
+        return at
+
+    body(at, len(raw), 0)
+
+
 def _gwy_unit(part: Any, key: str) -> str:
     unit = part.get(key)
     return "" if unit is None else text_of(unit.get("unitstr"))
@@ -104,7 +148,13 @@ def read_ibw(path: Path) -> list[Image]:
     """Read an Igor wave; its first axis is x, and y points upwards."""
     igor = optional("igor2.binarywave", path)
     logging.getLogger("igor2").setLevel(logging.CRITICAL + 1)  # it logs all of a damaged file
-    wave = igor.load(str(path))["wave"]
+    try:
+        wave = igor.load(str(path))["wave"]
+    except BaseException:
+        # its structures keep what a damaged file put into them: later files would fail too
+        for name in [n for n in sys.modules if n.split(".")[0] == "igor2"]:
+            del sys.modules[name]
+        raise
     data = np.asarray(wave["wData"])
     if data.ndim not in (2, 3):
         what = "a spectrum" if data.ndim < 2 else f"data with {data.ndim} axes"

@@ -58,7 +58,7 @@ _NAMES = {0: "channel", 5: "date", 6: "time", 7: "x_unit", 8: "y_unit", 9: "unit
 def _objects(raw: bytes, at: int, n: int) -> dict[int, tuple[int, int]]:
     """Objects of a list, id to (offset, size)."""
     if n > 1000:
-        raise FormatError("its list of objects is damaged.")
+        raise struct.error("too many objects")
     out = {}
     for k in range(n):
         kind, offset, size = struct.unpack_from("<III", raw, at + 12 * k)
@@ -84,7 +84,7 @@ def read_sm4(path: Path) -> list[Image]:
     raw = path.read_bytes()
     try:
         return _pages(path, raw)
-    except (struct.error, KeyError) as error:
+    except (struct.error, KeyError, OverflowError) as error:
         raise FormatError(f"{path.name} is truncated or damaged.") from error
 
 

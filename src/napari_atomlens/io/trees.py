@@ -88,8 +88,12 @@ def _is_group(node: Any) -> bool:
     return hasattr(node, "keys")
 
 
-def _walk(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (path, node) of a group and of all below it, depth first."""
+def _walk(group: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (path, node) of a group and of all below it, depth first; links up are not taken."""
+    own = _address(group)
+    if own in above:
+        return
+    above = (*above, own)
     yield prefix, group
     for key in sorted(group.keys()):
         try:
@@ -98,7 +102,7 @@ def _walk(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             continue
         where = f"{prefix}/{key}" if prefix else str(key)
         if _is_group(node):
-            yield from _walk(node, where)
+            yield from _walk(node, where, above)
         else:
             yield where, node
 
@@ -133,17 +137,21 @@ def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
     return _several(name, datasets, load)
 
 
+def _address(node: Any) -> str:
+    """What is the same for all links to a group or dataset."""
+    if hasattr(node, "ref"):  # HDF5: the name is the path taken, not that of the target
+        import h5py
+
+        info = h5py.h5o.get_info(node.id)
+        return f"{info.fileno}:{info.addr}"
+    return str(node.name)
+
+
 def _once(found: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Signals without the links to them."""
     kept: dict[str, tuple[str, Any]] = {}
     for where, (group, dataset) in found:
-        own = str(dataset.name)
-        if hasattr(dataset, "ref"):  # HDF5: the name is the path taken, not that of the target
-            import h5py
-
-            address = h5py.h5o.get_info(dataset.id)
-            own = f"{address.fileno}:{address.addr}"
-        kept.setdefault(own, (where, (group, dataset)))
+        kept.setdefault(_address(dataset), (where, (group, dataset)))
     return list(kept.values())
 
 

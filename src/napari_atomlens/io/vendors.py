@@ -60,6 +60,10 @@ def read_vendor(path: Path) -> list[Image]:
         else:
             try:
                 signals = module.file_reader(str(path), lazy=True)
+                if plugin == "digitalmicrograph" and any(_is_large(s) for s in signals):
+                    # its own chunks hold a piece of every frame; a frame is what is looked at
+                    whole = (1, *signals[0]["data"].shape[1:])
+                    signals = module.file_reader(str(path), lazy=True, chunks=whole)
             except NotImplementedError:  # colour images
                 signals = module.file_reader(str(path), lazy=False)
     finally:
@@ -80,6 +84,11 @@ def read_vendor(path: Path) -> list[Image]:
     if not images and first is not None:
         raise first
     return images
+
+
+def _is_large(signal: dict[str, Any]) -> bool:
+    data = signal["data"]
+    return hasattr(data, "dask") and data.ndim == 3 and data.nbytes > LAZY_BYTES
 
 
 def _head(path: Path) -> bytes:

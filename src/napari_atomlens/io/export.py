@@ -1,0 +1,455 @@
+"""Atoms for other programs, and back: CSV, Parquet, ASE (extended XYZ, CIF), HyperSpy, Atomap.
+
+ASE, HyperSpy and Atomap are imported when they are asked for; none of them is needed by
+the rest. In structures (ASE and its files) lengths are in ångström, x points right and y
+up, so that nothing is mirrored; in everything else y points down, as in the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.errors import FormatError, TableError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+#: What is not a chemical element is this in a structure; its name is kept beside it.
+UNKNOWN = "X"
+_ELEMENTS = frozenset(
+    [
+        "H",
+        "He",
+        "Li",
+        "Be",
+        "B",
+        "C",
+        "N",
+        "O",
+        "F",
+        "Ne",
+        "Na",
+        "Mg",
+        "Al",
+        "Si",
+        "P",
+        "S",
+        "Cl",
+        "Ar",
+        "K",
+        "Ca",
+        "Sc",
+        "Ti",
+        "V",
+        "Cr",
+        "Mn",
+        "Fe",
+        "Co",
+        "Ni",
+        "Cu",
+        "Zn",
+        "Ga",
+        "Ge",
+        "As",
+        "Se",
+        "Br",
+        "Kr",
+        "Rb",
+        "Sr",
+        "Y",
+        "Zr",
+        "Nb",
+        "Mo",
+        "Tc",
+        "Ru",
+        "Rh",
+        "Pd",
+        "Ag",
+        "Cd",
+        "In",
+        "Sn",
+        "Sb",
+        "Te",
+        "I",
+        "Xe",
+        "Cs",
+        "Ba",
+        "La",
+        "Ce",
+        "Pr",
+        "Nd",
+        "Pm",
+        "Sm",
+        "Eu",
+        "Gd",
+        "Tb",
+        "Dy",
+        "Ho",
+        "Er",
+        "Tm",
+        "Yb",
+        "Lu",
+        "Hf",
+        "Ta",
+        "W",
+        "Re",
+        "Os",
+        "Ir",
+        "Pt",
+        "Au",
+        "Hg",
+        "Tl",
+        "Pb",
+        "Bi",
+        "Po",
+        "At",
+        "Rn",
+        "Fr",
+        "Ra",
+        "Ac",
+        "Th",
+        "Pa",
+        "U",
+    ]
+)
+#: Columns that a structure carries beside positions and elements.
+_CARRIED = ("atom_id", "probability", "amplitude", "sigma_px", "y_err_px", "x_err_px")
+#: Empty space above and below the atoms of a structure, in nm.
+_VACUUM_NM = 1.0
+
+
+def _library(name: str, install: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise FormatError(
+            f"This needs {name.split('.')[0]}; install it with `pip install {install}`."
+        ) from error
+
+
+def _checked(atoms: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    needed = columns or ("y_px", "x_px")
+    if missing := [c for c in needed if c not in atoms]:
+        raise TableError(f"The table of atoms lacks {', '.join(missing)}.")
+    if not np.isfinite(atoms[list(needed)].to_numpy(float)).all():
+        raise TableError("The table of atoms holds positions that are no numbers.")
+    return atoms if "frame" in atoms else atoms.assign(frame=0)
+
+
+def _in_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd.DataFrame:
+    """Atoms with their positions in nm, from the pixel size where it is given."""
+    if pixel_size_nm is not None:
+        _checked(atoms)
+        y, x = pixel_size_nm
+        atoms = atoms.assign(y_nm=atoms["y_px"] * y, x_nm=atoms["x_px"] * x)
+    if not {"y_nm", "x_nm"} <= set(atoms) or (atoms["y_nm"].isna().all() and len(atoms)):
+        raise TableError(
+            "The pixel size is not known; calibrate the image first, or give the pixel size."
+        )
+    return _checked(atoms, "y_nm", "x_nm")
+
+
+def element_of(species: str) -> str:
+    """Return the chemical element that a species names, "X" where it names none."""
+    return species if species in _ELEMENTS else UNKNOWN
+
+
+# Tables ---------------------------------------------------------------------------------------
+
+
+def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
+    """Write a table of atoms; the extension says how.
+
+    Parameters
+    ----------
+    path : path
+        ``.csv``, ``.parquet``, ``.xyz`` or ``.extxyz`` (extended XYZ), ``.cif`` (the first
+        frame), or ``.npz`` (arrays of coordinates as AtomAI has them).
+    atoms : pandas.DataFrame
+    **options
+        Of :func:`to_ase`: ``pixel_size_nm``, ``elements``, ``size_nm``.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FormatError
+        If the extension is none of these, or the file cannot be written.
+    TableError
+        If a structure is asked for and the pixel size is not known.
+    """
+    target = Path(path)
+    kind = target.suffix.lower()
+    if kind not in (".csv", ".parquet", ".xyz", ".extxyz", ".cif", ".npz"):
+        raise FormatError(f"Atoms cannot be written as {kind or 'a file without extension'}.")
+    try:
+        if kind == ".csv":
+            atoms.to_csv(target, index=False)
+        elif kind == ".parquet":
+            plain = {c: str for c in atoms if isinstance(atoms[c].dtype, pd.CategoricalDtype)}
+            atoms.astype(plain).to_parquet(target, index=False)
+        elif kind == ".npz":
+            arrays = {str(f): a for f, a in to_atomai(atoms).items()}
+            np.savez(target, **arrays)  # type: ignore[arg-type]
+        else:
+            structures = to_ase(atoms, **options)
+            write = _library("ase.io", "ase").write
+            if kind == ".cif":
+                write(str(target), structures[:1], format="cif")
+            else:
+                write(str(target), structures, format="extxyz")
+    except OSError as error:
+        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
+    return target
+
+
+def read_atoms(path: str | Path) -> pd.DataFrame:
+    """Read a table of atoms that :func:`write_atoms` wrote (CSV, Parquet, extended XYZ, CIF).
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, or holds no atoms.
+    """
+    source = Path(path)
+    kind = source.suffix.lower()
+    if not source.exists():
+        raise FormatError(f"{source.name} does not exist.")
+    try:
+        if kind == ".csv":
+            table = pd.read_csv(source, keep_default_na=True)
+        elif kind == ".parquet":
+            table = pd.read_parquet(source)
+        elif kind in (".xyz", ".extxyz", ".cif"):
+            table = from_ase(_library("ase.io", "ase").read(str(source), index=":"))
+        else:
+            raise FormatError(f"{source.name} is not a table of atoms.")
+    except FormatError:
+        raise
+    except Exception as error:  # damaged files raise errors of every type
+        raise FormatError(f"{source.name} could not be read as a table of atoms.") from error
+    if not {"y_px", "x_px"} <= set(table) and not {"y_nm", "x_nm"} <= set(table):
+        raise FormatError(f"{source.name} holds no atoms: it has no columns y_px and x_px.")
+    for column in table.columns:
+        if table[column].dtype in ("str", "object") or tables.ATOMS.get(column) == tables.S:
+            table[column] = table[column].astype(object).where(table[column].notna(), "")
+    return table
+
+
+# Structures -----------------------------------------------------------------------------------
+
+
+def to_ase(
+    atoms: pd.DataFrame,
+    *,
+    pixel_size_nm: tuple[float, float] | None = None,
+    elements: Mapping[str, str] | None = None,
+    size_nm: tuple[float, float] | None = None,
+) -> list[Any]:
+    """Return the atoms of every frame as an ``ase.Atoms``, in ångström, y upwards.
+
+    Parameters
+    ----------
+    atoms : pandas.DataFrame
+        With positions in nm, or in pixels and `pixel_size_nm`.
+    pixel_size_nm : tuple of float, optional
+        (y, x).
+    elements : mapping of str to str, optional
+        Element of each species; a species that is the name of an element is that element.
+    size_nm : tuple of float, optional
+        Height and width of the image, which become the cell; without it, those of the atoms.
+
+    Returns
+    -------
+    list of ase.Atoms
+        One per frame, z = 0, with a vacuum of 1 nm; ``arrays`` has the number of the species and
+        what was measured, ``info`` what :func:`from_ase` needs to come back.
+    """
+    structure = _library("ase", "ase").Atoms
+    table = _in_nm(atoms, pixel_size_nm)
+    out = []
+    for frame in np.unique(table["frame"].to_numpy()):
+        here = table[table["frame"] == frame]
+        y, x = here["y_nm"].to_numpy(float), here["x_nm"].to_numpy(float)
+        height, width = size_nm or (float(y.max()), float(x.max()))
+        names = here["species"].astype(str).to_list() if "species" in here else [""] * len(here)
+        symbols = [(elements or {}).get(n) or element_of(n) for n in names]
+        found = structure(
+            symbols=symbols, positions=10 * np.c_[x, height - y, np.zeros(len(x))],
+            cell=10 * np.array([max(width, 0.1), max(height, 0.1), _VACUUM_NM]), pbc=False,
+        )  # fmt: skip
+        # names may hold spaces, which columns of XYZ files may not
+        kinds, kind = np.unique(names, return_inverse=True)
+        found.set_array("kind", kind.astype(np.int64))
+        for column in _CARRIED:
+            if column in here:
+                found.set_array(column, here[column].to_numpy(copy=True))
+        found.info.update(frame=int(frame), height_nm=height, kinds="|".join(kinds))
+        if pixel_size_nm is not None:
+            found.info.update(pixel_y_nm=pixel_size_nm[0], pixel_x_nm=pixel_size_nm[1])
+        out.append(found)
+    return out
+
+
+def from_ase(structures: Sequence[Any]) -> pd.DataFrame:
+    """Return structures as a table of atoms, y downwards; the reverse of :func:`to_ase`."""
+    parts = []
+    for k, structure in enumerate(structures):
+        x, y, _ = structure.get_positions().T
+        info = structure.info
+        height = float(info.get("height_nm", structure.cell.lengths()[1] / 10))
+        table = pd.DataFrame(
+            {"frame": int(info.get("frame", k)), "y_nm": height - y / 10, "x_nm": x / 10}
+        )
+        if "pixel_y_nm" in info:
+            table["y_px"] = table["y_nm"] / float(info["pixel_y_nm"])
+            table["x_px"] = table["x_nm"] / float(info["pixel_x_nm"])
+        known = [n.replace(UNKNOWN, "") for n in structure.get_chemical_symbols()]
+        if "kind" in structure.arrays and "kinds" in info:
+            kinds = np.array(str(info["kinds"]).split("|"), dtype=object)
+            known = list(kinds[structure.arrays["kind"]])
+        table["species"] = pd.Series(known, dtype=object)
+        for column in _CARRIED:
+            if column in structure.arrays:
+                table[column] = structure.arrays[column]
+        parts.append(table)
+    if not parts:
+        raise FormatError("There is no structure.")
+    return pd.concat(parts, ignore_index=True)
+
+
+# Arrays and objects of other programs ---------------------------------------------------------
+
+
+def to_atomai(atoms: pd.DataFrame) -> dict[int, np.ndarray]:
+    """Return coordinates as AtomAI has them.
+
+    Returns
+    -------
+    dict of int to ndarray, shape (n, 3)
+        By frame: row, column in pixels, and the number of the class (species in the order
+        of the alphabet).
+    """
+    table = _checked(atoms)
+    names = table["species"].astype(str) if "species" in table else pd.Series("", table.index)
+    classes = names.map({n: k for k, n in enumerate(sorted(names.unique()))})
+    rows = np.c_[table["y_px"], table["x_px"], classes.to_numpy(float)]
+    frames = table["frame"].to_numpy()
+    return {int(f): rows[frames == f] for f in np.unique(frames)}
+
+
+def to_hyperspy(
+    image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None = None
+) -> Any:
+    """Return an image or movie as a ``hyperspy.signals.Signal2D`` with a marker on every atom.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W) or (T, H, W)
+    atoms : pandas.DataFrame
+    pixel_size_nm : tuple of float, optional
+        (y, x); the axes are in pixels without it.
+
+    Returns
+    -------
+    hyperspy.signals.Signal2D
+        The markers are permanent: they are saved with the signal.
+    """
+    api = _library("hyperspy.api", "hyperspy")
+    table = _checked(atoms)
+    signal = api.signals.Signal2D(np.asarray(image))
+    size = pixel_size_nm or (1.0, 1.0)
+    for axis, scale in zip(signal.axes_manager.signal_axes, size[::-1], strict=True):
+        axis.scale = scale
+        axis.units = "nm" if pixel_size_nm else "px"
+    frames = table["frame"].to_numpy()
+    offsets = table[["x_px", "y_px"]].to_numpy(float) * np.array(size[::-1])
+    places: Any = offsets
+    if signal.data.ndim == 3:
+        places = np.empty(len(signal.data), dtype=object)
+        for f in range(len(places)):
+            places[f] = offsets[frames == f]
+    points = api.plot.markers.Points(offsets=places, sizes=4, facecolors="none", edgecolors="red")
+    signal.add_marker(points, permanent=True, plot_marker=False)
+    return signal
+
+
+def to_atomap(
+    image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None = None
+) -> Any:
+    """Return one frame as an ``atomap.Atom_Lattice`` with a sublattice per species.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+    atoms : pandas.DataFrame
+        Of one frame.
+    pixel_size_nm : tuple of float, optional
+        Pixels must be square.
+
+    Returns
+    -------
+    atomap.api.Atom_Lattice
+    """
+    api = _library("atomap.api", "atomap")
+    table = _checked(atoms)
+    if table["frame"].nunique() > 1:
+        raise TableError("Atomap takes one frame at a time.")
+    y, x = pixel_size_nm or (1.0, 1.0)
+    if abs(y / x - 1) > 1e-3:
+        raise TableError("Atomap knows square pixels only; resample the image first.")
+    names = table["species"].astype(str) if "species" in table else pd.Series("", table.index)
+    sublattices = []
+    for name in sorted(names.unique()):
+        here = table.loc[names == name, ["x_px", "y_px"]].to_numpy(float)
+        sublattices.append(
+            api.Sublattice(
+                here, image=np.asarray(image), name=name or "atoms", pixel_size=x,
+                units="nm" if pixel_size_nm else "pixels",
+            )
+        )  # fmt: skip
+    return api.Atom_Lattice(image=np.asarray(image), sublattice_list=sublattices)
+
+
+def to_graph(atoms: pd.DataFrame, bonds: pd.DataFrame) -> nx.Graph:
+    """Return atoms and bonds as a networkx graph; its nodes are atom ids."""
+    import networkx as nx
+
+    table = _checked(atoms, "atom_id", "y_px", "x_px")
+    if missing := {"atom_a", "atom_b"} - set(bonds):
+        raise TableError(f"The table of bonds lacks {', '.join(sorted(missing))}.")
+    lost = (set(bonds["atom_a"]) | set(bonds["atom_b"])) - set(table["atom_id"])
+    if lost:
+        raise TableError(f"{len(lost)} atoms of the bonds are not in the table of atoms.")
+    graph = nx.Graph()
+    for rows, add in ((table, graph.add_node), (bonds, graph.add_edge)):
+        keys = ["atom_id"] if rows is table else ["atom_a", "atom_b"]
+        for row in rows.to_dict("records"):
+            given = {
+                str(k): v.item() if isinstance(v, np.generic) else v
+                for k, v in row.items()
+                if k not in keys and isinstance(v, (str, int, float, bool, np.generic))
+            }
+            add(*(int(row[k]) for k in keys), **given)
+    return graph
+
+
+def write_graphml(path: str | Path, atoms: pd.DataFrame, bonds: pd.DataFrame) -> Path:
+    """Write atoms and bonds as GraphML, which Gephi, igraph, networkx and yEd read."""
+    import networkx as nx
+
+    target = Path(path)
+    try:
+        nx.write_graphml(to_graph(atoms, bonds), target)
+    except OSError as error:
+        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
+    return target
