@@ -1,9 +1,9 @@
 """The joint fit of a large image in overlapping windows: memory does not follow its size.
 
 Everything that a fit takes from the whole image (grey levels, clipping, the nodes of the
-background) is given to each window, noise and widths are those of some windows beforehand,
-and of each window the columns far from its cuts are kept: the influence of a cut falls
-off within a node or two of the background.
+background) is given to each window, noise and widths are those of a window in the middle,
+and of each window the columns far from its cuts are kept: the influence of a cut falls off
+within a node or two of the background.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_atomlens.atoms.noise import Noise
 from napari_atomlens.atoms.refine import (
     Fit,
     FitParams,
@@ -31,7 +30,6 @@ from napari_atomlens.segmentation.tiles import own_part
 PART_PX = 2048
 #: Width of the margin, in nodes of the background.
 MARGIN_NODES = 4
-_NOISE = ("a", "b", "least")
 
 
 def fit_in_windows(
@@ -88,18 +86,12 @@ def fit_in_windows(
         last = np.where(high == [h, w], np.inf, high - 0.5)
         return np.flatnonzero(np.all((positions >= first) & (positions < last), axis=1))
 
-    learnt: list[Known] = []
-    # where there is room, in the middle of each quarter
-    quarters = (0.25, 0.75) if min(h, w) >= 3 * part else (0.5,)
-    for share in [(p, q) for p in quarters for q in quarters]:
-        low = np.maximum(np.array([share[0] * h, share[1] * w]) - part / 2, 0)
-        low = low.astype(int) // factor * factor
-        high = np.minimum(low + part, [h, w])
-        if len(quarters) > 1 and len(inside(low, high)) < 200:
-            continue  # a hole
-        _, known = fit_one(low, high, inside(low, high), None)
-        learnt += [known] if known else []
-    known = _mean(learnt) if learnt else None  # else every window finds its own
+    low = np.maximum(np.array([h - part, w - part]) // 2 // factor * factor, 0)
+    high = np.minimum(low + part, [h, w])
+    # the middle may be a hole
+    while len(inside(low, high)) < min(200, n) and (low.any() or (high < [h, w]).any()):
+        low, high = np.maximum(low - part, 0), np.minimum(high + part, [h, w])
+    _, known = fit_one(low, high, inside(low, high), None)
     for y in range(0, h, part):
         for x in range(0, w, part):
             low = np.array([max(0, y - margin), max(0, x - margin)])
@@ -112,19 +104,6 @@ def fit_in_windows(
             fit.y, fit.x = fit.y + low[0], fit.x + low[1]
             parts.append((near[own], _some(fit, own)))
     return _join(parts, positions)
-
-
-def _mean(learnt: list[Known]) -> Known:
-    """What several windows found, taken together."""
-    a, b, least = (float(np.mean([getattr(k.noise, n) for k in learnt])) for n in _NOISE)
-    noise = Noise(a, b, least)
-    labels = {label for k in learnt for label in k.widths}
-    widths = {
-        n: float(np.mean([k.widths[n] for k in learnt if n in k.widths])) for n in sorted(labels)
-    }
-    shared = sum(k.freedom == 0 for k in learnt) > len(learnt) / 2
-    freedom = 0.0 if shared else float(np.mean([k.freedom for k in learnt if k.freedom > 0]))
-    return Known(noise, widths, freedom)
 
 
 def _some(fit: Fit, which: np.ndarray) -> Fit:
