@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="the folder that peers.sh made; none: only ours")
     parser.add_argument("--counts", type=float, nargs="+", default=[1000, 10000])
     parser.add_argument("--lattices", nargs="+", choices=SETUPS, default=list(SETUPS))
+    parser.add_argument("--enlarge", type=int, default=1, help="factor of the side of the images")
     parser.add_argument("--out", type=Path, default=Path("out/benchmark_peers.md"))
     args = parser.parse_args()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -224,6 +225,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(args.lattices):
             c, side, pixel = SETUPS[name]
+            side *= args.enlarge
             for counts in args.counts:
                 seed = seed_for("benchmark", 9_000_000 + 1000 * number + int(counts))
                 s = sample(c, side, counts, np.random.default_rng(seed), 10 / pixel)
