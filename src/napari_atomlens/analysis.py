@@ -263,24 +263,6 @@ def add_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd
     return atoms
 
 
-def add_seen(atoms: pd.DataFrame, probabilities: Probabilities) -> pd.DataFrame:
-    """Add where the network saw each atom, before the fit (``seen_y_px`` and ``seen_x_px``).
-
-    Which atoms are bonded is decided there (see :func:`napari_atomlens.graphs.bond`).
-    """
-    from scipy.spatial import cKDTree
-
-    from napari_atomlens.atoms import find_peaks
-
-    seen = np.full((len(atoms), 2), np.nan)
-    peaks = find_peaks(probabilities)[0] if len(atoms) else np.zeros((0, 2))
-    if len(peaks):
-        distance, nearest = cKDTree(peaks).query(atoms[["y_px", "x_px"]].to_numpy())
-        same = distance < 0.45 * probabilities.spacing_px
-        seen[same] = peaks[nearest[same]]
-    return atoms.assign(seen_y_px=seen[:, 0], seen_x_px=seen[:, 1])
-
-
 def check_pixel_size(size: Any) -> tuple[float, float] | None:
     """Return a pixel size as (y, x) in nm, None where it is unknown.
 
@@ -432,7 +414,7 @@ def _one_frame(
         fit=FitParams(width=params.column_width, elliptic=params.refine == "elliptic fit"),
         calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
     )  # fmt: skip
-    atoms = add_nm(add_seen(atoms, probabilities), size)
+    atoms = add_nm(atoms, size)
     seconds["atoms"] = time.perf_counter() - start
     start = time.perf_counter()
     contours = tables.empty("contours")

@@ -155,6 +155,7 @@ def find_atoms(
         "atoms",
         {
             "frame": frame, "y_px": result.y, "x_px": result.x, "species": species,
+            "seen_y_px": positions[:, 0], "seen_x_px": positions[:, 1],
             "probability": chance, "amplitude": result.amplitude, "sigma_px": result.sigma,
             "background": result.background, "chi2": unknown_or(result.chi2, n),
             "y_err_px": result.y_err, "x_err_px": result.x_err,
