@@ -1,0 +1,113 @@
+"""What derives from atoms (contours, bonds, defects, tracks ...): who must hear of a change.
+
+A stage registers what it makes under a name, with a function that makes it anew for some
+frames. After an edit the quick ones are called at once, for the changed frames only; the
+others are marked stale until somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+#: What takes longer is not made anew at every edit.
+AT_ONCE_S = 0.1
+
+
+@dataclass
+class _Entry:
+    remake: Callable[[frozenset[int]], None] | None
+    stale: set[int] = field(default_factory=set)
+    seconds_per_frame: float = 0.0
+
+
+class Derived:
+    """Keeps what derives from the atoms, and for which frames it is out of date.
+
+    Attributes
+    ----------
+    listeners : list of callable
+        Called without arguments whenever something becomes stale or fresh.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self.listeners: list[Callable[[], None]] = []
+
+    def subscribe(
+        self, name: str, remake: Callable[[frozenset[int]], None] | None = None
+    ) -> Callable[[], None]:
+        """Register something that is made from atoms.
+
+        Parameters
+        ----------
+        name : str
+            "contours", "bonds", "defects", "tracks" ...; a second one of the same name
+            takes the place of the first.
+        remake : callable, optional
+            Called with the changed frames. Without it the thing is only marked stale.
+
+        Returns
+        -------
+        callable
+            Call it to unsubscribe.
+        """
+        entry = self._entries[name] = _Entry(remake)
+
+        def unsubscribe() -> None:
+            if self._entries.get(name) is entry:
+                del self._entries[name]
+
+        return unsubscribe
+
+    def changed(self, frames: Iterable[int]) -> None:
+        """Say that the atoms of some frames have changed."""
+        which = {int(f) for f in frames}
+        if not which:
+            return
+        for name, entry in list(self._entries.items()):
+            entry.stale |= which
+            # what was stale before the edit waits for the button with the rest of it
+            if (
+                entry.remake is not None
+                and entry.stale == which
+                and entry.seconds_per_frame * len(which) < AT_ONCE_S
+            ):
+                self._remake(name)
+        self._tell()
+
+    def is_stale(self, name: str) -> bool:
+        """Whether something is out of date in any frame."""
+        return name in self._entries and bool(self._entries[name].stale)
+
+    def stale(self) -> dict[str, frozenset[int]]:
+        """What is out of date, and in which frames."""
+        return {n: frozenset(e.stale) for n, e in self._entries.items() if e.stale}
+
+    def fresh(self, name: str, frames: Iterable[int] | None = None) -> None:
+        """Say that something was made anew, in some frames or in all."""
+        if name in self._entries:
+            entry = self._entries[name]
+            entry.stale = entry.stale - set(frames) if frames is not None else set()
+            self._tell()
+
+    def refresh(self) -> None:
+        """Make everything anew that is stale and knows how."""
+        for name, entry in list(self._entries.items()):
+            if entry.stale and entry.remake is not None:
+                self._remake(name)
+        self._tell()
+
+    def _remake(self, name: str) -> None:
+        entry = self._entries[name]
+        frames = frozenset(entry.stale)
+        start = time.perf_counter()
+        if entry.remake is not None:
+            entry.remake(frames)
+        entry.seconds_per_frame = (time.perf_counter() - start) / max(len(frames), 1)
+        entry.stale -= frames
+
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            listener()
