@@ -78,6 +78,15 @@ def inside(polygon: Any, positions: np.ndarray) -> np.ndarray:
     return np.asarray(points_in_poly(points, np.asarray(polygon, float)))
 
 
+def by_frame(table: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """Parts of a table, frame by frame."""
+    frames = table["frame"].to_numpy()
+    order = np.argsort(frames, kind="stable")
+    found, start = np.unique(frames[order], return_index=True)
+    stop = np.append(start, len(frames))[1:]
+    return [(int(f), table.iloc[order[a:b]]) for f, a, b in zip(found, start, stop, strict=True)]
+
+
 class Corrections:
     """The atoms of a movie: what the model says, corrected.
 
@@ -122,7 +131,7 @@ class Corrections:
         self.rebased: Callable[[], None] | None = None
         self.spacing_px = float(spacing_px)
         self._machine: dict[int, pd.DataFrame] = {
-            int(f): t.reset_index(drop=True) for f, t in table.groupby("frame")
+            f: t.reset_index(drop=True) for f, t in by_frame(table)
         }
         self._now: dict[int, Columns] = {}
         self._index: tuple[np.ndarray, np.ndarray] | None = None
@@ -360,7 +369,7 @@ class Corrections:
             self._now = {f: Columns(c.table(), self.journal.columns) for f, c in self._now.items()}
         which = sorted({int(f) for f in frames})
         self.conflicts = [c for c in self.conflicts if c.frame not in set(which)]
-        parts = {int(f): t for f, t in machine.groupby("frame")}
+        parts = dict(by_frame(machine))
         found: list[Conflict] = []
         for f in which:
             found += self._rerun_frame(f, parts.get(f, machine.iloc[:0]))
@@ -464,6 +473,8 @@ class _Run:
     def settle(self, edit: Edit) -> Edit:
         """Put an edit on the atoms that are there now; what it does elsewhere stays."""
         f, owner = self._f, self._owner
+        before: tuple[Row, ...]
+        after: tuple[Row, ...]
         mine_before, mine_after = (owner._in_frame(r, f) for r in (edit.before, edit.after))
         at_frame = self._names.index("frame")
         rest = [tuple(r for r in rows if int(r[at_frame]) != f)

@@ -49,7 +49,8 @@ def nearest_peak(image: np.ndarray, y: float, x: float, spacing_px: float) -> tu
     height = smooth[tuple(near.T)]
     span = float(np.ptp(smooth)) or 1.0
     best = near[np.argmax(height / span - 0.5 * d[d <= radius] / radius)]
-    return _parabola(smooth, *best) + corner  # type: ignore[return-value]
+    top_y, top_x = _parabola(smooth, int(best[0]), int(best[1])) + corner
+    return float(top_y), float(top_x)
 
 
 def _parabola(image: np.ndarray, row: int, column: int) -> np.ndarray:
@@ -113,7 +114,7 @@ def measure(
     plain = [{"y_px": float(y), "x_px": float(x)} for y, x in spots]
     middle = spots.mean(0)
     reach = REACH * spacing_px + 0.5 * float(np.ptp(spots, axis=0).max())
-    crop, corner = _crop(image, *middle, reach)
+    crop, corner = _crop(image, float(middle[0]), float(middle[1]), reach)
     if min(crop.shape) < 6 or crop.max() == crop.min():
         return plain
     around = np.asarray(others, float).reshape(-1, 2)

@@ -125,7 +125,7 @@ def split(labelled: Labelled, share: float, side: int) -> tuple[Labelled, np.nda
         The strip, as far as it was usable.
     """
     strip = np.zeros(labelled.image.shape, bool)
-    turned = np.rot90(strip, side % 4)  # a view: what is written there is written in the strip
+    turned: Any = np.rot90(strip, side % 4)  # a view: what is written there is written in the strip
     turned[round((1 - share) * turned.shape[0]) :] = True
     return replace(labelled, usable=labelled.usable & ~strip), strip & labelled.usable
 

@@ -105,11 +105,16 @@ def label_frame(
     radius = np.minimum(OUTLINE * width, 0.42 * np.maximum(nearest, 0.3 * spacing))
     bright = np.zeros(len(positions))
     if "species" in atoms:
-        bright = (atoms["species"].astype(str) == "bright column").to_numpy(float)
+        bright = (atoms["species"].astype(str) == "bright column").to_numpy().astype(float)
     trusted = np.ones(frame.shape, bool) if usable is None else np.asarray(usable, bool)
     if trusted.shape != frame.shape:
         raise ImageError("The mask of what is usable does not have the size of the image.")
     return Labelled(frame, positions, bright, radius, float(spacing), trusted)
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    height, width = image.shape
+    return height, width
 
 
 class Crops:
@@ -137,7 +142,7 @@ class Crops:
         self.rng = np.random.default_rng(seed)
         self._frames = []
         for f in frames:
-            size = network_size(f.image.shape, f.spacing_px, preferred_px)  # type: ignore[arg-type]
+            size = network_size(_size(f.image), f.spacing_px, preferred_px)
             zoom = np.array(size) / np.array(f.image.shape)
             small = resample(torch.from_numpy(f.image)[None], size)[0]
             usable = nnf.interpolate(
