@@ -62,6 +62,11 @@ def add(
     return c.do("add", frame, (), [row])
 
 
+def add_rows(c: Corrections, rows: Sequence[Row]) -> Change:
+    """Add atoms of :func:`new_row` in one edit."""
+    return c.do("add", _frame_of(c, rows), (), rows)
+
+
 def delete(c: Corrections, atom_ids: Sequence[int], action: str = "delete") -> Change:
     """Delete atoms; with action "reject" they were suggestions of the model."""
     rows = c.rows(atom_ids)

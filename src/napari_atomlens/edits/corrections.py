@@ -106,6 +106,8 @@ class Corrections:
         What is made from atoms; told of every change.
     conflicts : list of Conflict
         Of the latest run over each frame.
+    renamed : dict of int to int
+        Of the latest run: the id that an atom of the model has got, by the one it came with.
     rebased : callable or None
         Called without arguments when edits were put on other machine output, so that what
         was saved of the journal must be written anew.
@@ -128,6 +130,7 @@ class Corrections:
         self.journal = Journal([*tables.ATOMS, *extra], user)
         self.derived = Derived()
         self.conflicts: list[Conflict] = []
+        self.renamed: dict[int, int] = {}
         self.rebased: Callable[[], None] | None = None
         self.spacing_px = float(spacing_px)
         self._machine: dict[int, pd.DataFrame] = {
@@ -371,6 +374,7 @@ class Corrections:
         self.conflicts = [c for c in self.conflicts if c.frame not in set(which)]
         parts = dict(by_frame(machine))
         found: list[Conflict] = []
+        self.renamed = {}
         for f in which:
             found += self._rerun_frame(f, parts.get(f, machine.iloc[:0]))
         self.conflicts += found
@@ -400,6 +404,7 @@ class Corrections:
                 row = part.row(old)
                 if row is not None:
                     part.replace([old], [(*row[:at_id], new, *row[at_id + 1 :])])
+        self.renamed |= run.final_names()
         self._machine[f] = run.base.table()
         self._now[f] = now
         self._index = None
@@ -577,6 +582,13 @@ class _Run:
             self._spare = max(taken, default=start - 1) + 1
         self._rename(atom_id, self._spare)
         self._spare += 1
+
+    def final_names(self) -> dict[int, int]:
+        """Id after all renaming, by the id that the model gave."""
+        origin: dict[int, int] = {}
+        for old, new in self.renamed:
+            origin[new] = origin.pop(old, old)
+        return {old: new for new, old in origin.items()}
 
     def _note(self, edit: Edit, b: Row, all_of_it: bool) -> None:
         what = "the atom" if all_of_it else "all atoms"

@@ -19,6 +19,7 @@ AT_ONCE_S = 0.1
 class _Entry:
     remake: Callable[[frozenset[int]], None] | None
     stale: set[int] = field(default_factory=set)
+    recent: set[int] = field(default_factory=set)
     seconds_per_frame: float = 0.0
 
 
@@ -29,11 +30,15 @@ class Derived:
     ----------
     listeners : list of callable
         Called without arguments whenever something becomes stale or fresh.
+    later : callable or None
+        Takes a function and calls it soon: a window first shows the edit. Without it what
+        is quick is made anew before :meth:`changed` returns.
     """
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self.listeners: list[Callable[[], None]] = []
+        self.later: Callable[[Callable[[], None]], None] | None = None
 
     def subscribe(
         self, name: str, remake: Callable[[frozenset[int]], None] | None = None
@@ -66,13 +71,25 @@ class Derived:
         which = {int(f) for f in frames}
         if not which:
             return
-        for name, entry in list(self._entries.items()):
+        for entry in self._entries.values():
             entry.stale |= which
-            # what was stale before the edit waits for the button with the rest of it
+            entry.recent |= which
+        if self.later is None:
+            self.catch_up()
+        else:
+            self.later(self.catch_up)
+            self._tell()
+
+    def catch_up(self) -> None:
+        """Make anew what is quick; the rest waits for :meth:`refresh`."""
+        for name, entry in list(self._entries.items()):
+            recent, entry.recent = entry.recent, set()
+            # what was stale before waits for the button with the rest of it
             if (
-                entry.remake is not None
-                and entry.stale == which
-                and entry.seconds_per_frame * len(which) < AT_ONCE_S
+                recent
+                and entry.remake is not None
+                and entry.stale == recent
+                and entry.seconds_per_frame * len(recent) < AT_ONCE_S
             ):
                 self._remake(name)
         self._tell()
