@@ -72,8 +72,7 @@ class Autosave:
         self._lock: Lock | None = None
         self._file: JournalFile | None = None
         self._generation = 0
-        corrections.journal.listener = self._on_entry
-        corrections.rebased = self._on_rebased
+        self.resume()
 
     @property
     def folder(self) -> Path | None:
@@ -90,11 +89,16 @@ class Autosave:
         if self._file is not None:
             self._checkpoint()
 
+    def write(self) -> None:
+        """Write what there is now, where nothing was written yet."""
+        if self._file is None and len(self._corrections.journal.log):
+            self._begin()
+
     def _begin(self) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        folder = self._root / f"{stamp}-{uuid.uuid4().hex[:8]}"
+        folder = self._folder or self._root / f"{stamp}-{uuid.uuid4().hex[:8]}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FormatError(
                 f"Edits cannot be saved in {self._root}: {error.strerror}."
@@ -156,6 +160,11 @@ class Autosave:
             self._lock = None
         self._corrections.journal.listener = None
         self._corrections.rebased = None
+
+    def resume(self) -> None:
+        """Write again after a pause."""
+        self._corrections.journal.listener = self._on_entry
+        self._corrections.rebased = self._on_rebased
 
 
 @dataclass(frozen=True)

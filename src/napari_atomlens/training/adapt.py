@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from napari_atomlens.training.loop import distance_to, loss_of
 
 #: First of the seeds of scenes that are mixed in: none of them trained the bundled models.
 REPLAY_SEED = 1 << 38
+#: Scenes that are drawn to be mixed in.
+REPLAY = 96
 #: Materials on which forgetting is measured.
 KNOWN = ("honeycomb", "tmd", "perovskite", "dumbbell", "dimer_rows")
 #: A fall of the F1 on known materials that is worth a word.
@@ -258,6 +260,15 @@ class Replay:
         return tuple(x.flip(3) if flip else x for x in out)  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class Step:
+    """How far an adaptation is: step number, steps in all, loss."""
+
+    step: int
+    steps: int
+    loss: float
+
+
 def adapt(
     frames: Sequence[Labelled],
     p: AdaptParams = AdaptParams(),
@@ -288,6 +299,23 @@ def adapt(
     ModelError
         If the model to start from cannot be used, or the name is not one of a file.
     """
+    for what in adapting(frames, p, cancelled):
+        if isinstance(what, Adapted):
+            return what
+        if progress:
+            progress(what.step, what.steps, what.loss)
+    raise ModelError("The adaptation ended without a model.")
+
+
+def adapting(
+    frames: Sequence[Labelled],
+    p: AdaptParams = AdaptParams(),
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[Step | Adapted]:
+    """Adapt a model step by step; the last thing that comes is the :class:`Adapted`.
+
+    Parameters, errors: see :func:`adapt`.
+    """
     validate(p)
     if not frames:
         raise TableError("Correct at least one frame first: there is nothing to learn from.")
@@ -295,18 +323,21 @@ def adapt(
     info = find_model(p.start)
     start = time.monotonic()
     known_before = on_known_materials(info)
+    parts = [split(f, p.hold_back, i)[1] for i, f in enumerate(frames)]
+    before, _ = judge(info, frames, parts)
     threads = torch.get_num_threads()
     if p.threads:
         torch.set_num_threads(p.threads)
+    net, losses = unfused_network(info), []
     try:
-        net, losses = _learn(frames, p, info, start, progress, cancelled)
+        for step in _learn(net, frames, p, info, start, cancelled):
+            losses.append(step.loss)
+            yield step
     finally:
         torch.set_num_threads(threads)
-    parts = [split(f, p.hold_back, i)[1] for i, f in enumerate(frames)]
     facts = _facts(info)
     folder = Path(tempfile.mkdtemp(prefix="atomlens-adapt-"))
     path = write_model(folder / f"{p.name}.safetensors", net, facts)
-    before, _ = judge(info, frames, parts)
     after, chances = judge(find_model(str(path)), frames, parts)
     temperature = temperature_of(chances)
     constants = {k: v / temperature for k, v in info.calibration.get("atoms", {}).items()}
@@ -327,34 +358,32 @@ def adapt(
     )  # fmt: skip
     result.sentence = _sentence(result)
     path.with_suffix(".md").write_text(_card(result, info), encoding="utf-8")
-    return result
+    yield result
 
 
 def _learn(
+    net: ColumnNet,
     frames: Sequence[Labelled],
     p: AdaptParams,
     info: ModelInfo,
     start: float,
-    progress: Callable[[int, int, float], None] | None,
     cancelled: Callable[[], bool] | None,
-) -> tuple[ColumnNet, list[float]]:
+) -> Iterator[Step]:
     """Run the optimiser until steps or minutes are over."""
     torch.manual_seed(p.seed)
-    net = unfused_network(info)
     net.eval()  # the statistics of the batch normalisation stay
     rest = [split(f, p.hold_back, i)[0] for i, f in enumerate(frames)]
     crops = Crops(rest, info.preferred_spacing_px, p.size_px, p.seed)
-    replay = Replay(net, 96, p.size_px, p.seed) if p.replay else None
+    replay = Replay(net, REPLAY, p.size_px, p.seed) if p.replay else None
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
-    losses: list[float] = []
     for step in range(p.steps):
         if cancelled and cancelled():
-            break
+            return
         # the rate falls with whatever runs out first, steps or minutes
         spent = max(step / p.steps, (time.monotonic() - start) / (60 * p.minutes))
         if spent >= 1:
-            break
+            return
         rate = min(1.0, (step + 1) / 20) * max(0.02, 0.5 * (1 + np.cos(np.pi * spent)))
         for group in optimiser.param_groups:
             group["lr"] = p.learning_rate * rate
@@ -372,10 +401,7 @@ def _learn(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimiser.step()
-        losses.append(float(loss.detach()))
-        if progress:
-            progress(step + 1, p.steps, losses[-1])
-    return net, losses
+        yield Step(step + 1, p.steps, float(loss.detach()))
 
 
 def check_name(name: str) -> None:
