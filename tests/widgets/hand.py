@@ -14,14 +14,21 @@ class Hand:
 
     def __init__(self, viewer: Any) -> None:
         self.viewer = viewer
-        self._qt = viewer.window._qt_viewer
-        self.canvas = self._qt.canvas.native
         self.canvas.setFocus()
+
+    @property
+    def _canvas(self) -> Any:
+        return self.viewer.window._qt_viewer.canvas  # never kept: it would outlive its window
+
+    @property
+    def canvas(self) -> Any:
+        """The widget that takes mouse and keys."""
+        return self._canvas.native
 
     def at(self, y: float, x: float) -> QPoint:
         """Place on the canvas of a place in the world."""
         zero, one = (
-            np.asarray(self._qt.canvas._map_canvas2world(p, self._qt.canvas.view))[-2:]
+            np.asarray(self._canvas._map_canvas2world(p, self._canvas.view))[-2:]
             for p in ((0, 0), (100, 100))
         )
         py, px = 100 * (np.array([y, x]) - zero) / (one - zero)
@@ -48,6 +55,7 @@ class Hand:
                 left, left, none,
             )  # fmt: skip
             QApplication.sendEvent(self.canvas, event)
+            QTest.qWait(20)
         QTest.mouseRelease(self.canvas, left, none, self.at(*stop))
 
     def press(self, key: str) -> None:

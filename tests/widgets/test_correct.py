@@ -125,9 +125,9 @@ def test_mouse_and_keys(desk: Desk) -> None:
     assert atoms.features["species"].iloc[35] == "bright column"
     # a drag moves, freely where the drawing to the peak is off
     desk.child(QCheckBox, "snap").setChecked(False)
-    centre = desk.viewer.camera.center
+    centre = desk.viewer.scene.camera.center
     hand.drag((30, 30), (34, 33))
-    assert desk.viewer.camera.center == centre  # the image stays
+    assert desk.viewer.scene.camera.center == centre  # the image stays
     moved = desk.corrections.journal.edits[-1]
     assert moved.action == "move"
     at = (
@@ -191,6 +191,7 @@ def test_naparis_own_tools_are_noticed(desk: Desk) -> None:
     atoms.selected_data = {2, 3}
     atoms._copy_data()
     atoms._paste_data()
+    desk.qtbot.waitUntil(lambda: len(desk.corrections.journal) == 1, timeout=WAIT)
     assert atoms.features["atom_id"].is_unique and len(atoms.data) == 38
     desk.same()
 
@@ -312,7 +313,7 @@ def test_save_open_and_read_only(desk: Desk, tmp_path: Path) -> None:
     desk.hand.click(18, 18)
     desk.hand.press("Delete")
     desk.child(QCheckBox, "snap").setChecked(False)
-    desk.viewer.camera.zoom = 7.5
+    desk.viewer.scene.camera.zoom = 7.5
     desk.viewer.dims.set_current_step(0, 1)
     table = desk.corrections.atoms()
     panel = desk.widget._project
@@ -323,10 +324,10 @@ def test_save_open_and_read_only(desk: Desk, tmp_path: Path) -> None:
     names = [x.name for x in desk.viewer.layers]
     desk.child(QCheckBox, "snap").setChecked(True)
     desk.viewer.dims.set_current_step(0, 0)
-    desk.viewer.camera.zoom = 1
+    desk.viewer.scene.camera.zoom = 1
     assert panel.open(path)
     assert [x.name for x in desk.viewer.layers] == names
-    assert desk.viewer.camera.zoom == 7.5 and desk.viewer.dims.current_step[0] == 1
+    assert desk.viewer.scene.camera.zoom == 7.5 and desk.viewer.dims.current_step[0] == 1
     assert not desk.child(QCheckBox, "snap").isChecked()
     pd.testing.assert_frame_equal(desk.corrections.atoms(), table)
     desk.same()
@@ -383,7 +384,6 @@ def test_points_of_somebody_else(desk: Desk) -> None:
     desk.hand.press("Delete")
     assert len(points.data) == 19
     desk.button("undo")
-    desk.same_points = None
     assert len(points.data) == 20
 
 

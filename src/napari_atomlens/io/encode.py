@@ -97,8 +97,11 @@ class Encoder:
         raise CannotEncode(where)
 
     def _array(self, where: str, value: np.ndarray) -> Any:
+        if value.ndim == 0:
+            return self.encode(where, value.item())
         if value.dtype.kind in "OUS":
-            return {"!objects": [self.encode(where, v) for v in value.tolist()]}
+            texts = [self.encode(where, v) for v in value.tolist()]
+            return {"!objects": texts, "dtype": value.dtype.str}
         value = np.asarray(value)  # also of subclasses
         if value.size <= SMALL and np.isfinite(value).all():
             return {"!array": value.tolist(), "dtype": value.dtype.str}
@@ -149,7 +152,7 @@ def decode(value: Any, folder: Path, get_array: Callable[[str], np.ndarray]) -> 
         if "!objects" in v:
             out = np.empty(len(v["!objects"]), dtype=object)
             out[:] = [back(x) for x in v["!objects"]]
-            return out
+            return out.astype(v["dtype"])
         if "!zarr" in v:
             return get_array(v["!zarr"])
         if "!table" in v:

@@ -339,6 +339,7 @@ class CorrectWidget(QWidget):
             self._editor.listeners.remove(self._on_edited)
             self._editor.corrections.derived.listeners.remove(self._show_stale)
             self._editor.corrections.derived.later = None
+            self._editor.layer.events.set_data.disconnect(self._on_slider)
         if self._regions is not None:
             self._regions.close()
             self._regions = None
@@ -351,6 +352,7 @@ class CorrectWidget(QWidget):
             editor.listeners.append(self._on_edited)
             editor.corrections.derived.listeners.append(self._show_stale)
             editor.corrections.derived.later = self._do_later
+            editor.layer.events.set_data.connect(self._on_slider)  # some edits tell no more
             self._regions = Regions(self._viewer, editor.layer, self._on_region_drawn)
             if editor.is_read_only:
                 self._status.setText(
@@ -378,7 +380,7 @@ class CorrectWidget(QWidget):
             layer.mode = "pan_zoom"
             keys.bind(layer, self.run, self.set_species)
             self._mouse = CorrectMouse(
-                layer, lambda: editor.spacing_px, lambda: float(self._viewer.camera.zoom),
+                layer, lambda: editor.spacing_px, lambda: float(self._viewer.scene.camera.zoom),
                 self.add_at, self._on_select, self._on_move,
             )  # fmt: skip
         elif self._mouse is not None:
@@ -510,9 +512,8 @@ class CorrectWidget(QWidget):
             places = halves(image, y, x, editor.spacing_px)
         measured = self._measured(frame, places, seek=False, besides=chosen)
         at = [(m.pop("y_px"), m.pop("x_px")) for m in measured]
-        if (
-            float(np.linalg.norm(np.subtract(*at))) < 0.1 * editor.spacing_px
-        ):  # the fit joined them again
+        apart = np.diff(np.array(at), axis=0)
+        if float(np.linalg.norm(apart)) < 0.1 * editor.spacing_px:  # the fit joined them again
             at, measured = places, [{}, {}]
         change = editor.perform(actions.split, chosen[0], at, editor.pixel_size, measured)
         if change is not None:
@@ -644,7 +645,7 @@ class CorrectWidget(QWidget):
         self._show_frame(int(c.value(row, "frame")))
         at = [float(c.value(row, n)) for n in ("frame", "y_px", "x_px")][-editor.layer.ndim :]
         world = editor.layer.data_to_world(at)
-        self._viewer.camera.center = (0.0, float(world[-2]), float(world[-1]))
+        self._viewer.scene.camera.center = (0.0, float(world[-2]), float(world[-1]))
         editor.select([atom_id])
         p = float(c.value(row, "probability"))
         chance = f", probability {p:.2f}" if p == p else ""
@@ -667,7 +668,7 @@ class CorrectWidget(QWidget):
             return
         self._show_frame(int(frame))
         world = editor.layer.data_to_world([frame, y, x][-editor.layer.ndim :])
-        self._viewer.camera.center = (0.0, float(world[-2]), float(world[-1]))
+        self._viewer.scene.camera.center = (0.0, float(world[-2]), float(world[-1]))
 
     # -------------------------------------------------------------- what is shown
 
@@ -705,6 +706,8 @@ class CorrectWidget(QWidget):
         later, self._later = self._later, []
         for what in later:
             what()
+        if self._editor is not None:
+            self._editor.check()
         self._show_doubtful()
         self._show_seen()
         self._show_conflicts()

@@ -94,6 +94,8 @@ class CorrectMouse:
         elif not moved:
             self._on_select(row, shift)
         elif row < len(layer.data):
-            y, x = (float(v) for v in layer.data[row, -2:])
+            # where it is let go: moves that come too quickly are left out
+            now = np.asarray(layer.world_to_data(event.position), float)
+            y, x = (float(v) for v in before[-2:] + now[-2:] - at[-2:])  # type: ignore[index]
             layer.data[row] = before
             self._on_move(row, y, x)

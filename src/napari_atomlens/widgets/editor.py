@@ -71,6 +71,8 @@ class Editor:
         self.problem = ""
         self._busy = False
         self._going: list[int] = []
+        self._known = -1
+        self._names: list[str] = []
         known = layer.metadata.get(CORRECTIONS)
         if isinstance(known, Corrections) and machine is None and not self._is_taken(known):
             self.corrections = known
@@ -93,6 +95,7 @@ class Editor:
             self._show_all()
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
+        self._known = len(layer.data)
 
     def __deepcopy__(self, memo: Any) -> None:
         """Copied layers get an editor of their own."""
@@ -149,10 +152,15 @@ class Editor:
 
     def species(self) -> list[str]:
         """Names of the species that atoms can be, in the order of the number keys."""
-        dtype = self.layer.features.get("species", pd.Series(dtype=object)).dtype
-        names = list(dtype.categories) if isinstance(dtype, pd.CategoricalDtype) else []
-        there = self.layer.features.get("species", pd.Series(dtype=object)).astype(str).unique()
-        return [n for n in dict.fromkeys([*names, *there]) if n and n not in styles.NOT_ATOMS]
+        column = self.layer.features.get("species", pd.Series(dtype=object))
+        known = isinstance(column.dtype, pd.CategoricalDtype)
+        there = list(column.cat.categories if known else column.astype(str).unique())
+        # the order never changes: the keys must mean the same all day
+        names = [*self._names, *self._entry().get("classes", ()), *there]
+        self._names = [
+            n for n in dict.fromkeys(names) if n and n != "nan" and n not in styles.NOT_ATOMS
+        ]
+        return list(self._names)
 
     def ids(self) -> np.ndarray:
         """Ids of the points of the layer, in its order."""
@@ -185,6 +193,7 @@ class Editor:
         return self._follow(self.corrections.redo)
 
     def _follow(self, do: Callable[[], Change | None]) -> Change | None:
+        self.check()
         self.problem = ""
         before = len(self.corrections.journal.log)
         change = None
@@ -234,6 +243,12 @@ class Editor:
             yield
         finally:
             self._busy = before
+            self._known = len(self.layer.data)
+
+    def check(self) -> None:
+        """Notice points that came without an event, as pasted ones do."""
+        if not self._busy and len(self.layer.data) != self._known:
+            self.sync()
 
     def _adopt_colours(self) -> None:
         """Let the colours follow the species again: a project only knows the colours."""
@@ -275,6 +290,7 @@ class Editor:
                 layer.data = data
             if new:
                 n = len(layer.data)
+                layer.selected_data = set()  # else napari takes the new ones for their copies
                 layer.add(np.array([self._point(r) for r in new]))
                 known += [(n + k, r) for k, r in enumerate(new)]
             self._write_features([k for k, _ in known], [r for _, r in known], names)
@@ -342,6 +358,7 @@ class Editor:
             known = [i for i in going if self.corrections.frame_of(i) >= 0]
             if known:
                 self._note(lambda: actions.delete(self.corrections, known))
+            self._known = len(self.layer.data)
         elif action in ("added", "changed"):
             n = len(self.layer.data)
             rows = np.unique(np.asarray(event.data_indices, dtype=int) % max(n, 1))
@@ -370,6 +387,7 @@ class Editor:
 
     def _sync_rows(self, rows: np.ndarray, added: bool) -> None:
         """Compare some rows of the layer with the corrections; what differs is an edit."""
+        self._known = len(self.layer.data)
         c, layer = self.corrections, self.layer
         features = layer.features
         ids = features["atom_id"].to_numpy()
@@ -405,6 +423,7 @@ class Editor:
     def sync(self) -> None:
         """Compare the whole layer with the corrections; what differs is an edit."""
         c, layer = self.corrections, self.layer
+        self._known = len(layer.data)
         table = c.atoms().set_index("atom_id")
         features = layer.features
         if "atom_id" not in features or len(features) != len(layer.data):

@@ -292,6 +292,7 @@ class Outputs:
             "source_id": self.source_id,
             "source_name": self.source_name,
             "spacing_px": self.spacing_px,
+            "classes": self._species(),
             "runs": [*older, self._provenance],
         }
 

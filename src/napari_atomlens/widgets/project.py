@@ -176,13 +176,14 @@ class ProjectPanel(QWidget):
         }
         return {
             "viewer": {
-                "center": [float(v) for v in viewer.camera.center],
-                "zoom": float(viewer.camera.zoom), "angles": list(viewer.camera.angles),
+                "center": [float(v) for v in viewer.scene.camera.center],
+                "zoom": float(viewer.scene.camera.zoom), "angles": list(viewer.scene.camera.angles),
                 "ndisplay": int(viewer.dims.ndisplay),
                 "point": [float(p) for p in viewer.dims.point],
                 "order": [int(o) for o in viewer.dims.order],
                 "active": str(getattr(viewer.layers.selection.active, "name", "")),
-                "scale_bar": bool(viewer.scale_bar.visible), "axes": bool(viewer.axes.visible),
+                "scale_bar": bool(viewer.canvas.overlays.scale_bar.visible),
+                "axes": bool(viewer.scene.overlays.axes.visible),
             },
             "widgets": widgets,
         }  # fmt: skip
@@ -196,10 +197,13 @@ class ProjectPanel(QWidget):
             viewer.dims.ndisplay = known["ndisplay"]
             for axis, point in enumerate(known["point"][: viewer.dims.ndim]):
                 viewer.dims.set_point(axis, point)
-            viewer.camera.center = tuple(known["center"])
-            viewer.camera.zoom = known["zoom"]
-            viewer.camera.angles = tuple(known["angles"])
-            viewer.scale_bar.visible, viewer.axes.visible = known["scale_bar"], known["axes"]
+            viewer.scene.camera.center = tuple(known["center"])
+            viewer.scene.camera.zoom = known["zoom"]
+            viewer.scene.camera.angles = tuple(known["angles"])
+            viewer.canvas.overlays.scale_bar.visible, viewer.scene.overlays.axes.visible = (
+                known["scale_bar"],
+                known["axes"],
+            )
             if known["active"] in viewer.layers:
                 viewer.layers.selection.active = viewer.layers[known["active"]]
         docks = self._docks()
