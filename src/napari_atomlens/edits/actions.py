@@ -83,13 +83,11 @@ def move(
     """Move atoms to places (y, x) in pixels."""
     rows = c.rows(atom_ids)
     known = measured or [{}] * len(rows)
-    after = [
-        c.changed_row(
-            r, **_unmeasured(), **dict(m), **_place(float(p[0]), float(p[1]), pixel_size_nm),
-            edited=True, source="user",
-        )
-        for r, p, m in zip(rows, places, known, strict=True)
-    ]  # fmt: skip
+    after = []
+    for row, place, fitted in zip(rows, places, known, strict=True):
+        at = _place(float(place[0]), float(place[1]), pixel_size_nm)
+        values = {**_unmeasured(), **fitted, **at, "edited": True, "source": "user"}
+        after.append(c.changed_row(row, **values))
     return c.do("move", _frame_of(c, rows), rows, after)
 
 

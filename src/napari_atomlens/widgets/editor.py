@@ -16,7 +16,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.edits import Corrections, actions
-from napari_atomlens.edits.columns import as_row
+from napari_atomlens.edits.columns import as_row, same
 from napari_atomlens.edits.corrections import Change, Conflict
 from napari_atomlens.errors import AtomLensError, FormatError
 from napari_atomlens.io.autosave import Autosave
@@ -283,18 +283,29 @@ class Editor:
                 (there[i], r) for r in change.rows if (i := int(c.value(r, "atom_id"))) in there
             ]
             new = [r for r in change.rows if int(c.value(r, "atom_id")) not in there]
-            if known:
-                data = layer.data
-                for k, r in known:
-                    data[k] = self._point(r)
-                layer.data = data
+            shown = layer.features
+            old_species = shown["species"].to_numpy() if "species" in shown else None
+            recolour = bool(new)
+            moved = False
+            for k, r in known:
+                point = self._point(r)
+                if not np.array_equal(layer.data[k], point):
+                    layer.data[k] = point
+                    moved = True
+                if old_species is not None and old_species[k] != c.value(r, "species"):
+                    recolour = True
             if new:
                 n = len(layer.data)
                 layer.selected_data = set()  # else napari takes the new ones for their copies
+                default = str(layer.feature_defaults["species"].iloc[0])
+                recolour = any(str(c.value(r, "species")) != default for r in new)
                 layer.add(np.array([self._point(r) for r in new]))
                 known += [(n + k, r) for k, r in enumerate(new)]
             self._write_features([k for k, _ in known], [r for _, r in known], names)
-            layer.refresh_colors()
+            if recolour:
+                layer.refresh_colors()
+            elif moved and not new:
+                layer.refresh()
             layer.events.features()
 
     def _point(self, row: Any) -> list[float]:
@@ -302,12 +313,16 @@ class Editor:
         return [float(c.value(row, n)) for n in ("frame", "y_px", "x_px")[-self.layer.ndim :]]
 
     def _write_features(self, at: list[int], rows: list[Any], names: tuple[str, ...]) -> None:
+        """Write rows into the features; a cell that holds the value already is left alone."""
         features = self.layer.features
         for k, name in enumerate(names):
             if name not in features:
                 continue
             values = [r[k] for r in rows]
             column = features[name]
+            there = column.iloc[at].tolist()
+            if all(map(same, values, there)):
+                continue
             if isinstance(column.dtype, pd.CategoricalDtype):
                 missing = [v for v in dict.fromkeys(values) if v not in column.cat.categories]
                 if missing:
