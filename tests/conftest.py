@@ -17,6 +17,7 @@ os.environ.setdefault("QT_API", "pyside6")
 _home = tempfile.TemporaryDirectory(prefix="atomlens-tests-")
 os.environ["NAPARI_CONFIG"] = str(Path(_home.name) / "napari.yaml")
 os.environ["ATOMLENS_MODELS"] = str(Path(_home.name) / "models")
+os.environ["ATOMLENS_AUTOSAVE"] = str(Path(_home.name) / "autosave")
 # Bare pytest without a screen: hidden windows still work; `make test` brings a real display.
 if sys.platform.startswith("linux") and not (
     os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")

@@ -24,6 +24,7 @@ ORDER = [
     ["graphs"],
     ["tracking"],
     ["stm"],
+    ["edits"],
     ["simulation"],
     ["training"],
     ["io"],

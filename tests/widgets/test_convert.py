@@ -44,8 +44,6 @@ def test_empty_tables_go_there_and_back() -> None:
     assert data.shape == (0, 3)
     back = convert.atoms_from_points(data, features)
     assert len(back) == 0 and list(back) == list(tables.ATOMS)
-    merged, renumbered = convert.merge_atoms(back, atoms, [0], float("nan"))
-    assert len(merged) == 0 and not renumbered
     assert convert.common_species(atoms) == ""
 
 
@@ -65,30 +63,6 @@ def test_moved_added_and_renamed_atoms_are_the_users() -> None:
     assert table["probability"][2] == 0.9  # still where the network saw it
     np.testing.assert_allclose(table.loc[3, ["y_nm", "x_nm"]].astype(float), [2.0, 4.2])
     assert np.isnan(table["y_nm"][0])
-
-
-def test_users_atoms_survive_a_new_run() -> None:
-    old = atoms_of([(10, 10), (20, 20), (30, 30)])
-    old.loc[1, ["edited", "source"]] = [True, "user"]
-    other = atoms_of([(1, 1)], frame=1)
-    new = atoms_of([(10.1, 10), (21, 20), (30, 30), (40, 40)])
-    merged, renumbered = convert.merge_atoms(pd.concat([old, other]), new, [0], spacing_px=10)
-    here = merged[merged["frame"] == 0]
-    assert merged["atom_id"].is_unique
-    assert len(here) == 4 and len(merged) == 5
-    assert (here["source"] == "user").sum() == 1
-    assert not ((here["y_px"] == 21) & (here["x_px"] == 20)).any()  # the user's one stands there
-    assert set(renumbered) <= set(new["atom_id"])
-
-
-def test_an_id_that_the_user_holds_is_not_given_twice() -> None:
-    old = atoms_of([(10, 10)])
-    old["edited"] = True
-    new = atoms_of([(50, 50), (60, 60)])  # the first has the same id, 0
-    merged, renumbered = convert.merge_atoms(old, new, [0], spacing_px=10)
-    assert len(merged) == 3 and merged["atom_id"].is_unique
-    assert list(renumbered) == [0]
-    assert renumbered[0] in set(merged["atom_id"])
 
 
 def test_outlines_go_to_shapes_and_back() -> None:

@@ -180,6 +180,23 @@ def test_the_users_atoms_are_kept(bench: Bench, fake: FakeAnalysis) -> None:
     assert len(bench.layer("atoms").features) == 38
 
 
+def test_deleted_atoms_do_not_come_back(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    bench.run()
+    atoms = bench.layer("atoms")
+    place = atoms.data[7].copy()
+    atoms.selected_data = {7, 20}
+    atoms.remove_selected()
+    atoms.features.loc[3, "species"] = "bright column"
+    atoms.events.features()
+    bench.run()
+    assert len(atoms.data) == 34 and len(atoms.features) == 34
+    assert not (np.abs(atoms.data - place).max(1) < 1).any()
+    assert (atoms.features["species"] == "bright column").sum() == 2
+    assert bench.layer("contours").nshapes == 34
+    assert set(bench.layer("contours").features["atom_id"]) == set(atoms.features["atom_id"])
+
+
 def test_an_atom_added_while_the_movie_runs_is_kept(bench: Bench, fake: FakeAnalysis) -> None:
     bench.viewer.add_image(lattice(4, frames=4))
     bench.viewer.dims.set_current_step(0, 0)

@@ -30,6 +30,10 @@ def get_reader(
         Takes the path, returns layer tuples.
     """
     paths = _paths(path)
+    if len(paths) == 1 and paths[0].suffix.lower() == ".atomlens" and paths[0].is_dir():
+        from napari_atomlens.io.workspace import read_project
+
+        return read_project
     return read_layers if paths and all(_ours(p) for p in paths) else None
 
 

@@ -1,4 +1,7 @@
-"""Analysed images as ``.atomlens`` folders of open formats: parquet, compressed arrays, JSON."""
+"""Analysed images as ``.atomlens`` folders of open formats: Parquet, zarr, JSON.
+
+Windows with all their layers are saved by :mod:`napari_atomlens.io.workspace`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ import pandas as pd
 from napari_atomlens.errors import FormatError
 
 #: Raised when a later version can no longer be read by this one.
-VERSION = 1
+VERSION = 2
 _TABLES = ("atoms", "contours")
 _MAPS = ("probabilities", "unfamiliar")
 _TEXT = ("classes", "frames", "provenance", "messages", "seconds")
@@ -45,11 +49,7 @@ def save_tables(path: str | Path, payload: dict[str, Any]) -> Path:
     FormatError
         If something else than a project is there, or it cannot be written.
     """
-    target = Path(path)
-    if target.suffix != ".atomlens":
-        target = target.with_name(target.name + ".atomlens")
-    if target.exists() and not _replaceable(target):
-        raise FormatError(f"{target.name} exists and is not a project; it was left as it is.")
+    target = target_of(path)
     missing = sorted({*_TABLES, *_MAPS, *_TEXT, "outlines"} - set(payload))
     if missing:
         raise FormatError(f"A project needs {', '.join(missing)}.")
@@ -60,8 +60,8 @@ def save_tables(path: str | Path, payload: dict[str, Any]) -> Path:
         raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
     try:
         _write(temporary, payload)
-        temporary.chmod(0o777 & ~_umask())
-        _swap(temporary, target)
+        temporary.chmod(0o777 & ~umask())
+        swap(temporary, target)
     except OSError as error:
         raise FormatError(f"{target.name} could not be written: {error}.") from error
     finally:
@@ -114,17 +114,36 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
-def _umask() -> int:
+def target_of(path: str | Path) -> Path:
+    """Where a project is written.
+
+    Raises
+    ------
+    FormatError
+        If something else than a project is there.
+    """
+    target = Path(path)
+    if target.suffix != ".atomlens":
+        target = target.with_name(target.name + ".atomlens")
+    if target.exists() and not _replaceable(target):
+        raise FormatError(f"{target.name} exists and is not a project; it was left as it is.")
+    return target
+
+
+def umask() -> int:
+    """Permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def _replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / "result.json").is_file() or not any(target.iterdir()))
+    known = any((target / name).is_file() for name in ("result.json", "project.json"))
+    return target.is_dir() and (known or not any(target.iterdir()))
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def swap(temporary: Path, target: Path) -> None:
+    """Put a complete folder in the place of an older one."""
     if not target.exists():
         temporary.rename(target)
         return
@@ -156,14 +175,38 @@ def _write(folder: Path, payload: dict[str, Any]) -> None:
         for index, points in enumerate(outlines)
     ]
     _outline_table(rows).to_parquet(folder / "outlines.parquet", index=False)
-    maps = {name: np.asarray(payload[name]) for name in _MAPS}
-    np.savez_compressed(folder / "maps.npz", **maps)  # type: ignore[arg-type]
+    save_maps(folder / "maps.zarr", {name: payload[name] for name in _MAPS})
     text = {"format": "napari-atomlens project", "format_version": VERSION}
     text |= {name: payload[name] for name in _TEXT}
     text["outline_frames"] = [int(frame) for frame in payload["outlines"]]
     (folder / "result.json").write_text(
         json.dumps(text, indent=1, default=_plain, ensure_ascii=False), encoding="utf-8"
     )
+
+
+def save_maps(path: Path, maps: Mapping[str, Any]) -> None:
+    """Write stacks of maps as a zarr group, frame by frame: movies need not fit in memory."""
+    import zarr
+
+    group = zarr.open_group(path, mode="w")
+    for name, stack in maps.items():
+        array = group.create_array(
+            name, shape=stack.shape, dtype=stack.dtype,
+            chunks=(1, *(max(1, s) for s in stack.shape[1:])),
+        )  # fmt: skip
+        for k in range(stack.shape[0]):
+            array[k] = np.asarray(stack[k])
+
+
+def _load_maps(folder: Path) -> dict[str, np.ndarray]:
+    if (folder / "maps.npz").is_file():  # version 1
+        with np.load(folder / "maps.npz", allow_pickle=False) as maps:
+            return {name: maps[name] for name in _MAPS}
+    import zarr
+
+    group = zarr.open_group(folder / "maps.zarr", mode="r")
+    arrays: dict[str, Any] = {name: group[name] for name in _MAPS}
+    return {name: np.asarray(array[...]) for name, array in arrays.items()}
 
 
 def _outline_table(rows: list[tuple[int, int, np.ndarray]]) -> pd.DataFrame:
@@ -187,9 +230,7 @@ def _read(folder: Path, text: dict[str, Any]) -> dict[str, Any]:
     for frame, vertices in zip(stored["frame"], stored["vertices"], strict=True):
         outlines[int(frame)].append(np.asarray(vertices, np.float64).reshape(-1, 2))
     payload["outlines"] = outlines
-    with np.load(folder / "maps.npz", allow_pickle=False) as maps:
-        for name in _MAPS:
-            payload[name] = maps[name]
+    payload |= _load_maps(folder)
     for name in _TEXT:
         payload[name] = text[name]
     payload["classes"] = tuple(payload["classes"])

@@ -137,11 +137,25 @@ def load_network(info: ModelInfo) -> ColumnNet:
 @lru_cache(maxsize=4)
 def _load(path: Path, stamp: int) -> ColumnNet:
     import torch
+
+    from napari_atomlens.segmentation.runtime import half_precision
+
+    fused = _build(path).fused()
+    if half_precision():
+        fused.to(torch.bfloat16)
+    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def unfused_network(info: ModelInfo) -> ColumnNet:
+    """Load a network that can learn on: float32, the batch normalisation not folded in."""
+    return _build(info.path)
+
+
+def _build(path: Path) -> ColumnNet:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from napari_atomlens.segmentation.network import ARCHITECTURE, ColumnNet
-    from napari_atomlens.segmentation.runtime import half_precision
 
     facts = _header(path)["architecture"]
     if facts.get("name") != ARCHITECTURE:
@@ -159,10 +173,7 @@ def _load(path: Path, stamp: int) -> ColumnNet:
     except (SafetensorError, RuntimeError, KeyError, OSError) as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"The weights in {path.name} are damaged: {first}") from None
-    fused = net.fused()
-    if half_precision():
-        fused.to(torch.bfloat16)
-    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
 
 
 def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:

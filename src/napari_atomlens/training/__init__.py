@@ -2,12 +2,18 @@
 
 from typing import Any
 
-__all__ = ["TrainParams", "train"]
+_PUBLIC = {
+    "TrainParams": "loop", "train": "loop", "AdaptParams": "adapt", "adapt": "adapt",
+    "Adapted": "adapt", "keep": "adapt", "discard": "adapt", "label_frame": "labelled",
+    "Labelled": "labelled", "fourier_labels": "fourier",
+}  # fmt: skip
+
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from napari_atomlens.training import loop
+    if name in _PUBLIC:
+        from importlib import import_module
 
-        return getattr(loop, name)
+        return getattr(import_module(f"napari_atomlens.training.{_PUBLIC[name]}"), name)
     raise AttributeError(name)

@@ -104,8 +104,12 @@ def batches(p: TrainParams, first: int) -> Generator[tuple[torch.Tensor, torch.T
             worker.terminate()
 
 
-def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def loss_of(
+    output: torch.Tensor, target: torch.Tensor, where: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cross entropy with soft classes plus a focal-like loss of the centre peaks.
+
+    `where`, of shape (N, H, W), weighs the pixels; all count alike without it.
 
     The peak loss is the penalty-reduced focal loss of X. Zhou et al., Objects as Points,
     arXiv:1904.07850, eq. 1, with a squared instead of a logarithmic positive weight on
@@ -119,11 +123,13 @@ def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     # rare species count more
     rare = [2.5] * (known.shape[1] - 2)
     weight = torch.tensor([1.0, 1.5, *rare, 1.0], device=output.device)[None, :, None, None]
-    cross = -(classes * weight * log_p).sum(1).mean()
+    pixel = torch.ones_like(target[:, 0]) if where is None else where
+    total = pixel.sum().clamp(min=1)
+    cross = -((classes * weight * log_p).sum(1) * pixel).sum() / total
     peak, logit = target[:, -1], output[:, -1]
     bce = nnf.binary_cross_entropy_with_logits(logit, peak, reduction="none")
     off = (torch.sigmoid(logit) - peak).abs().detach()
-    return cross + ((1.0 + 4.0 * peak) * (0.3 + off) * bce).mean() * 2.0
+    return cross + ((1.0 + 4.0 * peak) * (0.3 + off) * bce * pixel).sum() / total * 2.0
 
 
 def distance_to(taught: torch.Tensor, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -233,64 +233,6 @@ def is_users(rows: pd.DataFrame) -> np.ndarray:
     return mark
 
 
-def merge_atoms(
-    old: pd.DataFrame, new: pd.DataFrame, frames: Iterable[int], spacing_px: float
-) -> tuple[pd.DataFrame, dict[int, int]]:
-    """Put freshly computed atoms in the place of the old ones; the user's rows stay.
-
-    Parameters
-    ----------
-    old, new : pandas.DataFrame
-        Atoms tables: what is shown, and what was computed.
-    frames : iterable of int
-        Frames that were computed; the others stay as they are.
-    spacing_px : float
-        Distance between nearest columns; a computed atom within half of it from an atom
-        of the user is left out.
-
-    Returns
-    -------
-    merged : pandas.DataFrame
-        Sorted by frame.
-    renumbered : dict of int to int
-        New ids of the computed atoms whose id the user's atoms hold already.
-    """
-    computed = set(frames)
-    again = old["frame"].isin(computed).to_numpy()
-    kept = old[~again | is_users(old)]
-    fixed = kept[kept["frame"].isin(computed)]
-    renumbered: dict[int, int] = {}
-    if len(fixed) and len(new):
-        from scipy.spatial import cKDTree
-
-        drop = np.zeros(len(new), bool)
-        radius = SAME_ATOM * spacing_px if np.isfinite(spacing_px) else 1.0
-        for frame, rows in fixed.groupby("frame"):
-            here = np.flatnonzero(new["frame"].to_numpy() == frame)
-            if len(here):
-                places = new[["y_px", "x_px"]].to_numpy()[here]
-                distance, _ = cKDTree(rows[["y_px", "x_px"]].to_numpy()).query(places)
-                drop[here[distance < radius]] = True
-        new = new[~drop].reset_index(drop=True)
-        clash = np.flatnonzero(new["atom_id"].isin(set(fixed["atom_id"])).to_numpy())
-        if len(clash):
-            ids, frame_of = new["atom_id"].to_numpy().copy(), new["frame"].to_numpy()
-            taken = set(ids) | set(fixed["atom_id"])
-            for row in clash:
-                # between the ids of the machine and those of atoms added by hand
-                fresh = int(frame_of[row]) * IDS_PER_FRAME + IDS_PER_FRAME // 4
-                while fresh in taken:
-                    fresh += 1
-                taken.add(fresh)
-                renumbered[int(ids[row])] = ids[row] = fresh
-            new = new.assign(atom_id=ids)
-    parts = [t for t in (kept, new) if len(t)]
-    if not parts:
-        return tables.empty("atoms"), renumbered
-    merged = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
-    return merged.sort_values("frame", kind="stable", ignore_index=True), renumbered
-
-
 def shapes_from_outlines(outlines: Sequence[np.ndarray], frame: int, ndim: int) -> list[np.ndarray]:
     """Outlines (n, 2) of one frame as the polygons of a Shapes layer, each (n, ndim).
 

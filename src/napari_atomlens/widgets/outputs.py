@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,10 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.analysis import FrameResult
+from napari_atomlens.edits.corrections import SAME_ATOM
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.editor import Editor, editor_of
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -89,8 +91,8 @@ class Outputs:
         self._layers: dict[str, Any] = {}
         self._busy = False
         self._kind = NONE
-        self._machine = tables.empty("atoms")
-        self._table: pd.DataFrame | None = None  # what the layer shows, while nobody edits it
+        self._editor: Editor | None = None
+        self._unsubscribe: Callable[[], None] | None = None
         self._store: dict[int, tuple[pd.DataFrame, list[np.ndarray]]] = {}
         self._zoom = 1
         self._drawn: int | None = None
@@ -125,7 +127,7 @@ class Outputs:
             What made the results; its "frames" are filled here.
         """
         self.wanted, self.pixel_size, self._provenance = wanted, pixel_size, provenance
-        self._dropped, self._spacings, self._table = set(), [], None
+        self._dropped, self._spacings = set(), []
         self.source_name = str(self._source.name)
         if shape != self._shape:
             self._maps = self._unfamiliar = None
@@ -183,11 +185,10 @@ class Outputs:
                 self._apply_probability(results)
             if self._wants(UNFAMILIAR, self.wanted.unfamiliar):
                 self._apply_unfamiliar(results)
-            renumbered: dict[int, int] = {}
             if self._wants(ATOMS, self.wanted.atoms):
-                renumbered = self._apply_atoms(results)
+                self._apply_atoms(results)
             if self._wants(CONTOURS, self._kind != NONE):
-                self._apply_contours(drawn, renumbered)
+                self._apply_contours(drawn)
         atoms = self.layer(ATOMS)
         if new and atoms is not None:  # its rows are what the features table shows next
             self._viewer.layers.selection.active = atoms
@@ -227,9 +228,8 @@ class Outputs:
 
     def _adopt(self, role: str, layer: Any) -> None:
         self._layers[role] = layer
-        if role == ATOMS:
-            layer.events.data.connect(self._on_atoms_edited)
-            layer.events.features.connect(self._on_atoms_touched)
+        if role == ATOMS and "atom_id" in layer.features:
+            self._follow(editor_of(layer))
         elif role == CONTOURS and self._type_of(layer) == "Shapes":
             layer.events.data.connect(self._on_contours_edited)
 
@@ -238,9 +238,7 @@ class Outputs:
         if layer is None:
             return
         if role == ATOMS:
-            layer.events.data.disconnect(self._on_atoms_edited)
-            layer.events.features.disconnect(self._on_atoms_touched)
-            self._table = None
+            self._follow(None)
         elif role == CONTOURS and self._type_of(layer) == "Shapes":
             layer.events.data.disconnect(self._on_contours_edited)
             self._drawn = None
@@ -294,6 +292,7 @@ class Outputs:
             "source_id": self.source_id,
             "source_name": self.source_name,
             "spacing_px": self.spacing_px,
+            "classes": self._species(),
             "runs": [*older, self._provenance],
         }
 
@@ -321,102 +320,58 @@ class Outputs:
 
     # ------------------------------------------------------------------ atoms
 
+    def _follow(self, editor: Editor | None) -> None:
+        """Make the contours anew when the atoms are edited."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        self._editor = editor
+        if editor is not None:
+            self._unsubscribe = editor.corrections.derived.subscribe(
+                "contours", self._remake_contours
+            )
+
     def atoms(self) -> pd.DataFrame:
         """Atoms table as the layer shows it, the user's edits marked."""
-        layer = self.layer(ATOMS)
-        if layer is None:
+        if self.layer(ATOMS) is None or self._editor is None:
             return tables.empty("atoms")
-        if self._table is not None:
-            return self._table
-        return convert.atoms_from_points(layer.data, layer.features, self.pixel_size, self._machine)
+        self._editor.sync()
+        return self._editor.corrections.atoms()
 
     def _species(self) -> list[str]:
         return [c for c in self.classes if c not in styles.NOT_ATOMS]
 
-    def _apply_atoms(self, results: Sequence[FrameResult]) -> dict[int, int]:
+    def _apply_atoms(self, results: Sequence[FrameResult]) -> None:
         from napari.layers import Points
 
         frames = [r.frame for r in results]
         parts = [r.atoms for r in results if len(r.atoms)]
         fresh = pd.concat(parts, ignore_index=True) if parts else tables.empty("atoms")
-        merged, renumbered = convert.merge_atoms(self.atoms(), fresh, frames, self.spacing_px)
-        machine = fresh.assign(atom_id=fresh["atom_id"].replace(renumbered))
-        rest = self._machine[~self._machine["frame"].isin(frames)]
-        kept = [t for t in (rest, machine) if len(t)]
-        self._machine = pd.concat(kept, ignore_index=True) if kept else tables.empty("atoms")
-        data = convert.points_from_atoms(merged, self._source.ndim)
-        features = convert.features_from_atoms(merged, self._species())
-        colours = styles.class_colours([*self._species(), *features["species"].cat.categories])
-        size = styles.atom_size(self.spacing_px)
         layer = self.layer(ATOMS)
+        size = styles.atom_size(self.spacing_px)
         if layer is None:
+            fresh = fresh.sort_values(["frame", "atom_id"], kind="stable", ignore_index=True)
+            data = convert.points_from_atoms(fresh, self._source.ndim)
+            features = convert.features_from_atoms(fresh, self._species())
+            colours = styles.class_colours([*self._species(), *features["species"].cat.categories])
             style = styles.AtomStyle(size=size, border_color_cycle=colours)
             layer = Points(
                 data, ndim=self._source.ndim, features=features,
                 **style.as_kwargs(), **self._common(ATOMS),
             )  # fmt: skip
+            editor_of(layer, fresh).show_defaults()
             self._add(ATOMS, layer)
-        else:
+        elif self._editor is not None:
             before = entry(layer).get("spacing_px", float("nan"))
-            layer.selected_data = set()
-            layer.data = data
-            layer.features = features
+            self._editor.rerun(fresh, frames, self.spacing_px)
             if np.isfinite(self.spacing_px) and not abs(before / self.spacing_px - 1) < 0.05:
                 layer.current_size = size
                 layer.size = size
             self._refresh_common(ATOMS, layer)
-        self._set_defaults(layer)
-        self._table = merged
-        return renumbered
-
-    def _set_defaults(self, layer: Any) -> None:
-        """Let an atom that the user adds start as unknown, not as a copy of another."""
-        features = layer.features
-        values = convert.user_values(convert.common_species(features))
-        row: dict[Any, Any] = {c: [values.get(c, np.nan)] for c in features}
-        row["species"] = pd.Categorical(row["species"], features["species"].cat.categories)
-        layer.feature_defaults = pd.DataFrame(row)
-
-    def _on_atoms_touched(self, event: Any = None) -> None:
-        """Read the layer anew before the next results go into it."""
-        if not self._busy:
-            self._table = None
-
-    def _on_atoms_edited(self, event: Any) -> None:
-        """Mark what the user added or moved."""
-        self._on_atoms_touched()
-        action = str(getattr(event.action, "value", event.action))
-        layer = self._layers.get(ATOMS)
-        if self._busy or layer is None or action not in ("added", "changed"):
-            return
-        if "species" not in layer.features or not len(layer.data):
-            return
-        rows = np.unique(np.asarray(event.data_indices, dtype=int) % len(layer.data))
-        features: pd.DataFrame = layer.features
-        some = features.iloc[rows].reset_index(drop=True)
-        if action == "added":
-            rest = features.drop(index=list(rows))
-            for name, value in convert.user_values(convert.common_species(rest)).items():
-                if name in some:
-                    some[name] = value
-        marked = convert.atoms_from_points(
-            np.asarray(layer.data)[rows], some, self.pixel_size, others=features["atom_id"]
-        )
-        for column in marked:
-            if column in features:
-                features.loc[rows, column] = marked[column].to_numpy()
-        with self._own_changes():
-            if not isinstance(features["species"].dtype, pd.CategoricalDtype):
-                # napari forgets the categories when an atom is selected before one is added
-                layer.features = convert.features_from_atoms(features, self._species())
-            elif action == "added":
-                layer.refresh_colors()
-            if action == "added":
-                self._set_defaults(layer)
 
     # --------------------------------------------------------------- contours
 
-    def _apply_contours(self, drawn: Sequence[Drawn], renumbered: dict[int, int]) -> None:
+    def _apply_contours(self, drawn: Sequence[Drawn]) -> None:
         results = [d.result for d in drawn]
         if self._kind == AUTO:
             few = max(len(r.outlines) for r in results) <= MAX_SHAPES
@@ -431,8 +386,10 @@ class Outputs:
             table = r.contours.assign(
                 species=r.contours["atom_id"].map(species).fillna(""), edited=False
             )
-            table["atom_id"] = table["atom_id"].replace(renumbered)
-            new = (table, [np.asarray(o, np.float32) for o in r.outlines])
+            table, which = self._of_atoms(r.frame, table, r.atoms)
+            new = (table, [np.asarray(r.outlines[i], np.float32) for i in which])
+            if len(which) < len(r.outlines):
+                labels = None  # drawn anew, without what the user deleted
             if r.frame in self._store:
                 new = convert.merge_outlines(self._store[r.frame], new, self.spacing_px)
             if self._kind == SHAPES:
@@ -464,6 +421,60 @@ class Outputs:
         if layer is not None:
             self._refresh_common(CONTOURS, layer)
             if self._kind == LABELS and self._frame in {r.frame for r in results}:
+                layer.refresh()
+
+    def _of_atoms(
+        self, frame: int, table: pd.DataFrame, atoms: pd.DataFrame
+    ) -> tuple[pd.DataFrame, list[int]]:
+        """Contours of a run for the atoms that there are: which rows stay, with which ids."""
+        editor = self._editor
+        if editor is None or not len(editor.corrections.journal):
+            return table, list(range(len(table)))
+        now = editor.corrections.columns(frame)
+        ids = table["atom_id"].replace(editor.corrections.renamed).to_numpy().copy()
+        places = atoms.set_index("atom_id")[["y_px", "x_px"]].reindex(table["atom_id"]).to_numpy()
+        lost = ~np.isin(ids, now.ids)
+        if lost.any() and len(now):  # the user's atom in the place of the model's
+            from scipy.spatial import cKDTree
+
+            radius = SAME_ATOM * self.spacing_px if np.isfinite(self.spacing_px) else 1.0
+            gap, near = cKDTree(now.positions).query(np.nan_to_num(places[lost], nan=-1e9))
+            found = now.ids[near]
+            ids[lost] = np.where((gap < radius) & ~np.isin(found, ids), found, -1)
+            lost[lost] = ids[lost] < 0
+        which = np.flatnonzero(~lost)
+        return table.assign(atom_id=ids).iloc[which].reset_index(drop=True), which.tolist()
+
+    def _remake_contours(self, frames: frozenset[int]) -> None:
+        """Outline the atoms of edited frames anew, from the map of all atoms together."""
+        layer, editor = self.layer(CONTOURS), self._editor
+        if layer is None or editor is None or self._maps is None:
+            return
+        from napari_atomlens.contours import outline
+
+        with self._own_changes():
+            for f in sorted(frames):
+                if not 0 <= f < self._shape[0]:
+                    continue
+                atoms = editor.corrections.table(f)
+                p = np.asarray(self._maps[0][f], np.float32)
+                contours, outlines = outline(np.stack([1 - p, p, 0 * p]), atoms, frame=f)
+                species = atoms.set_index("atom_id")["species"].astype(str)
+                table = contours.assign(
+                    species=contours["atom_id"].map(species).fillna(""), edited=False
+                )
+                new = (table, [np.asarray(o, np.float32) for o in outlines])
+                if f in self._store:
+                    new = convert.merge_outlines(self._store[f], new, self.spacing_px)
+                if self._type_of(layer) == "Shapes":
+                    self._store[f] = new
+                    if f == self._drawn:
+                        self._drawn = None
+                else:
+                    self._show_labels(f, new[0], self._label_image(new[1]))
+            if self._type_of(layer) == "Shapes":
+                self.show_frame(self._frame)
+            else:
                 layer.refresh()
 
     def _label_zoom(self) -> int:

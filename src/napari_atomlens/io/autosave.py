@@ -1,0 +1,238 @@
+"""Edits on the disk as they are made, and found again after a crash.
+
+Each session has a folder of its own with the model's output (Parquet), the journal (one
+line per edit) and ``current.json``, which names the two files that belong together. A new
+run of the model writes the next pair and then exchanges ``current.json``, so that there
+is a complete pair at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from napari_atomlens.edits import Corrections
+from napari_atomlens.errors import FormatError, TableError
+from napari_atomlens.io.journal import JournalFile, read_entries
+from napari_atomlens.io.lock import Lock, sync_folder
+
+
+def autosave_folder() -> Path:
+    """Where sessions are kept until they are saved (``ATOMLENS_AUTOSAVE`` overrides it)."""
+    override = os.environ.get("ATOMLENS_AUTOSAVE")
+    return Path(override) if override else Path.home() / ".atomlens" / "autosave"
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    table.to_parquet(fresh, index=False)
+    with fresh.open("rb+") as file:
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a Parquet table with texts as objects, as our tables have them."""
+    table = pd.read_parquet(path)
+    for column in table.columns:
+        if table[column].dtype == "str":
+            table[column] = table[column].astype(object)
+    return table
+
+
+class Autosave:
+    """Writes every edit of one layer to the disk, from the first one on.
+
+    Parameters
+    ----------
+    corrections : Corrections
+        Its journal is listened to.
+    about : mapping
+        What a later session must know: name of the image, scale, units ...
+    root : path, optional
+        Folder of all sessions.
+    """
+
+    def __init__(
+        self, corrections: Corrections, about: Mapping[str, Any], root: Path | None = None
+    ) -> None:
+        self._corrections, self.about = corrections, dict(about)
+        self._root = root or autosave_folder()
+        self._folder: Path | None = None
+        self._lock: Lock | None = None
+        self._file: JournalFile | None = None
+        self._generation = 0
+        self.resume()
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of this session, None before the first edit."""
+        return self._folder
+
+    def _on_entry(self, entry: dict[str, Any]) -> None:
+        if self._file is None:
+            self._begin()  # writes the entry with all that were there before it
+        else:
+            self._file.append(entry)
+
+    def _on_rebased(self) -> None:
+        if self._file is not None:
+            self._checkpoint()
+
+    def write(self) -> None:
+        """Write what there is now, where nothing was written yet."""
+        if self._file is None and len(self._corrections.journal.log):
+            self._begin()
+
+    def _begin(self) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        folder = self._folder or self._root / f"{stamp}-{uuid.uuid4().hex[:8]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FormatError(
+                f"Edits cannot be saved in {self._root}: {error.strerror}."
+            ) from error
+        self._folder = folder
+        self._lock = Lock(folder / "lock")
+        self._lock.acquire()
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Write the model's output and the journal anew, then let them count."""
+        folder = self._folder
+        if folder is None:
+            return
+        n = self._generation + 1
+        names = {"machine": f"machine-{n}.parquet", "journal": f"journal-{n}.jsonl"}
+        c = self._corrections
+        try:
+            write_table(c.machine(), folder / names["machine"])
+            file = JournalFile(folder / names["journal"], c.journal.entries())
+            current = {
+                **names, "about": self.about, "user": c.journal.user,
+                "spacing_px": c.spacing_px if c.spacing_px == c.spacing_px else None,
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            }  # fmt: skip
+            fresh = folder / "current.new"
+            fresh.write_text(json.dumps(current, indent=1, default=str), encoding="utf-8")
+            with fresh.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            fresh.replace(folder / "current.json")
+            sync_folder(folder)
+        except OSError as error:
+            raise FormatError(f"Edits cannot be saved: {error.strerror}.") from error
+        if self._file is not None:
+            self._file.close()
+            for old in ("machine-{}.parquet", "journal-{}.jsonl"):
+                (folder / old.format(self._generation)).unlink(missing_ok=True)
+        self._file, self._generation = file, n
+
+    def done(self) -> None:
+        """Say that all edits are saved elsewhere (or not wanted): the session's folder goes."""
+        folder, self._folder = self._folder, None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def pause(self) -> None:
+        """Stop writing; what is written can be restored by the next session."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        self._corrections.journal.listener = None
+        self._corrections.rebased = None
+
+    def resume(self) -> None:
+        """Write again after a pause."""
+        self._corrections.journal.listener = self._on_entry
+        self._corrections.rebased = self._on_rebased
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Edits of a session that ended without saving them.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+    about : dict
+        What the session said of its image.
+    n_edits : int
+        Edits that held.
+    started : str
+        When, ISO 8601.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    n_edits: int
+    started: str
+
+
+def find_lost(root: Path | None = None) -> list[Lost]:
+    """Sessions whose edits were never saved and that no window has open, the latest first."""
+    folder = root or autosave_folder()
+    found = []
+    for one in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
+        lock = Lock(one / "lock")
+        if not (one / "current.json").is_file() or not lock.acquire():
+            continue
+        try:
+            current = json.loads((one / "current.json").read_text(encoding="utf-8"))
+            n = 0
+            for entry in read_entries(one / current["journal"]):
+                n += -1 if entry.get("do") == "undo" else 1
+            if n > 0:
+                found.append(Lost(one, current["about"], n, str(current["started"])))
+        except (FormatError, OSError, ValueError, KeyError, TypeError):
+            continue  # nothing that could be offered
+        finally:
+            lock.release()
+    return found
+
+
+def restore(lost: Lost | Path) -> Corrections:
+    """Bring the edits of a lost session back; its folder stays until :func:`forget`.
+
+    Raises
+    ------
+    FormatError
+        If the folder is damaged.
+    """
+    folder = lost.folder if isinstance(lost, Lost) else lost
+    try:
+        current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
+        machine = read_table(folder / current["machine"])
+        entries = read_entries(folder / current["journal"])
+        spacing = current.get("spacing_px")
+        return Corrections.restore(
+            machine, entries, "", float("nan") if spacing is None else float(spacing)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, (FormatError, TableError)):
+            raise FormatError(str(error)) from error
+        raise FormatError(f"The autosaved edits in {folder.name} are damaged ({error}).") from error
+
+
+def forget(lost: Lost | Path) -> None:
+    """Remove the folder of a lost session."""
+    shutil.rmtree(lost.folder if isinstance(lost, Lost) else lost, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""Labels without labels: the Fourier-subtraction recipe of the field, on one frame.
+
+The lattice is what is left when the middle of the spectrum (the slow part of the image) is
+taken out; what the lattice cannot explain is left in the difference. Where the two agree
+the atoms are labels that a network can learn from; elsewhere nobody is asked.
+The recipe works where a frame is one crystal and mostly perfect. It is a teacher, not a tool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage as ndi
+
+from napari_atomlens import tables
+from napari_atomlens.errors import CalibrationError
+from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation.normalise import remove_hot_pixels
+from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.scale import check_spacing, spectral_guess, typical_distance
+from napari_atomlens.training.labelled import FEWEST, Labelled, label_frame
+
+
+@dataclass(frozen=True)
+class FourierParams:
+    """The Fourier-subtraction recipe."""
+
+    centre: float = param(0.1, "radius of the disc taken out, over the side", ge=0.005, le=0.45)
+    low: float = param(0.25, "difference below which a pixel is lattice", ge=0, le=1)
+    high: float = param(0.75, "difference above which a pixel is a defect", ge=0, le=1)
+    spacing_px: float = param(0.0, "distance between nearest columns; 0 finds it", unit="px", ge=0)
+    peaks: float = param(0.35, "height of a column over the highest ones", ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class FourierLabels:
+    """What the recipe says of a frame.
+
+    Attributes
+    ----------
+    atoms : pandas.DataFrame
+        Atoms table: the maxima of the lattice.
+    difference : ndarray, shape (H, W)
+        What the lattice does not explain, 0 to 1.
+    lattice, defect : ndarray of bool, shape (H, W)
+        Where the difference is below the low, above the high threshold.
+    """
+
+    atoms: pd.DataFrame
+    difference: np.ndarray
+    lattice: np.ndarray
+    defect: np.ndarray
+
+
+def fourier_recipe(image: np.ndarray, p: FourierParams = FourierParams()) -> FourierLabels:
+    """Find atoms by taking the middle out of the spectrum of a frame.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+    p : FourierParams
+
+    Returns
+    -------
+    FourierLabels
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be used.
+    CalibrationError
+        If there is no lattice in it.
+    """
+    validate(p)
+    frame = remove_hot_pixels(as_frame(image)).astype(float)
+    h, w = frame.shape
+    guess = check_spacing(p.spacing_px, (h, w)) or spectral_guess(frame.astype(np.float32))
+    if not np.isfinite(guess) or guess < 2:
+        raise CalibrationError("No lattice was found in this frame for the Fourier recipe.")
+    # the disc must stay inside of the first ring of spots, whatever the sampling
+    radius = min(p.centre, 0.7 / (1.3 * guess))
+    f = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None])
+    spectrum = np.fft.fft2(frame - frame.mean())
+    reconstruction = np.fft.ifft2(np.where(f > radius, spectrum, 0)).real
+    smooth = ndi.gaussian_filter(reconstruction, 0.15 * guess)
+    difference = np.abs(frame - frame.mean() - reconstruction)
+    low, high = np.percentile(difference, [1, 99.5])
+    difference = np.clip((difference - low) / max(high - low, 1e-12), 0, 1)
+    size = 2 * max(1, round(0.3 * guess)) + 1
+    top = smooth == ndi.maximum_filter(smooth, size)
+    strong = np.percentile(smooth[top], 95) if top.any() else 0.0
+    places = np.argwhere(top & (smooth > p.peaks * max(strong, 1e-12))).astype(float)
+    atoms = tables.make(
+        "atoms",
+        {"frame": 0, "atom_id": np.arange(len(places)), "y_px": places[:, 0],
+         "x_px": places[:, 1], "species": "column", "source": "model"},
+        len(places),
+    )  # fmt: skip
+    return FourierLabels(atoms, difference, difference < p.low, difference > p.high)
+
+
+def fourier_labels(image: np.ndarray, p: FourierParams = FourierParams()) -> Labelled:
+    """Return a frame labelled by the recipe; pixels it is not sure of are left out.
+
+    Raises
+    ------
+    ImageError, CalibrationError
+        See :func:`fourier_recipe`; also where it finds fewer than 8 atoms.
+    """
+    found = fourier_recipe(image, p)
+    if len(found.atoms) < FEWEST:
+        raise CalibrationError("The Fourier recipe finds too few atoms in this frame.")
+    spacing = p.spacing_px or typical_distance(found.atoms[["y_px", "x_px"]].to_numpy())
+    # between the thresholds nobody knows, and above the high one the lattice is no guide
+    reach = max(1, round(0.25 * spacing))
+    usable = ~ndi.binary_dilation(found.difference > p.high, iterations=reach)
+    return label_frame(image, found.atoms, spacing, usable)

@@ -1,0 +1,299 @@
+"""Save and open projects, and offer what a crash left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+
+from napari_atomlens.errors import AtomLensError
+from napari_atomlens.io import autosave
+from napari_atomlens.io.workspace import (
+    CORRECTIONS,
+    PROJECT,
+    OpenProject,
+    load_workspace,
+    open_project,
+    read_only_sentence,
+    save_workspace,
+)
+from napari_atomlens.widgets import convert
+from napari_atomlens.widgets.editor import EDITOR, Editor, editor_of
+from napari_atomlens.widgets.forms import get_value, set_value
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+FILTER = "AtomLens project (*.atomlens)"
+#: Our docks, whose settings a project keeps.
+DOCKS = ("find_atoms", "measure", "correct")
+
+
+class ProjectPanel(QWidget):
+    """Buttons to save and open a project and to restore edits of a lost session.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    parent : QWidget, optional
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.editor: Editor | None = None
+        self._opened: OpenProject | None = None
+        self._lost: list[autosave.Lost] = []
+        self._save = _button("save_project", "Save project…", "All layers, edits and settings")
+        self._open = _button("open_project", "Open project…", "In place of what is shown")
+        self._restore = _button("restore", "Restore", "Bring back edits that were never saved")
+        self._forget = _button("forget", "Discard", "Do away with them")
+        self._note = QLabel()
+        self._note.setObjectName("project_status")
+        self._note.setWordWrap(True)
+        self._note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self._save, 0, 0)
+        grid.addWidget(self._open, 0, 1)
+        grid.addWidget(self._note, 1, 0, 1, 2)
+        grid.addWidget(self._restore, 2, 0)
+        grid.addWidget(self._forget, 2, 1)
+        self._save.clicked.connect(self._on_save)
+        self._open.clicked.connect(self._on_open)
+        self._restore.clicked.connect(self._on_restore)
+        self._forget.clicked.connect(self._on_forget)
+        self.look_for_lost()
+
+    def cleanup(self) -> None:
+        """Give the lock of an open project back."""
+        if self._opened is not None and not any(
+            layer.metadata.get(PROJECT) is self._opened for layer in self._viewer.layers
+        ):
+            self._opened.lock.release()
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence."""
+        self._note.setText(sentence)
+
+    # ------------------------------------------------------------------- save and open
+
+    def project(self) -> OpenProject | None:
+        """Return the project that the layers came from or were saved to."""
+        for layer in self._viewer.layers:
+            found = layer.metadata.get(PROJECT)
+            if isinstance(found, OpenProject):
+                return found
+        return self._opened
+
+    def _on_save(self) -> None:
+        known = self.project()
+        start = str(known.path) if known is not None and not known.read_only else ""
+        path, _ = QFileDialog.getSaveFileName(self, "Save project", start, FILTER)
+        if path:
+            self.save(path)
+
+    def save(self, path: str | Path) -> Path | None:
+        """Save the window; None, and a sentence, where that is not possible."""
+        opened = self.project()
+        for layer in self._viewer.layers:
+            editor = layer.metadata.get(EDITOR)
+            if isinstance(editor, Editor):
+                editor.sync()
+        try:
+            layers = [layer.as_layer_data_tuple() for layer in self._viewer.layers]
+            target = save_workspace(path, layers, self.settings(), opened)
+            if opened is None or opened.path.resolve() != target.resolve():
+                if opened is not None:
+                    opened.lock.release()
+                opened = open_project(target)
+        except AtomLensError as error:
+            self.say(str(error))
+            return None
+        self._opened = opened
+        for layer in self._viewer.layers:
+            layer.metadata[PROJECT] = opened
+            editor = layer.metadata.get(EDITOR)
+            if isinstance(editor, Editor):
+                editor.autosave.done()  # what is saved need not be restored
+        self.say(f"Saved as {target.name}.")
+        return target
+
+    def _on_open(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open project (a folder NAME.atomlens)")
+        if path:
+            self.open(path)
+
+    def open(self, path: str | Path) -> bool:
+        """Open a project in the place of the layers that there are."""
+        from napari.layers import Layer
+
+        try:
+            opened = open_project(path)
+            space = load_workspace(path, self._find)
+        except AtomLensError as error:
+            self.say(str(error))
+            return False
+        self._viewer.layers.clear()
+        self._opened = opened
+        for data, attributes, kind in space.layers:
+            attributes.setdefault("metadata", {})[PROJECT] = opened
+            layer = self._viewer.add_layer(Layer.create(data, attributes, kind))
+            if CORRECTIONS in attributes["metadata"]:
+                editor_of(layer)
+        self.apply(space.settings)
+        sentences = [read_only_sentence(opened.path)] if opened.read_only else []
+        self.say(" ".join([*sentences, *space.messages]) or f"Opened {opened.path.name}.")
+        return True
+
+    def _find(self, path: str) -> str | None:
+        """Ask where an image went."""
+        name = Path(path).name
+        found, _ = QFileDialog.getOpenFileName(self, f"Where is {name}?", "", f"{name};;All (*)")
+        return found or None
+
+    # ------------------------------------------------------------------------ settings
+
+    def _docks(self) -> dict[str, QWidget]:
+        window = self.window()
+        return {n: w for n in DOCKS if (w := window.findChild(QWidget, n)) is not None}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the window and of our docks."""
+        viewer = self._viewer
+        widgets = {
+            name: {f.objectName(): get_value(f) for f in dock.findChildren(QWidget) if _is_field(f)}
+            for name, dock in self._docks().items()
+        }
+        return {
+            "viewer": {
+                "center": [float(v) for v in viewer.scene.camera.center],
+                "zoom": float(viewer.scene.camera.zoom), "angles": list(viewer.scene.camera.angles),
+                "ndisplay": int(viewer.dims.ndisplay),
+                "point": [float(p) for p in viewer.dims.point],
+                "order": [int(o) for o in viewer.dims.order],
+                "active": str(getattr(viewer.layers.selection.active, "name", "")),
+                "scale_bar": bool(viewer.canvas.overlays.scale_bar.visible),
+                "axes": bool(viewer.scene.overlays.axes.visible),
+            },
+            "widgets": widgets,
+        }  # fmt: skip
+
+    def apply(self, settings: dict[str, Any]) -> None:
+        """Set the window and our docks as a project says."""
+        viewer, known = self._viewer, settings.get("viewer", {})
+        if known:
+            if len(known["order"]) == viewer.dims.ndim:
+                viewer.dims.order = tuple(known["order"])
+            viewer.dims.ndisplay = known["ndisplay"]
+            for axis, point in enumerate(known["point"][: viewer.dims.ndim]):
+                viewer.dims.set_point(axis, point)
+            viewer.scene.camera.center = tuple(known["center"])
+            viewer.scene.camera.zoom = known["zoom"]
+            viewer.scene.camera.angles = tuple(known["angles"])
+            viewer.canvas.overlays.scale_bar.visible, viewer.scene.overlays.axes.visible = (
+                known["scale_bar"],
+                known["axes"],
+            )
+            if known["active"] in viewer.layers:
+                viewer.layers.selection.active = viewer.layers[known["active"]]
+        docks = self._docks()
+        for name, values in settings.get("widgets", {}).items():
+            dock = docks.get(name)
+            if dock is None:
+                continue
+            for field in dock.findChildren(QWidget):
+                if _is_field(field) and field.objectName() in values:
+                    set_value(field, values[field.objectName()])
+
+    # --------------------------------------------------------------------- lost edits
+
+    def look_for_lost(self) -> None:
+        """Offer the edits of sessions that ended without saving them."""
+        self._lost = autosave.find_lost()
+        for button in (self._restore, self._forget):
+            button.setVisible(bool(self._lost))
+        if self._lost:
+            lost = self._lost[0]
+            self.say(
+                f"{lost.n_edits} edits of {lost.about.get('layer', 'a layer')} "
+                f"({lost.started[:16].replace('T', ' ')} UTC) were never saved."
+            )
+
+    def _on_restore(self) -> None:
+        if self._lost:
+            self.restore(self._lost[0])
+
+    def restore(self, lost: autosave.Lost) -> Any:
+        """Show the atoms of a lost session with all their edits; returns the layer."""
+        from napari.layers import Points
+
+        try:
+            corrections = autosave.restore(lost)
+        except AtomLensError as error:
+            self.say(str(error))
+            return None
+        about = lost.about
+        table = corrections.atoms()
+        ndim = int(about.get("ndim", 2))
+        # a layer of these atoms is there already: its edits are those of the lost session
+        for layer in [x for x in self._viewer.layers if x.name == about.get("layer")]:
+            self._viewer.layers.remove(layer)
+        entry = dict(about.get("entry") or {})
+        species = [s for s in dict.fromkeys(table["species"].astype(str)) if s]
+        from napari_atomlens.widgets import styles
+
+        style = styles.AtomStyle(
+            size=float(about.get("size", 4.0)), border_color_cycle=styles.class_colours(species)
+        )
+        layer = Points(
+            convert.points_from_atoms(table, ndim), ndim=ndim,
+            features=convert.features_from_atoms(table, species), name=str(about.get("layer", "")),
+            scale=about.get("scale"), translate=about.get("translate"), units=about.get("units"),
+            axis_labels=about.get("axis_labels"),
+            metadata={CORRECTIONS: corrections, **({convert.KEY: entry} if entry else {})},
+            **style.as_kwargs(),
+        )  # fmt: skip
+        editor = editor_of(layer)
+        self._viewer.add_layer(layer)
+        editor.autosave.write()  # in this session's own folder, before the old one goes
+        autosave.forget(lost)
+        self.look_for_lost()
+        if not self._lost:
+            self.say(f"Restored {lost.n_edits} edits.")
+        return layer
+
+    def _on_forget(self) -> None:
+        if self._lost:
+            autosave.forget(self._lost[0])
+            self.say("")
+            self.look_for_lost()
+
+
+def _button(name: str, text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.setToolTip(tip)
+    return button
+
+
+def _is_field(widget: QWidget) -> bool:
+    """Whether a widget is a setting that a project keeps: choices of layers are not."""
+    from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox
+
+    if not widget.objectName() or widget.objectName().startswith("qt_"):
+        return False
+    if isinstance(widget, QComboBox):
+        return widget.currentData() is None and np.isscalar(widget.currentText())
+    return isinstance(widget, (QCheckBox, QDoubleSpinBox, QSpinBox)) and (
+        widget.objectName() != "seen"
+    )
