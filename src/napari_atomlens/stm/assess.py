@@ -152,7 +152,7 @@ def _echo(rest: np.ndarray, smallest: int = 4) -> tuple[list[float], tuple[float
         heights = np.sort(view[peak])[::-1]
         heights = np.concatenate([heights, np.zeros(8)])
         noise = 1.4826 * float(np.median(np.abs(view[r > 6]))) + 1e-9
-        out += [float(heights[0]), float(heights[0] - heights[2]), float(np.log(heights[0] / noise + 1))]
+        out += [float(heights[0]), float(heights[0] - heights[2]), float(np.log1p(max(heights[0], 0.0) / noise))]
         if peak.any() and heights[0] > best:
             best = heights[0]
             k = np.flatnonzero(peak.ravel())[view[peak].argmax()]
