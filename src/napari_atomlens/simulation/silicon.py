@@ -166,6 +166,11 @@ def _shape_of(kind: str, rng: np.random.Generator, charged: bool) -> tuple[Parts
     return parts, wide, half
 
 
+#: Dimers so near to the centre, along the row and across it (nm), are replaced or hidden.
+COVERED_NM = {
+    "dangling bond": (0.19, 0.3), "bare dimer": (0.19, 0.3), "raised silicon": (0.4, 0.35),
+    "3x1": (0.4, 0.85), "contaminant": (0.9, 0.6),
+}  # fmt: skip
 #: How often each kind is drawn.
 FREQUENCY = dict(
     zip(KINDS, (0.14, 0.05, 0.1, 0.17, 0.04, 0.05, 0.12, 0.09, 0.13, 0.04, 0.05, 0.02), strict=True)
@@ -291,8 +296,10 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
             gone = (np.abs(d[:, 0]) < reach) & (np.abs(d[:, 1]) < 0.4)
             amplitude[gone] *= 0.1
             visible[gone] = False
-        elif kind in ("contaminant", "raised silicon", "bare dimer", "dangling bond", "3x1"):
-            visible[(np.abs(d[:, 0]) < half - 0.2) & (np.abs(d[:, 1]) < high - 0.25)] = False
+        elif kind in COVERED_NM:
+            # what replaces dimers, or hides them
+            along_nm, across_nm = COVERED_NM[kind]
+            visible[(np.abs(d[:, 0]) < along_nm) & (np.abs(d[:, 1]) < across_nm)] = False
 
     def site(d: float, weight: float) -> np.ndarray:
         y = place[:, 0] - d / pixel * np.cos(angle)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import ndimage as ndi
+from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.errors import CalibrationError
@@ -125,8 +126,36 @@ def find_contaminants(flat: np.ndarray, row_px: float) -> np.ndarray:
     return np.asarray(ndi.binary_fill_holes(foot))
 
 
+#: Dimers so near to the centre of a defect, along the row and across it (nm), are part of it.
+TAKEN_NM = {
+    "dangling bond": (0.25, 0.3), "bare dimer": (0.25, 0.3), "3x1": (0.5, 0.85),
+    "raised silicon": (0.42, 0.35), "1x1": (0.4, 0.4), "missing dimer": (0.25, 0.3),
+    "contaminant": (0.8, 0.5),
+}  # fmt: skip
+
+
+def _taken(sites: np.ndarray, lattice: RowLattice, defects: pd.DataFrame) -> np.ndarray:
+    """Sites that a defect replaces."""
+    taken = np.zeros(len(sites), bool)
+    across = lattice.k_row * lattice.row_px
+    unit = lattice.row_px / ROW_NM
+    tree = cKDTree(sites)
+    for kind, (along_nm, across_nm) in TAKEN_NM.items():
+        centres = defects.loc[defects["kind"] == kind, ["y_px", "x_px"]].to_numpy(float)
+        if not len(centres):
+            continue
+        near = tree.query_ball_point(centres, np.hypot(along_nm, across_nm) * unit)
+        index = np.concatenate([np.asarray(n, int) for n in near])
+        d = sites[index] - np.repeat(centres, [len(n) for n in near], axis=0)
+        v = np.abs(d @ across)
+        u = np.abs(d[:, 0] * across[1] - d[:, 1] * across[0])
+        taken[index[(u < along_nm * unit) & (v < across_nm * unit)]] = True
+    return taken
+
+
 def _dimers(
-    flat: np.ndarray, terraces: Terraces, lattices: dict[int, RowLattice], blocked: np.ndarray
+    flat: np.ndarray, terraces: Terraces, lattices: dict[int, RowLattice], blocked: np.ndarray,
+    defects: pd.DataFrame,
 ) -> pd.DataFrame:
     """Dimers of all terraces whose rows and dimers are resolved."""
     parts = []
@@ -152,18 +181,14 @@ def _dimers(
             return np.asarray(ndi.map_coordinates(source, p.T, order=3, prefilter=False, mode="nearest"))
 
         across = lattice.k_row / (lattice.k_row**2).sum() / 2
-        trough = np.minimum(value(sites + across), value(sites - across))
         top = value(sites)
         rise = top - 0.5 * (value(sites + across) + value(sites - across))
         typical = np.median(rise)
         spread = 1.4826 * np.median(np.abs(rise - typical)) + 1e-300
-        level_off = np.abs(top - np.median(top)) / (
-            1.4826 * np.median(np.abs(top - np.median(top))) + 0.15 * abs(typical) + 1e-300
-        )
-        seen = rise > max(0.25 * typical, typical - 6 * spread)
+        # the foot of a lump is steep, not corrugated
+        good = (rise > max(0.25 * typical, typical - 6 * spread)) & (rise < 5 * typical)
         chance = 1 / (1 + np.exp(-4 * (rise / max(typical, 1e-300) - 0.4)))
-        good = seen & (level_off < 12)
-        del trough
+        good &= ~_taken(sites + origin, lattice, defects)
         parts.append(
             pd.DataFrame(
                 {"y_px": sites[good, 0] + origin[0], "x_px": sites[good, 1] + origin[1],
@@ -353,7 +378,8 @@ def analyze_silicon(
     rows: list[np.ndarray] = []
     if params.dimers and not stop():
         tell("placing dimers")
-        atoms = _dimers(flat, terraces, lattices, blocked)
+        under = ndi.binary_dilation(contaminated, iterations=max(1, int(0.12 * row_px)))
+        atoms = _dimers(flat, terraces, lattices, under, defects)
         for k, lattice in lattices.items():
             rows += row_lines(flat, lattice, (terraces.labels == k) & ~blocked)
         if lattices and not any(v.resolved for v in lattices.values()):
