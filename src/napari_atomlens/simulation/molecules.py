@@ -12,7 +12,7 @@ from napari_atomlens.stm.molecules import DOWN, UP, bowl, domains, neighbours
 def simulate_film(
     n_molecules: int = 1000,
     *,
-    spacing_px: float = 16.0,
+    spacing_px: float = 20.0,
     down: float = 0.2,
     order: float = 0.8,
     domain_size: float = 25.0,
@@ -129,7 +129,7 @@ def noise_of(clean: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndar
 
 def simulate_flips(
     frames: int = 50, n_molecules: int = 300, *, rate: float = 0.02, snr: float = 3.0,
-    spacing_px: float = 16.0, seed: int = 0,
+    spacing_px: float = 20.0, seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Simulate a movie in which molecules flip between up and down.
 

@@ -163,6 +163,8 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     if fault is None:
         fault = str(rng.choice(["good", "good", *FAULTS]))
     kind = str(rng.choice(SURFACES, p=[0.35, 0.15, 0.15, 0.12, 0.12, 0.11]))
+    if fault == "drift" and kind == "adatoms":  # without a lattice nobody can see it
+        kind = "silicon"
     size = size_px
     usable = np.ones((size, size), bool)
     row = -1

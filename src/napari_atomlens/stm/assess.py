@@ -160,38 +160,110 @@ def _echo(rest: np.ndarray, smallest: int = 4) -> tuple[list[float], tuple[float
     return out, where
 
 
+def _cepstrum(z: np.ndarray) -> tuple[list[float], tuple[float, float]]:
+    """Echo of all that the scan shows: the real cepstrum.
+
+    A second tip of strength s at a distance d multiplies the power spectrum by
+    1 + s^2 + 2 s cos(2 pi f d): a ripple in its logarithm, whatever the surface shows, and
+    hence a peak at d in the cepstrum (B. P. Bogert et al., Symp. Time Series Analysis, 1963).
+    Frequencies of the lattice, and those that only show noise, are left out.
+    """
+    h, w = z.shape
+    window = np.hanning(h)[:, None] * np.hanning(w)[None]
+    power = np.abs(np.fft.fft2(z * window)) ** 2
+    log = np.log(power + 1e-12 * power.max())
+    fy, fx = np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None]
+    ring = np.rint(np.hypot(fy, fx) * min(h, w) / 1.5).astype(int)
+    n = ring.max() + 1
+    count = np.maximum(np.bincount(ring.ravel(), minlength=n), 1)
+    mean = np.bincount(ring.ravel(), log.ravel(), n) / count
+    floor = float(np.median(log[np.hypot(fy, fx) > 0.42]))
+    rest = log - mean[ring]
+    # white noise has a log power of its own spread, 1.28: only what is well above it counts
+    weight = np.clip((mean - floor) / 1.5, 0, 1)[ring]
+    weight = weight * (np.hypot(fy, fx) > 2.5 / min(h, w)) * (np.abs(rest) < 3.5)
+    weight = weight * (np.abs(fx) > 1.2 / w) * (np.abs(fy) > 1.2 / h)
+    rest = np.clip(rest, -2.5, 2.0)
+    rest = (rest - (rest * weight).sum() / max(weight.sum(), 1e-9)) * weight
+    c = np.fft.fftshift(np.fft.ifft2(rest).real) * rest.size / max(weight.sum(), 1.0)
+    cy, cx = h // 2, w // 2
+    reach = min(cy, cx, 44) - 1
+    view = ndi.gaussian_filter(c, 0.7)[cy - reach : cy + reach + 1, cx - reach : cx + reach + 1]
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    r = np.hypot(y, x)
+    far = r > 8
+    noise = 1.4826 * float(np.median(np.abs(view[far]))) + 1e-12
+    top = (view == ndi.maximum_filter(view, 5)) & (r >= 3.5) & (r < reach - 1)
+    top &= (y > 0) | ((y == 0) & (x > 0))
+    heights = np.sort(view[top])[::-1]
+    heights = np.concatenate([heights, np.zeros(8)])
+    at = np.flatnonzero((top & (view >= heights[0])).ravel())
+    k = int(at[0]) if len(at) else 0
+    where = (float(y.ravel()[k]), float(x.ravel()[k]))
+    # a second tip makes one peak (and a weak, negative one at twice the distance)
+    double = (np.rint([2 * where[0], 2 * where[1]]) + reach).astype(int)
+    inside = ((double >= 0) & (double <= 2 * reach)).all()
+    second = float(view[double[0], double[1]]) if inside else 0.0
+    used = float(weight.mean())
+    return [
+        float(heights[0]), float(np.log(max(heights[0], 1e-9) / noise)),
+        float(np.log(max(heights[0], 1e-9) / max(heights[1], 1e-9))),
+        float(np.log(max(heights[0], 1e-9) / max(heights[3], 1e-9))),
+        second / max(heights[0], 1e-9), float(np.hypot(*where)) / 44, used,
+    ], where  # fmt: skip
+
+
 def _bending(z: np.ndarray) -> list[float]:
-    """How much the autocorrelation changes down the scan, and how its peaks move."""
-    bands = np.array_split(z, 5)
-    maps = []
-    for band in bands:
-        ac = _autocorrelation(band - band.mean())
-        cy, cx = np.asarray(ac.shape) // 2
-        ry, rx = min(20, cy - 1), min(32, cx - 1)
-        maps.append(ac[cy : cy + ry + 1, cx - rx : cx + rx + 1])
-    ry, width = maps[0].shape[0] - 1, maps[0].shape[1]
-    ry = min(m.shape[0] for m in maps) - 1
-    y, x = np.mgrid[: ry + 1, : width].astype(float)
-    x -= width // 2
-    far = (np.hypot(y, x) > 4) & (y >= 0)
-    same, moved, shears, stretches = [], [], [], []
-    for k in range(4):
-        a, b = maps[0 + k][: ry + 1], maps[4 if k == 0 else k + 1][: ry + 1]
-        same.append(float(np.corrcoef(a[far], b[far])[0, 1]))
-        best, at = -2.0, (0.0, 1.0)
-        smooth = ndi.spline_filter(ndi.gaussian_filter(b, 0.7), 3)
-        for shear in np.linspace(-0.6, 0.6, 13) if k == 0 else (0.0,):
-            for stretch in (0.75, 0.87, 1.0, 1.15, 1.32) if k == 0 else (1.0,):
-                xx = x + shear * y + width // 2
-                yy = stretch * y
-                values = ndi.map_coordinates(smooth, [yy, xx], order=3, prefilter=False, mode="nearest")
-                c = float(np.corrcoef(a[far], values[far])[0, 1])
-                if c > best:
-                    best, at = c, (shear, stretch)
-        moved.append(best)
-        shears.append(abs(at[0]))
-        stretches.append(abs(np.log(at[1])))
-    return [same[0], moved[0], moved[0] - same[0], shears[0], stretches[0], min(same[1:])]
+    """How the lattice of the first lines must be sheared and stretched to be that of the last.
+
+    Drift takes wave vectors k of the last lines to (k_y + s k_x + e k_y, k_x); the power of the
+    first lines there, over the usual power, says which s and e are right.
+    """
+    calm = np.clip(z, -2.0 * _spread(z), 2.0 * _spread(z))
+    calm = calm / np.sqrt(ndi.gaussian_filter(calm**2, 10) + 1e-3)
+    h = z.shape[0]
+    size = h // 4
+    spectra = []
+    n = (256, 512)
+    fy = np.fft.fftshift(np.fft.fftfreq(n[0]))[:, None]
+    fx = np.fft.rfftfreq(n[1])[None]
+    radius = np.hypot(fy, fx)
+    ring = np.clip((radius * 80).astype(int), 0, 60)
+    index = np.arange(61)
+    for band in (calm[:size], calm[h // 2 - size // 2 : h // 2 + size - size // 2], calm[-size:]):
+        band = band[:, : n[1]]
+        window = np.hanning(len(band))[:, None] * np.hanning(band.shape[1])[None]
+        power = np.abs(np.fft.rfft2((band - band.mean()) * window, n)) ** 2
+        power = np.fft.fftshift(power, axes=0)
+        typical = np.maximum(ndi.median(power, ring, index), 1e-30)
+        spectra.append(np.clip(power / typical[ring], 0, 300))
+    out: list[float] = []
+    allowed = (radius > 0.03) & (radius < 0.4) & (fx > 2.0 / z.shape[1])
+    shears, stretches = np.linspace(-0.7, 0.7, 29), np.linspace(-0.35, 0.35, 15)
+    for a, b in ((2, 0), (2, 1)):
+        smooth = ndi.gaussian_filter(np.log1p(spectra[b]), 1.0)
+        first = spectra[a]
+        top = (first == ndi.maximum_filter(first, (7, 9))) & allowed
+        y, x = np.nonzero(top)
+        order = np.argsort(-first[y, x])[:5]
+        y, x = y[order], x[order]
+        strength = np.log1p(first[y, x])
+        ky, kx = fy[y, 0], fx[0, x]
+        weight = np.maximum(strength - 2.5, 0.0) + 1e-6
+        s, e = np.meshgrid(shears, stretches, indexing="ij")
+        yy = ky[:, None, None] * (1 + e) + s * kx[:, None, None]
+        rows = yy * n[0] + n[0] // 2
+        cols = np.broadcast_to((kx * n[1])[:, None, None], rows.shape)
+        value = ndi.map_coordinates(smooth, [rows, cols], order=1, mode="constant")
+        score = (weight[:, None, None] * value).sum(0) / weight.sum()
+        i0, j0 = len(shears) // 2, len(stretches) // 2
+        k, j = np.unravel_index(score.argmax(), score.shape)
+        still = score[i0 - 1 : i0 + 2, j0 - 1 : j0 + 2].max()
+        out += [
+            float(score[i0, j0]), float(score.max() - score[i0, j0]), float(score.max() - still),
+            float(abs(shears[k])), float(abs(stretches[j])), float(strength.max()),
+        ]  # fmt: skip
+    return out
 
 
 def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
@@ -249,6 +321,13 @@ def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
     raw, _ = _echo(ndi.gaussian_filter(hp, 1.0))
     for k, value in enumerate(raw[:3]):
         f[f"repeat_{k}"] = value
+    ripple, echo = _cepstrum(ndi.gaussian_filter(hp, 0.5))
+    for k, value in enumerate(ripple):
+        f[f"ripple_{k}"] = value
+    raw_ripple, _ = _cepstrum(level / scale)
+    for k, value in enumerate(raw_ripple):
+        f[f"whole_ripple_{k}"] = value
+    where = echo if ripple[1] > 2.0 else where
     # what changes from line to line
     edge = max(8, h // 12)
     sharp = np.log(np.abs(np.diff(hp, axis=1)).mean(1) + 1e-3)

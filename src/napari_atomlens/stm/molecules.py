@@ -43,8 +43,8 @@ class MoleculeParams:
         0.0, "direction of a molecule in its first state of rotation", unit="rad", ge=-7, le=7
     )
     field: bool = param(True, "let the neighbours have a say (Markov random field)")
-    adapt: int = param(3, "rounds in which the templates follow the image", ge=0, le=20)
-    min_height: float = param(0.35, "least height of a molecule over the usual one", ge=0, le=1)
+    adapt: int = param(1, "rounds in which the templates follow the image", ge=0, le=20)
+    min_height: float = param(0.2, "least height of a molecule over the usual one", ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def bowl(state: int, y: np.ndarray, x: np.ndarray, angle: float, spacing: float)
     if state == UP:
         r, s, height, centre = 0.24, 0.12, 0.8, 0.35
     else:
-        r, s, height, centre = 0.22, 0.13, 0.45, 0.55
+        r, s, height, centre = 0.22, 0.13, 0.28, 0.5
     out = centre * np.exp(-0.5 * (u**2 + v**2) / (0.17 * spacing) ** 2)
     for t in turns:
         d2 = (u - r * spacing * np.cos(t)) ** 2 + (v - r * spacing * np.sin(t)) ** 2
@@ -110,7 +110,7 @@ def default_templates(spacing: float) -> np.ndarray:
     return np.stack([bowl(k, y, x, 0.0, spacing) for k in (DOWN, UP)])
 
 
-def find_molecules(image: Any, spacing_px: float = 0.0, min_height: float = 0.35) -> tuple[np.ndarray, float]:
+def find_molecules(image: Any, spacing_px: float = 0.0, min_height: float = 0.2) -> tuple[np.ndarray, float]:
     """Centres of molecules (n, 2) and their distance, by local maxima at the scale of one.
 
     Raises
@@ -199,48 +199,44 @@ def _turned(image: np.ndarray, places: np.ndarray, spacing: float, angles: np.nd
     return out
 
 
-def image_evidence(
+def _patches_of(
     image: np.ndarray, places: np.ndarray, spacing: float, params: MoleculeParams
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihood (n, 2, rotations) of the states, and the templates that fit the image.
-
-    Each patch is a template times a height plus a level; the noise is that of the residuals,
-    for as many independent pixels as its correlation leaves.
-    """
+) -> np.ndarray:
+    """Patches (n, rotations, pixels) of mean zero: slow noise moves the level of whole patches."""
     step = 2 * np.pi / params.symmetry / params.rotations
     angles = params.direction_rad + step * np.arange(params.rotations)
     patches = _turned(image, places, spacing, angles)
+    return np.asarray(patches - patches.mean(2, keepdims=True))
+
+
+def _first_templates(patches: np.ndarray, spacing: float) -> np.ndarray:
+    """Templates (2, pixels) of bowls at the height that the film has."""
     _, _, disc = _grid(spacing)
     templates = default_templates(spacing)[:, disc]
-    level_of = patches.mean((1, 2))
-    gain = float(np.median(patches.std(2)) / templates.std(1).mean())
-    templates = templates * gain
-    templates += np.median(level_of) - templates.mean()
-    floor = None
-    for round_ in range(params.adapt + 1):
-        rest = patches[:, :, None] - templates[None, None]  # (n, rotations, 2, pixels)
-        square = (rest**2).mean(-1).transpose(0, 2, 1)
-        variance = float(np.median(square.min((1, 2)))) + 1e-300
-        if floor is None:
-            best = rest.transpose(0, 2, 1, 3).reshape(len(places), -1, rest.shape[-1])
-            best = best[np.arange(len(places)), square.reshape(len(places), -1).argmin(1)]
-            floor = _independent(best, disc)
-        log = -0.5 * floor * square / variance
-        if round_ == params.adapt:
-            break
-        weight = np.exp(log - log.max((1, 2), keepdims=True))
-        weight /= weight.sum((1, 2), keepdims=True)
-        total = weight.sum((0, 2))
-        if (total < 3).any():  # all are alike: nothing to learn the other from
-            break
-        fresh = np.einsum("nur,nrp->up", weight, patches) / total[:, None]
-        # templates may take another height, not each other's place
-        if (fresh[UP].std() + fresh[UP].mean()) < (fresh[DOWN].std() + fresh[DOWN].mean()):
-            break
-        templates = fresh
-    full = np.zeros((2, *disc.shape))
-    full[:, disc] = templates
-    return log, full
+    templates = templates - templates.mean(1, keepdims=True)
+    mean = patches.mean(0)
+    gain = float(np.einsum("rp,up->ur", mean, templates).mean() / (templates**2).sum(1).mean())
+    return np.asarray(templates * max(gain, 1e-300))
+
+
+def image_evidence(
+    patches: np.ndarray, templates: np.ndarray, spacing: float
+) -> np.ndarray:
+    """Log-likelihood (n, 2, rotations) of the states of molecules by their image.
+
+    A patch is a template plus noise, which is that of the residuals, for as many independent
+    pixels as its correlation leaves.
+    """
+    _, _, disc = _grid(spacing)
+    n = len(patches)
+    square = np.empty((n, 2, patches.shape[1]))
+    for k in (DOWN, UP):
+        square[:, k] = ((patches - templates[k]) ** 2).mean(-1)
+    best = square.reshape(n, -1).argmin(1)
+    state, turn = np.unravel_index(best, square.shape[1:])
+    rest = patches[np.arange(n), turn] - templates[state]
+    variance = float(np.median(square.min((1, 2)))) + 1e-300
+    return np.asarray(-0.5 * _independent(rest, disc) * square / variance)
 
 
 def _independent(rest: np.ndarray, disc: np.ndarray) -> float:
@@ -451,15 +447,35 @@ def read_film(
     z = bridged(z)
     if places is None:
         found, spacing = find_molecules(z, params.spacing_px, params.min_height)
+        # of molecules that the border cuts nobody knows the state
+        margin = 0.45 * spacing
+        found = found[((found >= margin) & (found <= np.asarray(z.shape) - 1 - margin)).all(1)]
+        if len(found) < 3:
+            raise ImageError("Fewer than three whole molecules were found.")
     else:
         found = np.asarray(places, float).reshape(-1, 2)
         if len(found) < 3 or not np.isfinite(found).all():
             raise ParameterError("A film needs at least three finite positions.")
         spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
-    evidence, templates = image_evidence(z, found, spacing, params)
     pairs = neighbours(found, spacing)
-    bare, _, _ = solve_film(evidence, np.zeros((0, 2), int), params)
+    patches = _patches_of(z, found, spacing, params)
+    templates = _first_templates(patches, spacing)
+    evidence = image_evidence(patches, templates, spacing)
     single, pair_p, couplings = solve_film(evidence, pairs, params)
+    for _ in range(params.adapt):  # expectation maximisation, the neighbours included
+        total = single.sum((0, 2))
+        if total.min() < max(5.0, 0.01 * len(found)):  # all alike: nothing to learn from
+            break
+        fresh = np.einsum("nur,nrp->up", single, patches) / total[:, None]
+        if fresh[UP].std() < fresh[DOWN].std():  # they must not take each other's place
+            break
+        templates = fresh
+        evidence = image_evidence(patches, templates, spacing)
+        single, pair_p, couplings = solve_film(evidence, pairs, params)
+    bare, _, _ = solve_film(evidence, np.zeros((0, 2), int), params)
+    _, _, disc = _grid(spacing)
+    full = np.zeros((2, *disc.shape))
+    full[:, disc] = templates
     order = psi6(found, pairs)
     up_p, turn = single[:, UP].sum(1), single.sum(1)
     rotation = turn.argmax(1)
@@ -477,7 +493,7 @@ def read_film(
             "domain": domains(up_p > 0.5, rotation, pairs),
         }
     )  # fmt: skip
-    return Film(table, pairs, pair_p, evidence, templates, couplings, spacing)
+    return Film(table, pairs, pair_p, evidence, full, couplings, spacing)
 
 
 def ups_round_downs(film: Film, full: int = 6) -> float:
@@ -492,6 +508,99 @@ def ups_round_downs(film: Film, full: int = 6) -> float:
     down_up = (p[:, DOWN, UP] * count[i]).sum() + (p[:, UP, DOWN] * count[j]).sum()
     down = (p[:, DOWN].sum(1) * count[i]).sum() + (p[:, :, DOWN].sum(1) * count[j]).sum()
     return float(full * down_up / down) if down > 1e-9 else float("nan")
+
+
+def follow_film(
+    movie: Any, places: Any, params: MoleculeParams = MoleculeParams(),
+    *, progress: Any = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
+    """Follow the states of molecules through a movie that is free of drift.
+
+    A molecule keeps its rotation, which all frames tell together; up or down is told by each
+    frame with the chain of :func:`find_flips`.
+
+    Parameters
+    ----------
+    movie : array-like, shape (frames, H, W)
+    places : array-like, shape (n, 2)
+        Centres, whole molecules only.
+    params : MoleculeParams
+    progress : callable, optional
+        Called with (frames done, frames in all).
+
+    Returns
+    -------
+    up, flips : ndarray of bool, shapes (frames, n) and (frames - 1, n)
+    log_odds : ndarray, shape (frames, n)
+        Of the image of each frame, up against down.
+    events : pandas.DataFrame
+        One row per flip: ``frame`` (the first after it), ``molecule``, ``to`` ("up", "down").
+    """
+    validate(params)
+    found = np.asarray(places, float).reshape(-1, 2)
+    n_frames = len(movie)
+    spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
+    pairs = neighbours(found, spacing)
+    plain = LevelParams(surface="facet", lines="median", scars=False)
+    evidence: list[np.ndarray] = []
+    templates: np.ndarray | None = None
+    for t in range(n_frames):
+        z = bridged(level(movie[t], plain))
+        patches = _patches_of(z, found, spacing, params)
+        if templates is None:
+            templates = _first_templates(patches, spacing)
+            for _ in range(params.adapt):
+                single, _, _ = solve_film(image_evidence(patches, templates, spacing), pairs, params)
+                total = single.sum((0, 2))
+                fresh = np.einsum("nur,nrp->up", single, patches) / np.maximum(total, 1e-9)[:, None]
+                if total.min() < 5 or fresh[UP].std() < fresh[DOWN].std():
+                    break
+                templates = fresh
+        evidence.append(image_evidence(patches, templates, spacing))
+        if progress:
+            progress(t + 1, n_frames)
+    log = np.stack(evidence)
+    turn = np.logaddexp.reduce(log, axis=2).sum(0)
+    turn -= np.logaddexp.reduce(turn, axis=1)[:, None]
+    odds = np.logaddexp.reduce(log[:, :, UP] + turn, axis=2)
+    odds -= np.logaddexp.reduce(log[:, :, DOWN] + turn, axis=2)
+    up, flips = find_flips(_without_bias(odds))
+    t, m = np.nonzero(flips)
+    events = pd.DataFrame(
+        {"frame": t + 1, "molecule": m, "to": np.where(up[t + 1, m], "up", "down").astype(object)}
+    )
+    return up, flips, odds, events
+
+
+def _without_bias(odds: np.ndarray, rate: float = 0.02) -> np.ndarray:
+    """Log-odds without what is constant for each molecule (its height, its surroundings).
+
+    Log-odds of a molecule are normal about one of two levels, which all molecules share but
+    for an offset of each. The offset is the one with the highest posterior over all paths of
+    the two-state chain; molecules that never flip are pulled to the common levels.
+    """
+    up = odds > 0
+    if odds.shape[0] < 4 or not up.any() or up.all():
+        return odds
+    high, low = np.median(odds[up]), np.median(odds[~up])
+    jumps = np.diff(odds, axis=0)
+    noise = 1.4826 * float(np.median(np.abs(jumps))) / np.sqrt(2) + 1e-9
+    nearest = np.where(up, high, low)
+    spread = max(1.4826 * float(np.median(np.abs((odds - nearest).mean(0)))), 0.25 * noise)
+    gap = high - low
+    grid = np.linspace(-0.75, 0.75, 31) * gap
+    value = odds[:, :, None] - grid
+    emit = np.stack([-0.5 * ((value - m) / noise) ** 2 for m in (low, high)], -1)
+    score = emit[0]
+    stay, change = np.log(1 - rate), np.log(rate)
+    for t in range(1, len(odds)):
+        score = emit[t] + np.stack(
+            [np.logaddexp(score[..., 0] + stay, score[..., 1] + change),
+             np.logaddexp(score[..., 0] + change, score[..., 1] + stay)], -1,
+        )  # fmt: skip
+    total = np.logaddexp(score[..., 0], score[..., 1]) - 0.5 * (grid / (2 * spread)) ** 2
+    offset = grid[total.argmax(1)]
+    return np.asarray((odds - offset - (high + low) / 2) * gap / noise**2)
 
 
 def find_flips(up_log_odds: Any, *, rate: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
