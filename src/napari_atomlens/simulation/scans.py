@@ -115,7 +115,7 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
         n = int(rng.integers(8, 90))
         image = render_columns(
             shape, *rng.uniform(0, size, (2, n)), rng.uniform(0.7, 1.3, n) * 2.5,
-            rng.uniform(2.2, 6.0),
+            rng.uniform(2.2, 4.5),
         )  # fmt: skip
         if rng.random() < 0.5:  # standing waves round a few of them
             rows, cols = np.mgrid[:size, :size]
@@ -176,23 +176,25 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     else:
         image = _surface(kind, size + 64 if fault == "drift" else size, rng)
         spread = float((image - ndi.gaussian_filter(image, 12)).std())
+    if fault != "too contaminated" and rng.random() < 0.4:  # a little of it is on good scans, too
+        lump, mask = _lumps(len(image), rng.uniform(0.005, 0.06), rng)
+        image = image + rng.uniform(1, 6) * max(spread, 0.05) * lump
+        usable &= ~mask[:size, :size]
     noise = float(np.exp(rng.uniform(np.log(0.04), np.log(0.28)))) * spread
     if fault == "double tip":
         usable[:] = False
-        far = rng.uniform(4, 30)
-        way = rng.uniform(0, 2 * np.pi)
-        while abs(far * np.sin(way)) < 2 and abs(far * np.cos(way)) < 4:
-            far, way = rng.uniform(4, 30), rng.uniform(0, 2 * np.pi)
+        # nearer than the features are wide a second tip only makes them wider
+        far, way = rng.uniform(10, 34), rng.uniform(0, 2 * np.pi)
         if kind in ("square", "hexagonal", "7x7", "molecules"):
             # on a perfect lattice a second tip changes the motif, which nobody can know;
             # what repeats are steps and adsorbates, so there are some
-            n = int(rng.integers(5, 25))
+            n = int(rng.integers(8, 30))
             image = image + render_columns(
                 image.shape, *rng.uniform(0, size, (2, n)), rng.uniform(1, 3, n) * np.ptp(image) * 0.7,
                 rng.uniform(2, 4),
             )  # fmt: skip
         ghost = ndi.shift(image, (far * np.sin(way), far * np.cos(way)), order=1, mode="reflect")
-        share = rng.uniform(0.4, 1.0)
+        share = rng.uniform(0.45, 1.0)
         image = image + share * ghost
     elif fault == "noisy":
         usable[:] = False
@@ -219,21 +221,17 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     elif fault == "drift":
         usable[:] = False
         t = np.arange(size) / size
-        decay = rng.uniform(0.12, 0.45)
+        decay = rng.uniform(0.2, 0.6)
         creep = (np.exp(-t / decay) - np.exp(-1 / decay)) / (1 - np.exp(-1 / decay))
-        by = rng.uniform(18, 30) * rng.choice([-1, 1], 2) * rng.choice([[1, 1], [1, 0.4], [0.4, 1]])
+        by = 30.0 * rng.uniform(0.8, 1.3) * rng.choice([-1, 1], 2) * rng.choice([[1, 1], [0.6, 1]])
         # never so fast that lines are scanned twice
-        by[0] = np.clip(by[0], -30, 0.6 * size * decay)
+        by[0] = np.clip(by[0], -32, min(32, 0.5 * size * decay))
         rows = np.arange(size)[:, None] + 32 + (by[0] * creep)[:, None] + np.zeros(size)
         cols = np.arange(size)[None] + 32 + (by[1] * creep)[:, None]
         image = ndi.map_coordinates(image, [rows, cols], order=1, mode="reflect")
     if fault == "too contaminated":
         lump, mask = _lumps(size, rng.uniform(0.35, 0.8), rng)
         image = np.where(mask, 0.3, 1.0) * image + rng.uniform(3, 10) * spread * lump
-        usable &= ~mask
-    elif rng.random() < 0.4:  # a little of it is on good scans, too
-        lump, mask = _lumps(size, rng.uniform(0.005, 0.06), rng)
-        image = image + rng.uniform(1, 6) * spread * lump
         usable &= ~mask
     image = image + noise * rng.standard_normal((size, size))
     image = image + noise * rng.uniform(0, 1) * faults.pink_rows((size, size), rng)

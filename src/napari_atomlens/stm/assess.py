@@ -213,6 +213,56 @@ def _cepstrum(z: np.ndarray) -> tuple[list[float], tuple[float, float]]:
     ], where  # fmt: skip
 
 
+def _wander(z: np.ndarray) -> list[float]:
+    """How far the strongest lattice planes wander from straight lines down the scan.
+
+    The scan is demodulated at a lattice peak; the phase gained from line to line, averaged
+    along the lines, adds up to the displacement of the lattice along its wave vector.
+    """
+    h, w = z.shape
+    calm = np.clip(z, -2.0 * _spread(z), 2.0 * _spread(z))
+    lower = calm[h // 2 :]
+    window = np.hanning(len(lower))[:, None] * np.hanning(w)[None]
+    n = (512, 512)
+    power = np.abs(np.fft.rfft2((lower * window)[:, : n[1]], n)) ** 2
+    fy, fx = np.fft.fftfreq(n[0])[:, None], np.fft.rfftfreq(n[1])[None]
+    radius = np.hypot(fy, fx)
+    ring = np.clip((radius * 80).astype(int), 0, 60)
+    power /= np.maximum(ndi.median(power, ring, np.arange(61)), 1e-30)[ring]
+    allowed = (radius > 0.025) & (radius < 0.3) & (fx > 2.5 / w)
+    y, x = np.arange(h)[:, None], np.arange(w)[None]
+    out: list[float] = []
+    first: np.ndarray | None = None
+    for _ in range(2):
+        value = np.where(allowed, power, 0)
+        i, j = np.unravel_index(value.argmax(), value.shape)
+        k = np.array([fy[i, 0], fx[0, j]])
+        length = float(np.hypot(*k))
+        wave = calm * np.exp(-2j * np.pi * (k[0] * y + k[1] * x))
+        sigma = 0.75 / length
+        a = ndi.gaussian_filter(wave.real, sigma) + 1j * ndi.gaussian_filter(wave.imag, sigma)
+        size = np.abs(a)
+        a = a / np.maximum(size, np.percentile(size, 30) + 1e-9)
+        step = (a[1:] * a[:-1].conj()).mean(1)
+        # phases that run together along a line are a lattice, others are noise
+        phase = np.concatenate([[0.0], np.cumsum(np.angle(step))])
+        t = np.linspace(-1, 1, h)
+        line = np.polyval(np.polyfit(t, phase, 1), t)
+        bent = ndi.gaussian_filter1d(phase - line, 2.0)
+        curve = np.polyfit(t, phase, 2)[0]
+        px = bent.std() / (2 * np.pi * length)
+        out += [float(bent.std()), float(px), float(np.log(abs(curve) + 0.02)),
+                float(np.ptp(bent[h // 2 :]) / (np.ptp(bent) + 0.1)), float(np.abs(step).mean()),
+                float(np.log(value.max() + 1)), length]  # fmt: skip
+        # the next one points elsewhere
+        near = np.abs(fy * k[1] - fx * k[0]) < 0.35 * radius * length
+        allowed &= ~near
+        if first is not None:
+            out.append(float(abs(np.corrcoef(first, bent)[0, 1])))
+        first = bent
+    return out
+
+
 def _bending(z: np.ndarray) -> list[float]:
     """How the lattice of the first lines must be sheared and stretched to be that of the last.
 
@@ -358,6 +408,8 @@ def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
         )
     for k, value in enumerate(_bending(hp)):
         f[f"bend_{k}"] = value
+    for k, value in enumerate(_wander(hp)):
+        f[f"wander_{k}"] = value
     # contaminants: high and smooth over more than the lattice
     slow = ndi.gaussian_filter(level, max(2.0, min(h, w) / 64)) / scale
     centre = np.median(slow)
