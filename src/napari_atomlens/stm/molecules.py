@@ -561,7 +561,10 @@ def follow_film(
             progress(t + 1, n_frames)
     log = np.stack(evidence)
     turn = np.logaddexp.reduce(log, axis=2).sum(0)
-    turn -= np.logaddexp.reduce(turn, axis=1)[:, None]
+    # neighbours of one domain agree, and overlap with them biases single molecules
+    _, _, couplings = solve_film(log[0], pairs, params)
+    turn = turn / np.sqrt(n_frames)  # noise averages out, bias by the surroundings does not
+    turn = np.log(belief(turn, pairs, couplings["rotation"] * np.eye(params.rotations))[0] + 1e-9)
     odds = np.logaddexp.reduce(log[:, :, UP] + turn, axis=2)
     odds -= np.logaddexp.reduce(log[:, :, DOWN] + turn, axis=2)
     up, flips = find_flips(_without_bias(odds))
@@ -588,9 +591,15 @@ def _without_bias(odds: np.ndarray, rate: float = 0.02) -> np.ndarray:
     nearest = np.where(up, high, low)
     spread = max(1.4826 * float(np.median(np.abs((odds - nearest).mean(0)))), 0.25 * noise)
     gap = high - low
-    grid = np.linspace(-0.75, 0.75, 31) * gap
-    value = odds[:, :, None] - grid
-    emit = np.stack([-0.5 * ((value - m) / noise) ** 2 for m in (low, high)], -1)
+    # levels of a molecule: middle = common middle + offset, distance = share of the common one
+    offset, share = (g.ravel() for g in np.meshgrid(
+        np.linspace(-0.9, 0.9, 37) * gap, [0.22, 0.32, 0.45, 0.65, 0.85, 1.1], indexing="ij"
+    ))  # fmt: skip
+    middle = (high + low) / 2 + offset
+    value = odds[:, :, None]
+    emit = np.stack(
+        [-0.5 * ((value - middle - s * share * gap / 2) / noise) ** 2 for s in (-1, 1)], -1
+    )
     score = emit[0]
     stay, change = np.log(1 - rate), np.log(rate)
     for t in range(1, len(odds)):
@@ -598,9 +607,10 @@ def _without_bias(odds: np.ndarray, rate: float = 0.02) -> np.ndarray:
             [np.logaddexp(score[..., 0] + stay, score[..., 1] + change),
              np.logaddexp(score[..., 0] + change, score[..., 1] + stay)], -1,
         )  # fmt: skip
-    total = np.logaddexp(score[..., 0], score[..., 1]) - 0.5 * (grid / (2 * spread)) ** 2
-    offset = grid[total.argmax(1)]
-    return np.asarray((odds - offset - (high + low) / 2) * gap / noise**2)
+    total = np.logaddexp(score[..., 0], score[..., 1])
+    total = total - 0.5 * (offset / (3 * spread)) ** 2 - 0.5 * (np.log(share) / 0.5) ** 2
+    best = total.argmax(1)
+    return np.asarray((odds - middle[best]) * share[best] * gap / noise**2)
 
 
 def find_flips(up_log_odds: Any, *, rate: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
