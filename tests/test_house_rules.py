@@ -29,6 +29,7 @@ ORDER = [
     ["io"],
     ["analysis"],
     ["batch"],
+    ["watch"],
     ["widgets"],
     ["cli"],
 ]

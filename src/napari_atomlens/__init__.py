@@ -31,6 +31,10 @@ _PUBLIC = {
     "read": "napari_atomlens.io",
     "load": "napari_atomlens.analysis",
     "simulate": "napari_atomlens.simulation",
+    "assess": "napari_atomlens.stm.assess",
+    "analyze_silicon": "napari_atomlens.stm.silicon",
+    "watch_folder": "napari_atomlens.watch",
+    "stream": "napari_atomlens.watch",
 }
 
 __all__ = ["__version__", *_PUBLIC]

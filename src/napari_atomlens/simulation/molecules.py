@@ -95,8 +95,13 @@ def simulate_film(
 
 
 def draw_film(
-    shape: tuple[int, int], place: np.ndarray, up: np.ndarray, rotation: np.ndarray,
-    height: np.ndarray, spacing_px: float, rotations: int = 4,
+    shape: tuple[int, int],
+    place: np.ndarray,
+    up: np.ndarray,
+    rotation: np.ndarray,
+    height: np.ndarray,
+    spacing_px: float,
+    rotations: int = 4,
 ) -> np.ndarray:
     """Draw molecules, overlaps add."""
     image = np.zeros(shape)
@@ -123,13 +128,20 @@ def noise_of(clean: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndar
     low, high = np.percentile(clean, [1, 99])
     rms = (high - low) / snr
     noise = 0.85 * rng.standard_normal(clean.shape)
-    noise += 0.4 * faults.pink_rows(clean.shape, rng) + 0.3 * rng.standard_normal(len(clean))[:, None]
+    noise += (
+        0.4 * faults.pink_rows(clean.shape, rng) + 0.3 * rng.standard_normal(len(clean))[:, None]
+    )
     return np.asarray(rms * noise / noise.std())
 
 
 def simulate_flips(
-    frames: int = 50, n_molecules: int = 300, *, rate: float = 0.02, snr: float = 3.0,
-    spacing_px: float = 20.0, seed: int = 0,
+    frames: int = 50,
+    n_molecules: int = 300,
+    *,
+    rate: float = 0.02,
+    snr: float = 3.0,
+    spacing_px: float = 20.0,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Simulate a movie in which molecules flip between up and down.
 

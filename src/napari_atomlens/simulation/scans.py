@@ -41,8 +41,14 @@ class FaultyScan:
 
 
 def seven_by_seven(
-    shape: tuple[int, int], pixel_nm: float, angle: float, rng: np.random.Generator,
-    *, missing: float = 0.03, corner: float = 1.1, faulted: float = 1.0,
+    shape: tuple[int, int],
+    pixel_nm: float,
+    angle: float,
+    rng: np.random.Generator,
+    *,
+    missing: float = 0.03,
+    corner: float = 1.1,
+    faulted: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Adatoms of Si(111)-7x7: clean image of height one, positions (n, 2), and which are there.
 
@@ -64,7 +70,7 @@ def seven_by_seven(
     there = rng.random(len(place)) >= missing
     height = np.where(is_corner, corner, 1.0) * np.where(in_faulted, faulted, 1.0)
     image = render_columns(
-        shape, *place[there].T, height[there], rng.uniform(0.18, 0.24) / pixel_nm
+        shape, place[there, 0], place[there, 1], height[there], rng.uniform(0.18, 0.24) / pixel_nm
     )
     return image, place, there
 
@@ -75,8 +81,10 @@ def _adatoms() -> tuple[np.ndarray, np.ndarray]:
     out, corners = [], []
     for half, sign in ((np.array([1.0, 1.0]) / 3, 1.0), (np.array([2.0, 2.0]) / 3, -1.0)):
         # the six of a half: three towards the corners of the triangle and three between them
-        for ring, scale in ((np.array([[-1, -1], [2, -1], [-1, 2]]), 4 / 21),
-                            (np.array([[1, 1], [-2, 1], [1, -2]]), 2 / 21)):  # fmt: skip
+        for ring, scale in (
+            (np.array([[-1, -1], [2, -1], [-1, 2]]), 4 / 21),
+            (np.array([[1, 1], [-2, 1], [1, -2]]), 2 / 21),
+        ):
             for v in ring:
                 out.append(half + sign * scale * v)
                 corners.append(scale > 0.15)
@@ -92,12 +100,19 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
     angle = float(rng.uniform(0, np.pi))
     if kind == "silicon":
         params = SiliconParams(
-            size_px=size, pixel_nm=ROW_NM / float(rng.uniform(5, 12)), steps=int(rng.integers(0, 3)),
+            size_px=size,
+            pixel_nm=ROW_NM / float(rng.uniform(5, 12)),
+            steps=int(rng.integers(0, 3)),
             defects_per_nm2=float(np.exp(rng.uniform(np.log(0.015), np.log(0.12)))),
-            corrugation_nm=float(rng.choice([0.004, 0.02, 0.04, 0.06])), noise_nm=0, pink_nm=0,
-            line_nm=0, split_nm=float(rng.choice([0, 0.25])), row_angle_rad=angle,
-            charged=bool(rng.random() < 0.4), seed=int(rng.integers(2**39)),
-        )  # fmt: skip
+            corrugation_nm=float(rng.choice([0.004, 0.02, 0.04, 0.06])),
+            noise_nm=0,
+            pink_nm=0,
+            line_nm=0,
+            split_nm=float(rng.choice([0, 0.25])),
+            row_angle_rad=angle,
+            charged=bool(rng.random() < 0.4),
+            seed=int(rng.integers(2**39)),
+        )
         image = simulate_silicon(params).image
     elif kind in ("square", "hexagonal"):
         spacing = float(np.exp(rng.uniform(np.log(5), np.log(22))))
@@ -105,7 +120,9 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
         place, _ = crystals.fill(cell, shape, spacing, angle, tuple(rng.uniform(0, spacing, 2)))
         height = 1 + 0.06 * rng.standard_normal(len(place))
         height[rng.random(len(place)) < rng.uniform(0.003, 0.04)] = rng.choice([0.0, 2.0])
-        image = render_columns(shape, *place.T, height, spacing * rng.uniform(0.2, 0.32))
+        image = render_columns(
+            shape, place[:, 0], place[:, 1], height, spacing * rng.uniform(0.2, 0.32)
+        )
         if rng.random() < 0.4:
             normal = rng.uniform(0, np.pi)
             rows, cols = np.mgrid[:size, :size]
@@ -114,9 +131,12 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
     elif kind == "adatoms":
         n = int(rng.integers(8, 90))
         image = render_columns(
-            shape, *rng.uniform(0, size, (2, n)), rng.uniform(0.7, 1.3, n) * 2.5,
+            shape,
+            rng.uniform(0, size, n),
+            rng.uniform(0, size, n),
+            rng.uniform(0.7, 1.3, n) * 2.5,
             rng.uniform(2.2, 4.5),
-        )  # fmt: skip
+        )
         if rng.random() < 0.5:  # standing waves round a few of them
             rows, cols = np.mgrid[:size, :size]
             wavelength = rng.uniform(10, 24)
@@ -125,9 +145,14 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
                 image = image + 0.25 * np.cos(4 * np.pi * r / wavelength) / np.sqrt(r)
     elif kind == "7x7":
         image, _, _ = seven_by_seven(
-            shape, float(rng.uniform(0.05, 0.11)), angle, rng, missing=rng.uniform(0, 0.06),
-            corner=rng.uniform(0.95, 1.3), faulted=rng.uniform(1, 1.25),
-        )  # fmt: skip
+            shape,
+            float(rng.uniform(0.05, 0.11)),
+            angle,
+            rng,
+            missing=rng.uniform(0, 0.06),
+            corner=rng.uniform(0.95, 1.3),
+            faulted=rng.uniform(1, 1.25),
+        )
     else:
         spacing = float(rng.uniform(14, 30))
         place, _ = crystals.fill(
@@ -136,7 +161,7 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
         place = place + rng.normal(0, 0.03 * spacing, place.shape)
         up = rng.choice([0.5, 1.0], len(place))
         there = rng.random(len(place)) > rng.uniform(0, 0.12)
-        image = render_columns(shape, *place[there].T, up[there], 0.24 * spacing)
+        image = render_columns(shape, place[there, 0], place[there, 1], up[there], 0.24 * spacing)
     return np.asarray(image)
 
 
@@ -161,7 +186,7 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     """
     rng = np.random.default_rng(seed)
     if fault is None:
-        fault = str(rng.choice(["good", "good", *FAULTS]))
+        fault = str(rng.choice(np.array(["good", "good", *FAULTS])))
     kind = str(rng.choice(SURFACES, p=[0.35, 0.15, 0.15, 0.12, 0.12, 0.11]))
     if fault == "drift" and kind == "adatoms":  # without a lattice nobody can see it
         kind = "silicon"
@@ -170,7 +195,9 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     row = -1
     if fault == "featureless":
         image, kind = np.zeros((size, size)), "none"
-        image = image + rng.uniform(0, 1) * faults.smooth_field((size, size), rng.uniform(60, 200), rng)
+        image = image + rng.uniform(0, 1) * faults.smooth_field(
+            (size, size), rng.uniform(60, 200), rng
+        )
         usable[:] = False
         spread = 0.2
     else:
@@ -190,9 +217,12 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
             # what repeats are steps and adsorbates, so there are some
             n = int(rng.integers(8, 30))
             image = image + render_columns(
-                image.shape, *rng.uniform(0, size, (2, n)), rng.uniform(1, 3, n) * np.ptp(image) * 0.7,
+                image.shape,
+                rng.uniform(0, size, n),
+                rng.uniform(0, size, n),
+                rng.uniform(1, 3, n) * np.ptp(image) * 0.7,
                 rng.uniform(2, 4),
-            )  # fmt: skip
+            )
         ghost = ndi.shift(image, (far * np.sin(way), far * np.cos(way)), order=1, mode="reflect")
         share = rng.uniform(0.45, 1.0)
         image = image + share * ghost
@@ -207,7 +237,8 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
             after = ndi.gaussian_filter(after, rng.uniform(1.6, 4.0))
         else:
             s = rng.uniform(3, 15) * rng.choice([-1, 1])
-            after = after + rng.uniform(0.5, 1) * ndi.shift(after, (rng.uniform(-8, 8), s), order=1, mode="reflect")  # fmt: skip
+            moved = (rng.uniform(-8, 8), s)
+            after = after + rng.uniform(0.5, 1) * ndi.shift(after, moved, order=1, mode="reflect")
         if what[1] < 0.6:
             after = after * rng.choice([rng.uniform(0.3, 0.6), rng.uniform(1.7, 2.8)])
         after = after + rng.choice([-1, 1]) * rng.uniform(0.5, 5) * spread
@@ -223,7 +254,7 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
         t = np.arange(size) / size
         decay = rng.uniform(0.2, 0.6)
         creep = (np.exp(-t / decay) - np.exp(-1 / decay)) / (1 - np.exp(-1 / decay))
-        by = 30.0 * rng.uniform(0.8, 1.3) * rng.choice([-1, 1], 2) * rng.choice([[1, 1], [0.6, 1]])
+        by = 30.0 * rng.uniform(0.8, 1.3) * rng.choice([-1, 1], 2) * np.array([rng.choice([0.6, 1.0]), 1.0])
         # never so fast that lines are scanned twice
         by[0] = np.clip(by[0], -32, min(32, 0.5 * size * decay))
         rows = np.arange(size)[:, None] + 32 + (by[0] * creep)[:, None] + np.zeros(size)
@@ -237,7 +268,9 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     image = image + noise * rng.uniform(0, 1) * faults.pink_rows((size, size), rng)
     image = image + noise * rng.uniform(0, 1) * rng.standard_normal(size)[:, None]
     rows, cols = np.mgrid[:size, :size] / size
-    image = image + spread * rng.uniform(0, 20) * (rng.uniform(-1, 1) * rows + rng.uniform(-1, 1) * cols)
+    image = image + spread * rng.uniform(0, 20) * (
+        rng.uniform(-1, 1) * rows + rng.uniform(-1, 1) * cols
+    )
     image = image + spread * rng.uniform(-2, 2) * (rows - 0.5) ** 2
     if rng.random() < 0.15:
         image = -image if kind != "silicon" else image

@@ -33,9 +33,12 @@ class SiliconParams:
     contaminants: int = param(0, "large contaminants", ge=0, le=200)
     corrugation_nm: float = param(0.03, "height of a dimer over the trough", unit="nm", ge=0, le=1)
     split_nm: float = param(
-        0.0, "distance of the two hydrogen sites of a dimer; 0: not resolved", unit="nm", ge=0,
+        0.0,
+        "distance of the two hydrogen sites of a dimer; 0: not resolved",
+        unit="nm",
+        ge=0,
         le=0.5,
-    )  # fmt: skip
+    )
     blur_nm: float = param(0.17, "width of a site (standard deviation)", unit="nm", ge=0.02, le=1)
     noise_nm: float = param(0.004, "rms of white noise", unit="nm", ge=0, le=10)
     pink_nm: float = param(0.004, "rms of 1/f noise along the scan", unit="nm", ge=0, le=10)
@@ -111,34 +114,51 @@ def _shape_of(kind: str, rng: np.random.Generator, charged: bool) -> tuple[Parts
     elif kind == "dihydride":
         if rng.random() < 0.2:  # one side only: a bright arc with a dark spot beside
             a, arm = u(0.02, 0.05), u(0.25, 0.4)
-            parts = [(-arm, side * 0.05, a, 0.2, 0.14), (0.0, side * 0.16, a, 0.2, 0.14),
-                     (arm, side * 0.05, a, 0.2, 0.14), (0.0, -side * 0.2, -a, 0.17, 0.14)]  # fmt: skip
+            parts = [
+                (-arm, side * 0.05, a, 0.2, 0.14),
+                (0.0, side * 0.16, a, 0.2, 0.14),
+                (arm, side * 0.05, a, 0.2, 0.14),
+                (0.0, -side * 0.2, -a, 0.17, 0.14),
+            ]
         else:
             d, b, y = u(0.02, 0.06), u(0.008, 0.035), u(0.32, 0.44)
             s = u(0.12, 0.19)
-            parts = [(0.0, y, -d, s, 0.13), (0.0, -y, -d, s, 0.13), (0.0, 0.0, -u(0, 0.5) * d, 0.1, 0.1),
-                     (0.3, 0.0, b, 0.2, 0.14), (-0.3, 0.0, b, 0.2, 0.14)]  # fmt: skip
+            parts = [
+                (0.0, y, -d, s, 0.13),
+                (0.0, -y, -d, s, 0.13),
+                (0.0, 0.0, -u(0, 0.5) * d, 0.1, 0.1),
+                (0.3, 0.0, b, 0.2, 0.14),
+                (-0.3, 0.0, b, 0.2, 0.14),
+            ]
     elif kind == "3x1":
         a, h = u(0.015, 0.06), u(0.45, 0.75)
         ys = np.linspace(-h, h, 5)
         parts = [(x, y, a * 0.6, 0.17, 0.2) for y in ys for x in (-0.17, 0.17)]
-        parts += [(0.0, h + 0.4, -u(0.01, 0.04), 0.18, 0.14), (0.0, -h - 0.4, -u(0.01, 0.04), 0.18, 0.14)]  # fmt: skip
+        parts += [
+            (0.0, h + 0.4, -u(0.01, 0.04), 0.18, 0.14),
+            (0.0, -h - 0.4, -u(0.01, 0.04), 0.18, 0.14),
+        ]
         half = 0.75
     elif kind == "1x1":
         d, y, s = u(0.05, 0.12), u(0.22, 0.36), u(0.18, 0.28)
-        parts = [(0.0, y, -d, s, 0.16), (0.0, -y, -d, s, 0.16), (0.0, 0.0, -d * u(0.3, 0.9), s, 0.16),
-                 (0.5, 0.0, u(0, 0.03), 0.2, 0.2), (-0.5, 0.0, u(0, 0.03), 0.2, 0.2)]  # fmt: skip
+        parts = [
+            (0.0, y, -d, s, 0.16),
+            (0.0, -y, -d, s, 0.16),
+            (0.0, 0.0, -d * u(0.3, 0.9), s, 0.16),
+            (0.5, 0.0, u(0, 0.03), 0.2, 0.2),
+            (-0.5, 0.0, u(0, 0.03), 0.2, 0.2),
+        ]
         half = 1.0
     elif kind == "raised silicon":
         a = u(0.06, 0.16)
         parts = [(0.0, 0.0, a, u(0.22, 0.36), u(0.2, 0.3))]
     elif kind == "etch pit":
         n, d = int(min(rng.geometric(0.45), 16)), u(0.08, 0.2)
-        c = (np.arange(n) - (n - 1) / 2) * ALONG_NM
+        at = (np.arange(n) - (n - 1) / 2) * ALONG_NM
         w, s = u(0.22, 0.32), u(0.2, 0.3)
         # overlapping Gaussians, so that the floor is flat
-        total = np.exp(-0.5 * (c / w) ** 2).sum()
-        parts = [(float(v), 0.0, -d / max(total, 1.0), w, s) for v in c]
+        total = np.exp(-0.5 * (at / w) ** 2).sum()
+        parts = [(float(v), 0.0, -d / max(total, 1.0), w, s) for v in at]
         half = 0.75 + ALONG_NM * n / 2
     elif kind == "adatom":
         parts = [(0.0, 0.0, u(0.018, 0.06), u(0.16, 0.26), u(0.14, 0.22))]
@@ -151,10 +171,15 @@ def _shape_of(kind: str, rng: np.random.Generator, charged: bool) -> tuple[Parts
     elif kind == "anomaly":
         n = int(rng.integers(2, 6))
         parts = [
-            (u(-0.7, 0.7), u(-0.55, 0.55), u(0.02, 0.08) * rng.choice([-1, 1]), u(0.13, 0.26),
-             u(0.13, 0.26))
+            (
+                u(-0.7, 0.7),
+                u(-0.55, 0.55),
+                u(0.02, 0.08) * rng.choice([-1, 1]),
+                u(0.13, 0.26),
+                u(0.13, 0.26),
+            )
             for _ in range(n)
-        ]  # fmt: skip
+        ]
         half = 0.9
     else:  # contaminant
         n, size = int(rng.integers(1, 5)), u(0.3, 0.7)
@@ -168,9 +193,12 @@ def _shape_of(kind: str, rng: np.random.Generator, charged: bool) -> tuple[Parts
 
 #: Dimers so near to the centre, along the row and across it (nm), are replaced or hidden.
 COVERED_NM = {
-    "dangling bond": (0.19, 0.3), "bare dimer": (0.19, 0.3), "raised silicon": (0.4, 0.35),
-    "3x1": (0.4, 0.85), "contaminant": (0.9, 0.6),
-}  # fmt: skip
+    "dangling bond": (0.19, 0.3),
+    "bare dimer": (0.19, 0.3),
+    "raised silicon": (0.4, 0.35),
+    "3x1": (0.4, 0.85),
+    "contaminant": (0.9, 0.6),
+}
 #: How often each kind is drawn.
 FREQUENCY = dict(
     zip(KINDS, (0.14, 0.05, 0.1, 0.17, 0.04, 0.05, 0.12, 0.09, 0.13, 0.04, 0.05, 0.02), strict=True)
@@ -245,13 +273,13 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
 
     places, terraces, angles = [], [], []
     for k in range(terrace.max() + 1):
-        angle = p.row_angle_rad + (np.pi / 2) * (k % 2)  # rows turn on every single step
-        place, _ = _sites(shape, pixel, angle, rng)
+        turned = p.row_angle_rad + (np.pi / 2) * (k % 2)  # rows turn on every single step
+        place, _ = _sites(shape, pixel, turned, rng)
         near = np.clip(np.rint(place).astype(int), 0, np.asarray(shape) - 1)
         mine = terrace[near[:, 0], near[:, 1]] == k
         places.append(place[mine])
         terraces.append(np.full(mine.sum(), k))
-        angles.append(np.full(mine.sum(), angle))
+        angles.append(np.full(mine.sum(), turned))
     place, of = np.concatenate(places), np.concatenate(terraces)
     angle = np.concatenate(angles)
     n = len(place)
@@ -332,9 +360,13 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
         lump, size = np.zeros(shape), rng.uniform(0.4, 1.3)
         m = int(rng.integers(2, 7))
         lump = render_columns(
-            shape, y + rng.normal(0, size, m) / pixel, x + rng.normal(0, size, m) / pixel,
-            rng.uniform(0.15, 0.5, m), rng.uniform(0.4, 0.9, m) * size / pixel, reach=3.5,
-        )  # fmt: skip
+            shape,
+            y + rng.normal(0, size, m) / pixel,
+            x + rng.normal(0, size, m) / pixel,
+            rng.uniform(0.15, 0.5, m),
+            rng.uniform(0.4, 0.9, m) * size / pixel,
+            reach=3.5,
+        )
         image += lump
         contaminated |= lump > 0.04
     if n:
@@ -349,17 +381,33 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
 
     inside = ((place >= 0) & (place <= np.asarray(shape) - 1)).all(1)
     dimers = pd.DataFrame(
-        {"y_px": place[inside, 0], "x_px": place[inside, 1], "terrace": of[inside],
-         "visible": visible[inside]}
-    )  # fmt: skip
+        {
+            "y_px": place[inside, 0],
+            "x_px": place[inside, 1],
+            "terrace": of[inside],
+            "visible": visible[inside],
+        }
+    )
     c, b = np.array(centres).reshape(-1, 2), np.array(boxes).reshape(-1, 2)
     defects = pd.DataFrame(
-        {"y_px": c[:, 0], "x_px": c[:, 1], "kind": np.asarray(kinds, object),
-         "half_y_px": b[:, 0], "half_x_px": b[:, 1]}
-    )  # fmt: skip
+        {
+            "y_px": c[:, 0],
+            "x_px": c[:, 1],
+            "kind": np.asarray(kinds, object),
+            "half_y_px": b[:, 0],
+            "half_x_px": b[:, 1],
+        }
+    )
     on = ((c >= 0) & (c <= np.asarray(shape) - 1)).all(1) if len(c) else np.zeros(0, bool)
-    return SiliconScan(image, dimers, defects[on].reset_index(drop=True), terrace, contaminated,
-                       steps, pixel)  # fmt: skip
+    return SiliconScan(
+        image,
+        dimers,
+        pd.DataFrame(defects[on]).reset_index(drop=True),
+        terrace,
+        contaminated,
+        steps,
+        pixel,
+    )
 
 
 def training_scan(size_px: int, seed: int, row_px: float = 8.0) -> SiliconScan:
@@ -382,13 +430,13 @@ def training_scan(size_px: int, seed: int, row_px: float = 8.0) -> SiliconScan:
         noise_nm=base,
         pink_nm=base * float(rng.uniform(0, 1.0)),
         line_nm=base * float(rng.uniform(0, 0.5)),
-        row_angle_rad=float(rng.uniform(0, np.pi)) if rng.random() < 0.7 else float(
-            rng.choice([0, np.pi / 2]) + rng.normal(0, 0.03)
-        ),
+        row_angle_rad=float(rng.uniform(0, np.pi))
+        if rng.random() < 0.7
+        else float(rng.choice([0, np.pi / 2]) + rng.normal(0, 0.03)),
         contrast=contrast,
         charged=charged,
         seed=int(rng.integers(2**39)),
-    )  # fmt: skip
+    )
     scan = simulate_silicon(params)
     smooth = rng.uniform(0, 0.12) / params.pixel_nm  # pictures are often filtered
     if rng.random() < 0.5:

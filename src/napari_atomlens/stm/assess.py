@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _autocorrelation(x: np.ndarray) -> np.ndarray:
     ac = np.fft.irfft2(np.abs(np.fft.rfft2(x, n)) ** 2, n)
     ones = np.fft.irfft2(np.abs(np.fft.rfft2(np.ones_like(x), n)) ** 2, n)
     ac = np.fft.fftshift(ac / np.maximum(ones, 0.05 * x.size))
-    return np.asarray(ac / max(ac[h, w], 1e-30))
+    return np.asarray(ac / max(float(ac[h, w]), 1e-30))
 
 
 def _lattice(z: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -106,9 +107,7 @@ def _lattice(z: np.ndarray) -> tuple[float, float, np.ndarray]:
     order = np.argsort(ring.ravel(), kind="stable")
     edges = np.searchsorted(ring.ravel()[order], np.arange(42))
     flat = power.ravel()[order]
-    typical = np.array(
-        [np.median(flat[a:b]) if b > a else 1e-30 for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    )
+    typical = np.array([np.median(flat[a:b]) if b > a else 1e-30 for a, b in pairwise(edges)])
     ratio = power / np.maximum(typical[ring], 1e-30)
     band = (radius > 2.0 / min(z.shape) * 3) & (radius < 0.45) & (np.abs(fy) < 0.45)
     band &= np.abs(fx) > 1.5 / z.shape[1]  # noise of lines is no lattice
@@ -152,7 +151,11 @@ def _echo(rest: np.ndarray, smallest: int = 4) -> tuple[list[float], tuple[float
         heights = np.sort(view[peak])[::-1]
         heights = np.concatenate([heights, np.zeros(8)])
         noise = 1.4826 * float(np.median(np.abs(view[r > 6]))) + 1e-9
-        out += [float(heights[0]), float(heights[0] - heights[2]), float(np.log1p(max(heights[0], 0.0) / noise))]
+        out += [
+            float(heights[0]),
+            float(heights[0] - heights[2]),
+            float(np.log1p(max(heights[0], 0.0) / noise)),
+        ]
         if peak.any() and heights[0] > best:
             best = heights[0]
             k = np.flatnonzero(peak.ravel())[view[peak].argmax()]
@@ -353,7 +356,9 @@ def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
     for name, axis in (("across", 0), ("along", 1)):
         second = np.diff(hp, 2, axis=axis)
         f[f"noise_{name}"] = _spread(second) / np.sqrt(6)
-    diagonal = hp[1:-1, 1:-1] * 4 - 2 * (hp[:-2, 1:-1] + hp[2:, 1:-1] + hp[1:-1, :-2] + hp[1:-1, 2:])
+    diagonal = hp[1:-1, 1:-1] * 4 - 2 * (
+        hp[:-2, 1:-1] + hp[2:, 1:-1] + hp[1:-1, :-2] + hp[1:-1, 2:]
+    )
     diagonal += hp[:-2, :-2] + hp[:-2, 2:] + hp[2:, :-2] + hp[2:, 2:]
     f["noise"] = _spread(diagonal) / 6
     for lag in (1, 2, 4):

@@ -11,9 +11,7 @@ from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.levelling import finite_image
 
 
-def square_pixels(
-    image: Any, pixel_size_nm: tuple[float, float]
-) -> tuple[np.ndarray, float]:
+def square_pixels(image: Any, pixel_size_nm: tuple[float, float]) -> tuple[np.ndarray, float]:
     """Resample a scan to square pixels of the finer of its two pixel sizes.
 
     Parameters
@@ -60,9 +58,7 @@ def resampled(z: np.ndarray, step: tuple[float, float], shape: tuple[int, int]) 
     return np.asarray(out)
 
 
-def drift_matrix(
-    measured: Any, length_a: float, length_b: float, angle_rad: float
-) -> np.ndarray:
+def drift_matrix(measured: Any, length_a: float, length_b: float, angle_rad: float) -> np.ndarray:
     """Matrix that turns measured lattice vectors into those of the known lattice.
 
     Steady drift during the scan adds to every scan line a shift proportional to its time:
@@ -123,7 +119,9 @@ def correct_drift(image: Any, matrix: Any) -> np.ndarray:
     if size.prod() > 64 * z.size:
         raise CalibrationError("This drift would make the scan absurdly large.")
     back = np.linalg.inv(m)
-    rows, cols = np.meshgrid(np.arange(size[0]) + low[0], np.arange(size[1]) + low[1], indexing="ij")
+    rows, cols = np.meshgrid(
+        np.arange(size[0]) + low[0], np.arange(size[1]) + low[1], indexing="ij"
+    )
     at = np.stack([back[0, 0] * rows + back[0, 1] * cols, back[1, 0] * rows + back[1, 1] * cols])
     out = ndi.map_coordinates(np.nan_to_num(z, nan=float(np.nanmedian(z))), at, order=3)
     limits = np.asarray(z.shape)[:, None, None] - 1 + 1e-6
@@ -131,9 +129,7 @@ def correct_drift(image: Any, matrix: Any) -> np.ndarray:
     return np.asarray(out)
 
 
-def find_drift(
-    image: Any, length_a: float, length_b: float, angle_rad: float
-) -> np.ndarray:
+def find_drift(image: Any, length_a: float, length_b: float, angle_rad: float) -> np.ndarray:
     """Drift matrix (:func:`drift_matrix`) from the lattice of the scan itself.
 
     The lattice comes from the two strongest independent peaks of the power spectrum, to a

@@ -140,13 +140,17 @@ def group_defects(
         if column not in defects:
             raise ParameterError(f"Defects without the column {column!r} cannot be grouped.")
     local = (defects["kind"] != "step edge").to_numpy()
-    features = np.full((len(defects), (probabilities.soft.shape[0] + 1) * (len(RINGS_PX) - 1)), np.nan)
+    features = np.full(
+        (len(defects), (probabilities.soft.shape[0] + 1) * (len(RINGS_PX) - 1)), np.nan
+    )
     features[local] = ring_features(probabilities, defects[local])
     label = np.full(len(defects), -1)
     label[local], width = mean_shift(features[local], params)
     rows, gallery = [], []
     kinds = defects["kind"].to_numpy()
-    extended = defects["extended"].to_numpy(bool) if "extended" in defects else np.zeros(len(label), bool)
+    extended = (
+        defects["extended"].to_numpy(bool) if "extended" in defects else np.zeros(len(label), bool)
+    )
     for g in range(label.max() + 1):
         members = np.flatnonzero(label == g)
         names, count = np.unique(kinds[members].astype(str), return_counts=True)

@@ -110,7 +110,9 @@ def default_templates(spacing: float) -> np.ndarray:
     return np.stack([bowl(k, y, x, 0.0, spacing) for k in (DOWN, UP)])
 
 
-def find_molecules(image: Any, spacing_px: float = 0.0, min_height: float = 0.2) -> tuple[np.ndarray, float]:
+def find_molecules(
+    image: Any, spacing_px: float = 0.0, min_height: float = 0.2
+) -> tuple[np.ndarray, float]:
     """Centres of molecules (n, 2) and their distance, by local maxima at the scale of one.
 
     Raises
@@ -185,7 +187,9 @@ def neighbours(places: np.ndarray, spacing: float, reach: float = 1.45) -> np.nd
     return np.asarray(pairs[length < reach * spacing], int)
 
 
-def _turned(image: np.ndarray, places: np.ndarray, spacing: float, angles: np.ndarray) -> np.ndarray:
+def _turned(
+    image: np.ndarray, places: np.ndarray, spacing: float, angles: np.ndarray
+) -> np.ndarray:
     """Patches (n, rotations, pixels) of the image, turned back by each angle."""
     y, x, disc = _grid(spacing)
     y, x = y[disc], x[disc]
@@ -219,9 +223,7 @@ def _first_templates(patches: np.ndarray, spacing: float) -> np.ndarray:
     return np.asarray(templates * max(gain, 1e-300))
 
 
-def image_evidence(
-    patches: np.ndarray, templates: np.ndarray, spacing: float
-) -> np.ndarray:
+def image_evidence(patches: np.ndarray, templates: np.ndarray, spacing: float) -> np.ndarray:
     """Log-likelihood (n, 2, rotations) of the states of molecules by their image.
 
     A patch is a template plus noise, which is that of the residuals, for as many independent
@@ -307,7 +309,8 @@ def belief(
     b = total[pairs[:, 1]] - message[:m]
     joint = (
         np.exp(a - a.max(1, keepdims=True))[:, :, None]
-        * np.exp(b - b.max(1, keepdims=True))[:, None] * psi
+        * np.exp(b - b.max(1, keepdims=True))[:, None]
+        * psi
     )
     return single, joint / joint.sum((1, 2), keepdims=True)
 
@@ -511,8 +514,11 @@ def ups_round_downs(film: Film, full: int = 6) -> float:
 
 
 def follow_film(
-    movie: Any, places: Any, params: MoleculeParams = MoleculeParams(),
-    *, progress: Any = None,
+    movie: Any,
+    places: Any,
+    params: MoleculeParams = MoleculeParams(),
+    *,
+    progress: Any = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
     """Follow the states of molecules through a movie that is free of drift.
 
@@ -550,7 +556,9 @@ def follow_film(
         if templates is None:
             templates = _first_templates(patches, spacing)
             for _ in range(params.adapt):
-                single, _, _ = solve_film(image_evidence(patches, templates, spacing), pairs, params)
+                single, _, _ = solve_film(
+                    image_evidence(patches, templates, spacing), pairs, params
+                )
                 total = single.sum((0, 2))
                 fresh = np.einsum("nur,nrp->up", single, patches) / np.maximum(total, 1e-9)[:, None]
                 if total.min() < 5 or fresh[UP].std() < fresh[DOWN].std():
@@ -568,10 +576,9 @@ def follow_film(
     odds = np.logaddexp.reduce(log[:, :, UP] + turn, axis=2)
     odds -= np.logaddexp.reduce(log[:, :, DOWN] + turn, axis=2)
     up, flips = find_flips(_without_bias(odds))
-    t, m = np.nonzero(flips)
-    events = pd.DataFrame(
-        {"frame": t + 1, "molecule": m, "to": np.where(up[t + 1, m], "up", "down").astype(object)}
-    )
+    when, which = np.nonzero(flips)
+    to = np.where(up[when + 1, which], "up", "down").astype(object)
+    events = pd.DataFrame({"frame": when + 1, "molecule": which, "to": to})
     return up, flips, odds, events
 
 

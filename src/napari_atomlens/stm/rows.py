@@ -7,6 +7,7 @@ over some rows, say where every site lies, also where noise or a defect hides it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -58,7 +59,7 @@ def _spectrum(flat: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray
     flat_power = power.ravel()[order]
     typical = np.array(
         [np.median(flat_power[a:b]) if b > a else 1e-300
-         for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+         for a, b in pairwise(cuts)]
     )  # fmt: skip
     return power / np.maximum(typical[ring], 1e-300), fy, fx
 
@@ -159,12 +160,36 @@ def local_phase(
     wave = np.exp(-2j * np.pi * (k[0] * y + k[1] * x))
     product = z * weight * wave
 
-    def smooth(a: np.ndarray) -> np.ndarray:
-        return np.asarray(ndi.gaussian_filter(a, sigma_px, mode="nearest", truncate=3.0))
+    # the average is smooth: blocks of a third of its width carry it
+    f = max(1, int(sigma_px / 3))
 
-    norm = np.maximum(smooth(weight), 1e-6)
-    found = (smooth(product.real) + 1j * smooth(product.imag)) / norm
+    def smooth(a: np.ndarray) -> np.ndarray:
+        return np.asarray(ndi.gaussian_filter(a, sigma_px / f, mode="nearest", truncate=3.0))
+
+    blocks = [_blocks(a, f) for a in (weight, product.real, product.imag)]
+    norm = np.maximum(smooth(blocks[0]), 1e-6)
+    coarse = (smooth(blocks[1]) + 1j * smooth(blocks[2])) / norm
+    if f == 1:
+        return np.angle(coarse), 2 * np.abs(coarse)
+    rows = np.clip((np.arange(flat.shape[0]) + 0.5) / f - 0.5, 0, coarse.shape[0] - 1)
+    cols = np.clip((np.arange(flat.shape[1]) + 0.5) / f - 0.5, 0, coarse.shape[1] - 1)
+    found = _between(_between(coarse, rows).T, cols).T
     return np.angle(found), 2 * np.abs(found)
+
+
+def _blocks(a: np.ndarray, f: int) -> np.ndarray:
+    """Means of f x f blocks, the last ones filled by repeating the border."""
+    if f == 1:
+        return a
+    a = np.pad(a, [(0, (-s) % f) for s in a.shape], mode="edge")
+    return np.asarray(a.reshape(a.shape[0] // f, f, a.shape[1] // f, f).mean((1, 3)))
+
+
+def _between(a: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Linear interpolation along the first axis."""
+    low = np.minimum(at.astype(int), max(len(a) - 2, 0))
+    part = (at - low)[:, None]
+    return np.asarray((1 - part) * a[low] + part * a[np.minimum(low + 1, len(a) - 1)])
 
 
 def lattice_sites(
@@ -204,7 +229,7 @@ def lattice_sites(
 def _unwrapped(phase: np.ndarray) -> np.ndarray:
     from skimage.restoration import unwrap_phase
 
-    return np.asarray(unwrap_phase(phase)) if np.ptp(phase) > 4 else phase
+    return np.asarray(unwrap_phase(phase)) if np.ptp(phase) > 2 * np.pi - 0.5 else phase
 
 
 def row_lines(flat: np.ndarray, lattice: RowLattice, use: np.ndarray) -> list[np.ndarray]:

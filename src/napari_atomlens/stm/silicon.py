@@ -29,9 +29,23 @@ from napari_atomlens.stm.terraces import Terraces, find_terraces
 EXTENDED_NM = 1.9
 STEP_EDGE = "step edge"
 DEFECT_COLUMNS = (
-    "frame", "defect_id", "y_px", "x_px", "y_nm", "x_nm", "formula", "kind", "n_atoms", "atom_ids",
-    "score", "kind_probability", "terrace", "length_px", "area_px2", "extended",
-)  # fmt: skip
+    "frame",
+    "defect_id",
+    "y_px",
+    "x_px",
+    "y_nm",
+    "x_nm",
+    "formula",
+    "kind",
+    "n_atoms",
+    "atom_ids",
+    "score",
+    "kind_probability",
+    "terrace",
+    "length_px",
+    "area_px2",
+    "extended",
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,12 @@ class SiliconAnalysisParams:
 
     model: str = param("h-si-100", "model that finds and names defects")
     row_px: float = param(
-        0.0, "distance between dimer rows; 0 finds it in the scan, or by the pixel size",
-        unit="px", ge=0, le=400,
-    )  # fmt: skip
+        0.0,
+        "distance between dimer rows; 0 finds it in the scan, or by the pixel size",
+        unit="px",
+        ge=0,
+        le=400,
+    )
     min_probability: float = param(0.5, "defects below are left out", ge=0.01, le=1)
     dimers: bool = param(True, "find the dimers, too")
     scars: bool = param(True, "bridge scars first")
@@ -100,9 +117,13 @@ def _one_terrace(image: np.ndarray) -> Terraces:
     z = level_lines(subtract_facet(image), "median")
     z = z - np.median(z)
     table = pd.DataFrame(
-        {"terrace": [0], "height": [0.0], "area_px2": [z.size],
-         "rms": [1.4826 * float(np.median(np.abs(z)))]}
-    )  # fmt: skip
+        {
+            "terrace": [0],
+            "height": [0.0],
+            "area_px2": [z.size],
+            "rms": [1.4826 * float(np.median(np.abs(z)))],
+        }
+    )
     edges = pd.DataFrame(columns=["edge_id", "lower", "upper", "height", "length_px"])
     return Terraces(np.zeros(z.shape, int), table, edges, [], z, z)
 
@@ -128,10 +149,14 @@ def find_contaminants(flat: np.ndarray, row_px: float) -> np.ndarray:
 
 #: Dimers so near to the centre of a defect, along the row and across it (nm), are part of it.
 TAKEN_NM = {
-    "dangling bond": (0.25, 0.3), "bare dimer": (0.25, 0.3), "3x1": (0.5, 0.85),
-    "raised silicon": (0.42, 0.35), "1x1": (0.4, 0.4), "missing dimer": (0.25, 0.3),
+    "dangling bond": (0.25, 0.3),
+    "bare dimer": (0.25, 0.3),
+    "3x1": (0.5, 0.85),
+    "raised silicon": (0.42, 0.35),
+    "1x1": (0.4, 0.4),
+    "missing dimer": (0.25, 0.3),
     "contaminant": (0.8, 0.5),
-}  # fmt: skip
+}
 
 
 def _taken(sites: np.ndarray, lattice: RowLattice, defects: pd.DataFrame) -> np.ndarray:
@@ -154,7 +179,10 @@ def _taken(sites: np.ndarray, lattice: RowLattice, defects: pd.DataFrame) -> np.
 
 
 def _dimers(
-    flat: np.ndarray, terraces: Terraces, lattices: dict[int, RowLattice], blocked: np.ndarray,
+    flat: np.ndarray,
+    terraces: Terraces,
+    lattices: dict[int, RowLattice],
+    blocked: np.ndarray,
     defects: pd.DataFrame,
 ) -> pd.DataFrame:
     """Dimers of all terraces whose rows and dimers are resolved."""
@@ -178,7 +206,9 @@ def _dimers(
         smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.12 * lattice.row_px), 3)
 
         def value(p: np.ndarray, source: np.ndarray = smooth) -> np.ndarray:
-            return np.asarray(ndi.map_coordinates(source, p.T, order=3, prefilter=False, mode="nearest"))
+            return np.asarray(
+                ndi.map_coordinates(source, p.T, order=3, prefilter=False, mode="nearest")
+            )
 
         across = lattice.k_row / (lattice.k_row**2).sum() / 2
         top = value(sites)
@@ -191,16 +221,26 @@ def _dimers(
         good &= ~_taken(sites + origin, lattice, defects)
         parts.append(
             pd.DataFrame(
-                {"y_px": sites[good, 0] + origin[0], "x_px": sites[good, 1] + origin[1],
-                 "sublattice": k, "amplitude": rise[good], "probability": chance[good]}
+                {
+                    "y_px": sites[good, 0] + origin[0],
+                    "x_px": sites[good, 1] + origin[1],
+                    "sublattice": k,
+                    "amplitude": rise[good],
+                    "probability": chance[good],
+                }
             )
-        )  # fmt: skip
+        )
     if not parts:
         return tables.empty("atoms")
     found = pd.concat(parts, ignore_index=True)
     found = found.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
-    columns: dict[str, Any] = {c: found[c].to_numpy() for c in found}
-    columns |= {"frame": 0, "atom_id": np.arange(len(found)), "species": "dimer", "source": "lattice"}
+    columns: dict[str, Any] = {str(c): found[c].to_numpy() for c in found}
+    columns |= {
+        "frame": 0,
+        "atom_id": np.arange(len(found)),
+        "species": "dimer",
+        "source": "lattice",
+    }
     columns |= {"site_y_px": columns["y_px"], "site_x_px": columns["x_px"]}
     return tables.make("atoms", columns, len(found))
 
@@ -261,15 +301,25 @@ def find_defects(
     limit = EXTENDED_NM / ROW_NM * probabilities.spacing_px
     table = pd.DataFrame(
         {
-            "frame": 0, "defect_id": np.arange(n), "y_px": at[:, 0], "x_px": at[:, 1],
-            "y_nm": np.nan, "x_nm": np.nan, "formula": "", "kind": np.asarray(kinds, object)[best],
-            "n_atoms": 0, "atom_ids": "", "score": height,
+            "frame": 0,
+            "defect_id": np.arange(n),
+            "y_px": at[:, 0],
+            "x_px": at[:, 1],
+            "y_nm": np.nan,
+            "x_nm": np.nan,
+            "formula": "",
+            "kind": np.asarray(kinds, object)[best],
+            "n_atoms": 0,
+            "atom_ids": "",
+            "score": height,
             "kind_probability": share[np.arange(n), best] if n else np.zeros(0),
-            "terrace": 0, "length_px": length, "area_px2": area,
+            "terrace": 0,
+            "length_px": length,
+            "area_px2": area,
             "extended": np.nan_to_num(length) > limit,
         },
         index=pd.RangeIndex(n),
-    )  # fmt: skip
+    )
     for k, kind in enumerate(kinds):
         table[f"p_{kind.replace(' ', '_')}"] = share[:, k]
     return table.sort_values(["y_px", "x_px"], ignore_index=True).assign(defect_id=np.arange(n))
@@ -280,6 +330,7 @@ def analyze_silicon(
     pixel_size_nm: float | tuple[float, float] | None = None,
     params: SiliconAnalysisParams = SiliconAnalysisParams(),
     *,
+    verdict: Verdict | None = None,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> SiliconResult:
@@ -292,6 +343,8 @@ def analyze_silicon(
     pixel_size_nm : float or (y, x), optional
         Needed where the dimer rows are not seen.
     params : SiliconAnalysisParams
+    verdict : Verdict, optional
+        Of this scan, where it was assessed before.
     progress : callable, optional
         Told the name of every stage.
     cancelled : callable, optional
@@ -327,7 +380,9 @@ def analyze_silicon(
     if pixel_size_nm is not None:
         sizes = np.broadcast_to(np.asarray(pixel_size_nm, float), (2,))
         if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-            raise CalibrationError(f"The pixel size must be positive, but it is {pixel_size_nm} nm.")
+            raise CalibrationError(
+                f"The pixel size must be positive, but it is {pixel_size_nm} nm."
+            )
         if abs(np.log(sizes[0] / sizes[1])) > 0.03:
             raise CalibrationError(
                 "The pixels are not square; resample the scan with stm.square_pixels first."
@@ -335,7 +390,7 @@ def analyze_silicon(
         pixel = float(np.sqrt(sizes.prod()))
     raw = finite_image(image, 48)
     tell("assessing the scan")
-    verdict = assess(raw)
+    verdict = verdict or assess(raw)
     stage("assess")
     tell("levelling")
     z = bridged(remove_scars(raw) if params.scars else raw)
@@ -353,7 +408,9 @@ def analyze_silicon(
         except CalibrationError as error:
             why = str(error)
     found = [lattice.row_px for lattice in lattices.values()]
-    row_px = params.row_px or (ROW_NM / pixel if pixel else (float(np.median(found)) if found else 0))
+    row_px = params.row_px or (
+        ROW_NM / pixel if pixel else (float(np.median(found)) if found else 0)
+    )
     if not row_px:
         raise CalibrationError(why)
     if found and abs(np.log(np.median(found) / row_px)) < 0.15:
@@ -396,13 +453,27 @@ def analyze_silicon(
         messages.insert(0, f"This scan may be of little use: {verdict.reasons[0]}")
     stage("merge")
     provenance = {
-        "parameters": as_dict(params), "pixel_nm": pixel, "row_px": row_px,
+        "parameters": as_dict(params),
+        "pixel_nm": pixel,
+        "row_px": row_px,
         "verdict": {"score": verdict.score, "label": verdict.label},
-    }  # fmt: skip
+    }
     return SiliconResult(
-        verdict, atoms, defects, terraces, lattices, rows, contaminated, mask, probabilities,
-        row_px, pixel, messages, seconds, provenance,
-    )  # fmt: skip
+        verdict,
+        atoms,
+        defects,
+        terraces,
+        lattices,
+        rows,
+        contaminated,
+        mask,
+        probabilities,
+        row_px,
+        pixel,
+        messages,
+        seconds,
+        provenance,
+    )
 
 
 def _for_network(flat: np.ndarray, contaminated: np.ndarray) -> np.ndarray:
@@ -413,8 +484,11 @@ def _for_network(flat: np.ndarray, contaminated: np.ndarray) -> np.ndarray:
 
 
 def _with_extended(
-    defects: pd.DataFrame, contaminated: np.ndarray, terraces: Terraces,
-    probabilities: Probabilities, row_px: float,
+    defects: pd.DataFrame,
+    contaminated: np.ndarray,
+    terraces: Terraces,
+    probabilities: Probabilities,
+    row_px: float,
 ) -> pd.DataFrame:
     """Add contaminants and step edges, and say on which terrace each defect lies."""
     label, n = ndi.label(contaminated)
@@ -422,15 +496,37 @@ def _with_extended(
     centres = ndi.center_of_mass(contaminated, label, np.arange(1, n + 1)) if n else []
     for k, (place, box) in enumerate(zip(centres, ndi.find_objects(label), strict=True), start=1):
         sides = [float(s.stop - s.start) for s in box]
-        new.append({"y_px": place[0], "x_px": place[1], "kind": KINDS[-1], "score": 1.0,
-                    "length_px": max(sides), "area_px2": float((label[box] == k).sum())})  # fmt: skip
+        new.append(
+            {
+                "y_px": place[0],
+                "x_px": place[1],
+                "kind": KINDS[-1],
+                "score": 1.0,
+                "length_px": max(sides),
+                "area_px2": float((label[box] == k).sum()),
+            }
+        )
     for line, length in zip(terraces.lines, terraces.edges["length_px"], strict=True):
         place = line[len(line) // 2]
-        new.append({"y_px": place[0], "x_px": place[1], "kind": STEP_EDGE, "score": 1.0,
-                    "length_px": float(length), "area_px2": np.nan})  # fmt: skip
+        new.append(
+            {
+                "y_px": place[0],
+                "x_px": place[1],
+                "kind": STEP_EDGE,
+                "score": 1.0,
+                "length_px": float(length),
+                "area_px2": np.nan,
+            }
+        )
     if new:
-        common = {"frame": 0, "formula": "", "n_atoms": 0, "atom_ids": "", "kind_probability": 1.0,
-                  "extended": True}  # fmt: skip
+        common: dict[str, Any] = {
+            "frame": 0,
+            "formula": "",
+            "n_atoms": 0,
+            "atom_ids": "",
+            "kind_probability": 1.0,
+            "extended": True,
+        }
         more = pd.DataFrame(new).assign(**common).reindex(columns=defects.columns)
         chances = [c for c in more.columns if c.startswith("p_")]
         more[chances] = 0.0
@@ -442,8 +538,9 @@ def _with_extended(
         defects = defects.astype({"extended": bool, "frame": int, "n_atoms": int})
     defects = defects.reset_index(drop=True)
     at = np.clip(
-        np.rint(defects[["y_px", "x_px"]].to_numpy(float)).astype(int), 0,
+        np.rint(defects[["y_px", "x_px"]].to_numpy(float)).astype(int),
+        0,
         np.asarray(terraces.labels.shape) - 1,
-    )  # fmt: skip
+    )
     defects["terrace"] = terraces.labels[at[:, 0], at[:, 1]] if len(at) else 0
     return defects.assign(defect_id=np.arange(len(defects)))

@@ -128,7 +128,8 @@ def find_terraces(
     k = np.arange(len(heights))
     table = pd.DataFrame(
         {
-            "terrace": k, "height": heights, "area_px2": np.bincount(labels.ravel(), minlength=len(k)),
+            "terrace": k, "height": heights,
+            "area_px2": np.bincount(labels.ravel(), minlength=len(k)),
             "rms": [1.4826 * float(np.median(np.abs(flat[labels == t]))) for t in k],
         }
     )  # fmt: skip
@@ -237,13 +238,17 @@ def _edges(
     """Edges between neighbouring terraces, at half the height of the step."""
     from skimage.measure import find_contours
 
-    rows, paths = [], []
+    rows: list[tuple[int, int, int, float, float]] = []
+    paths = []
     for a, b in _pairs(labels):
         band = ndi.binary_dilation(labels == a, iterations=int(2 * sigma) + 1)
         band &= ndi.binary_dilation(labels == b, iterations=int(2 * sigma) + 1)
         mid = (heights[a] + heights[b]) / 2
         # far from the step, and where something lies upon it, the border of the labels counts
-        border = ndi.gaussian_filter(np.where(labels == b, 1.0, np.where(labels == a, 0.0, 0.5)), 1.0) - 0.5
+        border = (
+            ndi.gaussian_filter(np.where(labels == b, 1.0, np.where(labels == a, 0.0, 0.5)), 1.0)
+            - 0.5
+        )
         height = (s - mid) / max(heights[b] - heights[a], 1e-300)
         trust = np.abs(height) < 0.75
         field = np.where(trust, 0.5 * height + 0.5 * border, border)

@@ -31,7 +31,8 @@ def draw_features(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Features (n, k), faults (n, 6) as 0 or 1, and the names of the features."""
     sizes = [int(s) for s in p.sizes.split(",")]
-    vectors, truth, names = [], [], []
+    vectors, truth = [], []
+    names: list[str] = []
     for i in range(p.scans):
         scan = faulty_scan(p.seed + i, size_px=sizes[i % len(sizes)])
         features, _ = measure(scan.image)
@@ -43,9 +44,7 @@ def draw_features(
     return np.array(vectors), np.array(truth, float), names
 
 
-def fit_network(
-    vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams
-) -> list[np.ndarray]:
+def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) -> list[np.ndarray]:
     """Fit the layers that :func:`napari_atomlens.stm.assess.run_network` takes."""
     import torch
     from torch import nn
@@ -92,8 +91,9 @@ def train_assessment(
     folder = Path(p.out)
     folder.mkdir(parents=True, exist_ok=True)
     keys = [f"layer_{k:02d}" for k in range(len(layers))]
-    facts = {"features": names, "faults": list(FAULTS), "layers": keys, "training": asdict(p)}
-    facts["training"].pop("out")
+    training = asdict(p)
+    training.pop("out")
+    facts = {"features": names, "faults": list(FAULTS), "layers": keys, "training": training}
     path = folder / "assess.safetensors"
     save_file(
         {k: np.ascontiguousarray(v) for k, v in zip(keys, layers, strict=True)}, str(path),
