@@ -31,6 +31,7 @@ ORDER = [
     ["analysis"],
     ["streaming"],
     ["batch"],
+    ["watch"],
     ["widgets"],
     ["cli"],
 ]

@@ -41,6 +41,10 @@ _PUBLIC = {
     "stream_movie": "napari_atomlens.streaming",
     "load_stream": "napari_atomlens.streaming",
     "simulate": "napari_atomlens.simulation",
+    "assess": "napari_atomlens.stm.assess",
+    "analyze_silicon": "napari_atomlens.stm.silicon",
+    "watch_folder": "napari_atomlens.watch",
+    "stream": "napari_atomlens.watch",
 }
 
 __all__ = ["__version__", *_PUBLIC]

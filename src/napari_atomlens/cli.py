@@ -1,4 +1,4 @@
-"""The command line: ``atomlens analyze``, ``batch``, ``models``, ``demo`` and ``train``.
+"""The command line: ``analyze``, ``batch``, ``assess``, ``watch``, ``models``, ``demo``, ``train``.
 
 Options of the commands that take a parameter dataclass are made from it, so that names,
 defaults, bounds and help are written once (:mod:`napari_atomlens.params`). Those commands
@@ -356,13 +356,77 @@ def _build_material(name: str) -> Any:
     return _build(name, _sentences(train), TrainParams, without=("material",))
 
 
+def _watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to watch.")],
+    once: Annotated[
+        bool, typer.Option("--once", help="Analyse what is there and end, instead of waiting.")
+    ] = False,
+    **params: Any,
+) -> None:
+    """Analyse every new file of a folder; one line of JSON for each on standard output."""
+    from napari_atomlens.watch import FolderWatch, WatchParams
+
+    watching = FolderWatch(folder, WatchParams(**params))
+    typer.echo(f"Watching {folder}; results go to {watching.out}. Ctrl-C ends.", err=True)
+    try:
+        for event in watching.run(once=once):
+            typer.echo(event.as_json())
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        typer.echo("Stopped; the next start goes on from here.", err=True)
+
+
+def _build_watch() -> Any:
+    from napari_atomlens.watch import WatchParams
+
+    return _build("watch", _sentences(_watch), WatchParams)
+
+
+def _train_silicon(**params: Any) -> None:
+    """Train the network of the defects of H-Si(100) on simulated scans."""
+    from napari_atomlens.training.silicon import SiliconTrainParams, train_silicon
+
+    def progress(step: int, done: float, loss: float) -> None:
+        typer.echo(f"step {step}, {100 * done:.0f} % of the time, loss {loss:.4f}")
+
+    typer.echo(f"The model is in {train_silicon(SiliconTrainParams(**params), progress)}.")
+
+
+def _build_train_silicon() -> Any:
+    from napari_atomlens.training.silicon import SiliconTrainParams
+
+    return _build("silicon", _sentences(_train_silicon), SiliconTrainParams)
+
+
+def _train_assess(**params: Any) -> None:
+    """Train the assessment of scans on simulated faults."""
+    from napari_atomlens.training.assess import AssessTrainParams, train_assessment
+
+    def progress(done: int, total: int) -> None:
+        typer.echo(f"scan {done} of {total}")
+
+    typer.echo(f"The network is in {train_assessment(AssessTrainParams(**params), progress)}.")
+
+
+def _build_train_assess() -> Any:
+    from napari_atomlens.training.assess import AssessTrainParams
+
+    return _build("assess", _sentences(_train_assess), AssessTrainParams)
+
+
 class _Commands(_LazyGroup):
-    lazy = {"analyze": _build_analyze, "batch": _build_batch}  # noqa: RUF012
+    lazy = {  # noqa: RUF012
+        "analyze": _build_analyze,
+        "batch": _build_batch,
+        "watch": _build_watch,
+    }
 
 
 class _TrainCommands(_LazyGroup):
     lazy = {  # noqa: RUF012
-        name: functools.partial(_build_material, name) for name in ("universal", "graphene")
+        **{n: functools.partial(_build_material, n) for n in ("universal", "graphene")},
+        "silicon": _build_train_silicon,
+        "assess": _build_train_assess,
     }
 
 
@@ -392,6 +456,47 @@ def _main(
 @train_app.callback()
 def _train() -> None:
     """Train a model."""
+
+
+@app.command()
+@_sentences
+def assess(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Scans to assess.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each image.")
+    ] = False,
+    all_channels: Annotated[
+        bool, typer.Option("--all", help="Every image of a file, not only the first.")
+    ] = False,
+) -> None:
+    """Say whether STM scans are any good, and why not."""
+    from napari_atomlens.io import read
+    from napari_atomlens.stm.assess import assess as judge
+
+    failed = 0
+    for path in inputs:
+        try:
+            if not path.exists():
+                raise ParameterError(f"There is no file {path}.")
+            images = read(path)
+            for image in images if all_channels else images[:1]:
+                verdict = judge(image)
+                usable = float(verdict.usable_mask.mean())
+                if as_json:
+                    facts = {"name": image.name, "score": round(verdict.score, 4),
+                             "label": verdict.label, "reasons": verdict.reasons,
+                             "usable": round(usable, 4), "faults": verdict.faults}  # fmt: skip
+                    typer.echo(json.dumps(facts))
+                    continue
+                typer.echo(
+                    f"{image.name}: {verdict.label} ({verdict.score:.2f}), "
+                    f"{100 * usable:.0f} % usable. {' '.join(verdict.reasons)}"
+                )
+        except AtomLensError as error:
+            typer.echo(f"{path.name}: {error}" if len(inputs) > 1 else str(error), err=True)
+            failed += 1
+    if failed:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -1,0 +1,156 @@
+"""Training of the network that finds and names defects of H-Si(100), on simulated scans."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as nnf
+
+from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation.network import ColumnNet
+from napari_atomlens.segmentation.normalise import two_views
+from napari_atomlens.simulation.silicon import SiliconScan, training_scan
+from napari_atomlens.stm.surface import KINDS
+
+#: Pixels between dimer rows at which the network works.
+ROW_PX = 8.0
+#: Width of the peak at the centre of a defect, in pixels of the network.
+PEAK_PX = 1.6
+#: Training never uses a seed from here on; evaluation and tests do.
+FIRST_EVALUATION_SEED = 2**32
+
+
+@dataclass(frozen=True)
+class SiliconTrainParams:
+    """How the H-Si(100) network is trained."""
+
+    out: str = param("runs/h-si-100", "folder of the finished model")
+    minutes: float = param(12.0, "training ends after so long", unit="min", ge=0.01, le=10000)
+    batch: int = param(12, "scans per step", ge=1, le=1024)
+    size_px: int = param(128, "side of a training scan", unit="px", ge=64, le=1024)
+    learning_rate: float = param(3e-3, "highest learning rate", ge=1e-6, le=1)
+    threads: int = param(1, "threads of the optimiser", ge=1, le=256)
+    seed: int = param(0, "first seed of the scans", ge=0, le=2**31)
+    start: str = param("", "model to go on from; empty starts from nothing")
+
+
+def target_of(scan: SiliconScan) -> np.ndarray:
+    """Render what the network is to learn: a map per kind, and peaks at the centres.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_kinds + 1, H, W)
+    """
+    shape = scan.image.shape
+    out = np.zeros((len(KINDS) + 1, *shape), np.float32)
+    columns = scan.defects[["y_px", "x_px", "half_y_px", "half_x_px"]].to_numpy(float)
+    for (y, x, hy, hx), kind in zip(columns, scan.defects["kind"], strict=True):
+        reach = int(np.ceil(max(hy, hx))) + 6
+        r0, c0 = max(0, int(y) - reach), max(0, int(x) - reach)
+        r = np.arange(r0, min(shape[0], int(y) + reach + 1))[:, None]
+        c = np.arange(c0, min(shape[1], int(x) + reach + 1))[None]
+        window = (slice(r0, r0 + len(r)), slice(c0, c0 + c.shape[1]))
+        q = np.sqrt(((r - y) / (0.75 * hy)) ** 2 + ((c - x) / (0.75 * hx)) ** 2)
+        inside = np.clip(0.5 + (1 - q) * 0.75 * min(hy, hx), 0, 1)
+        layer = out[KINDS.index(kind)][window]
+        np.maximum(layer, inside, out=layer)
+        peak = np.exp(-0.5 * ((r - y) ** 2 + (c - x) ** 2) / PEAK_PX**2)
+        np.maximum(out[-1][window], peak, out=out[-1][window])
+    large = out[KINDS.index("contaminant")]
+    np.maximum(large, scan.contaminated, out=large)
+    total = np.maximum(out[:-1].sum(0), 1)
+    out[:-1] /= total
+    return out
+
+
+def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the kinds, and weighted binary cross entropy of the centres."""
+    kinds = target[:, :-1]
+    classes = torch.cat([(1 - kinds.sum(1, keepdim=True)).clamp(0, 1), kinds], 1)
+    weight = torch.full((classes.shape[1],), 2.0)
+    weight[0] = 1.0
+    log_p = nnf.log_softmax(output[:, :-1], 1)
+    cross = -(classes * weight[None, :, None, None] * log_p).sum(1).mean()
+    peak, logit = target[:, -1], output[:, -1]
+    bce = nnf.binary_cross_entropy_with_logits(logit, peak, reduction="none")
+    off = (torch.sigmoid(logit) - peak).abs().detach()
+    return 2 * cross + 8 * ((1 + 4 * peak) * (0.2 + off) * bce).mean()
+
+
+def draw(size: int, batch: int, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a batch of network views and targets."""
+    scans = [training_scan(size, first + i, ROW_PX) for i in range(batch)]
+    images = torch.from_numpy(np.stack([s.image for s in scans]).astype(np.float32))
+    return two_views(images), torch.from_numpy(np.stack([target_of(s) for s in scans]))
+
+
+def train_silicon(
+    p: SiliconTrainParams = SiliconTrainParams(),
+    progress: Callable[[int, float, float], None] | None = None,
+) -> Path:
+    """Train the network on scans drawn on the fly, for a given time.
+
+    Parameters
+    ----------
+    p : SiliconTrainParams
+    progress : callable, optional
+        Called with (step, part of the time that is over, mean loss) now and then.
+
+    Returns
+    -------
+    pathlib.Path
+        The written model, ``h-si-100.safetensors``.
+    """
+    validate(p)
+    from napari_atomlens.segmentation import runtime
+    from napari_atomlens.segmentation.zoo import find_model, write_model
+
+    runtime.prepare()
+    torch.set_num_threads(p.threads)
+    torch.manual_seed(p.seed)
+    net = ColumnNet(len(KINDS) + 1, (24, 48, 64))
+    if p.start:
+        from safetensors.torch import load_file
+
+        state = load_file(str(find_model(p.start).path))
+        net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average: Any = torch.optim.swa_utils.AveragedModel(
+        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
+    folder = Path(p.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun, step, losses = time.process_time(), 0, []
+    while (done := (time.process_time() - begun) / 60 / p.minutes) < 1:
+        rate = min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + np.cos(np.pi * done)))
+        for group in optimiser.param_groups:
+            group["lr"] = p.learning_rate * rate
+        views, target = draw(p.size_px, p.batch, (p.seed + step * p.batch) % FIRST_EVALUATION_SEED)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = net(views.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(output.float(), target)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        optimiser.step()
+        average.update_parameters(net)
+        losses.append(float(loss.detach()))
+        step += 1
+        if progress and step % 50 == 0:
+            progress(step, done, float(np.mean(losses[-50:])))
+    facts = {
+        "material": "H-Si(100) 2x1",
+        "technique": "STM",
+        "classes": ["background", *KINDS],
+        "preferred_spacing_px": ROW_PX,
+        "steps": step,
+        "training": {k: v for k, v in asdict(p).items() if k != "out"},
+    }
+    return write_model(folder / "h-si-100.safetensors", average.module, facts)

@@ -1,0 +1,557 @@
+"""Beside the instrument: every new file of a folder, or frame of a stream, is analysed once.
+
+A ledger (SQLite) in the folder of results says what was done; it survives a killed process.
+A file counts as complete when its size and time rest for a moment and it can be read. What
+cannot be read is skipped with a word and tried again when it changes, and a few times anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_atomlens import __version__
+from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
+from napari_atomlens.params import param, validate
+
+#: Entry points of this group are called with every event.
+HOOK_GROUP = "napari_atomlens.watch"
+#: Suffixes that are looked at; others are no images of microscopes.
+SUFFIXES = frozenset(
+    [
+        ".dm3",
+        ".dm4",
+        ".emd",
+        ".ser",
+        ".mrc",
+        ".mrcs",
+        ".hspy",
+        ".nxs",
+        ".h5",
+        ".hdf5",
+        ".tif",
+        ".tiff",
+        ".npy",
+        ".npz",
+        ".sxm",
+        ".gwy",
+        ".ibw",
+        ".sm4",
+        ".mtrx",
+        ".mat",
+        ".dat",
+        ".txt",
+        ".png",
+        ".jpg",
+        ".jpeg",
+    ]
+)
+LEDGER = "atomlens_watch.sqlite"
+
+
+@dataclass(frozen=True)
+class WatchParams:
+    """How a folder is watched."""
+
+    analysis: str = param(
+        "auto", "silicon: H-Si(100); atoms: the universal model; auto: the first where it fits",
+        choices=("auto", "silicon", "atoms", "none"),
+    )  # fmt: skip
+    pixel_nm: float = param(0.0, "pixel size; 0 takes it from the file", unit="nm", ge=0, le=100)
+    out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
+    poll_s: float = param(0.1, "pause between two looks", unit="s", ge=0.01, le=3600)
+    settle_s: float = param(
+        0.25, "a file is complete when it rests for so long", unit="s", ge=0, le=3600
+    )
+    tries: int = param(
+        5, "times that an unreadable file is tried before it must change", ge=1, le=100
+    )
+    min_score: float = param(0.0, "scans with a lower score are not analysed", ge=0, le=1)
+    hook: str = param("", "module:function that is called with every event")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a file or frame.
+
+    Attributes
+    ----------
+    event : str
+        "analysed", "skipped" (unreadable, tried again later), "failed" (given up until it
+        changes), "repeated" (the same content was analysed before), "rejected" (score too low).
+    name : str
+    message : str
+    score, label : float, str
+        Of the assessment.
+    counts : dict of str to int
+        Rows by table.
+    seconds : dict of str to float
+        By stage: wait (from complete to noticed), read, assess, analyse, store; total.
+    folder : str
+        Where the results are.
+    result : Any
+        What was computed (image, verdict, tables), in this process only.
+    """
+
+    event: str
+    name: str
+    message: str = ""
+    score: float = float("nan")
+    label: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    folder: str = ""
+    result: Any = None
+
+    def as_json(self) -> str:
+        """Return one line of JSON, without the result."""
+        plain = {
+            "event": self.event, "name": self.name, "message": self.message,
+            "score": round(self.score, 4) if self.score == self.score else None,
+            "label": self.label, "counts": self.counts,
+            "seconds": {k: round(v, 4) for k, v in self.seconds.items()}, "folder": self.folder,
+        }  # fmt: skip
+        return json.dumps(plain, ensure_ascii=False)
+
+
+@dataclass
+class Analysis:
+    """What was computed of one frame.
+
+    Attributes
+    ----------
+    image : ndarray, shape (H, W)
+    verdict : Verdict
+    tables : dict of str to DataFrame
+        "atoms" and, for H-Si(100), "defects" and "steps".
+    messages : list of str
+    pixel_size_nm : tuple of float or None
+    kind : str
+        Which analysis it was.
+    seconds : dict of str to float
+    """
+
+    image: np.ndarray
+    verdict: Any
+    tables: dict[str, Any]
+    messages: list[str]
+    pixel_size_nm: tuple[float, float] | None
+    kind: str
+    seconds: dict[str, float]
+
+
+def analyse_frame(
+    image: Any, pixel_size_nm: tuple[float, float] | None, params: WatchParams
+) -> Analysis:
+    """Assess and analyse one frame.
+
+    Raises
+    ------
+    AtomLensError
+        If the frame cannot be used at all.
+    """
+    from napari_atomlens.stm.assess import assess
+
+    size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
+    z = np.asarray(image if np.ndim(image) == 2 else image[0])
+    start = time.perf_counter()
+    verdict = assess(z)
+    seconds = {"assess": time.perf_counter() - start}
+    start = time.perf_counter()
+    found: dict[str, Any] = {}
+    messages = [] if verdict.label == "good" else list(verdict.reasons)
+    kind = params.analysis
+    if kind != "none" and verdict.score < params.min_score:
+        kind = "none"
+    if kind == "auto":
+        kind = "silicon" if _is_silicon(z, size) else "atoms"
+    if kind == "silicon":
+        from napari_atomlens.stm.silicon import analyze_silicon
+
+        scan = analyze_silicon(z, size, verdict=verdict)
+        found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
+        messages += [m for m in scan.messages if not m.startswith("This scan may")]
+    elif kind == "atoms":
+        from napari_atomlens.analysis import analyze
+        from napari_atomlens.stm.levelling import level
+
+        flat = level(z) if _is_probe(z) else z
+        result = analyze(flat, pixel_size_nm=size, keep_maps=False)
+        found = {"atoms": result.atoms}
+        messages += result.messages
+    seconds["analyse"] = time.perf_counter() - start
+    return Analysis(z, verdict, found, messages, size, kind, seconds)
+
+
+def _is_probe(z: np.ndarray) -> bool:
+    """Heights and currents are real numbers, of both signs or tiny; counts are not."""
+    return bool(z.dtype.kind == "f" and (np.nanmin(z) < 0 or np.nanmax(np.abs(z)) < 1e-3))
+
+
+def _is_silicon(z: np.ndarray, size: tuple[float, float] | None) -> bool:
+    """Whether rows 0.768 nm apart are seen, in a scan whose pixel size is known."""
+    from napari_atomlens.errors import CalibrationError
+    from napari_atomlens.stm.levelling import bridged, finite_image, level_lines, subtract_facet
+    from napari_atomlens.stm.rows import find_rows
+
+    if size is None or abs(np.log(size[0] / size[1])) > 0.03:
+        return False
+    flat = level_lines(subtract_facet(bridged(finite_image(z))), "median")
+    try:
+        return find_rows(flat, pixel_nm=float(size[0])).row_px > 3
+    except CalibrationError:
+        return False
+
+
+def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
+    """Functions to call with every event: entry points of `HOOK_GROUP`, and `module:function`.
+
+    Raises
+    ------
+    ParameterError
+        If `name` cannot be imported or called.
+    """
+    from importlib.metadata import entry_points
+
+    hooks: list[Callable[[Event], Any]] = [p.load() for p in entry_points(group=HOOK_GROUP)]
+    if name:
+        module, _, attribute = name.partition(":")
+        try:
+            function = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ParameterError(f"The hook {name!r} cannot be imported ({error}).") from None
+        if not callable(function):
+            raise ParameterError(f"The hook {name!r} cannot be called.")
+        hooks.append(function)
+    return hooks
+
+
+class Ledger:
+    """What was done to which file; every change is on disk when the call returns.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with closing(self._open()) as db, db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, size INTEGER, mtime REAL,"
+                " hash TEXT, status TEXT, tries INTEGER, event TEXT, at REAL)"
+            )
+            db.execute("CREATE INDEX IF NOT EXISTS by_hash ON files (hash)")
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=30)
+
+    def get(self, name: str) -> tuple[int, float, str, str, int] | None:
+        """(size, mtime, hash, status, tries) of a file, None where it is new."""
+        with closing(self._open()) as db:
+            row = db.execute(
+                "SELECT size, mtime, hash, status, tries FROM files WHERE name = ?", (name,)
+            ).fetchone()
+        return row
+
+    def twin(self, digest: str, name: str) -> str:
+        """Name of another file with this content that was analysed, "" where there is none."""
+        with closing(self._open()) as db:
+            row = db.execute(
+                "SELECT name FROM files WHERE hash = ? AND name != ? AND status = 'analysed'",
+                (digest, name),
+            ).fetchone()
+        return str(row[0]) if row else ""
+
+    def put(
+        self, name: str, stamp: tuple[int, float], digest: str, status: str, tries: int, event: str
+    ) -> None:
+        """Write what was done to a file."""
+        with closing(self._open()) as db, db:
+            db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (name, *stamp, digest, status, tries, event, time.time()),
+            )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All that is known, oldest first."""
+        with closing(self._open()) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(r) for r in db.execute("SELECT * FROM files ORDER BY at")]
+
+
+def results_folder(folder: Path, params: WatchParams) -> Path:
+    """Folder of the results."""
+    return Path(params.out) if params.out else folder / "atomlens_results"
+
+
+def _write(target: Path, analysis: Analysis, source: dict[str, Any]) -> None:
+    """Write tables and JSON so that the folder is there completely or not at all."""
+    fresh = target.with_name(f".{target.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for name, table in analysis.tables.items():
+        table.to_csv(fresh / f"{name}.csv", index=False)
+    verdict = analysis.verdict
+    facts = {
+        **source, "atomlens": __version__, "analysis": analysis.kind,
+        "pixel_size_nm": analysis.pixel_size_nm, "messages": analysis.messages,
+        "verdict": {"score": verdict.score, "label": verdict.label, "reasons": verdict.reasons,
+                    "faults": verdict.faults},
+        "counts": {k: len(v) for k, v in analysis.tables.items()},
+    }  # fmt: skip
+    (fresh / "result.json").write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(fresh, target)
+
+
+def _first_image(path: Path) -> Any:
+    from napari_atomlens.io import read
+
+    images = read(path)
+    if not images:
+        raise FormatError(f"{path.name} holds no image.")
+    return images[0]
+
+
+class FolderWatch:
+    """Watches one folder.
+
+    Parameters
+    ----------
+    folder : path
+    params : WatchParams
+
+    Raises
+    ------
+    ParameterError
+        If the folder does not exist or a parameter is out of bounds.
+    """
+
+    def __init__(self, folder: str | Path, params: WatchParams = WatchParams()) -> None:
+        validate(params)
+        self.folder, self.params = Path(folder), params
+        if not self.folder.is_dir():
+            raise ParameterError(f"There is no folder {self.folder}.")
+        self.out = results_folder(self.folder, params)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.ledger = Ledger(self.out / LEDGER)
+        except (OSError, sqlite3.Error) as error:
+            raise ParameterError(f"Results cannot be written to {self.out} ({error}).") from None
+        self.hooks = find_hooks(params.hook)
+        self._seen: dict[str, tuple[tuple[int, float], float]] = {}
+        self._next: dict[str, float] = {}
+        self._finished: dict[str, tuple[int, float]] = {}
+
+    def ready(self) -> list[Path]:
+        """Return files that rest and are not done yet, the oldest first."""
+        now = time.time()
+        found = []
+        try:
+            entries = [e for e in os.scandir(self.folder) if e.is_file()]
+        except OSError:  # a share that is away for a moment
+            return []
+        for entry in entries:
+            name = entry.name
+            if name.startswith((".", "~")) or Path(name).suffix.lower() not in SUFFIXES:
+                continue
+            try:
+                stat = entry.stat()
+            except OSError:
+                continue
+            stamp = (stat.st_size, stat.st_mtime)
+            known = self._seen.get(name)
+            if known is None or known[0] != stamp:
+                self._seen[name] = (stamp, now)
+                # nothing touched it since: it rested before we looked
+                if now - stat.st_mtime < self.params.settle_s:
+                    continue
+            elif now - max(min(known[1], now), stat.st_mtime) < self.params.settle_s:
+                continue
+            if stat.st_size == 0 or now < self._next.get(name, 0.0):
+                continue
+            if self._finished.get(name) == stamp:
+                continue
+            row = self.ledger.get(name)
+            if row and (row[0], row[1]) == stamp and row[3] != "skipped":
+                self._finished[name] = stamp  # until it changes
+                continue
+            found.append((stat.st_mtime, Path(entry.path)))
+        return [p for _, p in sorted(found)]
+
+    def process(self, path: Path) -> Event:
+        """Read, assess, analyse and store one file; an unreadable one gives an event."""
+        start = time.time()
+        stat = path.stat()
+        stamp = (stat.st_size, stat.st_mtime)
+        row = self.ledger.get(path.name)
+        same = bool(row and (row[0], row[1]) == stamp)
+        tries = (row[4] if row and same else 0) + 1
+        seconds = {"wait": max(0.0, start - stat.st_mtime)}
+        digest = ""
+        clock = time.perf_counter()
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            twin = self.ledger.twin(digest, path.name)
+            if twin:
+                event = Event("repeated", path.name, f"The same as {twin}, which is analysed.")
+                self.ledger.put(path.name, stamp, digest, "repeated", tries, event.as_json())
+                return event
+            if row and row[2] == digest and row[3] == "analysed":  # touched, not changed
+                event = Event("repeated", path.name, "Its content has not changed.")
+                self.ledger.put(path.name, stamp, digest, "analysed", tries, event.as_json())
+                return event
+            image = _first_image(path)
+            data = np.asarray(image.data if image.data.ndim == 2 else image.data[0])
+            after = path.stat()
+            if (after.st_size, after.st_mtime) != stamp:
+                raise FormatError(f"{path.name} changed while it was read.")
+            seconds["read"] = time.perf_counter() - clock
+            analysis = analyse_frame(data, image.pixel_size_nm, self.params)
+        except (AtomLensError, OSError, ValueError, EOFError) as error:
+            given_up = tries >= self.params.tries
+            word = "failed" if given_up else "skipped"
+            event = Event(word, path.name, str(error).splitlines()[0] if str(error) else word)
+            self.ledger.put(path.name, stamp, digest, word, tries, event.as_json())
+            self._next[path.name] = time.time() + min(30.0, 0.3 * 2**tries)
+            return event
+        seconds |= analysis.seconds
+        clock = time.perf_counter()
+        target = self.out / path.name
+        _write(target, analysis, {"file": path.name, "sha256": digest, "size": stamp[0]})
+        counts = {k: len(v) for k, v in analysis.tables.items()}
+        low = analysis.verdict.score < self.params.min_score
+        seconds["store"] = time.perf_counter() - clock
+        seconds["total"] = time.time() - stat.st_mtime
+        event = Event(
+            "rejected" if low else "analysed", path.name, " ".join(analysis.messages),
+            analysis.verdict.score, analysis.verdict.label, counts, seconds, str(target), analysis,
+        )  # fmt: skip
+        self.ledger.put(path.name, stamp, digest, "analysed", tries, event.as_json())
+        return event
+
+    def _tell(self, event: Event) -> Event:
+        for hook in self.hooks:
+            hook(event)
+        return event
+
+    def run(self, stop: Callable[[], bool] | None = None, *, once: bool = False) -> Iterator[Event]:
+        """Yield an event for every file, for ever, or once for all that are there.
+
+        Parameters
+        ----------
+        stop : callable, optional
+            Asked between files and between looks.
+        once : bool
+            End when nothing is left to do (files that rest but cannot be read are tried once).
+        """
+        asked = stop or (lambda: False)
+        tried: set[str] = set()
+        warm_up()
+        while not asked():
+            waiting = [p for p in self.ready() if not (once and p.name in tried)]
+            for path in waiting:
+                if asked():
+                    return
+                tried.add(path.name)
+                try:
+                    event = self.process(path)
+                except FileNotFoundError:  # moved away in the meantime
+                    continue
+                yield self._tell(event)
+            if once and not waiting and not self._unsettled():
+                return
+            if not waiting:
+                time.sleep(self.params.poll_s)
+
+    def _unsettled(self) -> bool:
+        """Whether a file was touched so lately that it may not be complete."""
+        now = time.time()
+        return any(now - stamp[1] < self.params.settle_s for stamp, _ in self._seen.values())
+
+
+def warm_up() -> None:
+    """Load the networks before the first file comes."""
+    from napari_atomlens.errors import AtomLensError
+    from napari_atomlens.segmentation.zoo import find_model, load_network
+    from napari_atomlens.stm.assess import WEIGHTS, _network
+
+    for name in ("universal", "h-si-100"):
+        try:
+            load_network(find_model(name))
+        except AtomLensError:
+            continue
+    _network(WEIGHTS)
+
+
+def watch_folder(
+    folder: str | Path,
+    params: WatchParams = WatchParams(),
+    *,
+    stop: Callable[[], bool] | None = None,
+    once: bool = False,
+) -> Iterator[Event]:
+    """Watch a folder; see :class:`FolderWatch`."""
+    yield from FolderWatch(folder, params).run(stop, once=once)
+
+
+def stream(
+    frames: Iterable[Any],
+    params: WatchParams = WatchParams(),
+    *,
+    pixel_size_nm: tuple[float, float] | None = None,
+) -> Iterator[Event]:
+    """Analyse frames as they come, without files: what an instrument hands over.
+
+    Parameters
+    ----------
+    frames : iterable of array-like (H, W), or of images of :func:`napari_atomlens.read`
+        STM or STEM.
+    params : WatchParams
+        ``out``, ``poll_s``, ``settle_s`` and ``tries`` have no meaning here.
+    pixel_size_nm : tuple of float, optional
+        (y, x), where a frame does not say.
+
+    Yields
+    ------
+    Event
+        "analysed", "rejected", or "failed" with a sentence; one for each frame.
+    """
+    validate(params)
+    hooks = find_hooks(params.hook)
+    warm_up()
+    for k, frame in enumerate(frames):
+        start = time.perf_counter()
+        name = str(getattr(frame, "name", "") or f"frame {k}")
+        size = getattr(frame, "pixel_size_nm", None) or pixel_size_nm
+        data = frame if isinstance(frame, np.ndarray) else getattr(frame, "data", frame)
+        try:
+            analysis = analyse_frame(np.asarray(data), size, params)
+        except AtomLensError as error:
+            event = Event("failed", name, str(error))
+        else:
+            seconds = {**analysis.seconds, "total": time.perf_counter() - start}
+            low = analysis.verdict.score < params.min_score
+            event = Event(
+                "rejected" if low else "analysed", name, " ".join(analysis.messages),
+                analysis.verdict.score, analysis.verdict.label,
+                {n: len(t) for n, t in analysis.tables.items()}, seconds, "", analysis,
+            )  # fmt: skip
+        for hook in hooks:
+            hook(event)
+        yield event
