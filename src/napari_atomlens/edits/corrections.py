@@ -315,7 +315,7 @@ class Corrections:
 
     def _frames_of(self, edit: Edit) -> set[int]:
         at = self.journal.columns.index("frame")
-        return {int(r[at]) for r in (*edit.before, *edit.after)}
+        return {int(r[at]) for r in (*edit.before, *edit.after, *edit.lost)}
 
     def _apply(
         self, edit: Edit, before: Sequence[Row], after: Sequence[Row], undone: bool
@@ -477,36 +477,45 @@ class _Run:
 
     def settle(self, edit: Edit) -> Edit:
         """Put an edit on the atoms that are there now; what it does elsewhere stays."""
-        f, owner = self._f, self._owner
+        f, at_frame = self._f, self._names.index("frame")
+        rows = (edit.before, edit.after, edit.lost)
+        here = [[r for r in part if int(r[at_frame]) == f] for part in rows]
+        rest = [tuple(r for r in part if int(r[at_frame]) != f) for part in rows]
+        self._taken = set()
         before: tuple[Row, ...]
         after: tuple[Row, ...]
-        mine_before, mine_after = (owner._in_frame(r, f) for r in (edit.before, edit.after))
-        at_frame = self._names.index("frame")
-        rest = [tuple(r for r in rows if int(r[at_frame]) != f)
-                for rows in (edit.before, edit.after)]  # fmt: skip
-        self._taken = set()
+        lost: tuple[Row, ...] = ()
+        doubles: tuple[int, ...] = ()
         if edit.action == "exclude" and edit.detail:
             gone = self.now.ids[inside(edit.detail["polygon"], self.now.positions)]
             before, after = self.now.rows(gone), ()
         else:
-            before, after = self._found(edit, mine_before, mine_after)
+            # what a former run had found in the place of the user's atom is looked for anew
+            wanted = [r for r in (*here[0], *here[2]) if int(r[self._id]) not in edit.doubles]
+            before, after, lost, doubles = self._found(edit, wanted, here[1])
         self.now.replace([int(r[self._id]) for r in before], after)
         self._claimed |= {int(r[self._id]) for r in after}
-        return replace(edit, before=(*rest[0], *before), after=(*rest[1], *after))
+        ids = {int(r[self._id]) for r in rest[0]}
+        return replace(
+            edit, before=(*rest[0], *before), after=(*rest[1], *after), lost=(*rest[2], *lost),
+            doubles=(*(i for i in edit.doubles if i in ids), *doubles),
+        )  # fmt: skip
 
     def _found(
-        self, edit: Edit, mine_before: list[Row], mine_after: list[Row]
-    ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+        self, edit: Edit, wanted: list[Row], mine_after: list[Row]
+    ) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[Row, ...], tuple[int, ...]]:
+        """Rows before and after the edit as they are now, rows that are lost, and doubles."""
         pairs: dict[int, tuple[Row, Row]] = {}
-        for b in mine_before:
+        for b in wanted:
             row = self._again(b)
             if row is not None:
                 pairs[int(b[self._id])] = (b, row)
                 self._taken.add(int(b[self._id]))
-        old = {int(b[self._id]): b for b in mine_before}
+        old = {int(b[self._id]): b for b in wanted}
         before = {i: row for i, (_, row) in pairs.items()}
         after: list[Row] = []
-        lost = [b for b in mine_before if int(b[self._id]) not in pairs]
+        doubles: list[int] = []
+        lost = tuple(b for b in wanted if int(b[self._id]) not in pairs)
         for a in mine_after:
             mine = int(a[self._id])
             if mine in pairs:  # what the edit changed is changed again, the rest is news
@@ -521,11 +530,12 @@ class _Run:
             double = self._nearest(a[self._y], a[self._x], mine) if placed else None
             if double is not None and double != mine:
                 before[double] = self.now.rows([double])[0]
+                doubles.append(double)
                 self._taken.add(double)
             self._taken.add(mine)
         if lost and edit.action not in ("delete", "reject"):
-            self._note(edit, lost[0], all_of_it=len(lost) == len(mine_before))
-        return tuple(before.values()), tuple(after)
+            self._note(edit, lost[0], all_of_it=len(lost) == len(wanted))
+        return tuple(before.values()), tuple(after), lost, tuple(doubles)
 
     def _again(self, b: Row) -> Row | None:
         """Return the atom that an edit was made on, as it is now, under the id of then."""
