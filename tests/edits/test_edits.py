@@ -91,6 +91,20 @@ def test_what_the_model_no_longer_finds_is_a_conflict_and_stays() -> None:
     assert len(c.table(0)) == 7
 
 
+def test_the_id_of_what_is_lost_stays_its_own() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.delete(c, [4])
+    c.rerun(square(drop=(0, 4)), [0])  # another atom comes with the id 4
+    other = at(c, 25, 5)["atom_id"].iloc[0]
+    actions.delete(c, [int(other)])
+    c.rerun(square(), [0])
+    assert at(c, 15, 15).empty and at(c, 25, 5).empty and len(c.table(0)) == 7
+    c.undo()
+    c.undo()
+    pd.testing.assert_frame_equal(c.atoms(), c.machine())
+    assert len(c.table(0)) == 9
+
+
 def test_two_atoms_that_the_user_set_close_together_both_stay() -> None:
     c = Corrections(square(), spacing_px=SPACING)
     actions.add(c, 0, 15, 18)  # within half a spacing of an atom of the model

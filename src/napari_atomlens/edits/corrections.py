@@ -210,12 +210,17 @@ class Corrections:
             ]
         return [p for f, p in self._regions if frame is None or f in (ALL_FRAMES, frame)]
 
-    def contours(self) -> dict[int, Any]:
-        """Outlines that the user drew, by atom id; None where one was removed."""
-        drawn: dict[int, Any] = {}
+    def contours(self, frame: int) -> dict[int, np.ndarray | None]:
+        """Outlines (m, 2) that the user drew in a frame, by atom id; None where one was removed.
+
+        Outlines of no atom have negative ids.
+        """
+        drawn: dict[int, np.ndarray | None] = {}
         for e in self.journal.holds():
-            if e.action == "contour" and e.detail:
-                drawn[int(e.detail["atom_id"])] = e.detail["after"]
+            if e.action == "contour" and e.detail and e.frame == frame:
+                flat = e.detail["after"]
+                outline = None if flat is None else np.array(flat, float).reshape(-1, 2)
+                drawn[int(e.detail["atom_id"])] = outline
         return drawn
 
     def frame_of(self, atom_id: int) -> int:
@@ -269,7 +274,7 @@ class Corrections:
             taken += [int(i) for i in self.columns(frame).ids if i >= start]
             at = self.journal.columns.index("atom_id")
             for e in self.journal.edits:
-                taken += [i for r in (*e.before, *e.after)
+                taken += [i for r in (*e.before, *e.after, *e.lost)
                           if start <= (i := int(r[at])) < start + IDS_PER_FRAME // 2]  # fmt: skip
             self._next[frame] = max(taken) + 1
         self._next[frame] += 1
@@ -516,6 +521,8 @@ class _Run:
         after: list[Row] = []
         doubles: list[int] = []
         lost = tuple(b for b in wanted if int(b[self._id]) not in pairs)
+        for b in lost:  # its id stays its own: the next run may find it again
+            self._set_free(int(b[self._id]))
         for a in mine_after:
             mine = int(a[self._id])
             if mine in pairs:  # what the edit changed is changed again, the rest is news
@@ -586,7 +593,7 @@ class _Run:
         if not self._spare:
             start = self._f * IDS_PER_FRAME + IDS_PER_FRAME // 4
             edits = self._owner.journal.edits
-            ids = [int(r[self._id]) for e in edits for r in (*e.before, *e.after)]
+            ids = [int(r[self._id]) for e in edits for r in (*e.before, *e.after, *e.lost)]
             ids += [int(i) for i in (*self.base.ids, *self._old_ids)]
             taken = [i for i in ids if start <= i < start + IDS_PER_FRAME // 4]
             self._spare = max(taken, default=start - 1) + 1
