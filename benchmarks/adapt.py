@@ -24,7 +24,7 @@ from napari_atomlens.simulation import crystals, seed_for
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.scenes import remove, scene_from_crystal
 from napari_atomlens.simulation.scoring import Score, score
-from napari_atomlens.training.adapt import AdaptParams, adapt, on_known_materials
+from napari_atomlens.training.adaptation import AdaptParams, adapt, on_known_materials
 from napari_atomlens.training.labelled import label_frame
 
 SPACING = 13.0

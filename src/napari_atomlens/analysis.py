@@ -203,10 +203,26 @@ class Result:
 
 
 def load(path: str | Path) -> Result:
-    """Open a ``.atomlens`` project that :meth:`Result.save` wrote."""
-    from napari_atomlens.io.project import load_tables
+    """Open a ``.atomlens`` project that :meth:`Result.save` or a window wrote.
 
-    return Result(**load_tables(path))
+    Of a window there are the corrected atoms; maps and contours are layers there, see
+    :func:`napari_atomlens.io.load_workspace`.
+    """
+    from napari_atomlens.io.project import load_tables
+    from napari_atomlens.io.workspace import CORRECTIONS, load_workspace
+
+    if not (Path(path) / "project.json").is_file():
+        return Result(**load_tables(path))
+    space = load_workspace(path)
+    found = [a["metadata"] for _, a, _ in space.layers if CORRECTIONS in a["metadata"]]
+    parts = [m[CORRECTIONS].atoms() for m in found]
+    atoms = pd.concat(parts, ignore_index=True) if len(parts) > 1 else None
+    atoms = parts[0] if len(parts) == 1 else tables.empty("atoms") if atoms is None else atoms
+    runs = [r for m in found for r in (m.get("napari-atomlens") or {}).get("runs", [])]
+    return Result(
+        atoms, tables.empty("contours"), {}, np.zeros((0, 0, 0, 0), np.float16),
+        np.zeros((0, 0, 0), np.float16), (), [], dict(runs[-1]) if runs else {}, space.messages,
+    )  # fmt: skip
 
 
 def image_hash(image: Any) -> str:

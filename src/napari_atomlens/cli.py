@@ -1,4 +1,4 @@
-"""The command line: ``analyze``, ``batch``, ``assess``, ``watch``, ``models``, ``demo``, ``train``.
+"""The command line: ``analyze``, ``batch``, ``adapt``, ``watch``, ``models``, ``train`` and more.
 
 Options of the commands that take a parameter dataclass are made from it, so that names,
 defaults, bounds and help are written once (:mod:`napari_atomlens.params`). Those commands
@@ -414,10 +414,115 @@ def _build_train_assess() -> Any:
     return _build("assess", _sentences(_train_assess), AssessTrainParams)
 
 
+def _adapt(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image or movie to learn from.")],
+    atoms: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Corrected atoms as CSV or Parquet (frame, y_px, x_px, species), or a project; "
+            "without it the Fourier-subtraction recipe labels the frame.",
+        ),
+    ] = None,
+    frames: Annotated[
+        str, typer.Option(help="Frames to learn from, such as 0,2; the corrected ones by default.")
+    ] = "",
+    spacing: Annotated[
+        float, typer.Option(metavar="PX", min=0, help="Distance between nearest columns; 0 finds.")
+    ] = 0.0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the new model even where it is not better.")
+    ] = False,
+    **params: Any,
+) -> None:
+    """Teach a model what you have corrected, or what the Fourier recipe says of one frame."""
+    import numpy as np
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from napari_atomlens import training
+    from napari_atomlens.analysis import as_stack
+    from napari_atomlens.io import read
+    from napari_atomlens.training import adaptation as adapting
+    from napari_atomlens.training.fourier import FourierParams
+
+    chosen = parse_frames(frames)
+    movie = as_stack(read(image)[0].data)
+    if atoms is None:
+        order = chosen or [0]
+        p = FourierParams(spacing_px=spacing)
+        labelled = [training.fourier_labels(np.asarray(movie[_frame(f, movie)]), p) for f in order]
+    else:
+        table = read_atoms(atoms)
+        order = chosen or sorted({int(f) for f in table["frame"]})
+        labelled = [
+            training.label_frame(
+                np.asarray(movie[_frame(f, movie)]), table[table["frame"] == f], spacing
+            )
+            for f in order
+        ]
+    columns = (
+        TextColumn("step {task.completed:.0f}"), BarColumn(), TextColumn("{task.fields[loss]:.3f}"),
+        TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("adapting", total=None, loss=float("nan"))
+
+        def progress(step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, loss=loss)
+
+        result = training.adapt(labelled, training.AdaptParams(**params), progress=progress)
+    typer.echo(result.sentence)
+    if not (result.is_better or keep):
+        adapting.discard(result)
+        typer.echo("The new model was not kept (--keep keeps it).", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"The model {result.name} is in {adapting.keep(result).path}.")
+
+
+def _frame(f: int, movie: Any) -> int:
+    if not 0 <= f < movie.shape[0]:
+        raise ParameterError(f"Frame {f} does not exist; the movie has {movie.shape[0]} frames.")
+    return f
+
+
+def read_atoms(path: Path) -> Any:
+    """Read an atoms table from CSV, Parquet or a project.
+
+    Raises
+    ------
+    ParameterError, FormatError
+        If it is not there, or not a table of atoms.
+    """
+    import pandas as pd
+
+    if not path.exists():
+        raise ParameterError(f"There is no file {path}.")
+    if path.is_dir():
+        from napari_atomlens.analysis import load
+
+        return load(path).atoms
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"{path.name} is not a table ({type(error).__name__}).") from None
+    if "frame" not in table:
+        table["frame"] = 0
+    if missing := {"y_px", "x_px"} - set(table.columns):
+        raise ParameterError(f"{path.name} lacks {', '.join(sorted(missing))}.")
+    return table
+
+
+def _build_adapt() -> Any:
+    from napari_atomlens.training import AdaptParams
+
+    return _build("adapt", _sentences(_adapt), AdaptParams)
+
+
 class _Commands(_LazyGroup):
     lazy = {  # noqa: RUF012
         "analyze": _build_analyze,
         "batch": _build_batch,
+        "adapt": _build_adapt,
         "watch": _build_watch,
     }
 

@@ -296,6 +296,36 @@ def test_contours_follow(desk: Desk) -> None:
     assert set(contours.features["atom_id"]) == set(desk.atoms.features["atom_id"])
 
 
+def test_contours_are_fixed_and_undone(desk: Desk) -> None:
+    desk.start()
+    contours = desk.viewer.layers["contours · gold"]
+    ids = list(contours.features["atom_id"])
+    old = contours.data[5].copy()
+    data = list(contours.data)
+    data[5] = old * 1.01
+    table = contours.features
+    with contours.events.data.blocker():
+        contours.data = data  # what a drag of a vertex ends in
+        contours.features = table
+    contours.events.data(value=data, action="changed", data_indices=(5,), vertex_indices=((),))
+    contours.selected_data = {7}
+    contours.remove_selected()
+    contours.add([[12, 12], [12, 24], [24, 24], [24, 12]], shape_type="polygon")
+    edits = [e for e in desk.corrections.journal.holds() if e.action == "contour"]
+    assert [e.detail["atom_id"] for e in edits[:2]] == [ids[5], ids[7]]
+    assert contours.nshapes == 36 and set(desk.corrections.contours(0)) >= {ids[5], ids[7]}
+    desk.run()  # a new run of the model leaves them
+    assert ids[7] not in set(contours.features["atom_id"]) or edits[2].detail["atom_id"] == ids[7]
+    fixed = contours.data[list(contours.features["atom_id"]).index(ids[5])]
+    np.testing.assert_allclose(fixed, old * 1.01, atol=2e-3)
+    for _ in range(len(edits)):
+        desk.button("undo")
+    assert sorted(contours.features["atom_id"]) == sorted(ids)
+    again = contours.data[list(contours.features["atom_id"]).index(ids[5])]
+    np.testing.assert_allclose(again, old, atol=2e-3)
+    assert not contours.features["edited"].any()
+
+
 def test_what_is_slow_waits_for_the_button(desk: Desk) -> None:
     desk.start()
     made: list[frozenset[int]] = []

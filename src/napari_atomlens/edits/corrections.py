@@ -210,12 +210,17 @@ class Corrections:
             ]
         return [p for f, p in self._regions if frame is None or f in (ALL_FRAMES, frame)]
 
-    def contours(self) -> dict[int, Any]:
-        """Outlines that the user drew, by atom id; None where one was removed."""
-        drawn: dict[int, Any] = {}
+    def contours(self, frame: int) -> dict[int, np.ndarray | None]:
+        """Outlines (m, 2) that the user drew in a frame, by atom id; None where one was removed.
+
+        Outlines of no atom have negative ids.
+        """
+        drawn: dict[int, np.ndarray | None] = {}
         for e in self.journal.holds():
-            if e.action == "contour" and e.detail:
-                drawn[int(e.detail["atom_id"])] = e.detail["after"]
+            if e.action == "contour" and e.detail and e.frame == frame:
+                flat = e.detail["after"]
+                outline = None if flat is None else np.array(flat, float).reshape(-1, 2)
+                drawn[int(e.detail["atom_id"])] = outline
         return drawn
 
     def frame_of(self, atom_id: int) -> int:
@@ -269,7 +274,7 @@ class Corrections:
             taken += [int(i) for i in self.columns(frame).ids if i >= start]
             at = self.journal.columns.index("atom_id")
             for e in self.journal.edits:
-                taken += [i for r in (*e.before, *e.after)
+                taken += [i for r in (*e.before, *e.after, *e.lost)
                           if start <= (i := int(r[at])) < start + IDS_PER_FRAME // 2]  # fmt: skip
             self._next[frame] = max(taken) + 1
         self._next[frame] += 1
@@ -315,7 +320,7 @@ class Corrections:
 
     def _frames_of(self, edit: Edit) -> set[int]:
         at = self.journal.columns.index("frame")
-        return {int(r[at]) for r in (*edit.before, *edit.after)}
+        return {int(r[at]) for r in (*edit.before, *edit.after, *edit.lost)}
 
     def _apply(
         self, edit: Edit, before: Sequence[Row], after: Sequence[Row], undone: bool
@@ -477,36 +482,47 @@ class _Run:
 
     def settle(self, edit: Edit) -> Edit:
         """Put an edit on the atoms that are there now; what it does elsewhere stays."""
-        f, owner = self._f, self._owner
+        f, at_frame = self._f, self._names.index("frame")
+        rows = (edit.before, edit.after, edit.lost)
+        here = [[r for r in part if int(r[at_frame]) == f] for part in rows]
+        rest = [tuple(r for r in part if int(r[at_frame]) != f) for part in rows]
+        self._taken = set()
         before: tuple[Row, ...]
         after: tuple[Row, ...]
-        mine_before, mine_after = (owner._in_frame(r, f) for r in (edit.before, edit.after))
-        at_frame = self._names.index("frame")
-        rest = [tuple(r for r in rows if int(r[at_frame]) != f)
-                for rows in (edit.before, edit.after)]  # fmt: skip
-        self._taken = set()
+        lost: tuple[Row, ...] = ()
+        doubles: tuple[int, ...] = ()
         if edit.action == "exclude" and edit.detail:
             gone = self.now.ids[inside(edit.detail["polygon"], self.now.positions)]
             before, after = self.now.rows(gone), ()
         else:
-            before, after = self._found(edit, mine_before, mine_after)
+            # what a former run had found in the place of the user's atom is looked for anew
+            wanted = [r for r in (*here[0], *here[2]) if int(r[self._id]) not in edit.doubles]
+            before, after, lost, doubles = self._found(edit, wanted, here[1])
         self.now.replace([int(r[self._id]) for r in before], after)
         self._claimed |= {int(r[self._id]) for r in after}
-        return replace(edit, before=(*rest[0], *before), after=(*rest[1], *after))
+        ids = {int(r[self._id]) for r in rest[0]}
+        return replace(
+            edit, before=(*rest[0], *before), after=(*rest[1], *after), lost=(*rest[2], *lost),
+            doubles=(*(i for i in edit.doubles if i in ids), *doubles),
+        )  # fmt: skip
 
     def _found(
-        self, edit: Edit, mine_before: list[Row], mine_after: list[Row]
-    ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+        self, edit: Edit, wanted: list[Row], mine_after: list[Row]
+    ) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[Row, ...], tuple[int, ...]]:
+        """Rows before and after the edit as they are now, rows that are lost, and doubles."""
         pairs: dict[int, tuple[Row, Row]] = {}
-        for b in mine_before:
+        for b in wanted:
             row = self._again(b)
             if row is not None:
                 pairs[int(b[self._id])] = (b, row)
                 self._taken.add(int(b[self._id]))
-        old = {int(b[self._id]): b for b in mine_before}
+        old = {int(b[self._id]): b for b in wanted}
         before = {i: row for i, (_, row) in pairs.items()}
         after: list[Row] = []
-        lost = [b for b in mine_before if int(b[self._id]) not in pairs]
+        doubles: list[int] = []
+        lost = tuple(b for b in wanted if int(b[self._id]) not in pairs)
+        for b in lost:  # its id stays its own: the next run may find it again
+            self._set_free(int(b[self._id]))
         for a in mine_after:
             mine = int(a[self._id])
             if mine in pairs:  # what the edit changed is changed again, the rest is news
@@ -521,11 +537,12 @@ class _Run:
             double = self._nearest(a[self._y], a[self._x], mine) if placed else None
             if double is not None and double != mine:
                 before[double] = self.now.rows([double])[0]
+                doubles.append(double)
                 self._taken.add(double)
             self._taken.add(mine)
         if lost and edit.action not in ("delete", "reject"):
-            self._note(edit, lost[0], all_of_it=len(lost) == len(mine_before))
-        return tuple(before.values()), tuple(after)
+            self._note(edit, lost[0], all_of_it=len(lost) == len(wanted))
+        return tuple(before.values()), tuple(after), lost, tuple(doubles)
 
     def _again(self, b: Row) -> Row | None:
         """Return the atom that an edit was made on, as it is now, under the id of then."""
@@ -576,7 +593,7 @@ class _Run:
         if not self._spare:
             start = self._f * IDS_PER_FRAME + IDS_PER_FRAME // 4
             edits = self._owner.journal.edits
-            ids = [int(r[self._id]) for e in edits for r in (*e.before, *e.after)]
+            ids = [int(r[self._id]) for e in edits for r in (*e.before, *e.after, *e.lost)]
             ids += [int(i) for i in (*self.base.ids, *self._old_ids)]
             taken = [i for i in ids if start <= i < start + IDS_PER_FRAME // 4]
             self._spare = max(taken, default=start - 1) + 1

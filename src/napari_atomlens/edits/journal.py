@@ -41,6 +41,11 @@ class Edit:
         Rows of the atoms table, values in the order of the columns of the journal.
     detail : dict or None
         What is not an atom: polygon of a region, outline of a contour.
+    lost : tuple of tuple
+        Atoms that the edit was made on and that the latest run of the model did not find:
+        a later run may find them again.
+    doubles : tuple of int
+        Ids of those of `before` that a run has found in the place of an atom of `after`.
     """
 
     number: int
@@ -51,6 +56,8 @@ class Edit:
     before: tuple[Row, ...] = ()
     after: tuple[Row, ...] = ()
     detail: Mapping[str, Any] | None = None
+    lost: tuple[Row, ...] = ()
+    doubles: tuple[int, ...] = ()
 
 
 def user_name() -> str:
@@ -174,6 +181,10 @@ class Journal:
         }  # fmt: skip
         if e.detail is not None:
             entry["detail"] = dict(e.detail)
+        if e.lost:
+            entry["lost"] = [self._named(r) for r in e.lost]
+        if e.doubles:
+            entry["doubles"] = list(e.doubles)
         return entry
 
     def entries(self) -> Iterator[dict[str, Any]]:
@@ -201,11 +212,15 @@ class Journal:
             if what == "edit":
                 if number != len(self.edits):
                     raise ValueError("an edit is missing")
-                before, after = ([self._row(r) for r in entry[k]] for k in ("before", "after"))
+                before, after, lost = (
+                    tuple(self._row(r) for r in rows)
+                    for rows in (entry["before"], entry["after"], entry.get("lost", ()))
+                )
                 self.edits.append(
                     Edit(
                         number, str(entry["time"]), str(entry["user"]), int(entry["frame"]),
-                        str(entry["action"]), tuple(before), tuple(after), entry.get("detail"),
+                        str(entry["action"]), before, after, entry.get("detail"), lost,
+                        tuple(int(i) for i in entry.get("doubles", ())),
                     )
                 )  # fmt: skip
             else:
@@ -236,7 +251,10 @@ class Journal:
         pad = (NAN,) * len(new)
         self.edits = [
             replace(
-                e, before=tuple(r + pad for r in e.before), after=tuple(r + pad for r in e.after)
+                e,
+                before=tuple(r + pad for r in e.before),
+                after=tuple(r + pad for r in e.after),
+                lost=tuple(r + pad for r in e.lost),
             )
             for e in self.edits
         ]

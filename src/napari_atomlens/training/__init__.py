@@ -1,12 +1,13 @@
-"""Training of the networks on simulated images."""
+"""Training of the networks on simulated images, and adapting them to corrected ones."""
 
 from typing import Any
 
 _PUBLIC = {
-    "TrainParams": "loop", "train": "loop", "AdaptParams": "adapt", "adapt": "adapt",
-    "Adapted": "adapt", "keep": "adapt", "discard": "adapt", "label_frame": "labelled",
-    "Labelled": "labelled", "fourier_labels": "fourier",
-}  # fmt: skip
+    **dict.fromkeys(("TrainParams", "train"), "loop"),
+    **dict.fromkeys(("AdaptParams", "Adapted", "adapt", "discard", "keep"), "adaptation"),
+    **dict.fromkeys(("Labelled", "label_frame"), "labelled"),
+    **dict.fromkeys(("FourierParams", "fourier_labels", "fourier_recipe"), "fourier"),
+}
 
 __all__ = list(_PUBLIC)
 

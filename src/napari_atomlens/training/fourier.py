@@ -1,9 +1,10 @@
 """Labels without labels: the Fourier-subtraction recipe of the field, on one frame.
 
-The lattice is what is left when the middle of the spectrum (the slow part of the image) is
-taken out; what the lattice cannot explain is left in the difference. Where the two agree
-the atoms are labels that a network can learn from; elsewhere nobody is asked.
-The recipe works where a frame is one crystal and mostly perfect. It is a teacher, not a tool.
+The middle of the spectrum (the slow part of the image) is taken out, and of the rest the
+sharp spots are kept: the lattice. What it cannot explain is left in the difference. Where
+the two agree the maxima of the lattice are labels that a network can learn from; elsewhere
+nobody is asked. The recipe works where a frame is one crystal and mostly perfect; where it
+is not, it draws a lattice all the same. It is a teacher, not a tool.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class FourierParams:
     low: float = param(0.25, "difference below which a pixel is lattice", ge=0, le=1)
     high: float = param(0.75, "difference above which a pixel is a defect", ge=0, le=1)
     spacing_px: float = param(0.0, "distance between nearest columns; 0 finds it", unit="px", ge=0)
-    peaks: float = param(0.35, "height of a column over the highest ones", ge=0, le=1)
+    spots: float = param(6.0, "height of a spot over the spectrum round it", ge=1, le=1000)
+    peaks: float = param(0.3, "height of a column between lowest and highest", ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,31 @@ def fourier_recipe(image: np.ndarray, p: FourierParams = FourierParams()) -> Fou
         raise CalibrationError("No lattice was found in this frame for the Fourier recipe.")
     # the disc must stay inside of the first ring of spots, whatever the sampling
     radius = min(p.centre, 0.7 / (1.3 * guess))
+    centred = frame - frame.mean()
+    # the border is a step that spreads over the spectrum: fade it out, and divide again
+    window = np.maximum(np.outer(np.hanning(h + 2)[1:-1], np.hanning(w + 2)[1:-1]), 1e-3)
     f = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None])
-    spectrum = np.fft.fft2(frame - frame.mean())
-    reconstruction = np.fft.ifft2(np.where(f > radius, spectrum, 0)).real
-    smooth = ndi.gaussian_filter(reconstruction, 0.15 * guess)
-    difference = np.abs(frame - frame.mean() - reconstruction)
-    low, high = np.percentile(difference, [1, 99.5])
+    spectrum = np.fft.fft2(centred * window)
+    keep = _spots(np.abs(spectrum), f, radius, p.spots)
+    if not keep.any():
+        raise CalibrationError("No lattice was found in this frame for the Fourier recipe.")
+    lattice = np.fft.ifft2(np.where(keep, spectrum, 0)).real / window
+    slow = np.fft.ifft2(np.where(f <= radius, np.fft.fft2(centred), 0)).real
+    blur = 0.12 * guess
+    difference = np.abs(
+        ndi.gaussian_filter(centred - slow, blur) - ndi.gaussian_filter(lattice, blur)
+    )
+    inner = np.zeros((h, w), bool)
+    rim = round(0.06 * min(h, w))
+    inner[rim : h - rim, rim : w - rim] = True
+    low, high = np.percentile(difference[inner], [1, 99.8])
     difference = np.clip((difference - low) / max(high - low, 1e-12), 0, 1)
+    difference[~inner] = 1.0  # where the window has faded nobody knows
     size = 2 * max(1, round(0.3 * guess)) + 1
-    top = smooth == ndi.maximum_filter(smooth, size)
-    strong = np.percentile(smooth[top], 95) if top.any() else 0.0
-    places = np.argwhere(top & (smooth > p.peaks * max(strong, 1e-12))).astype(float)
+    top = (lattice == ndi.maximum_filter(lattice, size)) & inner
+    floor, ceiling = np.percentile(lattice[inner], [1, 99])
+    high_enough = lattice > floor + p.peaks * max(ceiling - floor, 1e-12)
+    places = _vertices(lattice, np.argwhere(top & high_enough))
     atoms = tables.make(
         "atoms",
         {"frame": 0, "atom_id": np.arange(len(places)), "y_px": places[:, 0],
@@ -99,6 +115,29 @@ def fourier_recipe(image: np.ndarray, p: FourierParams = FourierParams()) -> Fou
         len(places),
     )  # fmt: skip
     return FourierLabels(atoms, difference, difference < p.low, difference > p.high)
+
+
+def _spots(amplitude: np.ndarray, f: np.ndarray, radius: float, times: float) -> np.ndarray:
+    """Sharp spots of a spectrum, the disc left out; bool, shape (H, W)."""
+    ring = np.rint(f * max(f.shape)).astype(int)
+    level = np.asarray(ndi.median(amplitude, ring, np.arange(ring.max() + 1)))[ring]
+    strong = (f > radius) & (f < 0.5) & (amplitude > times * level)
+    shifted = np.fft.fftshift(strong)
+    return np.asarray(np.fft.ifftshift(ndi.binary_dilation(shifted, iterations=1))) & (f > radius)
+
+
+def _vertices(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Maxima of an image, shape (n, 2), with the sub-pixel part of a parabola."""
+    inside = np.all((places > 0) & (places < np.array(image.shape) - 1), axis=1)
+    y, x = places[inside].T
+    here = image[y, x]
+    out = np.c_[y, x].astype(float)
+    for axis, (a, b) in enumerate(
+        ((image[y - 1, x], image[y + 1, x]), (image[y, x - 1], image[y, x + 1]))
+    ):
+        bend = np.minimum(a + b - 2 * here, -1e-12)
+        out[:, axis] += np.clip(0.5 * (a - b) / bend, -0.5, 0.5)
+    return out
 
 
 def fourier_labels(image: np.ndarray, p: FourierParams = FourierParams()) -> Labelled:

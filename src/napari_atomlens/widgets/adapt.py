@@ -203,7 +203,7 @@ class AdaptPanel(QWidget):
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
             # in the thread: nothing here touches the viewer or a layer
-            from napari_atomlens.training.adapt import Adapted, AdaptParams, adapting
+            from napari_atomlens.training.adaptation import Adapted, AdaptParams, adapting
             from napari_atomlens.training.fourier import FourierParams, fourier_labels
             from napari_atomlens.training.labelled import label_frame
 
@@ -228,7 +228,7 @@ class AdaptPanel(QWidget):
         self._job.start(make)
 
     def _on_results(self, results: list[Any]) -> None:
-        from napari_atomlens.training.adapt import Adapted, Step
+        from napari_atomlens.training.adaptation import Adapted, Step
 
         for what in results:
             if isinstance(what, Step):
@@ -299,7 +299,7 @@ class AdaptPanel(QWidget):
             self._discard.setDefault(not self.result.is_better)
 
     def _on_keep(self) -> None:
-        from napari_atomlens.training.adapt import keep
+        from napari_atomlens.training.adaptation import keep
 
         if self.result is None:
             return
@@ -328,7 +328,7 @@ class AdaptPanel(QWidget):
 
     def _drop(self) -> None:
         if self.result is not None:
-            from napari_atomlens.training.adapt import discard
+            from napari_atomlens.training.adaptation import discard
 
             discard(self.result)
             self.result = None

@@ -60,6 +60,8 @@ class Editor:
     corrections : Corrections
     listeners : list of callable
         Called without arguments after every edit, undo, redo and run.
+    watchers : list of callable
+        Called with the change after every edit of the editor, undo and redo.
     problem : str
         Why the latest edit was not made, or not saved; "" where all is well.
     """
@@ -68,6 +70,7 @@ class Editor:
         self.layer = layer
         self.layer_id = str(layer.unique_id)
         self.listeners: list[Callable[[], None]] = []
+        self.watchers: list[Callable[[Change], None]] = []
         self.problem = ""
         self._busy = False
         self._going: list[int] = []
@@ -206,6 +209,8 @@ class Editor:
                 self._refold()
         if change is not None:
             self.show(change)
+            for watcher in list(self.watchers):
+                watcher(change)
         self._tell()
         return change
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.analysis import FrameResult
-from napari_atomlens.edits.corrections import SAME_ATOM
+from napari_atomlens.edits import actions
+from napari_atomlens.edits.corrections import SAME_ATOM, Change, inside
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import Editor, editor_of
@@ -325,8 +326,11 @@ class Outputs:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+        if self._editor is not None:
+            self._editor.watchers.remove(self._on_change)
         self._editor = editor
         if editor is not None:
+            editor.watchers.append(self._on_change)
             self._unsubscribe = editor.corrections.derived.subscribe(
                 "contours", self._remake_contours
             )
@@ -392,6 +396,11 @@ class Outputs:
                 labels = None  # drawn anew, without what the user deleted
             if r.frame in self._store:
                 new = convert.merge_outlines(self._store[r.frame], new, self.spacing_px)
+            if self._editor is not None:
+                mine = self._editor.corrections.contours(r.frame)
+                for atom_id, outline in mine.items():
+                    new = _with_outline(*new, r.frame, atom_id, outline, True)
+                labels = None if mine else labels
             if self._kind == SHAPES:
                 self._store[r.frame] = new
             else:
@@ -562,20 +571,72 @@ class Outputs:
             return
         if action not in ("added", "changed", "removed"):
             return
+        frame = self._drawn
+        before = self._drawn_outlines(frame)
         table = layer.features.copy()
         n = len(layer.data)
         if "edited" not in table or len(table) != n:
             table = tables.make("contours", {"species": "", "edited": True}, n)
         rows = np.unique(np.asarray(event.data_indices, dtype=int) % max(n, 1))
+        outlines = convert.outlines_from_shapes(layer.data)
         if action != "removed" and n:
             table.loc[rows, list(COMPUTED)] = np.nan
             table.loc[rows, "edited"] = True
             if action == "added":
-                table.loc[rows, "atom_id"] = -1
-                table.loc[rows, "frame"] = self._drawn
+                table.loc[rows, "frame"] = frame
+                for row in rows:
+                    rest = set(table["atom_id"].drop(index=row)) | set(before)
+                    table.loc[row, "atom_id"] = self._outlined_atom(frame, outlines[row], rest)
             with self._own_changes():
                 layer.features = table
-        self._store[self._drawn] = (table, convert.outlines_from_shapes(layer.data))
+        self._store[frame] = (table, outlines)
+        if self._editor is None:
+            return
+        ids = [int(i) for i in table["atom_id"]]
+        now = dict(zip(ids, outlines, strict=True))
+        touched = [ids[r] for r in rows] if action != "removed" else set(before) - set(now)
+        with self._own_changes():  # the layer shows it already
+            for i in touched:
+                self._editor.perform(actions.draw_contour, frame, i, before.get(i), now.get(i))
+
+    def _drawn_outlines(self, frame: int) -> dict[int, np.ndarray]:
+        """Outlines of a frame as they were last known, by the id of their atom."""
+        table, outlines = self._store.get(frame, (None, []))
+        ids = [] if table is None else [int(i) for i in table["atom_id"]]
+        return dict(zip(ids, outlines, strict=True))
+
+    def _outlined_atom(self, frame: int, outline: np.ndarray, taken: set[int]) -> int:
+        """Id of the atom inside of a new outline; a new negative one where there is none."""
+        if self._editor is not None:
+            atoms = self._editor.corrections.columns(frame)
+            free = ~np.isin(atoms.ids, list(taken))
+            mine = np.flatnonzero(inside(outline, atoms.positions) & free)
+            if len(mine):
+                gap = atoms.positions[mine] - outline.mean(0)
+                return int(atoms.ids[mine[np.hypot(*gap.T).argmin()]])
+        spare = -2 - frame * tables.IDS_PER_FRAME
+        while spare in taken:
+            spare -= 1
+        return spare
+
+    def _on_change(self, change: Change) -> None:
+        """Draw an outline as it is after an undo or a redo."""
+        edit, editor = change.edit, self._editor
+        if edit.action != "contour" or not edit.detail or editor is None or self._busy:
+            return
+        f, atom_id = edit.frame, int(edit.detail["atom_id"])
+        flat = edit.detail["before" if change.undone else "after"]
+        outline = None if flat is None else np.array(flat, np.float32).reshape(-1, 2)
+        table, outlines = self._store.get(f, (tables.empty("contours"), []))
+        table, outlines = _with_outline(
+            table, outlines, f, atom_id, outline, atom_id in editor.corrections.contours(f)
+        )
+        self._store[f] = (table, outlines)
+        layer = self.layer(CONTOURS)
+        if layer is not None and self._type_of(layer) == "Shapes" and f == self._drawn:
+            self._drawn = None
+            with self._own_changes():
+                self.show_frame(f)
 
     # ------------------------------------------------------------------- maps
 
@@ -632,3 +693,25 @@ class Outputs:
         elif self._frame in {r.frame for r in results}:
             layer.refresh()
         self._refresh_common(role, layer)
+
+
+def _with_outline(
+    table: pd.DataFrame,
+    outlines: list[np.ndarray],
+    frame: int,
+    atom_id: int,
+    outline: np.ndarray | None,
+    edited: bool,
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Contours of a frame with another outline of one atom; without one where it is None."""
+    rest = (table["atom_id"] != atom_id).to_numpy()
+    table = table[rest].reset_index(drop=True)
+    outlines = [o for o, keep in zip(outlines, rest, strict=True) if keep]
+    if outline is None:
+        return table, outlines
+    row = tables.make(
+        "contours", {"frame": frame, "atom_id": atom_id, "species": "", "edited": edited}, 1
+    )
+    table = pd.concat([table, row], ignore_index=True) if len(table) else row
+    table["edited"] = table["edited"].astype(object).map(lambda v: v is True)
+    return table, [*outlines, np.asarray(outline, np.float32)]

@@ -1,0 +1,319 @@
+"""Single edits: what they do, what they refuse, what a new run of the model makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest_edits import SPACING, machine_atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_atomlens import tables
+from napari_atomlens.edits import Corrections, Derived, Journal, actions
+from napari_atomlens.edits.doubt import doubt, next_doubtful
+from napari_atomlens.edits.place import halves, measure, nearest_peak, snap
+from napari_atomlens.errors import ImageError, ParameterError, TableError
+from napari_atomlens.simulation import simulate
+
+
+def square(shift: float = 0.0, drop: tuple[int, ...] = (), first: int = 0) -> pd.DataFrame:
+    """Nine atoms in frame 0; those of `drop` are not found, the others get other ids."""
+    places = SPACING * np.argwhere(np.ones((3, 3))) + 5.0 + shift
+    kept = np.delete(places, list(drop), axis=0)
+    n = len(kept)
+    return tables.make(
+        "atoms",
+        {"frame": 0, "atom_id": first + np.arange(n), "y_px": kept[:, 0], "x_px": kept[:, 1],
+         "species": "column", "probability": 0.9, "source": "fit", "fit_ok": True},
+        n,
+    )  # fmt: skip
+
+
+def at(c: Corrections, y: float, x: float) -> pd.DataFrame:
+    """Atoms within two pixels of a place."""
+    t = c.table(0)
+    return t[np.hypot(t["y_px"] - y, t["x_px"] - x) < 2]
+
+
+# ------------------------------------------------------------------------- a new run
+
+
+def test_a_deleted_atom_does_not_come_back() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.delete(c, [4])
+    # the ids of a new run have nothing to do with those of the old one
+    assert c.rerun(square(0.4, drop=(0,)), [0]) == []
+    assert len(c.table(0)) == 7 and at(c, 15, 15).empty
+    c.undo()
+    assert len(at(c, 15, 15)) == 1 and at(c, 15, 15)["y_px"].iloc[0] == 15.4
+    assert c.atoms()["atom_id"].is_unique
+
+
+def test_a_moved_atom_stays_and_the_models_one_gives_way() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.move(c, [4], [(17, 17)])
+    c.rerun(square(0.3), [0])
+    assert len(c.table(0)) == 9 and at(c, 17, 17)["source"].iloc[0] == "user"
+    c.undo()
+    pd.testing.assert_frame_equal(c.table(0), c.machine())
+
+
+def test_a_species_is_given_again_to_the_new_measurement() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.set_species(c, [4], "Si")
+    c.rerun(square(0.3, drop=(1,)), [0])
+    row = at(c, 15, 15).iloc[0]
+    assert row["species"] == "Si" and row["y_px"] == 15.3 and row["edited"]
+
+
+def test_an_atom_that_the_model_finds_now_is_the_users() -> None:
+    c = Corrections(square(drop=(4,)), spacing_px=SPACING)
+    actions.add(c, 0, 15.2, 14.8, "Si")
+    c.rerun(square(), [0])
+    assert len(c.table(0)) == 9
+    assert at(c, 15, 15)["species"].tolist() == ["Si"] and at(c, 15, 15)["y_px"].iloc[0] == 15.2
+    c.undo()
+    assert at(c, 15, 15)["species"].tolist() == ["column"]
+
+
+def test_what_the_model_no_longer_finds_is_a_conflict_and_stays() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.set_species(c, [4], "Si")
+    actions.delete(c, [0])
+    actions.merge(c, [1, 2])
+    conflicts = c.rerun(square(drop=(0, 1, 4)), [0])
+    assert [x.edit for x in conflicts] == [0, 2]
+    assert "no longer finds" in conflicts[0].sentence and conflicts == c.conflicts
+    assert len(at(c, 15, 15)) == 1
+    c.rerun(square(), [0])
+    assert c.conflicts == []
+    assert len(c.table(0)) == 7
+
+
+def test_the_id_of_what_is_lost_stays_its_own() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.delete(c, [4])
+    c.rerun(square(drop=(0, 4)), [0])  # another atom comes with the id 4
+    other = at(c, 25, 5)["atom_id"].iloc[0]
+    actions.delete(c, [int(other)])
+    c.rerun(square(), [0])
+    assert at(c, 15, 15).empty and at(c, 25, 5).empty and len(c.table(0)) == 7
+    c.undo()
+    c.undo()
+    pd.testing.assert_frame_equal(c.atoms(), c.machine())
+    assert len(c.table(0)) == 9
+
+
+def test_two_atoms_that_the_user_set_close_together_both_stay() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.add(c, 0, 15, 18)  # within half a spacing of an atom of the model
+    c.rerun(square(0.1), [0])
+    assert len(c.table(0)) == 10
+
+
+def test_what_was_undone_can_be_done_again_after_a_run() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.delete(c, [4])
+    actions.set_species(c, [8], "Si")
+    c.undo()
+    c.undo()
+    c.rerun(square(0.2, drop=(0, 1)), [0])
+    c.redo()
+    assert at(c, 15, 15).empty and len(c.table(0)) == 6
+    c.redo()
+    assert at(c, 25, 25)["species"].tolist() == ["Si"]
+
+
+def test_a_region_holds_in_frames_that_come_later() -> None:
+    c = Corrections(machine_atoms(1), spacing_px=SPACING)
+    corners = [(-5, -5), (-5, 20), (20, 20), (20, -5)]
+    actions.exclude(c, corners)
+    later = machine_atoms(3, seed=4)
+    c.rerun(later, [0, 1, 2])
+    atoms = c.atoms()
+    assert not ((atoms["y_px"] < 20) & (atoms["x_px"] < 20)).any()
+    c.undo()
+    pd.testing.assert_frame_equal(c.atoms(), c.machine())
+    actions.exclude(c, corners, 1)
+    assert c.regions(0) == [] and len(c.regions(1)) == 1
+    assert len(c.table(0)) == (later["frame"] == 0).sum()
+
+
+def test_other_frames_stay() -> None:
+    c = Corrections(machine_atoms(3), spacing_px=SPACING)
+    actions.delete(c, [int(tables.IDS_PER_FRAME)])
+    before = c.table(1)
+    c.rerun(machine_atoms(3, seed=9).query("frame == 0"), [0])
+    pd.testing.assert_frame_equal(c.table(1), before)
+
+
+# ------------------------------------------------------------------------ what is refused
+
+
+def test_bad_edits_are_refused_and_leave_no_trace() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    before = c.atoms()
+    row = c.rows([3])[0]
+    for wrong in (
+        lambda: actions.delete(c, [99]),
+        lambda: actions.delete(c, []),
+        lambda: actions.merge(c, [1]),
+        lambda: actions.split(c, 1, [(1, 1)]),
+        lambda: c.do("add", 0, (), [row]),
+        lambda: c.do("dance", 0),
+    ):
+        with pytest.raises(TableError):
+            wrong()
+    for wrong in (
+        lambda: actions.add(c, 0, float("nan"), 1),
+        lambda: actions.exclude(c, [(0, 0), (1, 1)]),
+        lambda: actions.exclude(c, [(0, 0), (1, 1), (np.nan, 2)]),
+    ):
+        with pytest.raises(ParameterError):
+            wrong()
+    pd.testing.assert_frame_equal(c.atoms(), before)
+    assert len(c.journal.log) == 0 and c.undo() is None and c.redo() is None
+
+
+def test_bad_tables_are_refused() -> None:
+    with pytest.raises(TableError, match="lack"):
+        Corrections(square().drop(columns="atom_id"))
+    with pytest.raises(TableError, match="unique"):
+        Corrections(pd.concat([square(), square()]))
+    with pytest.raises(TableError, match="no position"):
+        Corrections(square().assign(y_px=np.nan))
+    assert len(Corrections().atoms()) == 0
+
+
+def test_a_journal_with_a_gap_is_refused() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.delete(c, [1])
+    actions.delete(c, [2])
+    entries = list(c.journal.entries())
+    for wrong in (entries[1:], [{"do": "undo", "edit": 0}], [{"do": "fly", "edit": 0}], [{}]):
+        with pytest.raises(TableError, match="damaged"):
+            Corrections.restore(square(), wrong)
+
+
+def test_columns_beyond_the_contract_come_back() -> None:
+    atoms = machine_atoms()
+    c = Corrections(atoms, spacing_px=SPACING)
+    actions.delete(c, [0])
+    c.undo()
+    pd.testing.assert_frame_equal(c.atoms(), c.machine())
+    assert "aspect" in c.atoms() and c.atoms()["aspect"].notna().all()
+    c.rerun(atoms.assign(tilt=1.0), [0, 1, 2])
+    assert c.atoms()["tilt"].eq(1).all()
+
+
+def test_who_did_what_when() -> None:
+    c = Corrections(square(), user="ada", spacing_px=SPACING)
+    actions.accept(c, [2])
+    entry = c.journal.entry(0)
+    assert (
+        entry["user"] == "ada" and entry["action"] == "accept" and entry["time"].endswith("00:00")
+    )
+    assert entry["before"][0]["probability"] == 0.9 and entry["after"][0]["probability"] == 1.0
+    assert isinstance(Journal().user, str) and Journal().user
+
+
+# ------------------------------------------------------------------------- what derives
+
+
+def test_derived_things_are_made_at_once_or_wait() -> None:
+    c = Corrections(machine_atoms(), spacing_px=SPACING)
+    made: list[frozenset[int]] = []
+    stop = c.derived.subscribe("contours", made.append)
+    c.derived.subscribe("tracks")
+    told: list[int] = []
+    c.derived.listeners.append(lambda: told.append(1))
+    actions.delete(c, [0])
+    assert made == [{0}] and c.derived.stale() == {"tracks": {0}} and told
+    c.derived.fresh("tracks")
+    assert not c.derived.is_stale("tracks")
+    stop()
+    c.undo()
+    assert len(made) == 1
+
+
+def test_slow_things_wait_for_the_button(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_atomlens.edits import derived as module
+
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    d = Derived()
+    made: list[frozenset[int]] = []
+
+    def slow(frames: frozenset[int]) -> None:
+        clock[0] += 0.5
+        made.append(frames)
+
+    d.subscribe("bonds", slow)
+    d.changed([1])
+    d.changed([1])  # the first time may have paid for imports
+    d.changed([2])
+    assert made == [{1}, {1}] and d.stale() == {"bonds": {2}}
+    d.changed([3])
+    d.refresh()
+    assert made[-1] == {2, 3} and not d.stale()
+
+
+# ------------------------------------------------------------------------------- doubt
+
+
+def test_the_most_doubtful_comes_first_then_the_next_frame() -> None:
+    atoms = machine_atoms(3)
+    atoms["probability"] = 0.99
+    ids = atoms["atom_id"].to_numpy()
+    first, second = ids[3], ids[5]
+    later = atoms.loc[atoms["frame"] == 2, "atom_id"].iloc[1]
+    for i, p in ((first, 0.55), (second, 0.7), (later, 0.6)):
+        atoms.loc[atoms["atom_id"] == i, "probability"] = p
+    walk = [next_doubtful(atoms, 0)]
+    for _ in range(3):
+        walk.append(next_doubtful(atoms, 0, walk[-1]))
+    assert walk == [first, second, later, first]
+    assert next_doubtful(atoms, 1) == later
+    atoms.loc[atoms["atom_id"].isin(walk), "edited"] = True
+    assert next_doubtful(atoms, 0) is None
+    assert len(doubt(tables.empty("atoms"))) == 0
+
+
+# ------------------------------------------------------------------------------- places
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-3.5, 3.5), st.floats(-3.5, 3.5), st.integers(0, 5))
+def test_a_click_finds_its_column(dy: float, dx: float, seed: int) -> None:
+    image, scene = simulate("square", (120, 120), 12.0, rotation_deg=10, counts=3000, seed=seed)
+    middle = np.argmin(np.hypot(scene.y - 60, scene.x - 60))
+    y, x = scene.y[middle], scene.x[middle]
+    others = np.delete(np.c_[scene.y, scene.x], middle, axis=0)
+    found = snap(image, y + dy, x + dx, others, 12.0)
+    assert np.hypot(found["y_px"] - y, found["x_px"] - x) < 0.25
+    assert found["fit_ok"] and 0 < found["y_err_px"] < 0.3
+
+
+def test_places_off_the_image_and_empty_ones() -> None:
+    flat = np.zeros((40, 40))
+    assert nearest_peak(flat, 20, 20, 10.0) == (20, 20)
+    assert measure(flat, [(20, 20)], np.zeros((0, 2)), 10.0) == [{"y_px": 20.0, "x_px": 20.0}]
+    with pytest.raises(ImageError, match="outside"):
+        nearest_peak(flat, 500, 20, 10.0)
+    with pytest.raises(ImageError, match="finite"):
+        nearest_peak(np.full((40, 40), np.nan), 20, 20, 10.0)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, 1.5, 2.4])
+def test_a_pair_is_split_along_its_line(angle: float) -> None:
+    from napari_atomlens.simulation.formation import render_columns
+
+    step = 2.6 * np.array([-np.sin(angle), np.cos(angle)])
+    pair = np.array([40, 40]) + np.array([step, -step])
+    image = 0.1 + render_columns((80, 80), pair[:, 0], pair[:, 1], 1.0, 2.0)
+    places = halves(image, 40.0, 40.0, 12.0)
+    found = measure(image, places, np.zeros((0, 2)), 12.0)
+    got = np.array([[f["y_px"], f["x_px"]] for f in found])
+    gap = np.linalg.norm(got[:, None] - pair[None], axis=2).min(1)
+    assert (gap < 0.3).all(), (got, pair)
