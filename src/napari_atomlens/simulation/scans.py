@@ -234,12 +234,12 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
         after = image.copy()
         what = rng.random(3)
         if what[0] < 0.6:
-            after = ndi.gaussian_filter(after, rng.uniform(1.6, 4.0))
+            after = ndi.gaussian_filter(after, rng.uniform(2.2, 4.5))
         else:
             s = rng.uniform(3, 15) * rng.choice([-1, 1])
             moved = (rng.uniform(-8, 8), s)
             after = after + rng.uniform(0.5, 1) * ndi.shift(after, moved, order=1, mode="reflect")
-        if what[1] < 0.6:
+        if what[1] < 0.7:
             after = after * rng.choice([rng.uniform(0.3, 0.6), rng.uniform(1.7, 2.8)])
         after = after + rng.choice([-1, 1]) * rng.uniform(0.5, 5) * spread
         swap = bool(rng.random() < 0.5)
@@ -256,7 +256,7 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
         creep = (np.exp(-t / decay) - np.exp(-1 / decay)) / (1 - np.exp(-1 / decay))
         by = (
             30.0
-            * rng.uniform(0.8, 1.3)
+            * rng.uniform(0.9, 1.4)
             * rng.choice([-1, 1], 2)
             * np.array([rng.choice([0.6, 1.0]), 1.0])
         )

@@ -176,7 +176,10 @@ def lattice_vectors(
     cy, cx = n[0] // 2, n[1] // 2
     ac = ac / ac[cy, cx]
     top = ndi.maximum_filter(ac, size=max(3, int(0.4 * min(lengths)) | 1))
-    y, x = np.nonzero((ac == top) & (ac > 0.03))
+    around = ac[cy - h // 2 : cy + h // 2, cx - w // 2 : cx + w // 2]
+    noise = 1.4826 * float(np.median(np.abs(around - np.median(around))))
+    # among thousands of places the highest of pure noise is about four to five spreads high
+    y, x = np.nonzero((ac == top) & (ac > max(0.03, min(5.5 * noise, 0.25))))
     d = np.c_[y - cy, x - cx].astype(float)
     r = np.hypot(*d.T)
     height = ac[y, x]
@@ -186,7 +189,7 @@ def lattice_vectors(
         good = half & (np.abs(r / length - 1) < tolerance)
         for other in found:
             cross = np.abs(d[:, 0] * other[1] - d[:, 1] * other[0])
-            good &= cross > 0.4 * np.maximum(r, 1e-9) * np.hypot(*other)
+            good &= cross > 0.6 * np.maximum(r, 1e-9) * np.hypot(*other)
         if not good.any():
             raise CalibrationError(
                 f"There is no lattice vector of about {length:.1f} px in this scan."

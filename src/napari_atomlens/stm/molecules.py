@@ -157,6 +157,8 @@ def film_spacing(z: np.ndarray) -> float:
     n = [2 * s for s in z.shape]
     ac = np.fft.fftshift(np.fft.irfft2(np.abs(np.fft.rfft2(z, n)) ** 2, n))
     cy, cx = n[0] // 2, n[1] // 2
+    if ac[cy, cx] <= 0:
+        raise ImageError("The image is constant; there is no film to read.")
     ac /= ac[cy, cx]
     top = ac == ndi.maximum_filter(ac, 5)
     y, x = np.nonzero(top & (ac > 0.08))

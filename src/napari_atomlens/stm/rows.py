@@ -50,9 +50,9 @@ def _spectrum(flat: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray
     weight *= np.hanning(z.shape[0])[:, None] * np.hanning(z.shape[1])[None]
     z = (z - (z * weight).sum() / max(weight.sum(), 1e-9)) * weight
     n = [2 * s for s in z.shape]
-    power = np.abs(np.fft.rfft2(z, n)) ** 2
+    power = np.abs(np.fft.fft2(z, n)) ** 2
     fy = np.broadcast_to(np.fft.fftfreq(n[0])[:, None], power.shape)
-    fx = np.broadcast_to(np.fft.rfftfreq(n[1])[None], power.shape)
+    fx = np.broadcast_to(np.fft.fftfreq(n[1])[None], power.shape)
     ring = np.clip((np.hypot(fy, fx) * 120).astype(int), 0, 84)
     order = np.argsort(ring.ravel(), kind="stable")
     cuts = np.searchsorted(ring.ravel()[order], np.arange(86))
@@ -61,7 +61,11 @@ def _spectrum(flat: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray
         [np.median(flat_power[a:b]) if b > a else 1e-300
          for a, b in pairwise(cuts)]
     )  # fmt: skip
-    return power / np.maximum(typical[ring], 1e-300), fy, fx
+    ratio = power / np.maximum(typical[ring], 1e-300)
+    # offsets of lines make a ridge of all wave vectors along y: a lattice stands out of it
+    ridge = np.abs(fx[0]) < 2.0 / z.shape[1]
+    ratio[:, ridge] /= np.maximum(np.median(ratio[:, ridge], axis=0), 1.0)
+    return ratio, fy, fx
 
 
 def _peak(
@@ -71,10 +75,9 @@ def _peak(
     k = int(np.where(where, ratio, -1).argmax())
     i, j = np.unravel_index(k, ratio.shape)
     rows = np.arange(i - 2, i + 3) % ratio.shape[0]
-    cols = np.clip(np.arange(j - 2, j + 3), 0, ratio.shape[1] - 1)
+    cols = np.arange(j - 2, j + 3) % ratio.shape[1]
     w = ratio[np.ix_(rows, cols)]
-    dy = np.fft.fftfreq(ratio.shape[0])[rows]
-    at = np.array([(w * dy[:, None]).sum(), (w * fx[0][cols][None]).sum()]) / w.sum()
+    at = np.array([(w * fy[rows, 0][:, None]).sum(), (w * fx[0, cols][None]).sum()]) / w.sum()
     return float(ratio[i, j]), at
 
 
@@ -109,7 +112,8 @@ def find_rows(
         raise CalibrationError("Dimer rows are too narrow here, or the terrace is too small.")
     ratio, fy, fx = _spectrum(flat, use)
     radius = np.hypot(fy, fx)
-    allowed = (np.abs(fx) > 1.5 / flat.shape[1]) & (radius < 0.47)
+    # one of each wave vector and its opposite
+    allowed = ((fx > 0) | ((fx == 0) & (fy > 0))) & (radius < 0.47)
     if expected:
         band = allowed & (np.abs(radius * expected - 1) < 0.15)
     else:
@@ -120,10 +124,10 @@ def find_rows(
     if not expected:  # the dimers along the rows may be stronger than the rows
         half = k_row[::-1] * np.array([-1.0, 1.0]) / 2
         half = half if half[1] >= 0 else -half
-        close = allowed & (np.hypot(fy - half[0], fx - half[1]) < 0.08 * np.hypot(*half))
+        close = (radius < 0.47) & (np.hypot(fy - half[0], fx - half[1]) < 0.08 * np.hypot(*half))
         if close.any():
             other, k_other = _peak(ratio, fy, fx, close)
-            if other > max(FEWEST_RATIO, 0.1 * height):
+            if other > max(FEWEST_RATIO, 0.01 * height):
                 height, k_row = other, k_other
     if height < FEWEST_RATIO:
         raise CalibrationError(

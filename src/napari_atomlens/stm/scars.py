@@ -39,10 +39,10 @@ def find_scars(
         before[0] = z[0]
         after = np.roll(z, -thick, 0)
         after[-thick:] = z[-1]
-        mean = np.stack([np.roll(z, -k, 0) for k in range(thick)]).mean(0)
+        band = np.stack([np.roll(z, -k, 0) for k in range(thick)])
         for sign in (1.0, -1.0):
-            # how far the band is beyond both of its sides
-            over = np.minimum(sign * (mean - before), sign * (mean - after))
+            # how far every line of the band is beyond both of its sides
+            over = np.minimum(sign * (band - before), sign * (band - after)).min(0)
             over[0] = 0
             over[-thick:] = 0
             spread = 1.4826 * np.median(np.abs(over - np.median(over)))
