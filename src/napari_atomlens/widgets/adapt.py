@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ class AdaptPanel(QWidget):
         self._losses: list[float] = []
         self._ending = ""
         self._job = Job(self)
+        self._enough = threading.Event()
         self._from = shrinkable_combo()
         self._from.addItems([THIS, SEEN, FOURIER])
         self._from.setObjectName("learn_from")
@@ -156,8 +158,8 @@ class AdaptPanel(QWidget):
 
     def _on_clicked(self) -> None:
         if self._job.is_running:
-            self._job.cancel()
-            self._button.setText("Cancelling…")
+            self._enough.set()  # not a cancel: what it has learned so far is judged
+            self._button.setText("Judging…")
             self._button.setEnabled(False)
             return
         try:
@@ -200,6 +202,7 @@ class AdaptPanel(QWidget):
         minutes, name, start = self._minutes.value(), self._name.text(), self._start.currentText()
         self._drop()
         self._losses = []
+        enough = self._enough = threading.Event()
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
             # in the thread: nothing here touches the viewer or a layer
@@ -215,7 +218,7 @@ class AdaptPanel(QWidget):
                 usable = outside(regions[f], images[f].shape)
                 labelled.append(label_frame(images[f], tables[f], spacing, usable))
             params = AdaptParams(name=name, minutes=minutes, start=start, steps=100_000)
-            for what in adapting(labelled, params, cancelled):
+            for what in adapting(labelled, params, lambda: enough.is_set() or cancelled()):
                 yield what
                 if isinstance(what, Adapted) and look is not None:
                     yield (preview, *previews(what, start, look, labelled[0].spacing_px))

@@ -141,6 +141,7 @@ class CorrectWidget(QWidget):
         self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._keys = QLabel()
         self._keys.setObjectName("keys")
+        self._keys.setWordWrap(True)
         self._project = ProjectPanel(self._viewer, self)
         self._adapt = AdaptPanel(self._viewer, self)
         self._buttons: dict[str, QPushButton] = {"undo": self._undo, "redo": self._redo}
@@ -205,7 +206,10 @@ class CorrectWidget(QWidget):
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inside)
         bar = area.verticalScrollBar().sizeHint().width()
-        self.setMinimumWidth(max(310, inside.minimumSizeHint().width()) + bar + 4)
+        # as wide as what the boxes hold once they are open: nothing is cut off at the right
+        wide = [x.minimumSizeHint().width() for x in (inside, self._project, self._adapt)]
+        inside.setMinimumWidth(max(315, *(w + 24 for w in wide)))
+        self.setMinimumWidth(inside.minimumWidth() + bar + 4)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
