@@ -153,7 +153,8 @@ def test_square_pixels_keeps_lengths() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.floats(-0.3, 0.3), st.floats(-0.2, 0.2), st.floats(0, 3.1), st.floats(0.5, 2), st.floats(0.6, 2.4)
+    st.floats(-0.3, 0.3), st.floats(-0.2, 0.2), st.floats(0, 3.1), st.floats(0.5, 2),
+    st.floats(0.6, 2.4),
 )  # fmt: skip
 def test_drift_matrix_undoes_any_drift(
     s: float, e: float, turn: float, b: float, angle: float

@@ -54,7 +54,10 @@ def test_states_are_read_and_the_field_helps() -> None:
     up, rotation = truth["up"].to_numpy()[b], truth["rotation"].to_numpy()[b]
     assert (m["up"].to_numpy()[a] == up).mean() > 0.96
     assert (m["rotation"].to_numpy()[a] == rotation).mean() > 0.9
-    assert (m["rotation"].to_numpy()[a] == rotation).mean() >= (m["bare_rotation"].to_numpy()[a] == rotation).mean()  # fmt: skip
+    joint, bare = (
+        (m[name].to_numpy()[a] == rotation).mean() for name in ("rotation", "bare_rotation")
+    )
+    assert joint >= bare
     # stated probabilities are honest: those near one are right
     sure = np.abs(m["up_p"].to_numpy()[a] - 0.5) > 0.49
     assert (m["up"].to_numpy()[a] == up)[sure].mean() > 0.97
@@ -93,7 +96,7 @@ def test_psi6_and_pair_distribution_of_known_lattices() -> None:
     assert np.abs(psi6(hexagonal, pairs))[count == 6].min() > 0.99
     rng = np.random.default_rng(0)
     random = rng.uniform(0, 300, (4000, 2))
-    r, g = pair_distribution(random, (300, 300), r_max=100, bins=25)
+    _, g = pair_distribution(random, (300, 300), r_max=100, bins=25)
     assert np.abs(g[2:] - 1).max() < 0.05  # the correction of the border is right
     _, ordered = pair_distribution(hexagonal, (175, 205), r_max=30, bins=60)
     assert ordered[:18].max() < 1e-9 < ordered[19:21].max()

@@ -62,7 +62,8 @@ def test_defects_contaminants_and_steps_are_in_one_table(analysed) -> None:
     assert (table["kind"] == "step edge").sum() >= 1
     assert (table["kind"] == "contaminant").sum() >= 1
     assert (table["defect_id"] == np.arange(len(table))).all()
-    assert {"frame", "defect_id", "y_px", "x_px", "formula", "kind", "n_atoms", "atom_ids", "score"} <= set(table)  # fmt: skip
+    names = {"frame", "defect_id", "y_px", "x_px", "formula", "kind", "n_atoms", "atom_ids"}
+    assert names | {"score"} <= set(table)
     chance = table[[c for c in table if str(c).startswith("p_")]].to_numpy()
     assert chance.shape[1] == len(KINDS)
     small = table[~table["kind"].isin(["step edge", "contaminant"])]
