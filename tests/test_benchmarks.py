@@ -16,6 +16,12 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         (["fit.py", "--columns", "60", "--only", "dumbbells"], "| 4.0 | 10000 |"),
         (["large.py", "--small"], "near seams"),
         (["batch.py", "scaling", "--frames", "4", "--side", "96"], "| 4 threads |"),
+        (["correct.py", "--frames", "--journal", "200"], "memory of 200 mixed edits"),
+        (["decomposition.py", "--steps", "2", "--frames", "2", "--threads", "1"], "2 steps in"),
+        (
+            ["adapt.py", "--steps", "2", "--frames", "1", "--known", "1", "--threads", "1"],
+            "2 steps",
+        ),
         (["against_peers.py", "--lattices", "graphene", "--counts", "3000"], "napari-atomlens"),
     ],
 )
