@@ -154,3 +154,128 @@ def train_silicon(
         "training": {k: v for k, v in asdict(p).items() if k != "out"},
     }
     return write_model(folder / "h-si-100.safetensors", average.module, facts)
+
+
+@dataclass(frozen=True)
+class AdaptParams:
+    """How the network is adapted to labelled scans of a user."""
+
+    steps: int = param(250, "optimiser steps", ge=1, le=100000)
+    batch: int = param(12, "crops per step, half of them simulated", ge=2, le=1024)
+    size_px: int = param(128, "side of a crop", unit="px", ge=64, le=1024)
+    learning_rate: float = param(6e-4, "highest learning rate", ge=1e-7, le=1)
+    seed: int = param(0, "seed of what is drawn by chance", ge=0, le=2**31)
+
+
+def adapt_silicon(
+    image: Any,
+    defects: Any,
+    row_px: float,
+    out: str | Path,
+    params: AdaptParams = AdaptParams(),
+    *,
+    start: str = "h-si-100",
+    labelled: np.ndarray | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Path:
+    """Adapt the network to a labelled scan: some hundred steps on its crops and simulated scans.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W)
+        Levelled scan.
+    defects : pandas.DataFrame
+        ``y_px``, ``x_px``, ``half_y_px``, ``half_x_px`` (half of the box) and ``kind``; a kind
+        that the network does not know counts as "anomaly".
+    row_px : float
+        Distance of dimer rows in pixels.
+    out : path
+        The model that is written (``.safetensors``).
+    params : AdaptParams
+    start : str
+        Model to begin with.
+    labelled : ndarray of bool, shape (H, W), optional
+        Where labels are complete; elsewhere nothing is learned.
+    progress : callable, optional
+        Called with (step, steps, loss).
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    TableError, ImageError, ModelError
+        If labels, image or model cannot be used.
+    """
+    from safetensors.torch import load_file
+
+    from napari_atomlens.errors import ImageError, TableError
+    from napari_atomlens.segmentation.predict import resample
+    from napari_atomlens.segmentation.zoo import find_model, write_model
+
+    validate(params)
+    missing = {"y_px", "x_px", "half_y_px", "half_x_px", "kind"} - set(defects)
+    if missing or not len(defects):
+        raise TableError(f"Labels need the columns {', '.join(sorted(missing)) or 'and some rows'}.")
+    zoom = ROW_PX / row_px
+    z = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+    size = (round(z.shape[0] * zoom), round(z.shape[1] * zoom))
+    side = params.size_px
+    if min(size) < side:
+        raise ImageError("The scan is too small to adapt the network to it.")
+    small = resample(z[None], size)
+    views = two_views(small)[0]
+    own = defects[["y_px", "x_px", "half_y_px", "half_x_px"]].to_numpy(float) * zoom
+    kinds = np.where(np.isin(defects["kind"].astype(str), KINDS), defects["kind"], "anomaly")
+    import pandas as pd
+
+    table = pd.DataFrame(own, columns=["y_px", "x_px", "half_y_px", "half_x_px"]).assign(kind=kinds)
+    scan = SiliconScan(
+        small[0].numpy(), table.iloc[:0], table, np.zeros(size, int), np.zeros(size, bool), [], 1.0
+    )
+    target = torch.from_numpy(target_of(scan))
+    known = torch.ones(size, dtype=torch.bool)
+    if labelled is not None:
+        known = resample(torch.from_numpy(labelled.astype(np.float32))[None], size)[0] > 0.99
+    # crops that are labelled all over
+    whole = torch.nn.functional.avg_pool2d(known.float()[None, None], side, 1)[0, 0] > 0.999
+    corners = torch.nonzero(whole).numpy()
+    if not len(corners):
+        raise ImageError("The labelled part of the scan is too small.")
+    rng = np.random.default_rng(params.seed)
+    torch.manual_seed(params.seed)
+    info = find_model(start)
+    net = ColumnNet(len(KINDS) + 1, (24, 48, 64))
+    state = {k: v.float() for k, v in load_file(str(info.path)).items()}
+    net.load_state_dict(state, strict=False)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=params.learning_rate, weight_decay=1e-4)
+    half = params.batch // 2
+    for step in range(params.steps):
+        rate = min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / params.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = params.learning_rate * max(rate, 0.01)
+        x, t = draw(side, params.batch - half, int(rng.integers(FIRST_EVALUATION_SEED)))
+        xs, ts = [x], [t]
+        for r, c in corners[rng.integers(len(corners), size=half)]:
+            # only mirror images: the direction of the scan is that of its noise
+            flips = [d for d in (1, 2) if rng.random() < 0.5]
+            xs.append(views[:, r : r + side, c : c + side].flip(flips)[None])
+            ts.append(target[:, r : r + side, c : c + side].flip(flips)[None])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = net(torch.cat(xs).contiguous(memory_format=torch.channels_last))
+        loss = loss_of(output.float(), torch.cat(ts))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        optimiser.step()
+        if progress and step % 25 == 24:
+            progress(step + 1, params.steps, float(loss.detach()))
+    facts = {
+        "material": info.material, "technique": "STM", "classes": ["background", *KINDS],
+        "preferred_spacing_px": ROW_PX, "adapted_from": start, "training": asdict(params),
+    }  # fmt: skip
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_model(path, net, facts)
