@@ -69,7 +69,9 @@ def assess_figure(data: Path | None, small: bool) -> None:
         return
     from napari_atomlens.io import read
 
-    print("Real files (first image of each):\n\n| file | label | score | usable | reason |\n|---|---|---|---|---|")
+    print(
+        "Real files (first image of each):\n\n| file | label | score | usable | reason |\n|---|---|---|---|---|"
+    )
     files = [*sorted((data / "stm-h-si").glob("*.[nj]p*")), *sorted((data / "stm-other").glob("*")),
              *sorted((data / "stm-movie").glob("*"))]  # fmt: skip
     for path in files:
@@ -80,7 +82,9 @@ def assess_figure(data: Path | None, small: bool) -> None:
         except Exception as error:  # a table of all files must not end at one
             print(f"| {path.name} | refused | | | {error} |")
             continue
-        print(f"| {path.name} | {v.label} | {v.score:.2f} | {100 * v.usable_mask.mean():.0f} % | {v.reasons[0]} |")
+        print(
+            f"| {path.name} | {v.label} | {v.score:.2f} | {100 * v.usable_mask.mean():.0f} % | {v.reasons[0]} |"
+        )
     print()
 
 
@@ -127,9 +131,13 @@ def silicon_figure(data: Path | None, small: bool) -> None:
         rows.append((2 * p * q / (p + q), masked, 2 * len(i) / (len(defects) + len(td)), kind,
                      (off < 0.5).mean(), np.median(off), seconds, (off[clear] < 0.5).mean()))  # fmt: skip
         v = rows[-1]
-        print(f"| {k} | {v[0]:.4f} | {v[1]:.4f} | {v[2]:.3f} | {v[3]:.3f} | {v[4]:.3f} | {v[5]:.3f} | {v[6]:.2f} |")
+        print(
+            f"| {k} | {v[0]:.4f} | {v[1]:.4f} | {v[2]:.3f} | {v[3]:.3f} | {v[4]:.3f} | {v[5]:.3f} | {v[6]:.2f} |"
+        )
     m = np.mean(rows, axis=0)
-    print(f"| mean | {m[0]:.4f} | {m[1]:.4f} | {m[2]:.3f} | {m[3]:.3f} | {m[4]:.3f} | {m[5]:.3f} | {m[6]:.2f} |")
+    print(
+        f"| mean | {m[0]:.4f} | {m[1]:.4f} | {m[2]:.3f} | {m[3]:.3f} | {m[4]:.3f} | {m[5]:.3f} | {m[6]:.2f} |"
+    )
     print(f"\nOf the length of edges that no contaminant covers: {m[7]:.3f}.\n")
 
 
@@ -179,7 +187,9 @@ def tile_figure(data: Path | None, small: bool) -> None:
     print("## 3. Real H-Si(100), labelled tile\n")
     print(f"Bundled model (simulation only), one call: precision {p:.3f}, recall {q:.3f}, "
           f"**F1 {2 * p * q / (p + q):.3f}** ({len(at)} found, {len(truth)} labels).\n")  # fmt: skip
-    print("| label | our kind | labels | found | named so | precision of the name |\n|---|---|---|---|---|---|")
+    print(
+        "| label | our kind | labels | found | named so | precision of the name |\n|---|---|---|---|---|---|"
+    )
     named = found["kind"].to_numpy()
     for label, group in truth.groupby("label"):
         if len(group) < 20:
@@ -192,13 +202,17 @@ def tile_figure(data: Path | None, small: bool) -> None:
         print(f"| {label} | {kind} | {len(group)} | {here.sum() / len(group):.2f} | "
               f"{right / max(1, here.sum()):.2f} | {ours.mean() if said else float('nan'):.2f} |")  # fmt: skip
     z = np.asarray(r.terraces.flat)
-    print("\nAdapted on one half, measured on the other:\n\n| half measured | before | after |\n|---|---|---|")
+    print(
+        "\nAdapted on one half, measured on the other:\n\n| half measured | before | after |\n|---|---|---|"
+    )
     folder = Path(tempfile.mkdtemp())
     for side in (0, 1):
         half = np.zeros(z.shape, bool)
         half[:, : z.shape[1] // 2] = True
         half = half if side else ~half
-        known = truth[half[truth["y_px"].astype(int).clip(0, 1023), truth["x_px"].astype(int).clip(0, 1023)]]
+        known = truth[
+            half[truth["y_px"].astype(int).clip(0, 1023), truth["x_px"].astype(int).clip(0, 1023)]
+        ]
         model = adapt_silicon(
             z, known, ROW_NM / pixel, folder / f"adapted{side}.safetensors",
             AdaptParams(steps=10 if small else 250), labelled=half,
@@ -247,7 +261,9 @@ def groups_figure(data: Path | None, small: bool) -> None:
             z = scan.image - np.median(scan.image, 1, keepdims=True)
             said = segment(z, "h-si-100", ROW_NM / 0.09)
             found = find_defects(said)
-            i, j = match(found[["y_px", "x_px"]].to_numpy(), scan.defects[["y_px", "x_px"]].to_numpy(), 6)
+            i, j = match(
+                found[["y_px", "x_px"]].to_numpy(), scan.defects[["y_px", "x_px"]].to_numpy(), 6
+            )
             ring.append(ring_features(said, found.iloc[i]))
             raw.append(patches(z, found.iloc[i], 13).reshape(len(i), -1))
             truth += list(scan.defects["kind"].to_numpy()[j])
@@ -257,7 +273,10 @@ def groups_figure(data: Path | None, small: bool) -> None:
 
     def quality(x: np.ndarray) -> str:
         label, _ = mean_shift(x, GroupParams())
-        members = [np.unique(kinds[label == g], return_counts=True)[1].max() for g in range(label.max() + 1)]
+        members = [
+            np.unique(kinds[label == g], return_counts=True)[1].max()
+            for g in range(label.max() + 1)
+        ]
         count = np.bincount(label[label >= 0])
         return f"{sum(members) / len(label):.3f} | {(count >= 0.01 * len(label)).sum()}"
 
@@ -293,7 +312,9 @@ def surfaces_figure(data: Path | None, small: bool) -> None:
         of = terraces.labels[tuple(np.clip(np.rint(atoms).astype(int), 0, 255).T)] == k
         mine = atoms[of & fit.inside(atoms)]
         a, _ = match(mine, fit.places, 0.25 / pixel)
-        print(f"| {k} | {fit.cell_nm:.3f} | {len(fit.places)} | {2 * len(a) / (len(mine) + len(fit.places)):.4f} |")
+        print(
+            f"| {k} | {fit.cell_nm:.3f} | {len(fit.places)} | {2 * len(a) / (len(mine) + len(fit.places)):.4f} |"
+        )
     stack = np.load(data / "stm-movie" / "building_stack_8nm.npz")["frames"]
     counts = [len(analyze(level(f), keep_maps=False).atoms) for f in stack]
     print(f"\nCorral, atoms in each frame (13 by eye): {counts}\n")
@@ -311,7 +332,10 @@ def molecules_figure(data: Path | None, small: bool) -> None:
           "\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     better = worse = 0
     up_better = up_worse = 0
-    for name, order, seed in [*((f"ordered {k}", 0.8, k) for k in range(1 if small else 5)), ("shuffled", 0.0, 9)]:
+    for name, order, seed in [
+        *((f"ordered {k}", 0.8, k) for k in range(1 if small else 5)),
+        ("shuffled", 0.0, 9),
+    ]:
         image, truth = simulate_film(1000, order=order, seed=SEED + seed)
         film = read_film(image)
         m = film.molecules
@@ -323,7 +347,10 @@ def molecules_figure(data: Path | None, small: bool) -> None:
         won, lost = int((right & ~bare).sum()), int((~right & bare).sum())
         better, worse = better + won, worse + lost
         ups, bare_ups = rows["up"].to_numpy() == up, (rows["bare_up_p"].to_numpy() > 0.5) == up
-        up_better, up_worse = up_better + int((ups & ~bare_ups).sum()), up_worse + int((~ups & bare_ups).sum())
+        up_better, up_worse = (
+            up_better + int((ups & ~bare_ups).sum()),
+            up_worse + int((~ups & bare_ups).sum()),
+        )
         pairs = neighbours(place, 20.0)
         count = np.bincount(pairs.ravel(), minlength=len(truth))
         both = np.r_[pairs, pairs[:, ::-1]]

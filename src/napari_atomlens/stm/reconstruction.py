@@ -119,7 +119,11 @@ def fit_seven_by_seven(
     whole = []
     for cell in grid:
         p = np.rint((cell + corners) @ vectors + origin).astype(int)
-        if (p >= 1).all() and (p < np.asarray(image.shape) - 1).all() and use[p[:, 0], p[:, 1]].all():
+        if (
+            (p >= 1).all()
+            and (p < np.asarray(image.shape) - 1).all()
+            and use[p[:, 0], p[:, 1]].all()
+        ):
             whole.append(cell)
     cells = np.array(whole, int).reshape(-1, 2)
     places = ((cells[:, None] + ADATOMS[None]) @ vectors + origin).reshape(-1, 2)

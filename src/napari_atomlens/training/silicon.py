@@ -217,7 +217,9 @@ def adapt_silicon(
     validate(params)
     missing = {"y_px", "x_px", "half_y_px", "half_x_px", "kind"} - set(defects)
     if missing or not len(defects):
-        raise TableError(f"Labels need the columns {', '.join(sorted(missing)) or 'and some rows'}.")
+        raise TableError(
+            f"Labels need the columns {', '.join(sorted(missing)) or 'and some rows'}."
+        )
     zoom = ROW_PX / row_px
     z = torch.from_numpy(np.ascontiguousarray(image, np.float32))
     size = (round(z.shape[0] * zoom), round(z.shape[1] * zoom))
