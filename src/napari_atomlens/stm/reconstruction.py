@@ -83,7 +83,7 @@ def fit_seven_by_seven(
     smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.1 / pixel_nm), 3)
     weight = ndi.binary_erosion(use, iterations=2)
     reach = int(np.hypot(*image.shape) / length) + 2
-    grid = np.stack(np.mgrid[-reach : reach + 1, -reach : reach + 1], -1).reshape(-1, 2)
+    grid = np.moveaxis(np.mgrid[-reach : reach + 1, -reach : reach + 1], 0, -1).reshape(-1, 2)
 
     def height(fractions: np.ndarray, origin: np.ndarray, basis: np.ndarray) -> float:
         p = ((grid[:, None] + fractions[None]) @ basis + origin).reshape(-1, 2)
@@ -102,7 +102,7 @@ def fit_seven_by_seven(
         basis, origin = x[:4].reshape(2, 2), x[4:]
         return height(ADATOMS, origin, basis) - height(hole, origin, basis)
 
-    steps = np.stack(np.mgrid[0:1:21j, 0:1:21j], -1).reshape(-1, 2)[:-1]
+    steps = np.moveaxis(np.mgrid[0:1:21j, 0:1:21j], 0, -1).reshape(-1, 2)[:-1]
     start = max(steps, key=lambda s: quality(np.r_[vectors.ravel(), middle + s @ vectors]))
     x0 = np.r_[vectors.ravel(), middle + start @ vectors]
     scale = np.r_[np.full(4, 0.02 * length / reach), np.full(2, 0.05 * length)]
