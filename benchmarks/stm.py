@@ -307,8 +307,10 @@ def surfaces_figure(data: Path | None, small: bool) -> None:
     atoms = analyze(np.asarray(image.data), keep_maps=False).atoms[["y_px", "x_px"]].to_numpy()
     print(f"Si(111)-7x7: {len(terraces.table)} terraces; {len(atoms)} adatoms found.\n")
     print("| terrace | cell (nm) | adatoms of whole cells | F1 |\n|---|---|---|---|")
-    for k in terraces.table["terrace"]:
-        fit = fit_seven_by_seven(terraces.flat, pixel, terraces.labels == k)
+    vectors = None
+    for k in terraces.table.sort_values("area_px2", ascending=False)["terrace"]:
+        fit = fit_seven_by_seven(terraces.flat, pixel, terraces.labels == k, vectors)
+        vectors = fit.vectors
         of = terraces.labels[tuple(np.clip(np.rint(atoms).astype(int), 0, 255).T)] == k
         mine = atoms[of & fit.inside(atoms)]
         a, _ = match(mine, fit.places, 0.25 / pixel)

@@ -132,6 +132,5 @@ def test_the_rules_notice_an_offender() -> None:
 
 
 def test_weights_come_with_a_card() -> None:
-    weights = SOURCE / "segmentation" / "weights"
-    for file in weights.glob("*.safetensors"):
+    for file in SOURCE.rglob("*.safetensors"):
         assert file.with_suffix(".md").exists(), f"{file.name} has no card"

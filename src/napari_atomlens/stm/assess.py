@@ -490,8 +490,10 @@ def assess(image: Any) -> Verdict:
     data = getattr(image, "data", image) if not isinstance(image, np.ndarray) else image
     array = np.asarray(data if np.ndim(data) != 3 else data[0])
     z = finite_image(array, 32)
-    small, step = _sample(z)
+    first, part = _recorded(z)
+    small, step = _sample(part)
     features, places = measure(small)
+    features["missing"] = float(np.isnan(z).mean())
     layers, facts = _network(WEIGHTS)
     chance = run_network(as_vector(features, facts["features"])[None], layers)[0]
     faults = {name: float(p) for name, p in zip(FAULTS, chance, strict=True)}
@@ -500,8 +502,20 @@ def assess(image: Any) -> Verdict:
     score = float(np.prod([1 - p for p in chance]) ** 0.7)
     if label != "good":
         score = min(score, 0.49)
-    reasons = _reasons(faults, places, step, features)
-    return Verdict(score, label, reasons, _usable(z, label, faults, places, step), faults, features)
+    places["row"] = places["row"] * step
+    reasons = _reasons(faults, places | {"row": places["row"] + first}, step, features)
+    usable = np.zeros(z.shape, bool)
+    usable[first : first + len(part)] = _usable(part, label, faults, places, step)
+    return Verdict(score, label, reasons, usable, faults, features)
+
+
+def _recorded(z: np.ndarray) -> tuple[int, np.ndarray]:
+    """Lines that were recorded, of a scan that was stopped; all where little is missing."""
+    there = np.isfinite(z).mean(1) > 0.5
+    if there.mean() > 0.98 or there.sum() < 32:
+        return 0, z
+    rows = np.flatnonzero(there)
+    return int(rows[0]), z[rows[0] : rows[-1] + 1]
 
 
 def _sample(z: np.ndarray) -> tuple[np.ndarray, int]:
@@ -519,7 +533,7 @@ def _reasons(
 ) -> tuple[str, ...]:
     echo = np.hypot(*places["echo"]) * step
     words = {
-        "what": f"{echo:.0f} px", "noise": places["noise"], "row": places["row"] * step,
+        "what": f"{echo:.0f} px", "noise": places["noise"], "row": places["row"],
         "cover": 100 * float(places["lumps"].mean()),
     }  # fmt: skip
     found = sorted((f for f in FAULTS if faults[f] > 0.5), key=lambda f: -faults[f])
@@ -545,7 +559,7 @@ def _usable(
     if min(z.shape) <= 2048:
         mask &= ~find_scars(z)
     if faults["tip change"] > 0.5:
-        row = places["row"] + 1
+        row = places["row"] // step + 1
         sharp = places["sharp"] - places["strength"]
         n = len(sharp)
         # the larger part, unless the other is much sharper

@@ -155,9 +155,9 @@ def level_lines(
     rest = image if base is None else image - base
     with np.errstate(all="ignore"):
         if method == "median":
-            shift = _line_median(rest)[:, None]
+            shift = line_median(rest)[:, None]
         elif method == "difference":
-            steps = _line_median(np.diff(rest, axis=0))
+            steps = line_median(np.diff(rest, axis=0))
             offset = np.concatenate([[0.0], np.cumsum(steps)])
             # a slope of the sample down the scan is no offset of lines
             t = np.arange(len(offset))
@@ -169,7 +169,7 @@ def level_lines(
     return np.asarray(image - shift)
 
 
-def _line_median(rest: np.ndarray) -> np.ndarray:
+def line_median(rest: np.ndarray) -> np.ndarray:
     """Median of each line, that of its neighbours where it holds no number."""
     valid = np.isfinite(rest)
     empty = ~valid.any(1)

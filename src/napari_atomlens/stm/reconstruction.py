@@ -61,12 +61,24 @@ class CellFit:
 
 
 def fit_seven_by_seven(
-    image: np.ndarray, pixel_nm: float, terrace: np.ndarray | None = None
+    image: np.ndarray,
+    pixel_nm: float,
+    terrace: np.ndarray | None = None,
+    vectors: np.ndarray | None = None,
 ) -> CellFit:
     """Fit the 7x7 cell to a terrace, by the image alone: no atom that was found is used.
 
     Vectors come from the autocorrelation; origin and vectors are then those for which the mean
     height at the adatoms minus that at the corner holes is largest.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+        Levelled scan.
+    pixel_nm : float
+    terrace : ndarray of bool, shape (H, W), optional
+    vectors : ndarray, shape (2, 2), optional
+        Of a larger terrace of the same crystal: a small one only has another origin.
 
     Raises
     ------
@@ -76,10 +88,10 @@ def fit_seven_by_seven(
     use = np.ones(image.shape, bool) if terrace is None else terrace
     z = np.where(use, image - np.median(image[use]), 0.0)
     length = CELL_NM / pixel_nm
-    a, b = lattice_vectors(z, (length, length), 0.12)
-    # 60, not 120 degrees between them
-    b = b if a @ b > 0 else -b
-    vectors = np.stack([a, b])
+    if vectors is None:
+        a, b = lattice_vectors(z, (length, length), 0.12)
+        # 60, not 120 degrees between them
+        vectors = np.stack([a, b if a @ b > 0 else -b])
     smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.1 / pixel_nm), 3)
     weight = ndi.binary_erosion(use, iterations=2)
     reach = int(np.hypot(*image.shape) / length) + 2

@@ -16,7 +16,7 @@ from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.surface import ALONG_NM, ROW_NM
 
 #: A peak of the spectrum counts from this ratio to the typical power at its distance on.
-FEWEST_RATIO = 18.0
+FEWEST_RATIO = 25.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_atomlens.stm.levelling import finite_image
+from napari_atomlens.stm.levelling import line_median, finite_image
 
 
 def find_scars(
@@ -31,7 +31,7 @@ def find_scars(
     ndarray of bool, shape (H, W)
     """
     z = finite_image(image)
-    z = z - np.nanmedian(z, axis=1, keepdims=True)
+    z = z - line_median(z)[:, None]
     z = np.where(np.isfinite(z), z, 0.0)
     found = np.zeros(z.shape, bool)
     for thick in range(1, min(thickest_px, z.shape[0] // 3) + 1):

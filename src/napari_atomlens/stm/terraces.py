@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from napari_atomlens.stm.levelling import (
-    _line_median,
+    line_median,
     bridged,
     facet_slope,
     finite_image,
@@ -87,7 +87,7 @@ def find_terraces(
     missing = ~np.isfinite(z)
     z = subtract_facet(bridged(z))
     # offsets of lines over a short distance; the slow part cannot be told from the surface yet
-    jumps = np.concatenate([[0.0], np.cumsum(_line_median(np.diff(z, axis=0)))])
+    jumps = np.concatenate([[0.0], np.cumsum(line_median(np.diff(z, axis=0)))])
     jumps -= ndi.gaussian_filter1d(jumps, max(3.0, z.shape[0] / 40), mode="nearest")
     z = z - jumps[:, None]
     sigma = smooth_px or (0.35 / pixel_nm if pixel_nm else min(z.shape) / 120)
@@ -223,7 +223,7 @@ def _fit(
         dx = np.arange(z.shape[1])[None] - (z.shape[1] - 1) / 2
         plane = plane + y * dy + x * dx
         rest = z - plane - heights[labels]
-        lines = _line_median(np.where(use, rest, np.nan))
+        lines = line_median(np.where(use, rest, np.nan))
         if n > 1:  # a slope of the offsets down the scan belongs to the plane
             t = np.arange(len(lines))
             lines = lines - np.polyval(np.polyfit(t, lines, 1), t)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from napari_atomlens.params import param, validate
 from napari_atomlens.simulation.scans import faulty_scan
@@ -19,10 +20,11 @@ class AssessTrainParams:
     """How the network of the assessment is trained."""
 
     out: str = param("runs/assess", "folder of the finished network")
-    scans: int = param(5000, "simulated scans", ge=20, le=10_000_000)
+    scans: int = param(12000, "simulated scans", ge=20, le=10_000_000)
     sizes: str = param("192,256,320", "sides of the scans in pixels")
-    epochs: int = param(150, "times that every scan is used", ge=1, le=100000)
-    hidden: int = param(32, "units of each hidden layer", ge=2, le=4096)
+    epochs: int = param(60, "times that every scan is used", ge=1, le=100000)
+    hidden: int = param(64, "units of each hidden layer", ge=2, le=4096)
+    members: int = param(5, "networks whose answers are averaged", ge=1, le=64)
     seed: int = param(0, "first seed of the scans", ge=0, le=2**31)
 
 
@@ -44,16 +46,37 @@ def draw_features(
     return np.array(vectors), np.array(truth, float), names
 
 
-def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) -> list[np.ndarray]:
-    """Fit the layers that :func:`napari_atomlens.stm.assess.run_network` takes."""
+def fit_network(
+    vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams
+) -> list[np.ndarray]:
+    """Fit the layers that :func:`napari_atomlens.stm.assess.run_network` takes.
+
+    Several networks are averaged: side by side they are one wider network.
+    """
+    mean = np.median(vectors, axis=0)
+    spread = np.maximum(vectors.std(0), 1e-6)
+    x = np.clip((vectors - mean) / spread, -5, 5).astype(np.float32)
+    members = [_fit_one(x, truth.astype(np.float32), p, p.seed + k) for k in range(p.members)]
+    first, second, last = ([m[k] for m in members] for k in range(3))
+    layers = [
+        mean, spread,
+        np.concatenate([w for w, _ in first]), np.concatenate([b for _, b in first]),
+        block_diag(*[w for w, _ in second]), np.concatenate([b for _, b in second]),
+        np.concatenate([w for w, _ in last], axis=1) / p.members,
+        np.mean([b for _, b in last], axis=0),
+    ]  # fmt: skip
+    return [np.asarray(a, np.float32) for a in layers]
+
+
+def _fit_one(
+    vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of the layers of one network."""
     import torch
     from torch import nn
 
-    torch.manual_seed(p.seed)
-    mean = np.median(vectors, axis=0)
-    spread = np.maximum(vectors.std(0), 1e-6)
-    x = torch.from_numpy(np.clip((vectors - mean) / spread, -5, 5).astype(np.float32))
-    y = torch.from_numpy(truth.astype(np.float32))
+    torch.manual_seed(seed)
+    x, y = torch.from_numpy(vectors), torch.from_numpy(truth)
     net = nn.Sequential(
         nn.Linear(x.shape[1], p.hidden), nn.Tanh(), nn.Linear(p.hidden, p.hidden), nn.Tanh(),
         nn.Linear(p.hidden, y.shape[1]),
@@ -62,7 +85,7 @@ def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) ->
     loss = nn.BCEWithLogitsLoss()
     steps = p.epochs * (len(x) // 128 + 1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    generator = torch.Generator().manual_seed(p.seed)
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         pick = torch.randint(len(x), (min(128, len(x)),), generator=generator)
         noisy = x[pick] + 0.08 * torch.randn(len(pick), x.shape[1], generator=generator)
@@ -71,11 +94,11 @@ def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) ->
         value.backward()
         optimiser.step()
         schedule.step()
-    layers = [mean, spread]
-    for layer in net:
-        if isinstance(layer, nn.Linear):
-            layers += [layer.weight.detach().numpy(), layer.bias.detach().numpy()]
-    return [np.asarray(a, np.float32) for a in layers]
+    return [
+        (layer.weight.detach().numpy(), layer.bias.detach().numpy())
+        for layer in net
+        if isinstance(layer, nn.Linear)
+    ]
 
 
 def train_assessment(
@@ -84,10 +107,14 @@ def train_assessment(
 ) -> Path:
     """Train the network of the assessment and write it, ``assess.safetensors``."""
     validate(p)
+    vectors, truth, names = draw_features(p, progress)
+    return write_network(fit_network(vectors, truth, p), names, p)
+
+
+def write_network(layers: list[np.ndarray], names: list[str], p: AssessTrainParams) -> Path:
+    """Write fitted layers with what is known of them."""
     from safetensors.numpy import save_file
 
-    vectors, truth, names = draw_features(p, progress)
-    layers = fit_network(vectors, truth, p)
     folder = Path(p.out)
     folder.mkdir(parents=True, exist_ok=True)
     keys = [f"layer_{k:02d}" for k in range(len(layers))]

@@ -1,0 +1,157 @@
+"""STM results become arguments of layers; no Qt and no viewer here."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens.params import as_dict
+from napari_atomlens.stm.levelling import LevelParams
+from napari_atomlens.stm.molecules import Film
+from napari_atomlens.stm.silicon import STEP_EDGE, SiliconResult
+from napari_atomlens.stm.surface import KINDS
+from napari_atomlens.widgets.convert import KEY
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+PREPARED, PREVIEW = "prepared scan", "preview"
+DIMERS, DEFECTS, MASK, TERRACES = "dimers", "defects", "defect mask", "terraces"
+EDGES, ROWS, GALLERY, MOLECULES = "step edges", "dimer rows", "classes of defects", "molecules"
+
+
+def kind_colours() -> dict[str, str]:
+    """One colour for each kind of defect, far apart on the colour circle."""
+    out = {}
+    for k, kind in enumerate(KINDS):
+        r, g, b = colorsys.hls_to_rgb((k * 0.381966) % 1.0, 0.62 - 0.12 * (k % 2), 0.9)
+        out[kind] = f"#{int(255 * r):02x}{int(255 * g):02x}{int(255 * b):02x}"
+    return out | {STEP_EDGE: "#ffffff"}
+
+
+def common(source: Any, role: str, **more: Any) -> dict[str, Any]:
+    """Name, calibration and our entry in the metadata of a layer made from `source`."""
+    return {
+        "name": f"{role}: {source.name}",
+        "scale": tuple(float(s) for s in source.scale[-2:]),
+        "translate": tuple(float(s) for s in source.translate[-2:]),
+        "units": tuple(source.units[-2:]),
+        "axis_labels": tuple(source.axis_labels[-2:]),
+        "metadata": {
+            KEY: {"role": role, "source_id": str(source.unique_id), "source_name": str(source.name),
+                  **more}
+        },
+    }  # fmt: skip
+
+
+def limits(image: np.ndarray) -> tuple[float, float]:
+    """Contrast limits that outliers do not set."""
+    low, high = np.nanpercentile(image, [0.5, 99.7])
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def prepared_layer(
+    image: np.ndarray, source: Any, params: LevelParams, *, preview: bool = False
+) -> LayerTuple:
+    """Levelled scan as an image layer that says how it was made."""
+    role = PREVIEW if preview else PREPARED
+    kwargs = common(source, role, parameters=as_dict(params))
+    kwargs |= {"contrast_limits": limits(image), "colormap": "gray"}
+    return np.asarray(image, np.float32), kwargs, "image"
+
+
+def _text_features(table: pd.DataFrame) -> pd.DataFrame:
+    out = table.copy()
+    for column in ("kind", "species", "source"):
+        if column in out:
+            out[column] = pd.Categorical(out[column].astype(str))
+    return out
+
+
+def silicon_layers(result: SiliconResult, source: Any) -> list[LayerTuple]:
+    """Layers of an analysed scan of H-Si(100), from below to above."""
+    layers: list[LayerTuple] = []
+    provenance = result.provenance
+    size = max(2.0, 0.35 * result.row_px)
+    if result.terraces.labels.max() > 0:
+        kwargs = common(source, TERRACES) | {"opacity": 0.25, "visible": False}
+        layers.append((result.terraces.labels + 1, kwargs, "labels"))
+    mask = common(source, MASK) | {"opacity": 0.35, "visible": False}
+    layers.append((result.defect_mask.astype(np.uint8), mask, "labels"))
+    if result.rows:
+        kwargs = common(source, ROWS) | {
+            "shape_type": "path", "edge_color": "#4cc9f0", "edge_width": 0.08 * result.row_px,
+            "opacity": 0.5, "visible": False,
+        }  # fmt: skip
+        layers.append(([thinned(line, 2.0) for line in result.rows], kwargs, "shapes"))
+    if result.terraces.lines:
+        kwargs = common(source, EDGES) | {
+            "shape_type": "path", "edge_color": "#ffffff", "edge_width": 0.2 * result.row_px,
+            "features": result.terraces.edges,
+        }  # fmt: skip
+        layers.append(([thinned(line, 1.0) for line in result.terraces.lines], kwargs, "shapes"))
+    if len(result.atoms):
+        kwargs = common(source, DIMERS, provenance=provenance) | {
+            "size": size, "face_color": "transparent", "border_color": "#4cc9f0",
+            "border_width": 0.15, "features": _text_features(result.atoms), "visible": False,
+        }  # fmt: skip
+        layers.append((result.atoms[["y_px", "x_px"]].to_numpy(float), kwargs, "points"))
+    layers.append(defects_layer(result.defects, source, result.row_px, provenance))
+    return layers
+
+
+def defects_layer(
+    defects: pd.DataFrame, source: Any, row_px: float, provenance: dict[str, Any]
+) -> LayerTuple:
+    """Defects as rings in the colour of their kind; step edges have lines of their own."""
+    table = defects[defects["kind"] != STEP_EDGE].reset_index(drop=True)
+    colours = kind_colours()
+    kwargs = common(source, DEFECTS, provenance=provenance) | {
+        "size": 1.5 * row_px, "face_color": "transparent", "border_width": 0.08,
+        "features": _text_features(table),
+        "border_color": [colours.get(str(k), "#ffffff") for k in table["kind"]] or "#ffffff",
+    }  # fmt: skip
+    return table[["y_px", "x_px"]].to_numpy(float), kwargs, "points"
+
+
+def thinned(line: np.ndarray, least_px: float) -> np.ndarray:
+    """Fewer points of a line: one for each `least_px` of its length, ends included."""
+    if len(line) < 3:
+        return line
+    along = np.r_[0, np.cumsum(np.hypot(*np.diff(line, axis=0).T))]
+    at = np.unique(np.searchsorted(along, np.arange(0, along[-1], least_px)))
+    return np.asarray(line[np.unique(np.r_[at, len(line) - 1])])
+
+
+def film_layers(film: Film, source: Any) -> list[LayerTuple]:
+    """Molecules as points in the colour of up and down, and their rotation as vectors."""
+    m = film.molecules
+    colours = np.where(m["up"], "#ffb000", "#648fff")
+    kwargs = common(source, MOLECULES, provenance={"couplings": film.couplings}) | {
+        "size": 0.5 * film.spacing_px, "face_color": "transparent", "border_width": 0.12,
+        "border_color": list(colours), "features": m,
+    }  # fmt: skip
+    angle = m["angle_rad"].to_numpy(float)
+    length = 0.4 * film.spacing_px
+    place = m[["y_px", "x_px"]].to_numpy(float)
+    step = np.c_[-np.sin(angle), np.cos(angle)] * length
+    arrows = np.stack([place, step], axis=1)
+    vectors = common(source, "rotation of molecules") | {
+        "edge_color": "white", "edge_width": 0.06 * film.spacing_px, "vector_style": "line",
+    }  # fmt: skip
+    return [(arrows, vectors, "vectors"), (place, kwargs, "points")]
+
+
+def gallery_image(gallery: Sequence[np.ndarray], columns: int = 12) -> np.ndarray:
+    """One row of patches for each class, the typical ones first; empty places are NaN."""
+    if not gallery:
+        return np.zeros((1, 1))
+    side = gallery[0].shape[1]
+    out = np.full((len(gallery) * (side + 2), columns * (side + 2)), np.nan)
+    for g, patches in enumerate(gallery):
+        for k, patch in enumerate(patches[:columns]):
+            r, c = g * (side + 2), k * (side + 2)
+            out[r : r + side, c : c + side] = patch - np.median(patch)
+    return out

@@ -1,0 +1,551 @@
+"""The STM dock widget: assess, prepare with preview, and analyse a scan in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_atomlens.errors import AtomLensError, ImageError
+from napari_atomlens.stm.groups import GroupParams
+from napari_atomlens.stm.levelling import LevelParams
+from napari_atomlens.stm.molecules import MoleculeParams
+from napari_atomlens.stm.silicon import SiliconAnalysisParams
+from napari_atomlens.widgets import convert
+from napari_atomlens.widgets import convert_stm as stm
+from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
+from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.outputs import entry
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+SILICON, FILM = "H-Si(100)", "film of molecules"
+NO_IMAGE = "Open a scan first."
+PREVIEW_MS = 250
+
+
+class StmWidget(QWidget):
+    """Assesses, prepares and analyses STM scans.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    parent : QWidget, optional
+
+    Attributes
+    ----------
+    finished : Signal()
+        A run has ended, in whatever way.
+    """
+
+    finished = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("stm")
+        self._viewer = viewer
+        self._docked = self._closed = False
+        self._busy = ""
+        self._source_id = ""
+        self.result: Any = None
+        self.groups: Any = None
+        self._job = Job(self)
+        self._wait = QTimer(self)
+        self._wait.setSingleShot(True)
+        self._wait.setInterval(PREVIEW_MS)
+        self._wait.timeout.connect(self._start_preview)
+        self._create_fields()
+        self._create_layout()
+        self._connect()
+        self._list_layers()
+
+    # -------------------------------------------------------------- the window
+
+    def _create_fields(self) -> None:
+        self._image = shrinkable_combo()
+        self._image.setObjectName("image")
+        self._image.setToolTip("The scan; of a movie the frame that is shown")
+        self._pixel = number_box(0, 100, decimals=5, step=0.001, unit="nm")
+        self._pixel.setSpecialValueText("unknown")
+        self._pixel.setObjectName("pixel_nm")
+        self._pixel.setToolTip("Pixel size, from the layer; type it where the file does not say")
+        self._assess = QPushButton("Is it any good?")
+        self._assess.setObjectName("assess")
+        self._verdict = QLabel()
+        self._verdict.setObjectName("verdict")
+        self._level = ParamForm(LevelParams)
+        self._preview = QCheckBox("Preview")
+        self._preview.setObjectName("preview")
+        self._preview.setToolTip("Show what the settings do, as a layer that goes away again")
+        self._apply = QPushButton("Make levelled layer")
+        self._apply.setObjectName("apply")
+        self._kind = shrinkable_combo()
+        self._kind.addItems([SILICON, FILM])
+        self._kind.setObjectName("kind")
+        self._silicon = ParamForm(SiliconAnalysisParams, special={"row_px": "auto"})
+        self._film = ParamForm(MoleculeParams, special={"spacing_px": "auto"})
+        self._run = QPushButton("Analyse")
+        self._run.setObjectName("run")
+        self._groups = ParamForm(GroupParams, leave_out=("seed",))
+        self._group = QPushButton("Put defects into classes")
+        self._group.setObjectName("group")
+        self._group.setEnabled(False)
+        self._group.setToolTip("Mean-shift over what the network says round each defect")
+        self._bar = QProgressBar()
+        self._bar.setRange(0, 0)
+        self._bar.hide()
+        self._status = QLabel()
+        self._status.setObjectName("status")
+        for label in (self._verdict, self._status):
+            label.setWordWrap(True)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def _create_layout(self) -> None:
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        top = _form()
+        top.addRow("Scan", self._image)
+        top.addRow("Pixel size", self._pixel)
+        layout.addLayout(top)
+        layout.addWidget(self._assess)
+        layout.addWidget(self._verdict)
+        prepare = _form()
+        prepare.addRow(QLabel("<b>Prepare</b>"))
+        for name in self._level.fields:
+            self._level.add_row(prepare, name)
+        layout.addLayout(prepare)
+        row = QHBoxLayout()
+        row.addWidget(self._preview)
+        row.addWidget(self._apply, 1)
+        layout.addLayout(row)
+        analyse = _form()
+        analyse.addRow(QLabel("<b>Analyse the raw scan</b>"))
+        analyse.addRow("Surface", self._kind)
+        layout.addLayout(analyse)
+        self._more = {
+            SILICON: _collapsed("How to analyse", self._silicon),
+            FILM: _collapsed("How to read the film", self._film),
+        }
+        for part in self._more.values():
+            layout.addWidget(part)
+        layout.addWidget(self._run)
+        layout.addWidget(_collapsed("Classes of defects", self._groups))
+        layout.addWidget(self._group)
+        layout.addWidget(self._bar)
+        layout.addWidget(self._status)
+        layout.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inside)
+        bar = area.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(max(320, inside.minimumSizeHint().width()) + bar + 4)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        self._on_kind()
+
+    def _connect(self) -> None:
+        events = self._viewer.layers.events
+        events.inserted.connect(self._on_layers)
+        events.removed.connect(self._on_layers)
+        events.renamed.connect(self._on_layers)
+        self._image.currentIndexChanged.connect(self._on_image)
+        self._assess.clicked.connect(self.assess)
+        self._apply.clicked.connect(self.prepare)
+        self._preview.toggled.connect(self._on_preview)
+        self._kind.currentTextChanged.connect(self._on_kind)
+        self._run.clicked.connect(self._on_run)
+        self._group.clicked.connect(self.classify)
+        for field in self._level.fields.values():
+            for name in ("currentTextChanged", "valueChanged", "toggled"):
+                if hasattr(field, name):
+                    getattr(field, name).connect(self._on_setting)
+                    break
+        self._job.results.connect(self._on_results)
+        self._job.failed.connect(self._on_failed)
+        self._job.crashed.connect(self._on_crashed)
+        self._job.noted.connect(self._status.setText)
+        self._job.finished.connect(self._on_finished)
+
+    def cleanup(self) -> None:
+        """Stop the worker and disconnect from the viewer; results stay, the preview goes."""
+        if self._closed:
+            return
+        self._closed = True
+        was_running = self._job.is_running
+        self._job.close()
+        self._wait.stop()
+        events = self._viewer.layers.events
+        events.inserted.disconnect(self._on_layers)
+        events.removed.disconnect(self._on_layers)
+        events.renamed.disconnect(self._on_layers)
+        self._drop_preview()
+        if was_running:
+            self.finished.emit()
+
+    def closeEvent(self, event: Any) -> None:
+        """Clean up when the widget is closed."""
+        self.cleanup()
+        super().closeEvent(event)
+
+    def changeEvent(self, event: Any) -> None:
+        """Clean up when napari takes the widget out of its dock: it never closes it."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                QTimer.singleShot(0, self._on_undocked)
+
+    def _on_undocked(self) -> None:
+        if self.parent() is None:
+            self.cleanup()
+
+    # -------------------------------------------------------------- the layers
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._list_layers()
+
+    def _list_layers(self) -> None:
+        from napari.layers import Image
+
+        images = [
+            x for x in self._viewer.layers
+            if isinstance(x, Image) and entry(x).get("role") in (None, stm.PREPARED) and x.ndim >= 2
+        ]  # fmt: skip
+        chosen = self._image.currentData()
+        ids = [str(x.unique_id) for x in images]
+        self._image.blockSignals(True)
+        self._image.clear()
+        for layer, unique in zip(images, ids, strict=True):
+            self._image.addItem(str(layer.name), unique)
+        if ids:
+            self._image.setCurrentIndex(ids.index(chosen) if chosen in ids else len(ids) - 1)
+        self._image.blockSignals(False)
+        if not images:
+            self._status.setText(NO_IMAGE)
+        elif self._status.text() == NO_IMAGE:
+            self._status.setText("")
+        if self._image.currentData() != chosen:
+            self._on_image()
+        self._update_buttons()
+
+    def source(self) -> Any:
+        """Return the layer of the scan, None where there is none."""
+        key = self._image.currentData()
+        return next((x for x in self._viewer.layers if str(x.unique_id) == key), None)
+
+    def _on_image(self, index: int = 0) -> None:
+        layer = self.source()
+        size = None if layer is None else convert.pixel_size_nm(layer.scale, layer.units)
+        self._pixel.setValue(size[1] if size else 0.0)
+        self._verdict.setText("")
+        self._on_setting()
+        self._update_buttons()
+
+    def scan(self) -> np.ndarray:
+        """Return the pixels of the scan that is shown.
+
+        Raises
+        ------
+        ImageError
+            If no image is chosen.
+        """
+        layer = self.source()
+        if layer is None:
+            raise ImageError(NO_IMAGE)
+        data = layer.data[-1] if layer.multiscale else layer.data
+        while data.ndim > (3 if layer.rgb else 2):
+            here = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
+            axis = layer.data.ndim - data.ndim
+            data = data[int(np.clip(round(here[axis]), 0, len(data) - 1))]
+        array = np.asarray(data)
+        return array[..., :3].mean(-1) if layer.rgb else array
+
+    def pixel_size_nm(self) -> tuple[float, float] | None:
+        """Pixel size (y, x): as the layer says exactly, unless another one is typed."""
+        layer, typed = self.source(), self._pixel.value()
+        known = None if layer is None else convert.pixel_size_nm(layer.scale, layer.units)
+        if known and abs(typed - known[1]) < 0.5 * 10.0**-self._pixel.decimals():
+            return known
+        return (typed, typed) if typed > 0 else None
+
+    def _update_buttons(self) -> None:
+        idle = not self._job.is_running
+        ready = self.source() is not None
+        for button in (self._assess, self._apply):
+            button.setEnabled(idle and ready)
+        self._run.setEnabled(ready if idle else True)
+        self._run.setText("Analyse" if idle else "Cancel")
+        self._group.setEnabled(idle and hasattr(self.result, "defects"))
+
+    def _ours(self, role: str) -> Any:
+        return next(
+            (
+                x for x in self._viewer.layers
+                if entry(x).get("role") == role and entry(x).get("source_id") == self._source_id
+            ),
+            None,
+        )  # fmt: skip
+
+    def _put(self, layers: list[stm.LayerTuple]) -> None:
+        """Replace our layers of the same role and source; the user's visibility stays."""
+        from napari.layers import Layer
+
+        for data, kwargs, kind in layers:
+            role = kwargs["metadata"][convert.KEY]["role"]
+            old = self._ours(role)
+            if old is not None:
+                kwargs = {**kwargs, "visible": old.visible, "opacity": old.opacity}
+                at = self._viewer.layers.index(old)
+                self._viewer.layers.remove(old)
+            else:
+                at = len(self._viewer.layers)
+            self._viewer.layers.insert(at, Layer.create(data, kwargs, kind))
+
+    # ---------------------------------------------------------------- the work
+
+    def _start(self, what: str, make: Callable[[Callable[[], bool]], Iterator[Any]]) -> None:
+        if self._job.is_running:
+            return
+        layer = self.source()
+        if layer is None:
+            self._status.setText(NO_IMAGE)
+            return
+        self._busy, self._source_id = what, str(layer.unique_id)
+        self._bar.show()
+        self._job.start(make, needs_torch=what in ("analyse",))
+        self._update_buttons()
+
+    def assess(self) -> None:
+        """Assess the scan and say what is wrong with it."""
+        from napari_atomlens.stm.assess import assess
+
+        image = self._scan_or_say()
+        if image is not None:
+            self._start("assess", lambda stop: iter([assess(image)]))
+
+    def _scan_or_say(self) -> np.ndarray | None:
+        try:
+            return self.scan()
+        except AtomLensError as error:
+            self._status.setText(str(error))
+            return None
+
+    def prepare(self) -> None:
+        """Make a new layer with the levelled scan."""
+        self._level_in_thread("prepare")
+
+    def _on_preview(self, on: bool) -> None:
+        if on:
+            self._start_preview()
+        else:
+            self._drop_preview()
+
+    def _on_setting(self, *_: Any) -> None:
+        if self._preview.isChecked():
+            self._wait.start()
+
+    def _start_preview(self) -> None:
+        if self._job.is_running:
+            self._wait.start()
+        elif self._preview.isChecked() and not self._closed:
+            self._level_in_thread("preview")
+
+    def _level_in_thread(self, what: str) -> None:
+        from napari_atomlens.stm.levelling import level
+
+        image = self._scan_or_say()
+        if image is None:
+            return
+        params, size = self._level.value(), self.pixel_size_nm()
+        pixel = size[1] if size else None
+        self._start(what, lambda stop: iter([(level(image, params, pixel_nm=pixel), params)]))
+
+    def _drop_preview(self) -> None:
+        for layer in [x for x in self._viewer.layers if entry(x).get("role") == stm.PREVIEW]:
+            self._viewer.layers.remove(layer)
+
+    def _on_kind(self, text: str = "") -> None:
+        for name, part in self._more.items():
+            part.setVisible(name == self._kind.currentText())
+
+    def _on_run(self) -> None:
+        if self._job.is_running:
+            self._status.setText("Cancelling…")
+            self._job.cancel()
+        else:
+            self.run()
+
+    def run(self) -> None:
+        """Analyse the scan with the settings shown."""
+        image, size = self._scan_or_say(), self.pixel_size_nm()
+        if image is None:
+            return
+        if self._kind.currentText() == SILICON:
+            params = self._silicon.value()
+
+            def work(stop: Callable[[], bool]) -> Iterator[Any]:
+                from napari_atomlens.stm.silicon import analyze_silicon
+
+                yield analyze_silicon(image, size, params, cancelled=stop)
+        else:
+            params = self._film.value()
+
+            def work(stop: Callable[[], bool]) -> Iterator[Any]:
+                from napari_atomlens.stm.molecules import read_film
+
+                yield read_film(image, params)
+
+        self._status.setText("Analysing…")
+        self._start("analyse", work)
+
+    def classify(self) -> None:
+        """Put the defects of the last analysis into classes by mean-shift."""
+        result = self.result
+        if result is None or not hasattr(result, "defects"):
+            self._status.setText("Analyse a scan of H-Si(100) first.")
+            return
+        params = self._groups.value()
+
+        def work(stop: Callable[[], bool]) -> Iterator[Any]:
+            from napari_atomlens.stm.groups import group_defects
+
+            yield group_defects(
+                result.terraces.flat, result.probabilities, result.defects, params
+            )
+
+        self._start("group", work)
+
+    def _on_results(self, results: list[Any]) -> None:
+        source = self.source()
+        if source is None or str(source.unique_id) != self._source_id:
+            source = next(
+                (x for x in self._viewer.layers if str(x.unique_id) == self._source_id), None
+            )
+        if source is None:
+            self._status.setText("Stopped: the scan was removed.")
+            return
+        for what in results:
+            if self._busy == "assess":
+                self._show_verdict(what)
+            elif self._busy in ("prepare", "preview"):
+                image, params = what
+                layer = stm.prepared_layer(
+                    image, source, params, preview=self._busy == "preview"
+                )
+                if self._busy == "preview":
+                    if self._preview.isChecked():
+                        self._put([layer])
+                else:
+                    from napari.layers import Layer
+
+                    self._viewer.add_layer(Layer.create(*layer))
+                    self._status.setText("The levelled scan is a new layer; the raw one stays.")
+            elif self._busy == "group":
+                self._show_groups(what, source)
+            else:
+                self._show_result(what, source)
+
+    def _show_verdict(self, verdict: Any) -> None:
+        usable = 100 * float(verdict.usable_mask.mean())
+        self._verdict.setText(
+            f"<b>{verdict.label}</b> ({verdict.score:.2f}), {usable:.0f} % usable. "
+            + " ".join(verdict.reasons)
+        )
+
+    def _show_result(self, result: Any, source: Any) -> None:
+        self.result, self.groups = result, None
+        if hasattr(result, "defects"):
+            self._show_verdict(result.verdict)
+            self._put(stm.silicon_layers(result, source))
+            kinds = result.defects["kind"].value_counts()
+            text = ", ".join(f"{n} {k}" for k, n in kinds.items())
+            self._status.setText(
+                f"{len(result.terraces.table)} terrace(s), {len(result.atoms)} dimers; "
+                f"{text or 'no defects'}. " + " ".join(result.messages)
+            )
+        else:
+            self._put(stm.film_layers(result, source))
+            m = result.molecules
+            self._status.setText(
+                f"{len(m)} molecules, {100 * m['up'].mean():.0f} % up, "
+                f"median psi6 {m['psi6'].median():.2f}, {m['domain'].nunique()} domains."
+            )
+
+    def _show_groups(self, groups: Any, source: Any) -> None:
+        self.groups = groups
+        defects: pd.DataFrame = self.result.defects.assign(group=groups.label)
+        self.result.defects = defects
+        layer = stm.defects_layer(defects, source, self.result.row_px, self.result.provenance)
+        picture = stm.gallery_image(groups.gallery)
+        kwargs = {
+            "name": f"{stm.GALLERY}: {source.name}",
+            "contrast_limits": stm.limits(picture), "colormap": "gray",
+            # beside the scan, in the same units
+            "scale": tuple(source.scale[-2:]), "units": tuple(source.units[-2:]),
+            "axis_labels": tuple(source.axis_labels[-2:]),
+            "translate": (0.0, 1.05 * source.data.shape[-1] * float(source.scale[-1])),
+            "metadata": {convert.KEY: {"role": stm.GALLERY, "source_id": self._source_id,
+                                       "source_name": str(source.name)}},
+        }  # fmt: skip
+        self._put([layer, (np.nan_to_num(picture, nan=kwargs["contrast_limits"][0]), kwargs, "image")])
+        self._status.setText(
+            f"{len(groups.table)} classes: "
+            + ", ".join(f"{r['count']} like {r['kind']}" for _, r in groups.table.iterrows())
+            + ". Column group of the defects; each row of the gallery is a class."
+        )
+
+    def _on_failed(self, sentence: str) -> None:
+        self._status.setText(sentence)
+        if self._busy == "preview":
+            self._preview.setChecked(False)
+
+    def _on_crashed(self, error: Exception) -> None:
+        self._status.setText(f"Something went wrong: {type(error).__name__}: {error}")
+
+    def _on_finished(self) -> None:
+        self._bar.hide()
+        if self._status.text() in ("Cancelling…", "Loading PyTorch…", "Analysing…"):
+            self._status.setText("Cancelled." if self._job.is_cancelled else "")
+        self._update_buttons()
+        self.finished.emit()
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setContentsMargins(0, 0, 0, 0)
+    return form
+
+
+def _collapsed(title: str, params: ParamForm) -> QCollapsible:
+    part = QCollapsible(title)
+    inner = QWidget()
+    fields = _form()
+    inner.setLayout(fields)
+    for name in params.fields:
+        params.add_row(fields, name)
+    part.setContent(inner)
+    part.collapse(animate=False)
+    return part

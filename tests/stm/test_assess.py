@@ -1,0 +1,98 @@
+"""Assessment: verdicts on simulated faults, usable regions, bad input, command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import napari_atomlens as al
+from napari_atomlens.cli import app
+from napari_atomlens.errors import ImageError
+from napari_atomlens.simulation.scans import faulty_scan
+from napari_atomlens.stm.assess import FAULTS, run_network
+
+SEED = 2**33 + 900_000
+
+
+def test_most_verdicts_are_right() -> None:
+    right = {}
+    for fault in ("good", *FAULTS):
+        labels = [al.assess(faulty_scan(SEED + i, fault).image).label for i in range(6)]
+        right[fault] = sum(label == fault for label in labels)
+    assert sum(right.values()) >= 0.8 * 6 * 7, right
+
+
+def test_a_verdict_has_what_the_contract_says() -> None:
+    scan = faulty_scan(SEED, "good")
+    verdict = al.assess(scan.image)
+    assert 0 <= verdict.score <= 1
+    assert verdict.label == "good" or verdict.label in FAULTS
+    assert verdict.reasons and all(r.endswith(".") for r in verdict.reasons)
+    assert verdict.usable_mask.shape == scan.image.shape and verdict.usable_mask.dtype == bool
+    assert set(verdict.faults) == set(FAULTS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_verdict_does_not_depend_on_units(seed: int) -> None:
+    image = faulty_scan(SEED + 50 + seed).image
+    a, b = al.assess(image), al.assess(1e-9 * image + 3e-7)
+    assert abs(a.score - b.score) < 0.02 and a.label == b.label
+
+
+def test_the_part_after_a_tip_change_is_left_out() -> None:
+    good = 0
+    for k in range(8):
+        scan = faulty_scan(SEED + 100 + k, "tip change")
+        verdict = al.assess(scan.image)
+        if verdict.label == "tip change":
+            agree = (verdict.usable_mask == scan.usable).mean()
+            good += agree > 0.7
+    assert good >= 4
+
+
+def test_noise_is_noisy_or_featureless_and_not_usable() -> None:
+    verdict = al.assess(np.random.default_rng(0).standard_normal((256, 256)))
+    assert verdict.label in ("noisy", "featureless") and not verdict.usable_mask.any()
+
+
+def test_missing_lines_are_said_and_not_usable() -> None:
+    image = faulty_scan(SEED + 3, "good").image.copy()
+    image[200:] = np.nan
+    verdict = al.assess(image)
+    assert not verdict.usable_mask[200:].any()
+    assert any("not recorded" in r for r in verdict.reasons)
+
+
+def test_bad_input_is_refused() -> None:
+    for bad in (np.zeros((64, 64)), np.ones((8, 8)), np.zeros(5), np.full((64, 64), np.nan)):
+        with pytest.raises(ImageError):
+            al.assess(bad)
+
+
+def test_averaged_networks_are_one_wider_network() -> None:
+    from napari_atomlens.training.assess import AssessTrainParams, fit_network
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 6))
+    y = (x[:, :6] > 0).astype(float)
+    layers = fit_network(x, y, AssessTrainParams(epochs=60, members=3, hidden=8))
+    chance = run_network(x, layers)
+    assert chance.shape == (600, 6)
+    assert ((chance > 0.5) == (y > 0.5)).mean() > 0.85
+
+
+def test_command_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", faulty_scan(SEED + 7, "good").image)
+    (tmp_path / "broken.npy").write_bytes(b"nothing")
+    run = CliRunner().invoke(app, ["assess", str(tmp_path / "scan.npy"), "--json"])
+    assert run.exit_code == 0, run.output
+    facts = json.loads(run.stdout)
+    assert {"name", "score", "label", "reasons", "usable", "faults"} <= set(facts)
+    run = CliRunner().invoke(
+        app, ["assess", str(tmp_path / "scan.npy"), str(tmp_path / "broken.npy")]
+    )
+    assert run.exit_code == 2 and "scan.npy" in run.output and "broken.npy" in run.output

@@ -1,0 +1,147 @@
+"""Watch folder: exactly once, half-written, corrupt and repeated files, restart, hooks, stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import napari_atomlens.watch as module
+from napari_atomlens.cli import app
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
+from napari_atomlens.watch import LEDGER, FolderWatch, Ledger, WatchParams, stream
+
+QUICK = WatchParams(analysis="none", settle_s=0.02, poll_s=0.01, tries=2)
+EVENTS: list[str] = []
+
+
+def hook(event: module.Event) -> None:
+    EVENTS.append(event.name)
+
+
+def scan(seed: int = 0, size: int = 128) -> np.ndarray:
+    params = SiliconParams(size_px=size, pixel_nm=0.09, row_angle_rad=0.5, seed=2**33 + seed)
+    return simulate_silicon(params).image.astype(np.float32)
+
+
+def save(path: Path, image: np.ndarray) -> None:
+    np.save(path, image)
+    past = time.time() - 1  # it has rested
+    os.utime(path, (past, past))
+
+
+def run(folder: Path, params: WatchParams = QUICK) -> list[module.Event]:
+    return list(FolderWatch(folder, params).run(once=True))
+
+
+def test_every_file_once_and_again_only_when_it_changes(tmp_path: Path) -> None:
+    for k in range(3):
+        save(tmp_path / f"{k}.npy", scan(k))
+    first = run(tmp_path)
+    assert [e.event for e in first] == ["analysed"] * 3
+    assert {"wait", "read", "assess", "analyse", "store", "total"} <= set(first[0].seconds)
+    assert run(tmp_path) == []  # a restart goes on, it does not begin again
+    save(tmp_path / "1.npy", scan(9))
+    again = run(tmp_path)
+    assert [e.name for e in again] == ["1.npy"]
+    facts = json.loads((tmp_path / "atomlens_results" / "1.npy" / "result.json").read_text())
+    assert facts["verdict"]["label"] and facts["file"] == "1.npy"
+
+
+def test_half_written_corrupt_and_repeated_files(tmp_path: Path) -> None:
+    save(tmp_path / "whole.npy", scan(0))
+    content = (tmp_path / "whole.npy").read_bytes()
+    half = tmp_path / "half.npy"
+    half.write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "note.log").write_text("no image")
+    save(tmp_path / "other.npy", scan(1))
+    (tmp_path / "copy.npy").write_bytes((tmp_path / "other.npy").read_bytes())
+    events = {e.name: e for e in run(tmp_path)}
+    assert events["half.npy"].event == "skipped" and events["half.npy"].message
+    assert {events["other.npy"].event, events["copy.npy"].event} == {"analysed", "repeated"}
+    assert "empty.npy" not in events and "note.log" not in events
+    assert not (tmp_path / "atomlens_results" / "half.npy").exists()
+    # still broken: given up after the second try, until it changes
+    assert [e.event for e in run(tmp_path)] == ["failed"]
+    assert run(tmp_path) == []
+    save(half, scan(5))
+    assert [(e.name, e.event) for e in run(tmp_path)] == [("half.npy", "analysed")]
+
+
+def test_a_file_that_still_grows_is_left_alone(tmp_path: Path) -> None:
+    watching = FolderWatch(tmp_path, WatchParams(analysis="none", settle_s=5, poll_s=0.01))
+    np.save(tmp_path / "new.npy", scan())
+    assert watching.ready() == []
+    past = time.time() - 10
+    os.utime(tmp_path / "new.npy", (past, past))
+    assert [p.name for p in watching.ready()] == ["new.npy"]
+
+
+def test_killed_while_writing_leaves_nothing_half(tmp_path: Path, monkeypatch) -> None:
+    save(tmp_path / "a.npy", scan())
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    out = tmp_path / "atomlens_results"
+    assert not (out / "a.npy").exists() and Ledger(out / LEDGER).get("a.npy") is None
+    assert [e.event for e in run(tmp_path)] == ["analysed"]
+    assert (out / "a.npy" / "result.json").exists()
+    assert not list(out.glob(".*.part"))
+
+
+def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
+    save(tmp_path / "scan.npy", scan(3, 256))
+    params = WatchParams(settle_s=0.02, pixel_nm=0.09, out=str(tmp_path / "elsewhere"))
+    (event,) = run(tmp_path, params)
+    assert event.event == "analysed" and event.counts["atoms"] > 300
+    folder = tmp_path / "elsewhere" / "scan.npy"
+    assert {p.name for p in folder.iterdir()} == {"atoms.csv", "defects.csv", "steps.csv", "result.json"}  # fmt: skip
+    line = json.loads(event.as_json())
+    assert line["counts"] == event.counts and "result" not in line
+
+
+def test_low_scores_are_rejected_and_hooks_are_called(tmp_path: Path) -> None:
+    EVENTS.clear()
+    save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(128, 128)))
+    params = WatchParams(
+        analysis="atoms", settle_s=0.02, min_score=0.6, hook=f"{__name__}:hook"
+    )
+    (event,) = run(tmp_path, params)
+    assert event.event == "rejected" and event.counts == {}
+    assert EVENTS == ["noise.npy"]
+    with pytest.raises(ParameterError, match="hook"):
+        FolderWatch(tmp_path, WatchParams(hook="nowhere:nothing"))
+    with pytest.raises(ParameterError, match="no folder"):
+        FolderWatch(tmp_path / "missing")
+
+
+def test_stream_gives_one_event_for_each_frame() -> None:
+    frames = (scan(k, 192) for k in range(2))
+    events = list(stream([*frames, np.zeros((64, 64))], pixel_size_nm=(0.09, 0.09)))
+    assert [e.event for e in events] == ["analysed", "analysed", "failed"]
+    assert events[0].result.kind == "silicon" and len(events[0].result.tables["atoms"]) > 100
+    assert events[2].message.endswith(".")
+
+
+def test_command_line_prints_lines_of_json(tmp_path: Path) -> None:
+    save(tmp_path / "a.npy", scan())
+    done = CliRunner().invoke(
+        app, ["watch", str(tmp_path), "--once", "--analysis", "none", "--settle", "0.02"]
+    )
+    assert done.exit_code == 0, done.output
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["name"] == "a.npy"
+    done = CliRunner().invoke(app, ["watch", str(tmp_path / "missing")])
+    assert done.exit_code == 2
