@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--replay", type=int, default=4)
+    parser.add_argument("--replay", type=int, default=8)
     parser.add_argument("--frames", type=int, default=2)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--known", type=int, default=6, help="images per known lattice")

@@ -406,6 +406,10 @@ def test_lost_edits_are_offered(desk: Desk, tmp_path: Path) -> None:
 def test_points_of_somebody_else(desk: Desk) -> None:
     points = desk.viewer.add_points(np.random.default_rng(0).uniform(0, 60, (20, 2)), size=3)
     desk.viewer.add_image(lattice(), name="gold")
+    # nothing is done to it before it is chosen
+    assert desk.widget.editor is None and len(points.features.columns) == 0
+    assert "Choose" in desk.status
+    desk.child(QComboBox, "atoms").setCurrentText(points.name)
     assert desk.widget.editor.layer is points
     assert len(desk.corrections.atoms()) == 20 and points.features["atom_id"].is_unique
     desk.button("mode")

@@ -182,12 +182,18 @@ class Corrections:
         if frame in self._now or frame not in self._machine:
             return self.table(frame)
         # without a copy of its own where nobody has edited
-        return Columns(self._machine[frame], self.journal.columns).table()
+        return self._model(frame)
+
+    def _model(self, frame: int) -> pd.DataFrame:
+        """Atoms of one frame as the model gave them, sorted by id."""
+        table = self._machine[frame]
+        if tuple(table.columns) != self.journal.columns:
+            table = self._machine[frame] = Columns(table, self.journal.columns).table()
+        return table
 
     def machine(self) -> pd.DataFrame:
         """Atoms table as the model gave it, sorted by frame and id."""
-        names = self.journal.columns
-        parts = [Columns(t, names).table() for _, t in sorted(self._machine.items()) if len(t)]
+        parts = [self._model(f) for f in sorted(self._machine) if len(self._machine[f])]
         return pd.concat(parts, ignore_index=True) if parts else tables.empty("atoms")
 
     def seen(self) -> set[int]:
@@ -411,7 +417,9 @@ class Corrections:
                     part.replace([old], [(*row[:at_id], new, *row[at_id + 1 :])])
         self.renamed |= run.final_names()
         self._machine[f] = run.base.table()
-        self._now[f] = now
+        self._now.pop(f, None)
+        if any(self._concerns(self.journal.edits[n], f) for n in self.journal.done):
+            self._now[f] = now
         self._index = None
         self._next.pop(f, None)
         return conflicts

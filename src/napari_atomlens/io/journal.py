@@ -67,6 +67,10 @@ class JournalFile:
         """Close the file."""
         self._file.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
 
 def read_entries(path: Path) -> list[dict[str, Any]]:
     """Read a journal; a last line that a crash cut short is left out.

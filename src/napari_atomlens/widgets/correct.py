@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import napari.viewer
 
 NO_ATOMS = "Find the atoms of an image first, or add a Points layer."
+CHOOSE = "choose a layer…"
+#: In larger layers the doubtful atoms of the frame alone are counted while one edits.
+MANY_ATOMS = 50_000
 THIS_FRAME, ALL_FRAMES = "this frame", "all frames"
 #: What derives from the atoms is made anew when edits have rested this long.
 REST_MS = 60
@@ -278,8 +281,10 @@ class CorrectWidget(QWidget):
         ids = [str(x.unique_id) for x in points]
         ours = [i for x, i in zip(points, ids, strict=True) if our_entry(x)]
         if chosen not in ids:
-            chosen = ours[-1] if ours else ids[-1] if ids else None
-        _fill(self._atoms, [(x.name, i) for x, i in zip(points, ids, strict=True)], chosen)
+            chosen = ours[-1] if ours else ""
+        # a layer of somebody else gets our columns: not before it is chosen
+        ask = [] if chosen or not points else [(CHOOSE, "")]
+        _fill(self._atoms, ask + [(x.name, i) for x, i in zip(points, ids, strict=True)], chosen)
         images = [x for x in self._viewer.layers if isinstance(x, Image) and not our_entry(x)]
         likely = self._image.currentData()
         if likely not in [str(x.unique_id) for x in images]:
@@ -289,6 +294,8 @@ class CorrectWidget(QWidget):
         )
         if not points:
             self._status.setText(NO_ATOMS)
+        elif ask:
+            self._status.setText("Choose the layer of the atoms.")
         elif self._status.text() == NO_ATOMS:
             self._status.setText("")
         self._on_atoms_chosen()
@@ -321,6 +328,9 @@ class CorrectWidget(QWidget):
         self._list_layers()
 
     def _on_atoms_chosen(self, index: int = 0) -> None:
+        if self._atoms.currentData() and self._atoms.findText(CHOOSE) >= 0:
+            self._list_layers()
+            return
         layer = self._layer(self._atoms.currentData())
         if layer is None:
             self._follow(None)
@@ -749,11 +759,13 @@ class CorrectWidget(QWidget):
         if editor is None:
             self._doubtful.setText("")
             return
-        atoms: pd.DataFrame = editor.corrections.atoms()
-        bad = doubt(atoms) > 1 - self._certain.value() + 1e-12
-        here = int((bad & (atoms["frame"] == self._frame()).to_numpy()).sum())
-        more = f", {int(bad.sum())} in all frames" if editor.layer.ndim == 3 else ""
-        self._doubtful.setText(f"{here} doubtful here{more}")
+        least = 1 - self._certain.value() + 1e-12
+        here: pd.DataFrame = editor.corrections.table(self._frame())
+        text = f"{int((doubt(here) > least).sum())} doubtful here"
+        if editor.layer.ndim == 3 and len(editor.layer.data) <= MANY_ATOMS:
+            n = int((doubt(editor.corrections.atoms()) > least).sum())
+            text += f", {n} in all frames"
+        self._doubtful.setText(text)
 
     def _show_seen(self) -> None:
         editor = self._editor
