@@ -107,7 +107,8 @@ def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
     (event,) = run(tmp_path, params)
     assert event.event == "analysed" and event.counts["atoms"] > 300
     folder = tmp_path / "elsewhere" / "scan.npy"
-    assert {p.name for p in folder.iterdir()} == {"atoms.csv", "defects.csv", "steps.csv", "result.json"}  # fmt: skip
+    written = {"atoms.csv", "defects.csv", "steps.csv", "result.json"}
+    assert {p.name for p in folder.iterdir()} == written
     line = json.loads(event.as_json())
     assert line["counts"] == event.counts and "result" not in line
 
@@ -115,9 +116,7 @@ def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
 def test_low_scores_are_rejected_and_hooks_are_called(tmp_path: Path) -> None:
     EVENTS.clear()
     save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(128, 128)))
-    params = WatchParams(
-        analysis="atoms", settle_s=0.02, min_score=0.6, hook=f"{__name__}:hook"
-    )
+    params = WatchParams(analysis="atoms", settle_s=0.02, min_score=0.6, hook=f"{__name__}:hook")
     (event,) = run(tmp_path, params)
     assert event.event == "rejected" and event.counts == {}
     assert EVENTS == ["noise.npy"]

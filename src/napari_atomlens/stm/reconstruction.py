@@ -92,6 +92,7 @@ def fit_seven_by_seven(
         a, b = lattice_vectors(z, (length, length), 0.12)
         # 60, not 120 degrees between them
         vectors = np.stack([a, b if a @ b > 0 else -b])
+    lattice = vectors
     smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.1 / pixel_nm), 3)
     weight = ndi.binary_erosion(use, iterations=2)
     reach = int(np.hypot(*image.shape) / length) + 2
@@ -115,22 +116,22 @@ def fit_seven_by_seven(
         return height(ADATOMS, origin, basis) - height(hole, origin, basis)
 
     steps = np.moveaxis(np.mgrid[0:1:21j, 0:1:21j], 0, -1).reshape(-1, 2)[:-1]
-    start = max(steps, key=lambda s: quality(np.r_[vectors.ravel(), middle + s @ vectors]))
-    x0 = np.r_[vectors.ravel(), middle + start @ vectors]
+    start = max(steps, key=lambda s: quality(np.r_[lattice.ravel(), middle + s @ lattice]))
+    x0 = np.r_[lattice.ravel(), middle + start @ lattice]
     scale = np.r_[np.full(4, 0.02 * length / reach), np.full(2, 0.05 * length)]
     found = minimize(
         lambda u: -quality(x0 + u * scale), np.zeros(6), method="Nelder-Mead",
         options={"maxiter": 600, "xatol": 1e-3, "fatol": 1e-6 * max(z.std(), 1e-300)},
     )  # fmt: skip
     x = x0 + found.x * scale
-    vectors, origin = x[:4].reshape(2, 2), x[4:]
+    lattice, origin = x[:4].reshape(2, 2), x[4:]
     contrast = quality(x) / max(float(z[use].std()), 1e-300)
     if contrast < 0.5:
         raise CalibrationError("There is no 7x7 reconstruction on this terrace.")
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [0.5, 0.5]])
     whole = []
     for cell in grid:
-        p = np.rint((cell + corners) @ vectors + origin).astype(int)
+        p = np.rint((cell + corners) @ lattice + origin).astype(int)
         if (
             (p >= 1).all()
             and (p < np.asarray(image.shape) - 1).all()
@@ -138,6 +139,6 @@ def fit_seven_by_seven(
         ):
             whole.append(cell)
     cells = np.array(whole, int).reshape(-1, 2)
-    places = ((cells[:, None] + ADATOMS[None]) @ vectors + origin).reshape(-1, 2)
-    constant = float(np.sqrt(np.prod(np.hypot(*vectors.T))) * pixel_nm)
-    return CellFit(vectors, origin, places, cells, constant, float(contrast))
+    places = ((cells[:, None] + ADATOMS[None]) @ lattice + origin).reshape(-1, 2)
+    constant = float(np.sqrt(np.prod(np.hypot(*lattice.T))) * pixel_nm)
+    return CellFit(lattice, origin, places, cells, constant, float(contrast))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_atomlens.stm.levelling import line_median, finite_image
+from napari_atomlens.stm.levelling import finite_image, line_median
 
 
 def find_scars(

@@ -12,11 +12,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from napari_atomlens.stm.levelling import (
-    line_median,
     bridged,
     facet_slope,
     finite_image,
     fit_surface,
+    line_median,
     subtract_facet,
 )
 

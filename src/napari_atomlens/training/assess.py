@@ -46,9 +46,7 @@ def draw_features(
     return np.array(vectors), np.array(truth, float), names
 
 
-def fit_network(
-    vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams
-) -> list[np.ndarray]:
+def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) -> list[np.ndarray]:
     """Fit the layers that :func:`napari_atomlens.stm.assess.run_network` takes.
 
     Several networks are averaged: side by side they are one wider network.

@@ -286,7 +286,7 @@ class StmWidget(QWidget):
         """Pixel size (y, x): as the layer says exactly, unless another one is typed."""
         layer, typed = self.source(), self._pixel.value()
         known = None if layer is None else convert.pixel_size_nm(layer.scale, layer.units)
-        if known and abs(typed - known[1]) < 0.5 * 10.0**-self._pixel.decimals():
+        if known and abs(typed - known[1]) < 0.5 * 10.0 ** -self._pixel.decimals():
             return known
         return (typed, typed) if typed > 0 else None
 
@@ -431,9 +431,7 @@ class StmWidget(QWidget):
         def work(stop: Callable[[], bool]) -> Iterator[Any]:
             from napari_atomlens.stm.groups import group_defects
 
-            yield group_defects(
-                result.terraces.flat, result.probabilities, result.defects, params
-            )
+            yield group_defects(result.terraces.flat, result.probabilities, result.defects, params)
 
         self._start("group", work)
 
@@ -451,9 +449,7 @@ class StmWidget(QWidget):
                 self._show_verdict(what)
             elif self._busy in ("prepare", "preview"):
                 image, params = what
-                layer = stm.prepared_layer(
-                    image, source, params, preview=self._busy == "preview"
-                )
+                layer = stm.prepared_layer(image, source, params, preview=self._busy == "preview")
                 if self._busy == "preview":
                     if self._preview.isChecked():
                         self._put([layer])
@@ -499,7 +495,7 @@ class StmWidget(QWidget):
         self.result.defects = defects
         layer = stm.defects_layer(defects, source, self.result.row_px, self.result.provenance)
         picture = stm.gallery_image(groups.gallery)
-        kwargs = {
+        kwargs: dict[str, Any] = {
             "name": f"{stm.GALLERY}: {source.name}",
             "contrast_limits": stm.limits(picture), "colormap": "gray",
             # beside the scan, in the same units
@@ -509,7 +505,9 @@ class StmWidget(QWidget):
             "metadata": {convert.KEY: {"role": stm.GALLERY, "source_id": self._source_id,
                                        "source_name": str(source.name)}},
         }  # fmt: skip
-        self._put([layer, (np.nan_to_num(picture, nan=kwargs["contrast_limits"][0]), kwargs, "image")])
+        self._put(
+            [layer, (np.nan_to_num(picture, nan=kwargs["contrast_limits"][0]), kwargs, "image")]
+        )
         self._status.setText(
             f"{len(groups.table)} classes: "
             + ", ".join(f"{r['count']} like {r['kind']}" for _, r in groups.table.iterrows())

@@ -89,9 +89,7 @@ class WatchWidget(QWidget):
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._table.verticalHeader().hide()
         self._table.verticalHeader().setDefaultSectionSize(22)
-        self._table.horizontalHeader().setSectionResizeMode(
-            QHeaderView.ResizeMode.ResizeToContents
-        )
+        self._table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         top = QFormLayout()
         top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         row = QHBoxLayout()
@@ -224,7 +222,7 @@ class WatchWidget(QWidget):
         image = np.asarray(done.image, np.float32)
         own = {"role": IMAGE, "file": event.name}
         common = {"scale": scale, "units": unit, "axis_labels": ("y", "x")}
-        points = []
+        points: list[tuple[str, Any, Any, float]] = []
         atoms = done.tables.get("atoms")
         if atoms is not None:
             points.append((ATOMS, atoms, "#4cc9f0", 4.0))
@@ -248,7 +246,8 @@ class WatchWidget(QWidget):
         for role, table, colour, width in points:
             self._viewer.add_layer(
                 Points(
-                    table[["y_px", "x_px"]].to_numpy(float), name=f"{role.split()[1]}: {event.name}",
+                    table[["y_px", "x_px"]].to_numpy(float),
+                    name=f"{role.split()[1]}: {event.name}",
                     features=table, size=width, face_color="transparent", border_width=0.12,
                     border_color=colour if len(table) else "#ffffff",
                     metadata={convert.KEY: {"role": role, "file": event.name}}, **common,
