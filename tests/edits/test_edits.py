@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from napari_atomlens import tables
 from napari_atomlens.edits import Corrections, Derived, Journal, actions
+from napari_atomlens.edits.corrections import inside
 from napari_atomlens.edits.doubt import doubt, next_doubtful
 from napari_atomlens.edits.place import halves, measure, nearest_peak, snap
 from napari_atomlens.errors import ImageError, ParameterError, TableError
@@ -317,3 +318,26 @@ def test_a_pair_is_split_along_its_line(angle: float) -> None:
     got = np.array([[f["y_px"], f["x_px"]] for f in found])
     gap = np.linalg.norm(got[:, None] - pair[None], axis=2).min(1)
     assert (gap < 0.3).all(), (got, pair)
+
+
+def test_an_excluded_atom_does_not_take_the_id_of_one_that_was_edited() -> None:
+    c = Corrections(machine_atoms(), "me", SPACING)
+    region = np.array([[-6, -6], [-6, 6], [6, 6], [6, -6]])
+    actions.exclude(c, region + 20.0)
+    ids = c.columns(2).ids
+    actions.move(c, [int(ids[60 % len(ids)])], [(5.7, 7.5)])
+    new = machine_atoms(seed=1)
+    c.rerun(new[new["frame"] != 1], {0, 2}, SPACING)
+    while c.undo() is not None:
+        pass
+    pd.testing.assert_frame_equal(c.atoms(), c.machine())
+    assert c.machine()["atom_id"].is_unique
+
+
+def test_the_border_of_a_region_is_where_it_is_noted() -> None:
+    c = Corrections(machine_atoms(), "me", SPACING)
+    region = np.array([[-6, -6], [-6, 6], [6, 6], [6, -6]])
+    actions.exclude(c, region + (20.0, 19.27477412675028))
+    for f in range(3):
+        places = c.table(f)[["y_px", "x_px"]].to_numpy()
+        assert not any(inside(polygon, places).any() for polygon in c.regions(f))

@@ -23,10 +23,12 @@ from qtpy.QtWidgets import (
     QTreeWidget,
 )
 
+from napari_atomlens.edits import actions
 from napari_atomlens.graphs.library import DefectLibrary
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.editor import editor_of
 
 WAIT = 20_000
 PIXEL = 0.01  # nm
@@ -117,6 +119,31 @@ def test_one_click_gives_bonds_rings_and_defects(bench: Bench, sheet: Sheet) -> 
     before = {x.unique_id for x in bench.viewer.layers}
     bench.build()
     assert {x.unique_id for x in bench.viewer.layers} == before
+
+
+def test_bonds_and_defects_follow_corrections(bench: Bench, sheet: Sheet) -> None:
+    editor = editor_of(bench.points)
+    bench.build()
+    before = len(bench.layer("bonds").data)
+    silicon = sheet.centres_nm[0] / PIXEL
+    ids = editor.corrections.columns(0).ids
+    nearest = int(np.hypot(*(editor.corrections.columns(0).positions - silicon).T).argmin())
+    editor.perform(actions.set_species, [int(ids[nearest])], "column")
+    editor.corrections.derived.refresh()
+    assert sorted(bench.layer("defects").features["formula"]) == ["5-7-7-5", "Si3C6"]
+    assert bench.child(QTreeWidget, "types").topLevelItemCount() == 2
+    editor.undo()
+    editor.corrections.derived.refresh()
+    assert "Si1C3" in set(bench.layer("defects").features["formula"])
+    editor.perform(actions.delete, [int(ids[nearest])])
+    editor.corrections.derived.refresh()  # on a slow machine it waits for the button
+    assert len(bench.layer("bonds").data) == before - 3
+    assert not editor.corrections.derived.stale()
+    rings = bench.layer("rings")
+    bench.qtbot.waitUntil(lambda: len(rings.data) == len(bench.widget.graph.rings), timeout=WAIT)
+    bench.widget.cleanup()  # a dock that is closed does nothing any more
+    editor.undo()
+    assert len(bench.layer("bonds").data) == before - 3
 
 
 def test_a_click_goes_to_the_defect(bench: Bench, sheet: Sheet) -> None:

@@ -18,9 +18,11 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QPushButton, QTabWidget
 
 from napari_atomlens import tables
 from napari_atomlens.analysis import IDS_PER_FRAME
+from napari_atomlens.edits import actions
 from napari_atomlens.simulation import movies
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.editor import editor_of
 
 WAIT = 30_000
 pytestmark = pytest.mark.skipif(
@@ -222,6 +224,21 @@ def test_a_second_run_updates_the_same_layers(bench: Bench) -> None:
     before = {x.unique_id for x in bench.viewer.layers}
     bench.run()
     assert {x.unique_id for x in bench.viewer.layers} == before
+
+
+def test_corrected_atoms_make_tracks_stale_until_update(bench: Bench) -> None:
+    silicon(bench)
+    bench.run()
+    editor = editor_of(bench.layer("atoms"))
+    derived = editor.corrections.derived
+    before = len(bench.widget.data.followed.tracks)
+    editor.perform(actions.delete, [int(editor.corrections.columns(3).ids[40])])
+    assert derived.stale() == {"tracks and dumbbells": frozenset({3})}
+    assert len(bench.widget.data.followed.tracks) == before
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        derived.refresh()  # what the button "Update" of the Correct dock does
+    assert len(bench.widget.data.followed.tracks) == before - 1
+    assert not derived.stale()
 
 
 def test_play_steps_through_the_frames(bench: Bench) -> None:

@@ -193,7 +193,8 @@ def exclude(c: Corrections, polygon: Any, frame: int | None = None) -> Change:
         raise ParameterError("A region needs three corners or more.")
     if not np.isfinite(corners).all():
         raise ParameterError("The corners of the region are no numbers.")
-    detail = {"polygon": corners.round(3).tolist()}
+    corners = corners.round(3)  # as it is noted: a border must not move when the file is read
+    detail = {"polygon": corners.tolist()}
     rows: list[Row] = []
     for f in c.frames() if frame is None else [frame]:
         now = c.columns(f)

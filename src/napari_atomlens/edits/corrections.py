@@ -487,6 +487,13 @@ class _Run:
         self._claimed: set[int] = set()
         self._taken: set[int] = set()
         self._spare = 0
+        # ids that edits know their atoms by: no other atom may keep one of them
+        self._known = {
+            int(r[self._id])
+            for e in owner.journal.edits
+            if e.action != "exclude"
+            for r in owner._in_frame((*e.before, *e.after, *e.lost), f)
+        }
 
     def settle(self, edit: Edit) -> Edit:
         """Put an edit on the atoms that are there now; what it does elsewhere stays."""
@@ -500,7 +507,11 @@ class _Run:
         lost: tuple[Row, ...] = ()
         doubles: tuple[int, ...] = ()
         if edit.action == "exclude" and edit.detail:
-            gone = self.now.ids[inside(edit.detail["polygon"], self.now.positions)]
+            polygon = edit.detail["polygon"]
+            for i in self.now.ids[inside(polygon, self.now.positions)].tolist():
+                if i in self._known:
+                    self._set_free(i)
+            gone = self.now.ids[inside(polygon, self.now.positions)]
             before, after = self.now.rows(gone), ()
         else:
             # what a former run had found in the place of the user's atom is looked for anew
@@ -544,6 +555,9 @@ class _Run:
             )
             double = self._nearest(a[self._y], a[self._x], mine) if placed else None
             if double is not None and double != mine:
+                if double in self._known and double not in old:
+                    self._set_free(double)
+                    double = self.renamed[-1][1]
                 before[double] = self.now.rows([double])[0]
                 doubles.append(double)
                 self._taken.add(double)

@@ -18,6 +18,7 @@ AT_ONCE_S = 0.1
 @dataclass
 class _Entry:
     remake: Callable[[frozenset[int]], None] | None
+    at_once: bool = True
     stale: set[int] = field(default_factory=set)
     recent: set[int] = field(default_factory=set)
     seconds: list[float] = field(default_factory=list)
@@ -46,7 +47,10 @@ class Derived:
         self.later: Callable[[Callable[[], None]], None] | None = None
 
     def subscribe(
-        self, name: str, remake: Callable[[frozenset[int]], None] | None = None
+        self,
+        name: str,
+        remake: Callable[[frozenset[int]], None] | None = None,
+        at_once: bool = True,
     ) -> Callable[[], None]:
         """Register something that is made from atoms.
 
@@ -57,13 +61,16 @@ class Derived:
             takes the place of the first.
         remake : callable, optional
             Called with the changed frames. Without it the thing is only marked stale.
+        at_once : bool
+            Whether it may be made anew after every edit, as long as that is quick; else it
+            always waits for :meth:`refresh`.
 
         Returns
         -------
         callable
             Call it to unsubscribe.
         """
-        entry = self._entries[name] = _Entry(remake)
+        entry = self._entries[name] = _Entry(remake, at_once)
 
         def unsubscribe() -> None:
             if self._entries.get(name) is entry:
@@ -93,6 +100,7 @@ class Derived:
             if (
                 recent
                 and entry.remake is not None
+                and entry.at_once
                 and entry.stale == recent
                 and entry.seconds_per_frame * len(recent) < AT_ONCE_S
             ):

@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 from napari_atomlens.errors import ImageError
 
 #: Side of the piece of image that is fitted, in spacings to each side.
-REACH = 2.5
+REACH = 2.0
 #: A click is drawn to a peak at most so many spacings away.
 CATCH = 0.5
 

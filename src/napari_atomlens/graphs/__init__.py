@@ -13,6 +13,7 @@ _WHERE = {
     "DefectParams": "defects",
     "count_types": "types",
     "trace_rings": "rings",
+    "rebuild_frames": "update",
     "classify_sites": "occupancy",
     "learn_bounds": "choose",
     "DefectLibrary": "library",

@@ -31,9 +31,11 @@ from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.library import entries_of
 from napari_atomlens.graphs.rules import Rules, preset, presets
+from napari_atomlens.graphs.update import rebuild_frames
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import graph_layers as shown
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.forms import shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.library_browser import LibraryBrowser
@@ -79,6 +81,8 @@ class ChemistryWidget(QWidget):
         self.defects: pd.DataFrame | None = None
         self._reason = ""
         self._built_from: Any = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._editor: Editor | None = None
         self._layers: dict[str, Any] = {}
         self._drawn_frame = -1
         self._closed = self._docked = False
@@ -198,6 +202,7 @@ class ChemistryWidget(QWidget):
         if self._closed:
             return
         self._closed = True
+        self._follow_edits(None)
         self._job.close()
         self._rest.stop()
         layers = self._viewer.layers.events
@@ -251,6 +256,8 @@ class ChemistryWidget(QWidget):
 
     def _on_removed(self, event: Any) -> None:
         self._layers = {k: v for k, v in self._layers.items() if v is not event.value}
+        if event.value is self._built_from:
+            self._follow_edits(None)
         self._list_layers()
 
     def source(self) -> Any:
@@ -265,11 +272,7 @@ class ChemistryWidget(QWidget):
         table = convert.atoms_from_points(layer.data, layer.features, size)
         if "species" not in layer.features:
             table["species"] = "column"
-        if size is not None:
-            for axis, step in zip(("y", "x"), size, strict=True):
-                known = table[f"{axis}_nm"].notna()
-                table[f"{axis}_nm"] = table[f"{axis}_nm"].where(known, table[f"{axis}_px"] * step)
-        return table
+        return _with_nm(table, size)
 
     def _image_of(self, layer: Any) -> Any:
         """Image under the atoms: the one that they were found in, else the lowest."""
@@ -361,6 +364,7 @@ class ChemistryWidget(QWidget):
 
     def _on_results(self, results: list[Any]) -> None:
         self.graph, self.defects = results[-1]
+        self._follow_edits(self._built_from)
         self._draw()
         self._list_defects()
         graph, defects = self.graph, self.defects
@@ -375,6 +379,39 @@ class ChemistryWidget(QWidget):
         if not graph.calibrated:
             text += "; the pixel size is unknown, so the lattice is the measure of lengths"
         self._status.setText(f"{text} ({spent:.2f} s). {self._reason}".strip())
+
+    # ------------------------------------------------------------- the edits
+
+    def _follow_edits(self, layer: Any) -> None:
+        """Hear of corrections of the atoms of a layer; of none with None."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        editor = None if layer is None else layer.metadata.get(EDITOR)
+        self._editor = editor if isinstance(editor, Editor) else None
+        if self._editor is not None:
+            self._unsubscribe = self._editor.corrections.derived.subscribe(
+                "bonds and defects", self._on_atoms_edited
+            )
+
+    def _on_atoms_edited(self, frames: frozenset[int]) -> None:
+        """Make the bonds and defects of the changed frames anew."""
+        editor = self._editor
+        if editor is None or self.graph is None or self.defects is None or self._job.is_running:
+            return
+        # of the journal: the layer may not show the edit yet
+        parts = [editor.corrections.table(f) for f in sorted(frames)]
+        atoms = _with_nm(pd.concat(parts, ignore_index=True), editor.pixel_size)
+        try:
+            self.graph, self.defects = rebuild_frames(self.graph, self.defects, atoms, frames)
+        except AtomLensError as error:
+            self._status.setText(str(error))
+            return
+        self._draw()
+        self._list_defects()
+        self._status.setText(
+            f"After your edits: {len(self.graph):,} bonds, {len(self.defects):,} defects."
+        )
 
     def _on_crashed(self, error: Exception) -> None:
         from napari.utils.notifications import notification_manager
@@ -423,7 +460,10 @@ class ChemistryWidget(QWidget):
                 continue
             layer = self._existing(role)
             if role == shown.RINGS:
-                self._draw_rings()
+                if layer is None:
+                    self._draw_rings()
+                else:  # many polygons take longer than all the rest
+                    self._rest.start()
                 continue
             if role == shown.BONDS:
                 data = shown.vectors_from_bonds(self.graph, ndim)
@@ -592,3 +632,12 @@ class ChemistryWidget(QWidget):
             self._status.setText(f"{what} added to {self.browser.path.name}.")  # type: ignore[union-attr]
         elif self.browser.path is None:
             self._status.setText("Open a library below first.")
+
+
+def _with_nm(atoms: pd.DataFrame, size: tuple[float, float] | None) -> pd.DataFrame:
+    """Fill positions in nm in where they are missing and the pixel size is known."""
+    if size is not None:
+        for axis, step in zip(("y", "x"), size, strict=True):
+            known = atoms[f"{axis}_nm"].notna()
+            atoms[f"{axis}_nm"] = atoms[f"{axis}_nm"].where(known, atoms[f"{axis}_px"] * step)
+    return atoms

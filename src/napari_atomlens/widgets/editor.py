@@ -176,7 +176,9 @@ class Editor:
 
     def select(self, atom_ids: list[int]) -> None:
         """Select atoms by their ids."""
-        self.layer.selected_data = set(np.flatnonzero(np.isin(self.ids(), atom_ids)).tolist())
+        rows = set(np.flatnonzero(np.isin(self.ids(), atom_ids)).tolist())
+        if rows != set(self.layer.selected_data):  # napari draws the selection anew each time
+            self.layer.selected_data = rows
 
     # -------------------------------------------------------------------- what is done
 
@@ -301,7 +303,8 @@ class Editor:
                     recolour = True
             if new:
                 n = len(layer.data)
-                layer.selected_data = set()  # else napari takes the new ones for their copies
+                if layer.selected_data:
+                    layer.selected_data = set()  # else napari takes the new ones for their copies
                 default = str(layer.feature_defaults["species"].iloc[0])
                 recolour = any(str(c.value(r, "species")) != default for r in new)
                 layer.add(np.array([self._point(r) for r in new]))

@@ -34,6 +34,7 @@ from napari_atomlens.params import as_dict
 from napari_atomlens.tracking import ChangeParams, LinkParams
 from napari_atomlens.tracking.following import Followed, follow
 from napari_atomlens.widgets import convert
+from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.movie_data import MAPS, MovieData
@@ -87,6 +88,7 @@ class MovieWidget(QWidget):
         self._layers: MovieLayers | None = None
         self._data: MovieData | None = None
         self._source_id = ""
+        self._unsubscribe: Callable[[], None] | None = None
         self._dumbbell = -1
         self._track = -1
         self._running = False
@@ -264,6 +266,7 @@ class MovieWidget(QWidget):
             return
         self._closed = True
         was_running, self._running = self._running, False
+        self._follow_edits(None)
         self._job.close()
         self._rest.stop()
         self._play.stop()
@@ -347,6 +350,7 @@ class MovieWidget(QWidget):
     def _forget(self) -> None:
         """Show nothing any more: the movie is gone."""
         self._player.setChecked(False)
+        self._follow_edits(None)
         self._listen_to_clicks(False)
         layers, self._layers, self._data = self._layers, None, None
         if self._outputs is not None:
@@ -525,6 +529,7 @@ class MovieWidget(QWidget):
         if whole is not None:  # all frames of it are slow to slice, and ours shows the same atoms
             whole.visible = False
         self._listen_to_clicks(True)
+        self._follow_edits(whole)
         ids = followed.dumbbells["dumbbell_id"] if len(followed.dumbbells) else pd.Series([-1])
         self._who.blockSignals(True)
         self._who.setRange(-1, int(ids.max()))
@@ -543,6 +548,21 @@ class MovieWidget(QWidget):
         self._who.setValue(self._dumbbell)
         self._who.blockSignals(False)
         self._show_all()
+
+    def _follow_edits(self, layer: Any) -> None:
+        """Hear of corrections of the atoms: identities then wait for the button *Update*."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        editor = None if layer is None else layer.metadata.get(EDITOR)
+        if isinstance(editor, Editor):
+            self._unsubscribe = editor.corrections.derived.subscribe(
+                "tracks and dumbbells", self._on_atoms_edited, at_once=False
+            )
+
+    def _on_atoms_edited(self, frames: frozenset[int]) -> None:
+        """Follow the atoms anew: an identity depends on all frames."""
+        self.run()
 
     def _on_failed(self, sentence: str) -> None:
         from napari.utils.notifications import show_warning
