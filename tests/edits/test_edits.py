@@ -337,7 +337,7 @@ def test_an_excluded_atom_does_not_take_the_id_of_one_that_was_edited() -> None:
 def test_the_border_of_a_region_is_where_it_is_noted() -> None:
     c = Corrections(machine_atoms(), "me", SPACING)
     region = np.array([[-6, -6], [-6, 6], [6, 6], [6, -6]])
-    actions.exclude(c, region + (20.0, 19.27477412675028))
+    actions.exclude(c, np.add(region, (20.0, 19.27477412675028)))
     for f in range(3):
         places = c.table(f)[["y_px", "x_px"]].to_numpy()
         assert not any(inside(polygon, places).any() for polygon in c.regions(f))

@@ -266,8 +266,10 @@ def test_next_doubtful_and_marks(desk: Desk) -> None:
     machine.loc[3, "probability"], machine.loc[20, "probability"] = 0.6, 0.7
     editor.rerun(machine, [0, 1], float(SPACING))
     desk.button("mode")
+    desk.viewer.scene.camera.zoom = 0.01
     desk.hand.press("N")
     assert editor.selected() == [int(machine["atom_id"][3])]
+    assert desk.viewer.scene.camera.zoom > 1  # the atom can be seen
     desk.hand.press("N")
     assert editor.selected() == [int(machine["atom_id"][20])]
     assert desk.viewer.dims.current_step[0] == 1

@@ -44,6 +44,8 @@ NO_ATOMS = "Find the atoms of an image first, or add a Points layer."
 CHOOSE = "choose a layer…"
 #: In larger layers the doubtful atoms of the frame alone are counted while one edits.
 MANY_ATOMS = 50_000
+#: A doubtful atom is shown with about so many others across a canvas of usual size.
+NEIGHBOURS, CANVAS_PX = 16, 600
 THIS_FRAME, ALL_FRAMES = "this frame", "all frames"
 #: What derives from the atoms is made anew when edits have rested this long.
 REST_MS = 60
@@ -659,7 +661,11 @@ class CorrectWidget(QWidget):
         self._show_frame(int(c.value(row, "frame")))
         at = [float(c.value(row, n)) for n in ("frame", "y_px", "x_px")][-editor.layer.ndim :]
         world = editor.layer.data_to_world(at)
-        self._viewer.scene.camera.center = (0.0, float(world[-2]), float(world[-1]))
+        camera = self._viewer.scene.camera
+        camera.center = (0.0, float(world[-2]), float(world[-1]))
+        # near enough to judge it; who is nearer already stays there
+        span = NEIGHBOURS * editor.spacing_px * float(np.mean(editor.layer.scale[-2:]))
+        camera.zoom = max(camera.zoom, CANVAS_PX / span)
         editor.select([atom_id])
         p = float(c.value(row, "probability"))
         chance = f", probability {p:.2f}" if p == p else ""
