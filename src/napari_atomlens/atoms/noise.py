@@ -125,7 +125,9 @@ def find_noise(
         (a, b), _ = nnls(normal.T, np.linalg.solve(normal, design @ (weight * v[keep])))
     overall = float(v[keep].mean())
     trusted = np.ones(mean.shape, bool)
-    trusted[:h, :w] = np.repeat(np.repeat(keep | ~use, side, axis=0), side, axis=1)
+    for rows in strips((h, w), side):
+        there = (keep | ~use)[rows.start // side : rows.stop // side]
+        trusted[rows, :w] = np.repeat(np.repeat(there, side, axis=0), side, axis=1)
     if b * float(np.ptp(m[keep])) < 0.05 * overall:
         return Noise(max(overall, LEAST), 0.0, LEAST), trusted
     # a is the variance at the lowest mean value; back to mean value zero

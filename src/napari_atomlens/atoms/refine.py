@@ -228,6 +228,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     system.look()
     for step in range(params.steps):
         if fixed is None and step in (2, 3, 5):
+            system.forget_fisher()  # it is made anew below
             noise, system.trusted = find_noise(
                 system.mean, system.residual, system.valid, system.typical, system.share
             )
@@ -273,6 +274,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
             moved = system.advance(1e-4, tied, 1e-4)
             system.weigh(noise)
         if fixed is None:  # round columns had left more than noise
+            system.look()
             noise, system.trusted = find_noise(
                 system.mean, system.residual, system.valid, system.typical, system.share
             )

@@ -109,7 +109,9 @@ class System:
         radius = int(np.clip(np.ceil(REACH * sigma), 2, max(2, round(1.6 * self.typical))))
         pad = radius + int(np.ceil(3 * sigma + 0.5 * self.typical)) + 2
         self.field = Field(self.data.shape, radius, pad)
-        self._drawn, self._padded = (np.zeros(self.field.padded, np.float32) for _ in range(2))
+        self.forget_fisher()
+        self._forget("mean", "_padded")
+        self._padded = np.zeros(self.field.padded, np.float32)
         within = min(OVERLAP * sigma, 2.2 * radius)
         if self.n > 1:
             pairs = cKDTree(np.c_[self.y, self.x]).query_pairs(within, output_type="ndarray")
@@ -125,13 +127,22 @@ class System:
         self.pair_ptr = np.r_[0, np.cumsum(np.bincount(i, minlength=self.n))]
         self.hats = min(3, *self.nodes.n)
 
+    def forget_fisher(self) -> None:
+        """Give the memory of the Fisher matrix back; :meth:`fisher` makes it anew."""
+        self._forget("atoms", "couple", "back")
+
+    def _forget(self, *names: str) -> None:
+        """Give memory back before what comes in its place is made."""
+        for name in names:
+            self.__dict__.pop(name, None)
+
     # -- model and residuals ------------------------------------------------------------
 
     def render(self) -> np.ndarray:
         """Model of the frame without the background, float32 (H, W); it is drawn over the last."""
         f = self.field
-        self._drawn[:] = 0
-        total = self._drawn.ravel()
+        self._padded[:] = 0
+        total = self._padded.ravel()
         sigma = np.exp(self.log_sigma)
         offsets = (np.arange(f.size)[:, None] * f.padded[1] + np.arange(f.size)).ravel()
 
@@ -157,7 +168,7 @@ class System:
                 np.add.at(total, at, strip)
             else:
                 total[at : at + len(strip)] += strip
-        return self._drawn[f.inner]
+        return self._padded[f.inner]
 
     def _ellipses(self, c: slice, y0: np.ndarray, x0: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Patches of elliptic columns of the same area as the round ones, (n, size, size)."""
@@ -208,21 +219,29 @@ class System:
         )
         self.shape_variance = 1 / information
 
+    def _clear_border(self) -> None:
+        """Columns at the rim were drawn past it; sums over patches want zeros there."""
+        p, (h, w) = self.field.pad, self.data.shape
+        self._padded[:p], self._padded[p + h :] = 0, 0
+        self._padded[:, :p], self._padded[:, p + w :] = 0, 0
+
     def look(self) -> None:
         """Compare model and data."""
         self.mean = self.render()
+        self._clear_border()
         self.nodes.add_to(self.mean, self.background)
         np.subtract(self.data, self.mean, out=self.residual)
 
     def weigh(self, noise: Noise) -> None:
-        """Weights of the residuals of the last look, and the gradient."""
-        for part in strips(self.data.shape):
-            self.weight[part] = noise.weight(self.mean[part], self.residual[part])
-        if self.valid is not None:
-            self.weight *= self.valid
+        """Weights of the residuals of the last look, and the gradient; `mean` is written over."""
+        # of large images every array counts: the weighted residuals take the place of the model
         padded = self._padded
         wr = padded[self.field.inner]
-        np.multiply(self.weight, self.residual, out=wr)
+        for part in strips(self.data.shape):
+            self.weight[part] = noise.weight(self.mean[part], self.residual[part])
+            if self.valid is not None:
+                self.weight[part] *= self.valid[part]
+            np.multiply(self.weight[part], self.residual[part], out=wr[part])
         grad = np.empty((self.n, 4))
         sigma = np.exp(self.log_sigma)
         f = self.field
@@ -241,8 +260,7 @@ class System:
     def fisher(self) -> None:
         """Fisher matrix for the weights of the last look."""
         f, m = self.field, self.hats
-        for old in ("atoms", "couple", "back"):  # the largest of all: never two of them
-            self.__dict__.pop(old, None)
+        self.forget_fisher()
         sigma = np.exp(self.log_sigma)
         padded = f.put(self.weight, self._padded)
         self.diagonal = np.empty((self.n, 4, 4))
@@ -525,28 +543,29 @@ class System:
     def goodness(self) -> np.ndarray:
         """Mean squared residual over its variance, weighted by each column's profile."""
         f = self.field
-        # the model and the weighted residuals are not looked at any more
-        padded, seen = self._padded, self._drawn
+        padded = self._padded
+        sigma = np.exp(self.log_sigma)
+
+        def seen() -> np.ndarray:
+            out = np.empty(self.n)
+
+            def one(c: slice) -> None:
+                y0, x0 = f.first(self.y[c]), f.first(self.x[c])
+                gy, gx = (
+                    np.ascontiguousarray(f.axis(first, centre[c], sigma[c])[:, :1])
+                    for first, centre in ((y0, self.y), (x0, self.x))
+                )
+                patches = f.patches(padded, y0, x0)
+                out[c] = product(gy, patches, gx.transpose(0, 2, 1))[:, 0, 0]
+
+            self.crew.each(one, self.n)
+            return out
+
         np.multiply(self.residual, self.residual, out=padded[f.inner])
         padded[f.inner] *= self.weight
-        seen[:] = 0
-        np.greater(self.weight, 0, out=seen[f.inner], casting="unsafe")
-        sigma = np.exp(self.log_sigma)
-        out = np.empty(self.n)
-
-        def one(c: slice) -> None:
-            y0, x0 = f.first(self.y[c]), f.first(self.x[c])
-            gy, gx = (
-                np.ascontiguousarray(f.axis(first, centre[c], sigma[c])[:, :1])
-                for first, centre in ((y0, self.y), (x0, self.x))
-            )
-            across = gx.transpose(0, 2, 1)
-            top = product(gy, f.patches(padded, y0, x0), across)[:, 0, 0]
-            low = product(gy, f.patches(seen, y0, x0), across)[:, 0, 0]
-            out[c] = top / np.maximum(low, 1e-12)
-
-        self.crew.each(one, self.n)
-        return out
+        top = seen()
+        np.greater(self.weight, 0, out=padded[f.inner], casting="unsafe")
+        return top / np.maximum(seen(), 1e-12)
 
 
 def _edges(
