@@ -173,6 +173,8 @@ def memory(folder: Path, frames: int, side: int) -> None:
     table = pd.DataFrame(rows, columns=["frames", "rss"])
     table = table[table["frames"] > 0.1 * frames]  # after the start
     slope = np.polyfit(table["frames"], table["rss"], 1)[0]
+    tenths = table.groupby((10 * table["frames"] / frames).astype(int))["rss"].median()
+    print("MB in each tenth of the run:", ", ".join(f"{v:.0f}" for v in tenths), end="\n\n")
     print("| frames | side (px) | wall (s) | RSS (MB), median | largest | MB per 1,000 frames |")
     print("|---|---|---|---|---|---|")
     print(f"| {r['frames']} | {side} | {r['wall']:.0f} | {table['rss'].median():.0f} "

@@ -4,7 +4,8 @@
 
 One simulated image of about 300,000 columns is analysed twice, each time in a process of its
 own: window by window (what ``analyze`` does with images of this size), and as one frame. The
-table compares positions near the cuts of the windows and elsewhere.
+table compares positions near the cuts of the windows of the network and elsewhere; the fit of
+the columns is one for the whole image in both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from napari_atomlens.atoms.windows import PART_PX
+from napari_atomlens.segmentation.predict import network_size
+from napari_atomlens.segmentation.tiles import PART_PX
+from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation import seed_for, simulate
 
 SPACING = 15.0
@@ -28,17 +31,16 @@ CHILD = r"""
 import json, resource, sys, time
 import numpy as np, torch
 from napari_atomlens.analysis import analyze_frames
-from napari_atomlens.atoms import find, windows
 from napari_atomlens.segmentation import predict, tiles
 image, out, whole, part = np.load(sys.argv[1], mmap_mode="r"), sys.argv[2], sys.argv[3], sys.argv[4]
-large = float("inf") if whole == "whole" else min(predict.LARGE, image.size // 2)
-predict.LARGE = find.LARGE = large
-windows.fit_in_windows.__kwdefaults__["part_px"] = int(part)
+predict.LARGE = float("inf") if whole == "whole" else min(predict.LARGE, image.size // 2)
+tiles.predict_tiled.__defaults__ = (int(part),)
 start, cpu = time.perf_counter(), time.process_time()
 result = next(analyze_frames(image))
 result.atoms.to_parquet(out)
 print(json.dumps({"wall": time.perf_counter() - start, "cpu": time.process_time() - cpu,
-                  "atoms": len(result.atoms), "threads": torch.get_num_threads(),
+                  "atoms": len(result.atoms), "spacing": result.spacing_px,
+                  "threads": torch.get_num_threads(),
                   "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
@@ -55,7 +57,7 @@ def main() -> None:
     parser.add_argument("--counts", type=float, default=10_000)
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
-    side, part = (600, 300) if options.small else (options.side, PART_PX)
+    side, part = (600, 160) if options.small else (options.side, PART_PX)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         image, _ = simulate(
@@ -72,7 +74,8 @@ def main() -> None:
         print(line("one frame", whole))
     p, q = (t[["y_px", "x_px"]].to_numpy() for t in (a, b))
     apart, which = cKDTree(q).query(p)
-    cuts = np.arange(part, side, part)
+    zoom = network_size((side, side), tiled["spacing"], find_model("auto").preferred_spacing_px)
+    cuts = np.arange(part, zoom[0], part) * side / zoom[0]
     seam = np.abs(p[:, :, None] - cuts).min((1, 2)) < 2 * SPACING
     rim = ((p < 3 * SPACING) | (p > side - 1 - 3 * SPACING)).any(1)
     error = float(np.hypot(a["y_err_px"], a["x_err_px"]).median())

@@ -240,6 +240,66 @@ def test_a_scheduler_that_is_not_there(folder: Path, tmp_path: Path) -> None:
         batch._Cluster(1, "tcp://127.0.0.1:9")
 
 
+def started(*command: str, ready: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a process of dask; wait until it says where it is."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], env=env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    limit = time.monotonic() + 60
+    while ready is not None and not ready.exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    return process
+
+
+def test_a_scheduler_of_other_processes_and_kills(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    np.save(tmp_path / "a.npy", frames(16, 160))
+    out, address = tmp_path / "out", tmp_path / "scheduler.json"
+    running = [
+        started(
+            "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+            "--no-dashboard", "--scheduler-file", str(address), ready=address,
+        )
+    ]  # fmt: skip
+    worker = (
+        "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1",
+        "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path),
+    )  # fmt: skip
+    try:
+        running += [started(*worker), started(*worker)]
+        where = json.loads(address.read_text())["address"]
+        command = (
+            "napari_atomlens.cli", "batch", str(tmp_path / "a.npy"), "--out", str(out),
+            "--chunk-frames", "1", "--scheduler", where,
+        )  # fmt: skip
+
+        def until(n: int, client: subprocess.Popen[bytes]) -> None:
+            limit = time.monotonic() + 100
+            while len(Parts(out).done("a.npy")) < n and time.monotonic() < limit:
+                if client.poll() is not None:
+                    break
+                time.sleep(0.02)
+
+        client = started(*command)
+        until(3, client)
+        running[1].kill()  # a worker
+        running.append(started(*worker))
+        until(6, client)
+        client.kill()
+        client.wait()
+        client = started(*command)
+        assert client.wait(120) == 0
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    assert sorted(read_batch(out, "frames")["frame"]) == list(range(16))
+    got = read_batch(out).drop(columns="file")
+    pd.testing.assert_frame_equal(got, al.analyze(str(tmp_path / "a.npy")).atoms, check_exact=True)
+
+
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ParameterError, match=r"pip install \"napari-atomlens\[cluster\]\""):

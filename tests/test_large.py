@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_atomlens.analysis import analyze_frames
-from napari_atomlens.atoms import find, windows
-from napari_atomlens.atoms.background import Background
+from napari_atomlens.atoms import background
+from napari_atomlens.atoms.refine import fit_columns
 from napari_atomlens.segmentation import predict, tiles
 from napari_atomlens.simulation import seed_for, simulate
 
@@ -27,8 +31,6 @@ def image(lattice: str, side: int) -> np.ndarray:
 @pytest.fixture
 def in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "LARGE", 1000)
-    monkeypatch.setattr(find, "LARGE", 1000)
-    monkeypatch.setitem(windows.fit_in_windows.__kwdefaults__, "part_px", 240)
     monkeypatch.setattr(tiles.predict_tiled, "__defaults__", (128,))
 
 
@@ -43,17 +45,12 @@ def test_seams_cannot_be_seen(lattice: str, request: pytest.FixtureRequest) -> N
     assert len(p) == len(q)
     apart, which = cKDTree(q).query(p)
     assert len(set(which)) == len(q)
-    error = float(np.hypot(whole.atoms["y_err_px"], whole.atoms["x_err_px"]).median())
-    rim = ((p < 3 * SPACING) | (p > np.subtract(pixels.shape, 1 + 3 * SPACING))).any(1)
-    assert apart[~rim].max() < 0.08 * error  # a seam of pixels would be far more than an error
-    own = np.hypot(tiled.atoms["y_err_px"], tiled.atoms["x_err_px"]).fillna(0.5)
-    # the first row depends on which columns are taken to lie beyond the border
-    assert (apart < 5 * own).all() and (apart < own).mean() > 0.99
+    assert apart.max() < 1e-3
     np.testing.assert_allclose(tiled.probabilities, whole.probabilities, atol=2e-3)
     other = whole.atoms.iloc[which]
     np.testing.assert_allclose(tiled.atoms["probability"], other["probability"], atol=5e-3)
     np.testing.assert_array_equal(tiled.atoms["species"], other["species"])
-    np.testing.assert_allclose(tiled.atoms["y_err_px"][~rim], other["y_err_px"][~rim], rtol=0.05)
+    np.testing.assert_allclose(tiled.atoms["y_err_px"], other["y_err_px"], rtol=0.01)
 
 
 def test_every_place_lies_in_one_part() -> None:
@@ -70,23 +67,29 @@ def test_every_place_lies_in_one_part() -> None:
     np.testing.assert_array_equal(np.sum(parts, axis=0), 1)
 
 
-def test_nodes_of_a_window_are_nodes_of_the_whole() -> None:
-    rng = np.random.default_rng(1)
-    whole = Background((300, 200), 37.0)
-    values = rng.normal(size=whole.n).ravel()
-    everywhere = whole.image(values)
-    for origin, shape in (((0, 0), (120, 90)), ((77, 41), (150, 100)), ((200, 120), (100, 80))):
-        part = Background(shape, 37.0, (300, 200), origin)
-        first = [round((o - f) / s) for o, f, s in zip(origin, part.offset, part.step, strict=True)]
-        own = values.reshape(whole.n)[
-            first[0] : first[0] + part.n[0], first[1] : first[1] + part.n[1]
-        ]
-        inside = everywhere[origin[0] : origin[0] + shape[0], origin[1] : origin[1] + shape[1]]
-        np.testing.assert_allclose(part.image(own.ravel()), inside, atol=1e-4)
-        y, x = rng.uniform(0, shape[0] - 1, 50), rng.uniform(0, shape[1] - 1, 50)
-        np.testing.assert_allclose(
-            part.at(own.ravel(), y, x), whole.at(values, y + origin[0], x + origin[1]), atol=1e-9
-        )
+def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, scene = simulate(
+        "square", (400, 340), SPACING, rotation_deg=17, counts=20_000, seed=seed_for("test", 9_101)
+    )
+    places = np.c_[scene.y, scene.x]
+    places = places[((places > 0) & (places < np.subtract(pixels.shape, 1))).all(1)]
+    pixels = np.minimum(pixels, np.quantile(pixels, 0.99)).astype(np.float32)  # clipped
+    whole = fit_columns(pixels, places, SPACING)
+    monkeypatch.setattr(background, "STRIP_PX", 7_000)
+    part = fit_columns(pixels, places, SPACING)
+    np.testing.assert_array_equal(part.ok, whole.ok)
+    for name in ("y", "x", "amplitude", "y_err", "chi2"):
+        np.testing.assert_allclose(getattr(part, name), getattr(whole, name), rtol=1e-4, atol=1e-4)
+
+
+@given(st.integers(1, 90), st.integers(1, 70), st.integers(1, 9), st.integers(1, 900))
+def test_strips_cover_every_row_once(h: int, w: int, height: int, most: int) -> None:
+    with mock.patch.object(background, "STRIP_PX", most):
+        parts = background.strips((h, w), height)
+    rows = np.concatenate([np.arange(h)[p] for p in parts])
+    np.testing.assert_array_equal(rows, np.arange(h))
+    assert all(p.start % height == 0 for p in parts)
+    assert all((p.stop - p.start) * w <= max(most, height * w) for p in parts)
 
 
 def test_views_of_a_window_are_those_of_the_whole() -> None:

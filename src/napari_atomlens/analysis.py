@@ -408,7 +408,8 @@ def _one_frame(
     from napari_atomlens.atoms import find_atoms
     from napari_atomlens.atoms.refine import FitParams
     from napari_atomlens.contours import outline
-    from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.segmentation import runtime
+    from napari_atomlens.segmentation.predict import LARGE, segment
     from napari_atomlens.segmentation.scale import typical_distance
 
     start = time.perf_counter()
@@ -423,6 +424,8 @@ def _one_frame(
         probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
     else:
         probabilities = segment(frame, info, spacing)
+    if frame.size > LARGE:  # memory must not follow the size of the image
+        runtime.release()
     seconds = {"read": read, **probabilities.seconds}
     start = time.perf_counter()
     atoms = find_atoms(
@@ -431,6 +434,8 @@ def _one_frame(
         calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
     )  # fmt: skip
     atoms = add_nm(atoms, size)
+    if frame.size > LARGE:
+        runtime.release()
     seconds["atoms"] = time.perf_counter() - start
     start = time.perf_counter()
     contours = tables.empty("contours")

@@ -1,10 +1,13 @@
 """Outlines: sub-pixel vertices, right shapes, right axis order."""
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from napari_atomlens.contours import describe, label_image, outline
+from napari_atomlens.contours.outline import trace
 
 
 def ellipse_map(shape, y, x, long, short, angle):
@@ -83,3 +86,18 @@ def test_label_image_fills_each_outline_with_its_number():
     square = np.array([[2, 2], [2, 8], [8, 8], [8, 2]], float)
     labels = label_image([square, square + 10], (20, 20))
     assert labels[5, 5] == 1 and labels[15, 15] == 2 and labels[0, 0] == 0
+
+
+@pytest.mark.parametrize("spacing", [6.0, 11.0, 19.0])
+def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch, spacing: float) -> None:
+    module = importlib.import_module("napari_atomlens.contours.outline")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: 12 * spacing, : 10 * spacing]
+    centres = spacing * (np.mgrid[:13, :11].reshape(2, -1).T + rng.uniform(-0.1, 0.1, (143, 2)))
+    apart = np.hypot(y[..., None] - centres[:, 0], x[..., None] - centres[:, 1]).min(-1)
+    columns = np.exp(-0.5 * (apart / (0.3 * spacing)) ** 2).astype(np.float32)
+    whole, counts = trace(columns, centres)
+    monkeypatch.setattr(module, "BAND_PIXELS", int(2.5 * spacing) * columns.shape[1])
+    parts, again = trace(columns, centres)
+    np.testing.assert_array_equal(again, counts)
+    np.testing.assert_allclose(parts, whole, atol=1e-4)

@@ -187,7 +187,7 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 PEER_CODE = """
 import sys, numpy as np, pandas as pd, hyperspy.api as hs
 from napari_atomlens.io import export
-table = pd.read_parquet(sys.argv[1])
+table = pd.read_csv(sys.argv[1])
 size = (0.0123, 0.0123)
 signal = export.to_hyperspy(np.zeros((2, 500, 500)), table, size)
 signal.save(sys.argv[2])
@@ -208,10 +208,10 @@ print(len(lattice.sublattice_list), "sublattices")
 
 @pytest.mark.skipif(not PEERS, reason="ATOMLENS_PEERS_PYTHON names no interpreter with HyperSpy")
 def test_hyperspy_and_atomap(tmp_path: Path) -> None:
-    atoms().to_parquet(tmp_path / "a.parquet")
+    write_atoms(tmp_path / "a.csv", atoms())
     source = str(Path(export.__file__).parents[2])
     done = subprocess.run(
-        [PEERS, "-c", PEER_CODE, str(tmp_path / "a.parquet"), str(tmp_path / "a.hspy")],
+        [PEERS, "-c", PEER_CODE, str(tmp_path / "a.csv"), str(tmp_path / "a.hspy")],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

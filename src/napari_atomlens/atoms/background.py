@@ -5,38 +5,32 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+#: Pixels of a strip: images up to 2048 x 2048 are one.
+STRIP_PX = 1 << 22
+
+
+def strips(shape: tuple[int, ...], height: int = 1) -> list[slice]:
+    """Slices of rows of a large image, so that what is made from them stays small.
+
+    Each begins at a multiple of `height`.
+    """
+    rows = max(1, STRIP_PX // max(shape[1], 1) // height) * height
+    return [slice(y, min(y + rows, shape[0])) for y in range(0, shape[0], rows)]
+
 
 class Background:
-    """Bilinear background: nodes `step` pixels apart, the first on the first pixel.
+    """Bilinear background: nodes `step` pixels apart, the first on the first pixel."""
 
-    The nodes of a window of a larger image, which begins at pixel `origin` of it, are some
-    of the nodes of that image.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        step: float,
-        whole: tuple[int, int] | None = None,
-        origin: tuple[int, int] = (0, 0),
-    ) -> None:
-        sides = whole or shape
-        n = tuple(max(2, round((s - 1) / step) + 1) for s in sides)
+    def __init__(self, shape: tuple[int, int], step: float) -> None:
+        self.n = tuple(max(2, round((s - 1) / step) + 1) for s in shape)
         #: distance between nodes along each axis: the last lies on the last pixel
-        self.step = tuple(max(s - 1, 1) / (k - 1) for s, k in zip(sides, n, strict=True))
-        first = tuple(min(int(o / s), k - 2) for o, s, k in zip(origin, self.step, n, strict=True))
-        #: how far the first pixel is past the first node
-        self.offset = tuple(o - f * s for o, f, s in zip(origin, first, self.step, strict=True))
-        self.n = tuple(
-            int(np.clip(np.ceil((o + s - 1) / d - 1e-9) - f + 1, 2, k - f))
-            for o, s, d, f, k in zip(origin, shape, self.step, first, n, strict=True)
-        )
+        self.step = tuple(max(s - 1, 1) / (k - 1) for s, k in zip(shape, self.n, strict=True))
         self.hat_y, self.hat_x = (self._hats(shape[k], k) for k in (0, 1))
         self.hat_yt, self.hat_xt = self.hat_y.T.tocsr(), self.hat_x.T.tocsr()
 
     def _hats(self, side: int, axis: int) -> sparse.csr_array:
         n = self.n[axis]
-        t = np.minimum((np.arange(side) + self.offset[axis]) / self.step[axis], n - 1)
+        t = np.minimum(np.arange(side) / self.step[axis], n - 1)
         k = np.minimum(t.astype(int), n - 2)
         part = t - k
         rows = np.repeat(np.arange(side), 2)
@@ -45,12 +39,22 @@ class Background:
 
     def image(self, values: np.ndarray) -> np.ndarray:
         """Background of every pixel, float32 (H, W)."""
+        out = np.zeros((self.hat_y.shape[0], self.hat_x.shape[0]), np.float32)
+        self.add_to(out, values)
+        return out
+
+    def add_to(self, image: np.ndarray, values: np.ndarray) -> None:
+        """Add the background to an image in place."""
         rows = self.hat_x @ values.reshape(self.n).T.astype(np.float32)  # (W, ny)
-        return self.hat_y @ np.ascontiguousarray(rows.T)
+        rows = np.ascontiguousarray(rows.T)
+        for part in strips(image.shape):
+            image[part] += self.hat_y[part] @ rows
 
     def collect(self, image: np.ndarray) -> np.ndarray:
         """Sum of the image times the hat of each node, (ny * nx,)."""
-        rows = self.hat_yt @ image
+        rows = np.zeros((self.n[0], image.shape[1]), np.float32)
+        for part in strips(image.shape):
+            rows += self.hat_yt[:, part] @ image[part]
         return (self.hat_xt @ np.ascontiguousarray(rows.T)).T.ravel().astype(float)
 
     def at(self, values: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -64,7 +68,7 @@ class Background:
     def cell(self, where: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """Node below each position along an axis, and how far the position is past it."""
         n = self.n[axis]
-        t = np.clip((where + self.offset[axis]) / self.step[axis], 0, n - 1)
+        t = np.clip(where / self.step[axis], 0, n - 1)
         k = np.minimum(t.astype(int), n - 2)
         return k, t - k
 

@@ -12,8 +12,7 @@ from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier
-from napari_atomlens.atoms.windows import fit_in_windows
-from napari_atomlens.segmentation.predict import LARGE, Probabilities
+from napari_atomlens.segmentation.predict import Probabilities
 
 
 def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
@@ -82,8 +81,7 @@ def _refined(
     frame, spacing = probabilities.frame, probabilities.spacing_px
     if n and refine in ("fit", "elliptic fit"):
         params = replace(params, elliptic=params.elliptic or refine == "elliptic fit")
-        fit = fit_in_windows if frame.size > LARGE else fit_columns
-        return fit(frame, positions, spacing, params, width_groups(shares.argmax(1)))
+        return fit_columns(frame, positions, spacing, params, width_groups(shares.argmax(1)))
     unknown = np.full((6, n), np.nan)
     bare = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     if n and refine == "centre of mass":

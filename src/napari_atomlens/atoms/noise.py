@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_atomlens.atoms.background import strips
+
 #: Least variance of a pixel, in units of the range of the image: even the best images have
 #: errors of the model that large, and without it images free of noise have no weights.
 LEAST = 1e-6
@@ -71,25 +73,33 @@ def find_noise(
 
     side = max(3, round(0.3 * typical))
     h, w = (s // side * side for s in mean.shape)
-    blocks = (h // side, side, w // side, side)
 
     def average(image: np.ndarray) -> np.ndarray:
-        return image[:h, :w].reshape(blocks).mean(axis=(1, 3)).astype(float)
+        out = np.empty((h // side, w // side))
+        for rows in strips((h, w), side):
+            blocks = image[rows, :w].reshape(-1, side, w // side, side)
+            out[rows.start // side : rows.stop // side] = blocks.mean(axis=(1, 3))
+        return out
 
-    square = residual * residual
     # one wild pixel must not make a block
-    few = square.ravel()[:: max(1, square.size // 50_000)]
-    square = np.minimum(square, np.float32(36 * float(np.median(few)) / 0.4549))
+    few = residual.ravel()[:: max(1, residual.size // 50_000)] ** 2
+    most = np.float32(36 * float(np.median(few)) / 0.4549)
     part = np.ones((h // side, w // side))
+    v = np.empty_like(part)
+    for rows in strips((h, w), side):
+        square = np.minimum(residual[rows] ** 2, most)
+        if valid is not None:
+            square *= valid[rows]
+        square = square[:, :w].reshape(-1, side, w // side, side)
+        v[rows.start // side : rows.stop // side] = square.mean(axis=(1, 3))
     if valid is not None:
         part = average(valid)
-        square = square * valid
     rim = max(1, round(0.8 * typical / side))
     inner = np.zeros(part.shape, bool)
     inner[rim : -rim or None, rim : -rim or None] = True
     if inner.sum() < 50:
         inner[:] = True
-    m, v = average(mean), average(square) / np.maximum(part, 1e-6)
+    m, v = average(mean), v / np.maximum(part, 1e-6)
     use = inner & (part > 0.5)
     v = v / max(1 - parameters_per_pixel, 0.3)
     if not use.any():
@@ -115,7 +125,9 @@ def find_noise(
         (a, b), _ = nnls(normal.T, np.linalg.solve(normal, design @ (weight * v[keep])))
     overall = float(v[keep].mean())
     trusted = np.ones(mean.shape, bool)
-    trusted[:h, :w] = np.repeat(np.repeat(keep | ~use, side, axis=0), side, axis=1)
+    for rows in strips((h, w), side):
+        there = (keep | ~use)[rows.start // side : rows.stop // side]
+        trusted[rows, :w] = np.repeat(np.repeat(there, side, axis=0), side, axis=1)
     if b * float(np.ptp(m[keep])) < 0.05 * overall:
         return Noise(max(overall, LEAST), 0.0, LEAST), trusted
     # a is the variance at the lowest mean value; back to mean value zero

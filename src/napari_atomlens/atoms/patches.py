@@ -6,12 +6,15 @@ one of x, so that all sums over the pixels of a column are small matrix products
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 #: Columns per batch: small enough for the cache, large enough for numpy.
 CHUNK = 1024
 
@@ -52,6 +55,20 @@ class Crew:
                 work(s)
         else:
             list(self._pool.map(work, slices))
+
+    def pick(self, work: Callable[[slice], T], n: int) -> Iterator[T]:
+        """Yield what `work` returns for slices of n columns, in order; few wait at a time."""
+        slices = [slice(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
+        if self._pool is None or len(slices) == 1:
+            yield from map(work, slices)
+            return
+        waiting: deque[Future[T]] = deque()
+        for s in slices:
+            waiting.append(self._pool.submit(work, s))
+            if len(waiting) > 2 * self.size:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
 
 
 def product(first: np.ndarray, *others: np.ndarray) -> np.ndarray:

@@ -81,51 +81,6 @@ def bin_image(image: np.ndarray, factor: int) -> np.ndarray:
     return image[:h, :w].reshape(h // factor, factor, w // factor, factor).mean((1, 3))
 
 
-@dataclass(frozen=True)
-class Known:
-    """What a fit found that holds for all of an image, in its own units.
-
-    Attributes
-    ----------
-    noise : Noise
-    widths : dict of int to float
-        Logarithm of the width of each group of columns, in pixels of the fit.
-    freedom : float
-        How far the widths of a group differ (standard deviation of the logarithm), 0 where
-        they share one.
-    """
-
-    noise: Noise
-    widths: dict[int, float]
-    freedom: float
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the fit of a part of a large image must know of the whole.
-
-    Attributes
-    ----------
-    level, scale : float
-        Grey values become (value - level) / scale.
-    top : float
-        Pixels from here on are clipped; infinite where none is.
-    shape : tuple of int
-        Of the whole image.
-    origin : tuple of int
-        First pixel (y, x) of the window, multiples of the binning.
-    known : Known, optional
-        Noise and widths, so that all windows of an image use the same.
-    """
-
-    level: float
-    scale: float
-    top: float
-    shape: tuple[int, int]
-    origin: tuple[int, int]
-    known: Known | None = None
-
-
 def binning(spacing_px: float) -> int:
     """Pixels that are averaged: about 12 px between columns carry all the information."""
     return max(1, int(spacing_px // 12))
@@ -181,57 +136,27 @@ def fit_columns(
     mean (McCullagh and Nelder, Generalized Linear Models, 2nd ed., chapter 9). Standard
     errors are those of the Fisher information with all other parameters free.
     """
-    return fit_window(image, positions, spacing_px, params, group)[0]
-
-
-def fit_window(
-    image: np.ndarray,
-    positions: np.ndarray,
-    spacing_px: float,
-    params: FitParams = FitParams(),
-    group: np.ndarray | None = None,
-    window: Window | None = None,
-) -> tuple[Fit, Known | None]:
-    """Fit a frame, or a part of a larger one; :func:`fit_columns`, and what holds for the whole.
-
-    Parameters
-    ----------
-    image, positions, spacing_px, params, group
-        See :func:`fit_columns`.
-    window : Window, optional
-        Where the image is a part of a larger one (see :mod:`napari_atomlens.atoms.windows`).
-
-    Returns
-    -------
-    fit : Fit
-    known : Known or None
-        None where nothing could be fitted.
-    """
     validate(params)
     n = len(positions)
     if n == 0:
-        return Fit(*np.zeros((8, 0)), ok=np.zeros(0, bool)), None  # type: ignore[misc]
+        return Fit(*np.zeros((8, 0)), ok=np.zeros(0, bool))  # type: ignore[misc]
     factor = binning(spacing_px)
     image = np.asarray(image, np.float32)
-    clipped = saturated(image) if window is None else image >= window.top
+    clipped = saturated(image)
     data = bin_image(image, factor)
     valid = None
     if clipped is not None and clipped.any():
         valid = (bin_image(clipped.astype(np.float32), factor) == 0).astype(np.float32)
-    level, scale = grey_levels(data) if window is None else (window.level, window.scale)
-    whole, origin = None, (0, 0)
-    if window is not None:
-        whole = (window.shape[0] // factor, window.shape[1] // factor)
-        origin = (window.origin[0] // factor, window.origin[1] // factor)
+    level, scale = grey_levels(data)
     start = (np.asarray(positions, float) + 0.5) / factor - 0.5
     order = np.lexsort((start[:, 1], start[:, 0]))
     given = np.zeros(n, np.int64) if group is None else group
-    labels, group = np.unique(given, return_inverse=True)
+    group = np.unique(given, return_inverse=True)[1]
     if not scale > 0:
         unknown = np.full((6, n), np.nan)
-        bare = Fit(positions[:, 0].copy(), positions[:, 1].copy(), *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
-        return bare, None
-    data = (data - np.float32(level)) / np.float32(scale)
+        return Fit(positions[:, 0].copy(), positions[:, 1].copy(), *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
+    data = data - np.float32(level)
+    data /= np.float32(scale)
     spacing = spacing_px / factor
     fixed = None
     if params.noise == "poisson" and params.gain > 0:
@@ -240,9 +165,9 @@ def fit_window(
     with Crew() as crew:
         system = System(
             data, start[order], group[order], spacing, params.background_spacings * spacing,
-            valid, crew, whole, origin,
+            valid, crew,
         )  # fmt: skip
-        fit, known = _fit(system, params, fixed, labels, window.known if window else None)
+        fit = _fit(system, params, fixed)
     undo = np.argsort(order)
     for name, value in vars(fit).items():
         if value is not None:
@@ -260,7 +185,7 @@ def fit_window(
     fit.background = fit.background * scale + level
     fit.y = np.where(fit.ok, fit.y, positions[:, 0])
     fit.x = np.where(fit.ok, fit.x, positions[:, 1])
-    return fit, known
+    return fit
 
 
 def _begin(system: System) -> None:
@@ -270,7 +195,7 @@ def _begin(system: System) -> None:
     small = bin_image(data, b) if min(data.shape) >= 2 * b else data
     b = b if min(data.shape) >= 2 * b else 1
     for axis in (0, 1):
-        edges = (np.arange(nodes.n[axis]) - 0.5) * nodes.step[axis] - nodes.offset[axis]
+        edges = (np.arange(nodes.n[axis]) - 0.5) * nodes.step[axis]
         edges = (edges / b).astype(int)
         small = np.minimum.reduceat(small, np.clip(edges, 0, small.shape[axis] - 1), axis=axis)
     system.background = small.astype(float).ravel()
@@ -289,21 +214,8 @@ def _begin(system: System) -> None:
     system.ceiling = 2.5 * np.maximum(above, 0.4 * float(np.median(system.amplitude)))
 
 
-def _hold_widths(system: System, labels: np.ndarray, known: Known) -> None:
-    """Tie the widths to those that are known of the whole image."""
-    own = np.array([known.widths.get(int(label), np.nan) for label in labels])[system.group]
-    there = np.isfinite(own)
-    system.prior = np.where(there, own, group_median(system.log_sigma, system.group))
-    if known.freedom == 0:  # held, as good as exactly
-        system.log_sigma = np.where(there, own, system.log_sigma)
-    system.tie[there] = 1 / max(known.freedom, 1e-5) ** 2
-
-
-def _fit(
-    system: System, params: FitParams, fixed: Noise | None, labels: np.ndarray, known: Known | None
-) -> tuple[Fit, Known]:
+def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     _begin(system)
-    fixed = known.noise if known else fixed
     data = system.data
     steps = np.diff(data[:: max(1, len(data) // 256)], axis=1) if data.shape[1] > 1 else data
     spread = float(np.median(np.abs(steps))) / 0.954
@@ -316,6 +228,7 @@ def _fit(
     system.look()
     for step in range(params.steps):
         if fixed is None and step in (2, 3, 5):
+            system.forget_fisher()  # it is made anew below
             noise, system.trusted = find_noise(
                 system.mean, system.residual, system.valid, system.typical, system.share
             )
@@ -336,11 +249,6 @@ def _fit(
             system.go_on()
             system.shape_field(float(np.exp(np.median(system.log_sigma))))
             system.look()
-        elif known is not None and step == 2:
-            _hold_widths(system, labels, known)
-            system.look()
-        elif known is not None:
-            pass
         elif tied is None and params.width == "shared" and step >= 2:
             tied = system.share_widths()
             system.look()
@@ -366,6 +274,7 @@ def _fit(
             moved = system.advance(1e-4, tied, 1e-4)
             system.weigh(noise)
         if fixed is None:  # round columns had left more than noise
+            system.look()
             noise, system.trusted = find_noise(
                 system.mean, system.residual, system.valid, system.typical, system.share
             )
@@ -374,15 +283,7 @@ def _fit(
             system.reshape(noise)
             system.look()
             system.weigh(noise)
-    if known is None:
-        middle = group_median(system.log_sigma, system.group)
-        widths = {int(n): float(middle[system.group == k][0]) for k, n in enumerate(labels)}
-        free = float(1 / np.sqrt(np.median(system.tie))) if np.median(system.tie) > 0 else 1.0
-        known = Known(noise, widths, 0.0 if tied is not None else free)
-    fit = _result(system, tied, moved)
-    if known.freedom == 0:
-        fit.sigma_err = None
-    return fit, known
+    return _result(system, tied, moved)
 
 
 def _typical_error(system: System) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from napari_atomlens.atoms.background import Background
+from napari_atomlens.atoms.background import Background, strips
 from napari_atomlens.atoms.border import beyond_border
 from napari_atomlens.atoms.noise import Noise
 from napari_atomlens.atoms.patches import POWER, TERMS, Crew, Field, blocks, factors, product
@@ -30,8 +32,7 @@ class System:
 
     def __init__(
         self, data: np.ndarray, start: np.ndarray, group: np.ndarray, spacing: float, step: float,
-        valid: np.ndarray | None, crew: Crew, whole: tuple[int, int] | None = None,
-        origin: tuple[int, int] = (0, 0),
+        valid: np.ndarray | None, crew: Crew,
     ) -> None:  # fmt: skip
         self.data, self.start, self.group, self.crew = data, start, group, crew
         self.n = len(start)
@@ -54,9 +55,11 @@ class System:
             nearest = cKDTree(start).query(start, k=2)[0][:, 1]
         self.reach = np.clip(nearest, 0.5 * spacing, 1.5 * spacing)
         self.typical = float(np.median(self.reach))
-        self.nodes = Background(data.shape, max(step, 4.0), whole, origin)
+        self.nodes = Background(data.shape, max(step, 4.0))
         self.background: np.ndarray = np.zeros(self.nodes.n[0] * self.nodes.n[1])
         self.valid = valid
+        # of large images every array counts: these are made once
+        self.residual, self.weight = np.zeros_like(data), np.zeros_like(data)
         #: columns within reach of the rim: their neighbours beyond it are missing
         self.rim = (
             np.minimum.reduce(
@@ -106,6 +109,9 @@ class System:
         radius = int(np.clip(np.ceil(REACH * sigma), 2, max(2, round(1.6 * self.typical))))
         pad = radius + int(np.ceil(3 * sigma + 0.5 * self.typical)) + 2
         self.field = Field(self.data.shape, radius, pad)
+        self.forget_fisher()
+        self._forget("mean", "_padded")
+        self._padded = np.zeros(self.field.padded, np.float32)
         within = min(OVERLAP * sigma, 2.2 * radius)
         if self.n > 1:
             pairs = cKDTree(np.c_[self.y, self.x]).query_pairs(within, output_type="ndarray")
@@ -121,17 +127,26 @@ class System:
         self.pair_ptr = np.r_[0, np.cumsum(np.bincount(i, minlength=self.n))]
         self.hats = min(3, *self.nodes.n)
 
+    def forget_fisher(self) -> None:
+        """Give the memory of the Fisher matrix back; :meth:`fisher` makes it anew."""
+        self._forget("atoms", "couple", "back")
+
+    def _forget(self, *names: str) -> None:
+        """Give memory back before what comes in its place is made."""
+        for name in names:
+            self.__dict__.pop(name, None)
+
     # -- model and residuals ------------------------------------------------------------
 
     def render(self) -> np.ndarray:
-        """Model of the frame without the background, float32 (H, W)."""
+        """Model of the frame without the background, float32 (H, W); it is drawn over the last."""
         f = self.field
-        total = np.zeros(f.padded[0] * f.padded[1], np.float32)
-        strips: dict[int, tuple[int, np.ndarray]] = {}
+        self._padded[:] = 0
+        total = self._padded.ravel()
         sigma = np.exp(self.log_sigma)
         offsets = (np.arange(f.size)[:, None] * f.padded[1] + np.arange(f.size)).ravel()
 
-        def draw(c: slice) -> None:
+        def draw(c: slice) -> tuple[int | np.ndarray, np.ndarray]:
             y0, x0 = f.first(self.y[c]), f.first(self.x[c])
             gy = f.axis(y0, self.y[c], sigma[c])[:, 0] * self.amplitude[c, None]
             gx = f.axis(x0, self.x[c], sigma[c])[:, 0]
@@ -142,15 +157,18 @@ class System:
             # columns come sorted by row: a chunk touches a strip of the image only
             top = int(y0.min()) + f.pad
             corner = (y0 + f.pad - top) * f.padded[1] + x0 + f.pad
-            index = corner[:, None] + offsets
-            strips[c.start] = top * f.padded[1], np.bincount(index.ravel(), values.ravel())
+            index = (corner[:, None] + offsets).ravel()
+            if corner.max() > 8 * index.size:  # those beyond the border are far from each other
+                return index + top * f.padded[1], values.ravel()
+            return top * f.padded[1], np.bincount(index, values.ravel())
 
-        self.crew.each(draw, self.n)
         # summed in a fixed order, so that threads change nothing
-        for key in sorted(strips):
-            at, strip = strips[key]
-            total[at : at + len(strip)] += strip
-        return total.reshape(f.padded)[f.inner]
+        for at, strip in self.crew.pick(draw, self.n):
+            if isinstance(at, np.ndarray):
+                np.add.at(total, at, strip)
+            else:
+                total[at : at + len(strip)] += strip
+        return self._padded[f.inner]
 
     def _ellipses(self, c: slice, y0: np.ndarray, x0: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Patches of elliptic columns of the same area as the round ones, (n, size, size)."""
@@ -201,18 +219,29 @@ class System:
         )
         self.shape_variance = 1 / information
 
+    def _clear_border(self) -> None:
+        """Columns at the rim were drawn past it; sums over patches want zeros there."""
+        p, (h, w) = self.field.pad, self.data.shape
+        self._padded[:p], self._padded[p + h :] = 0, 0
+        self._padded[:, :p], self._padded[:, p + w :] = 0, 0
+
     def look(self) -> None:
         """Compare model and data."""
-        self.mean = self.render() + self.nodes.image(self.background)
-        self.residual = self.data - self.mean
+        self.mean = self.render()
+        self._clear_border()
+        self.nodes.add_to(self.mean, self.background)
+        np.subtract(self.data, self.mean, out=self.residual)
 
     def weigh(self, noise: Noise) -> None:
-        """Weights of the residuals of the last look, and the gradient."""
-        self.weight = noise.weight(self.mean, self.residual)
-        if self.valid is not None:
-            self.weight *= self.valid
-        wr = self.weight * self.residual
-        padded = self.field.put(wr)
+        """Weights of the residuals of the last look, and the gradient; `mean` is written over."""
+        # of large images every array counts: the weighted residuals take the place of the model
+        padded = self._padded
+        wr = padded[self.field.inner]
+        for part in strips(self.data.shape):
+            self.weight[part] = noise.weight(self.mean[part], self.residual[part])
+            if self.valid is not None:
+                self.weight[part] *= self.valid[part]
+            np.multiply(self.weight[part], self.residual[part], out=wr[part])
         grad = np.empty((self.n, 4))
         sigma = np.exp(self.log_sigma)
         f = self.field
@@ -231,18 +260,18 @@ class System:
     def fisher(self) -> None:
         """Fisher matrix for the weights of the last look."""
         f, m = self.field, self.hats
+        self.forget_fisher()
         sigma = np.exp(self.log_sigma)
-        padded = f.put(self.weight)
+        padded = f.put(self.weight, self._padded)
         self.diagonal = np.empty((self.n, 4, 4))
-        self.off = np.empty((len(self.pairs), 4, 4))
+        off = np.empty((len(self.pairs), 4, 4))
         couple = np.empty((self.n, 4, m * m))
-        columns = np.empty((self.n, m * m), np.int64)
+        columns = np.empty((self.n, m * m), np.int32)
         ny, nx = self.nodes.n
         pixels = np.arange(f.size, dtype=np.float32)
 
         def hats(first: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
             n, step = self.nodes.n[axis], np.float32(self.nodes.step[axis])
-            first = first + self.nodes.offset[axis]
             k0 = np.clip(np.floor(first / step).astype(np.int64), 0, n - m)
             t = (first.astype(np.float32)[:, None] + pixels) / step
             node = k0[:, None, None] + np.arange(m)[:, None]
@@ -283,7 +312,7 @@ class System:
                 other = f.axis(first[mine], centre[j], sigma[j])
                 ends.append((g[mine][:, :, None] * other[:, None]).reshape(len(i), 9, size))
             shared = product(ends[0], w[mine], ends[1].transpose(0, 2, 1))
-            self.off[own_pairs] = blocks(
+            off[own_pairs] = blocks(
                 shared.astype(float).reshape(-1, 3, 3, 3, 3),
                 factor[mine], factors(self.amplitude[j], sigma[j]),
             )  # fmt: skip
@@ -291,17 +320,23 @@ class System:
         self.crew.each(one, self.n)
         self.diagonal[:, 3, 3] += self.tie
         self.diagonal[:, [0, 1, 2], [0, 1, 2]] += self.hold
-        every = np.concatenate([self.off, self.off.transpose(0, 2, 1), self.diagonal])[self.order]
+        every = np.empty((len(self.order), 4, 4))
+        place = np.empty_like(self.order)
+        place[self.order] = np.arange(len(place))
+        k = len(off)
+        every[place[:k]], every[place[2 * k :]] = off, self.diagonal
+        every[place[k : 2 * k]] = off.transpose(0, 2, 1)
+        self.upper = place[:k]
         self.atoms = sparse.bsr_array(
             (every, self.block_cols, self.block_ptr), shape=(4 * self.n, 4 * self.n)
         )
         width = m * m
         indices = np.repeat(columns[:, None], 4, axis=1).ravel()
-        pointer = np.arange(4 * self.n + 1) * width
+        pointer = np.arange(4 * self.n + 1, dtype=np.int32) * width
         self.couple = sparse.csr_array(
             (couple.ravel(), indices, pointer), shape=(4 * self.n, ny * nx)
         )
-        self.back = self.couple.T.tocsr()
+        self.back = self.couple.T
         self.node_matrix = self.nodes.matrix(self.weight)
 
     # -- one scoring step ---------------------------------------------------------------
@@ -412,7 +447,7 @@ class System:
         """
         names = ("y", "x", "amplitude", "log_sigma", "background")
         before = {name: getattr(self, name).copy() for name in names}
-        seen, cost = (self.mean, self.residual), self.cost()
+        cost = self.cost()
         damping = max(damping, 0.1 * self.damping)
         for _ in range(4):
             moved = self.move(self.solve(damping, tied, precision))
@@ -423,7 +458,7 @@ class System:
             damping = max(10 * damping, 0.03)
             for name, value in before.items():
                 setattr(self, name, value.copy())
-        self.mean, self.residual = seen
+        self.look()
         return np.zeros(self.n)
 
     def go_on(self) -> None:
@@ -470,22 +505,21 @@ class System:
         k = 3 if tied else 4
         eye = 1e-12 * np.eye(k)
         diagonal = self.diagonal[:, :k, :k] + eye
-        off = self.off[:, :k, :k]
+        off = self.atoms.data[self.upper, :k, :k]
         i, j = self.pairs.T
         inverse = np.linalg.inv(diagonal)
-        source, target = np.r_[i, j], np.r_[j, i]
+        lost, second = np.zeros_like(diagonal), np.zeros_like(diagonal)
         # off-diagonal block of every directed edge: rows of the source, columns of the target
-        edge = np.concatenate([off, off.transpose(0, 2, 1)])
-        turned = edge.transpose(0, 2, 1)
-        from_target = edge @ inverse[target] @ turned  # what the target takes from the source
-        lost = np.zeros_like(diagonal)
-        np.add.at(lost, source, from_target)
-        # the target with its other neighbours eliminated
-        target_alone = diagonal[target] - lost[target] + turned @ inverse[source] @ edge
-        second = edge @ np.linalg.solve(target_alone, turned)
-        lost = np.zeros_like(diagonal)
-        np.add.at(lost, source, second)
-        left = np.linalg.inv(diagonal - lost)
+        for blocks_, source, target in _edges(off, i, j):
+            # what the target takes from the source
+            turned = blocks_.transpose(0, 2, 1)
+            np.add.at(lost, source, blocks_ @ inverse[target] @ turned)
+        for blocks_, source, target in _edges(off, i, j):
+            turned = blocks_.transpose(0, 2, 1)
+            # the target with its other neighbours eliminated
+            alone = diagonal[target] - lost[target] + turned @ inverse[source] @ blocks_
+            np.add.at(second, source, blocks_ @ np.linalg.solve(alone, turned))
+        left = np.linalg.inv(diagonal - second)
         bad = ~(np.einsum("nii->ni", left) > 0).all(1)
         left[bad] = inverse[bad]
         # the background near each column, known from all that lies round it
@@ -509,24 +543,39 @@ class System:
     def goodness(self) -> np.ndarray:
         """Mean squared residual over its variance, weighted by each column's profile."""
         f = self.field
-        padded = f.put(self.residual**2 * self.weight)
-        seen = f.put((self.weight > 0).astype(np.float32))
+        padded = self._padded
         sigma = np.exp(self.log_sigma)
-        out = np.empty(self.n)
 
-        def one(c: slice) -> None:
-            y0, x0 = f.first(self.y[c]), f.first(self.x[c])
-            gy, gx = (
-                np.ascontiguousarray(f.axis(first, centre[c], sigma[c])[:, :1])
-                for first, centre in ((y0, self.y), (x0, self.x))
-            )
-            across = gx.transpose(0, 2, 1)
-            top = product(gy, f.patches(padded, y0, x0), across)[:, 0, 0]
-            low = product(gy, f.patches(seen, y0, x0), across)[:, 0, 0]
-            out[c] = top / np.maximum(low, 1e-12)
+        def seen() -> np.ndarray:
+            out = np.empty(self.n)
 
-        self.crew.each(one, self.n)
-        return out
+            def one(c: slice) -> None:
+                y0, x0 = f.first(self.y[c]), f.first(self.x[c])
+                gy, gx = (
+                    np.ascontiguousarray(f.axis(first, centre[c], sigma[c])[:, :1])
+                    for first, centre in ((y0, self.y), (x0, self.x))
+                )
+                patches = f.patches(padded, y0, x0)
+                out[c] = product(gy, patches, gx.transpose(0, 2, 1))[:, 0, 0]
+
+            self.crew.each(one, self.n)
+            return out
+
+        np.multiply(self.residual, self.residual, out=padded[f.inner])
+        padded[f.inner] *= self.weight
+        top = seen()
+        np.greater(self.weight, 0, out=padded[f.inner], casting="unsafe")
+        return top / np.maximum(seen(), 1e-12)
+
+
+def _edges(
+    off: np.ndarray, i: np.ndarray, j: np.ndarray, most: int = 1 << 17
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield blocks, sources and targets of the pairs in both directions, some at a time."""
+    for blocks_, source, target in ((off, i, j), (off.transpose(0, 2, 1), j, i)):
+        for k in range(0, len(i), most):
+            part = slice(k, k + most)
+            yield blocks_[part], source[part], target[part]
 
 
 def group_median(values: np.ndarray, group: np.ndarray) -> np.ndarray:

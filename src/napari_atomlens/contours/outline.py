@@ -7,6 +7,7 @@ of the perpendicular bisectors to its neighbours, so that touching atoms keep ap
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -26,6 +27,8 @@ FARTHEST = 0.7
 COARSE = 16.0
 #: Pixels of the patches that are worked on at a time.
 CHUNK_PIXELS = 1 << 18
+#: Pixels of a band of a large map; maps up to 2048 x 2048 are one.
+BAND_PIXELS = 1 << 22
 
 
 def outline(
@@ -57,7 +60,9 @@ def outline(
     if not len(atoms):
         return tables.empty("contours"), []
     centres = atoms[["y_px", "x_px"]].to_numpy(float)
-    columns = np.asarray(probabilities[1:-1], np.float32).sum(0)
+    columns = np.zeros(probabilities.shape[1:], np.float32)
+    for one in probabilities[1:-1]:
+        columns += one
     vertices, counts = trace(columns, centres, level)
     table = {
         "frame": frame,
@@ -95,25 +100,53 @@ def trace(
     else:
         distance, near = np.zeros((1, 0)), np.zeros((1, 0), int)
         typical = min(columns.shape) / 2.0
-    if typical < COARSE:
-        # small atoms: vertices a pixel apart would cut their corners
-        vertices, counts = trace(between(columns), 2 * centres, level)
-        return 0.5 * vertices, counts
-    farthest = max(FARTHEST * typical, 1.5)
+    zoom = 1
+    while zoom * typical < COARSE:  # small atoms: vertices a pixel apart would cut their corners
+        zoom *= 2
+    places, distance = zoom * centres, zoom * distance
+    farthest = max(FARTHEST * zoom * typical, 1.5)
     radius = int(np.ceil(farthest)) + 1
-    rimmed = np.pad(columns, radius, mode="edge")
     chunk = max(1, CHUNK_PIXELS // (2 * radius + 1) ** 2)
-    slices = [slice(i, min(i + chunk, n)) for i in range(0, n, chunk)]
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    with ThreadPoolExecutor(max_workers=max(1, min(4, n // chunk))) as pool:
+        for here, low, high in _bands(centres, columns.shape, 2 * radius // zoom + 4):
+            fine = columns[low:high]
+            for _ in range(zoom.bit_length() - 1):
+                fine = between(fine)
+            rimmed = np.pad(fine, radius, mode="edge")
+            shift = np.array([zoom * low, 0])
 
-    def one(c: slice) -> tuple[np.ndarray, np.ndarray]:
-        neighbours = centres[near[c]] - centres[c, None]
-        return _trace_patches(rimmed, centres[c], neighbours, distance[c], radius, farthest, level)
+            def one(
+                c: np.ndarray, rimmed: np.ndarray = rimmed, shift: np.ndarray = shift
+            ) -> tuple[np.ndarray, np.ndarray]:
+                around = places[near[c]] - places[c, None]
+                vertices, counts = _trace_patches(
+                    rimmed, places[c] - shift, around, distance[c], radius, farthest, level
+                )
+                return vertices + shift.astype(vertices.dtype), counts
 
-    with ThreadPoolExecutor(max_workers=min(4, len(slices))) as pool:
-        parts = list(pool.map(one, slices))
-    longest = max(v.shape[1] for v, _ in parts)
-    vertices = np.concatenate([lengthened(v, longest) for v, _ in parts])
-    return vertices, np.concatenate([k for _, k in parts])
+            chunks = [here[i : i + chunk] for i in range(0, len(here), chunk)]
+            done = pool.map(one, chunks)
+            found += [(c, *part) for c, part in zip(chunks, done, strict=True)]
+    longest = max(v.shape[1] for _, v, _ in found)
+    vertices = np.empty((n, longest, 2), found[0][1].dtype)
+    counts = np.empty(n, np.int64)
+    while found:  # of large images every copy counts
+        c, some, many = found.pop()
+        vertices[c], counts[c] = lengthened(some, longest), many
+    vertices /= zoom
+    return vertices, counts
+
+
+def _bands(
+    centres: np.ndarray, shape: tuple[int, ...], margin: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield the atoms of a band of rows, and the rows that their surroundings need."""
+    height = max(1, BAND_PIXELS // shape[1])
+    band = np.clip(centres[:, 0] // height, 0, (shape[0] - 1) // height).astype(int)
+    for k in np.unique(band):
+        low, high = max(0, k * height - margin), min(shape[0], (k + 1) * height + margin)
+        yield np.flatnonzero(band == k), int(low), int(high)
 
 
 def lengthened(vertices: np.ndarray, m: int) -> np.ndarray:

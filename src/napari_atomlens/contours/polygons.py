@@ -44,8 +44,12 @@ def padded(outlines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def ragged(vertices: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
     """Return the polygons as a list of arrays, each with its own number of vertices."""
-    keep = np.arange(vertices.shape[1]) < counts[:, None]
-    return np.split(vertices[keep], np.cumsum(counts)[:-1]) if len(counts) else []
+    out: list[np.ndarray] = []
+    for i in range(0, len(counts), LONG):
+        some, many = vertices[i : i + LONG], counts[i : i + LONG]
+        keep = np.arange(some.shape[1]) < many[:, None]
+        out += np.split(some[keep], np.cumsum(many)[:-1])
+    return out
 
 
 def moments(vertices: np.ndarray, order: int = 2) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.io.guards import check_hdf5
 from napari_atomlens.io.image import (
     LAZY_BYTES,
     Image,
@@ -33,6 +34,7 @@ def read_hdf5(path: Path) -> list[Image]:
     """Read an HDF5 file of a layout that we know, else its numeric datasets."""
     import h5py
 
+    check_hdf5(path)
     with h5py.File(path, "r") as file:
         if "Data" in file and "Image" in file["Data"] and "Presentation" in file:
             velox = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from glob import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.io.guards import check_dm
 from napari_atomlens.io.image import (
     LAZY_BYTES,
     Image,
@@ -50,7 +52,11 @@ def read_vendor(path: Path) -> list[Image]:
         plugin = {b"\0\0\0\x03": "digitalmicrograph", b"\0\0\0\x04": "digitalmicrograph"}.get(
             _head(path), "emd" if _head(path) == b"\x89HDF" else "tia"
         )
+    if plugin == "tia" and (found := _large_series(path)):
+        return found
     module = optional(f"rsciio.{plugin}", path)
+    if plugin == "digitalmicrograph":
+        check_dm(path)
     log = logging.getLogger("rsciio")
     level = log.level
     log.setLevel(logging.CRITICAL)  # what matters becomes our sentence
@@ -83,6 +89,27 @@ def read_vendor(path: Path) -> list[Image]:
             first = first or error
     if not images and first is not None:
         raise first
+    return images
+
+
+def _large_series(path: Path) -> list[Image]:
+    """Series too large for the library, which reads all of a file; none where none is."""
+    emi = path if path.suffix.lower() == ".emi" else None
+    series = [path]
+    if emi is not None:
+        series = sorted(path.parent.glob(f"{escape(path.stem)}_[0-9].ser"))
+    if not any(s.stat().st_size > LAZY_BYTES for s in series):
+        return []
+    from napari_atomlens.io.tia import read_series
+
+    images, refused = [], None
+    for one in series:
+        try:
+            images.append(read_series(one, emi))
+        except FormatError as error:
+            refused = refused or error
+    if not images and refused is not None:
+        raise refused
     return images
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -30,6 +31,13 @@ def prepare() -> int:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, _cores() - 1))
     return int(torch.get_num_threads())
+
+
+def release() -> None:
+    """Give memory that is kept for the next tensor back to the system, where that can be done."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @lru_cache(maxsize=1)
