@@ -529,7 +529,10 @@ class _Commands(_LazyGroup):
 
 class _TrainCommands(_LazyGroup):
     lazy = {  # noqa: RUF012
-        **{n: functools.partial(_build_material, n) for n in ("universal", "graphene")},
+        **{
+            n: functools.partial(_build_material, n)
+            for n in ("universal", "graphene", "silicon-110")
+        },
         "silicon": _build_train_silicon,
         "assess": _build_train_assess,
     }
