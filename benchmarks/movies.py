@@ -561,11 +561,24 @@ for frame, atoms in al.stream_movie(movie, sys.argv[2]):
     elif len(seen) % 250 == 0:
         print("at", len(seen), peak(), flush=True)
 print("done", len(seen), peak(), time.perf_counter() - start, flush=True)
+start = time.perf_counter()
 table = al.load_stream(sys.argv[2], columns=["frame", "atom_id", "y_px", "x_px"])
-tracks = link(table)
-print("linked", table["frame"].nunique(), len(table), int(table["atom_id"].duplicated().sum()),
-      tracks["track_id"].nunique(), peak(), flush=True)
+frames, rows = table["frame"].nunique(), len(table)
+twice = int(table["atom_id"].duplicated().sum())
+tracks = link(table)["track_id"].nunique()
+del table
+print("linked", frames, rows, twice, tracks, peak(), time.perf_counter() - start, flush=True)
+start = time.perf_counter()
+found = al.follow_stream(sys.argv[2])
+print("followed", len(found.dumbbells), found.dumbbells["dumbbell_id"].nunique(), len(found.changes),
+      peak(), time.perf_counter() - start, flush=True)
 """
+
+
+def frames_in(folder: Path) -> int:
+    """Finished frames in a folder of ``stream_movie``."""
+    parts = len(list(folder.glob("atoms-??????.parquet")))
+    return 50 * parts + len(list(folder.glob("atoms-??????-???.parquet")))
 
 
 def long(n_frames: int) -> list[str]:
@@ -586,14 +599,15 @@ def long(n_frames: int) -> list[str]:
             store[f] = base[swing[f % len(swing)]].astype(np.uint16)
         command = [sys.executable, "-c", CHILD, f"{folder}/movie.zarr", f"{folder}/out"]
         first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        atoms_there = 0
-        while first.poll() is None and atoms_there < max(2, n_frames // 150):
+        finished = 0
+        while first.poll() is None and finished < n_frames // 3 + 7:
             time.sleep(0.2)
-            atoms_there = len(list(Path(f"{folder}/out").glob("atoms-*.parquet")))
+            finished = frames_in(Path(f"{folder}/out"))
         first.send_signal(signal.SIGKILL)
         first.wait()
+        killed_after = frames_in(Path(f"{folder}/out"))
         second = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        killed_after = 50 * atoms_there
+    print(second.stdout, file=sys.stderr)
     said = [line.split() for line in second.stdout.splitlines()]
     by = {v[0]: v[1:] for v in said}
     lines = [
@@ -611,6 +625,10 @@ def long(n_frames: int) -> list[str]:
     lines += [
         f"| peak memory at the end of the analysis | {float(by['done'][1]):.0f} MB |",
         f"| peak memory with all {int(by['linked'][1]):,} atoms linked | {float(by['linked'][4]):.0f} MB |",
+        f"| and with {int(by['followed'][0]):,} rows of {int(by['followed'][1]):,} dumbbells, "
+        f"changes looked for | {float(by['followed'][3]):.0f} MB |",
+        f"| linking; following all of it | {float(by['linked'][5]):.0f} s; "
+        f"{float(by['followed'][4]):.0f} s |",
         f"| time per frame | {1000 * float(by['done'][2]) / int(by['done'][0]):.0f} ms |",
     ]
     return lines

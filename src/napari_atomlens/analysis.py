@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from napari_atomlens.segmentation.predict import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
+#: A frame with so many atoms shows the scale of its movie.
+ENOUGH = 12
 
 
 @dataclass(frozen=True)
@@ -361,7 +363,7 @@ def analyze_frames(
         result = one(f, spacing)
         done += 1
         yield result
-        if spacing or len(result.atoms) >= 12:
+        if spacing or len(result.atoms) >= ENOUGH:
             spacing = spacing or result.spacing_px
             break
     yield from _in_parallel(one, order[done:], spacing, stop)

@@ -15,6 +15,7 @@ _WHERE = {
     "track_events": "linking",
     "follow": "following",
     "Followed": "following",
+    "save_followed": "following",
     "DumbbellParams": "dumbbells",
     "measure_dumbbells": "dumbbells",
     "ChangeParams": "changes",
