@@ -140,12 +140,12 @@ def stream_movie(
             _close_part(where, k, len(parts[k]))
     if not missing:
         return
-    # the scale that the first frames gave is that of all later ones, in later runs as well
+    # the scale and the window that the first frames gave are those of later runs as well
     given = params.spacing_px or float(text.get("spacing_px") or 0.0)
     for slot, result in zip(
         missing,
         analysis.analyze_frames(
-            movie, replace(params, spacing_px=given), pixel_size_nm=size, frames=[parts[k][i] for k, i in missing],
+            movie, replace(params, spacing_px=given, window=int(text.get("window", params.window))), pixel_size_nm=size, frames=[parts[k][i] for k, i in missing],
             cancelled=cancelled,
         ),
         strict=False,
@@ -154,6 +154,7 @@ def stream_movie(
             _write(_single(where, name, *slot), getattr(result, name))
         if not given and len(result.atoms) >= analysis.ENOUGH:
             given = text["spacing_px"] = float(result.spacing_px)
+            text["window"] = int(result.window)
             _write_note(note, text)
         ready.add(slot)
         part = slot[0]
@@ -214,7 +215,9 @@ def load_stream(
     where = Path(folder)
     whole = {f.stem: f for f in where.glob(f"{name}-??????.parquet")}
     single = [
-        f for f in where.glob(f"{name}-??????-???.parquet") if f.stem.rpartition("-")[0] not in whole
+        f
+        for f in where.glob(f"{name}-??????-???.parquet")
+        if f.stem.rpartition("-")[0] not in whole
     ]
     files = sorted([*whole.values(), *single], key=lambda f: f.stem)
     if not files:

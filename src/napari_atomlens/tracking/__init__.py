@@ -8,6 +8,7 @@ _WHERE = {
     "image_drift": "drift",
     "remove_drift": "drift",
     "rolling_mean": "rolling",
+    "choose_window": "rolling",
     "correct_scan": "scan",
     "LinkParams": "linking",
     "link": "linking",

@@ -123,6 +123,7 @@ class MovieWidget(QWidget):
         self._watch = ParamForm(ChangeParams)
         self._finding = ParamForm(
             AnalysisParams,
+            special={"window": "by dose"},
             leave_out=("model", "spacing_px", "min_probability", "refine", "contours"),
         )
         self._links.fields["jump_px"].setSpecialValueText("never")  # type: ignore[attr-defined]
