@@ -398,26 +398,42 @@ def real(data: Path | None) -> list[str]:
         lines.append(
             f"| {e.frame} | {e.kind} | {e.track_id} | {e.y_px:.0f}, {e.x_px:.0f} | {gone} |"
         )
-    lines += ["", "| image | spacing given (px) | atoms | pairs | grain | length (nm) | scatter (nm) | angle (deg) |",
-              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for name, spacing in (
-        ("CdTe_110_tilt_HAADF149.dm3", 0.0), ("Si_110_tilt_HAADF85.dm3", 0.0),
-        ("Si_110_tilt_HAADF85.dm3", 8.3),
+    lines += ["", "| image | model | atoms | fitted | nearest, next shell (nm) | pairs | grain | "
+              "length, median (nm) | scatter (nm) | error, median (nm) | angle (deg) |",
+              "|---|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for name, model in (
+        ("CdTe_110_tilt_HAADF149.dm3", "universal"), ("CdTe_110_tilt_HAADF149.dm3", "silicon-110"),
+        ("Si_110_tilt_HAADF85.dm3", "universal"), ("Si_110_tilt_HAADF85.dm3", "silicon-110"),
     ):  # fmt: skip
-        r = al.analyze(
-            str(data / "dumbbells-stem" / name), keep_maps=False,
-            params=al.AnalysisParams(spacing_px=spacing),
-        )  # fmt: skip
+        r = al.analyze(str(data / "dumbbells-stem" / name), model, keep_maps=False)
         d = r.dumbbells
+        head = (
+            f"| {name} | {model} | {len(r.atoms)} | {100 * r.atoms['fit_ok'].mean():.0f} % | "
+            f"{shells(r.atoms)} | "
+        )
         if not len(d):
-            lines.append(f"| {name} | {spacing or 'found'} | {len(r.atoms)} | 0 | | | | |")
+            lines.append(f"{head}0 | | | | | |")
         for g, part in d.groupby("grain"):
+            length = part["length_nm"]
             lines.append(
-                f"| {name} | {spacing or 'found'} | {len(r.atoms)} | {len(part)} | {g} | "
-                f"{part['length_nm'].median():.4f} | {part['length_nm'].std():.4f} | "
+                f"{head}{len(part)} | {g} | {length.median():.4f} | "
+                f"{1.4826 * (length - length.median()).abs().median():.4f} | "
+                f"{part['length_err_nm'].median():.4f} | "
                 f"{np.degrees(part['angle_rad'].median()):.1f} |"
             )
     return lines
+
+
+def shells(atoms: pd.DataFrame) -> str:
+    """Distances of the first two shells of neighbours (nm): what lattice it is."""
+    from scipy.spatial import cKDTree
+
+    place = atoms[["y_nm", "x_nm"]].to_numpy()
+    gap = np.sort(cKDTree(place).query(place, k=16)[0][:, 1:], axis=1)
+    first = float(np.median(gap[:, 0]))
+    beyond = gap[gap > 1.3 * first]
+    second = beyond[beyond < 1.3 * np.quantile(beyond, 0.02)]
+    return f"{np.median(gap[gap < 1.3 * first]):.3f}, {np.median(second):.3f}"
 
 
 # -------------------------------------------------------------------- 7 slider

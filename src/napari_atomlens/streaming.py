@@ -142,10 +142,11 @@ def stream_movie(
         return
     # the scale and the window that the first frames gave are those of later runs as well
     given = params.spacing_px or float(text.get("spacing_px") or 0.0)
+    window = int(text.get("window", params.window))
     for slot, result in zip(
         missing,
         analysis.analyze_frames(
-            movie, replace(params, spacing_px=given, window=int(text.get("window", params.window))), pixel_size_nm=size, frames=[parts[k][i] for k, i in missing],
+            movie, replace(params, spacing_px=given, window=window), pixel_size_nm=size, frames=[parts[k][i] for k, i in missing],
             cancelled=cancelled,
         ),
         strict=False,

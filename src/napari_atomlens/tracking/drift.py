@@ -202,9 +202,8 @@ def register(
     # noise that is interpolated becomes smaller, which pulls to half pixels: where the images
     # are noisy they are blurred more, to about the width of a column
     for blur in BLURS:
-        shift, score = _refine_shift(
-            *(ndimage.gaussian_filter(v.astype(float), blur) for v in (one, two)), shift
-        )
+        smooth = [ndimage.gaussian_filter(v.astype(float), blur) for v in (one, two)]
+        shift, score = _refine_shift(smooth[0], smooth[1], shift)
         if score > CLEAN:
             break
     return shift, score
