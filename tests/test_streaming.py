@@ -47,10 +47,12 @@ def test_a_killed_run_goes_on_where_it_stopped(fake: FakeAnalysis, tmp_path: Pat
     for _ in range(7):
         next(run)
     run.close()  # as good as killed: nothing after the yield runs
-    assert len(list(tmp_path.glob("atoms-*.parquet"))) == 1
+    assert len(list(tmp_path.glob("atoms-??????.parquet"))) == 1
+    assert al.load_stream(tmp_path)["frame"].nunique() == 7  # results appear as they come
     (tmp_path / "atoms-000001.999.tmp").write_bytes(b"half")
     again = [f for f, _ in al.stream_movie(movie, tmp_path)]
-    assert again == list(range(4, 11)) == fake.frames
+    assert again == list(range(7, 11)) == fake.frames
+    assert len(list(tmp_path.glob("*.parquet"))) == 6  # two tables of three parts, no frame alone
     whole = al.load_stream(tmp_path)
     once = pd.concat([a for _, a in al.stream_movie(movie, tmp_path / "other")], ignore_index=True)
     pd.testing.assert_frame_equal(whole, once, check_dtype=False)
@@ -73,3 +75,50 @@ def test_other_movies_and_damaged_folders_are_sentences(fake: FakeAnalysis, tmp_
         list(al.stream_movie(lattice(4, frames=5), tmp_path))
     with pytest.raises(FormatError, match="holds no"):
         al.load_stream(tmp_path / "nothing")
+
+
+def test_a_run_that_died_between_its_last_frame_and_the_part(
+    fake: FakeAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = lattice(4, frames=4)
+
+    def die(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(streaming, "_close_part", die)
+        with pytest.raises(OSError, match="No space"):
+            list(al.stream_movie(movie, tmp_path))
+    assert list(al.stream_movie(movie, tmp_path)) == []  # nothing is analysed again
+    assert sorted(f.name for f in tmp_path.glob("*.parquet")) == [
+        "atoms-000000.parquet", "contours-000000.parquet",
+    ]  # fmt: skip
+    assert len(al.load_stream(tmp_path)) == 64
+
+
+def test_the_scale_of_the_first_run_is_that_of_the_second(
+    fake: FakeAnalysis, tmp_path: Path
+) -> None:
+    movie = lattice(4, frames=6)
+    run = al.stream_movie(movie, tmp_path)
+    next(run)
+    run.close()
+    first = json.loads((tmp_path / "movie.json").read_text())["spacing_px"]
+    assert first > 0
+    list(al.stream_movie(movie, tmp_path))
+    assert fake.params.spacing_px == first
+
+
+def test_following_a_folder_writes_tables_and_how_they_came(
+    fake: FakeAnalysis, tmp_path: Path
+) -> None:
+    list(al.stream_movie(lattice(4, frames=6), tmp_path, pixel_size_nm=0.02))
+    found = al.follow_stream(tmp_path)
+    assert found.tracks["track_id"].nunique() == 16
+    tracks = pd.read_csv(tmp_path / "tracks.csv")
+    assert len(tracks) == 96
+    said = json.loads((tmp_path / "provenance.json").read_text())
+    assert said["linking"]["max_gap"] == 3 and said["parameters"]["window"] == 1
+    assert said["frames_followed"] == 6 and said["pixel_size_nm"] == 0.02
+    with pytest.raises(FormatError, match="no folder"):
+        al.follow_stream(tmp_path / "elsewhere")

@@ -40,6 +40,7 @@ _PUBLIC = {
     "load": "napari_atomlens.analysis",
     "stream_movie": "napari_atomlens.streaming",
     "load_stream": "napari_atomlens.streaming",
+    "follow_stream": "napari_atomlens.streaming",
     "simulate": "napari_atomlens.simulation",
     "assess": "napari_atomlens.stm.assess",
     "analyze_silicon": "napari_atomlens.stm.silicon",

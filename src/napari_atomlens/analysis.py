@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from napari_atomlens.segmentation.predict import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
+#: A frame with so many atoms shows the scale of its movie.
+ENOUGH = 12
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class AnalysisParams:
     )  # fmt: skip
     contours: bool = param(True, "draw the outline of every atom")
     window: int = param(
-        1, "frames of a movie that are summed to find atoms at low dose; positions are still "
-        "measured in each frame", unit="frames", ge=1, le=1001,
+        1, "frames of a movie that are summed to find atoms at low dose, 0 for as many as the dose "
+        "asks for; positions are still measured in each frame", unit="frames", ge=0, le=1001,
     )  # fmt: skip
 
 
@@ -81,6 +83,8 @@ class FrameResult:
         A sentence for the user, empty when there is nothing to say.
     seconds : dict of str to float
         Time spent by stage.
+    window : int
+        Frames that were summed to find the atoms.
     """
 
     frame: int
@@ -93,6 +97,7 @@ class FrameResult:
     spacing_px: float
     message: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    window: int = 1
 
 
 @dataclass
@@ -343,6 +348,8 @@ def analyze_frames(
     info = find_model(params.model)
     check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
     stop = cancelled or (lambda: False)
+    if params.window == 0:
+        params = replace(params, window=1 if stop() else _window_of(movie, params, info))
 
     def one(f: int, spacing: float) -> FrameResult:
         try:
@@ -361,7 +368,7 @@ def analyze_frames(
         result = one(f, spacing)
         done += 1
         yield result
-        if spacing or len(result.atoms) >= 12:
+        if spacing or len(result.atoms) >= ENOUGH:
             spacing = spacing or result.spacing_px
             break
     yield from _in_parallel(one, order[done:], spacing, stop)
@@ -395,6 +402,27 @@ def _in_parallel(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _window_of(movie: Any, params: AnalysisParams, info: Any) -> int:
+    """Frames that must be summed until the model is no surer with more of them."""
+    from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.tracking.rolling import choose_window
+
+    if movie.shape[0] < 3 or movie.ndim != 3:
+        return 1
+
+    def certainty(image: np.ndarray) -> float:
+        try:
+            seen = segment(image, info, params.spacing_px)
+        except (ImageError, CalibrationError):
+            return 0.0
+        atoms = find_atoms(seen, refine="off", calibration=info.calibration.get("atoms"))
+        # right ones less wrong ones, as the model expects them
+        return float((2 * atoms["probability"] - 1).sum())
+
+    return choose_window(movie, certainty)
 
 
 def _one_frame(
@@ -455,6 +483,7 @@ def _one_frame(
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
         probabilities.unfamiliar, found, message, seconds,
+        params.window if frame.ndim == 2 else 1,
     )  # fmt: skip
 
 
@@ -624,6 +653,7 @@ def collect(
             "image_sha256": image_hash(movie[results[0].frame]) if results else "",
             "image_shape": [int(s) for s in movie.shape],
             "pixel_size_nm": pixel_size_nm,
+            "window": max((r.window for r in results), default=1),
             "spacing_px": {str(r.frame): r.spacing_px for r in results},
         },
         messages=messages,

@@ -256,6 +256,81 @@ def _build_analyze() -> Any:
     return _build("analyze", _sentences(_analyze), AnalysisParams)
 
 
+def _movie(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Movie to analyse.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the results; a run that was begun there goes on."
+        ),
+    ],
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(metavar="NM", help="Pixel size in nm; without it, the one in the file."),
+    ] = None,
+    frames: Annotated[str, typer.Option(help="Frames, such as 0,5,10-20; all by default.")] = "",
+    max_gap: Annotated[
+        int | None,
+        typer.Option(min=-1, help="Frames an atom may be missed before its track ends."),
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=0.5, help="False changes allowed, per dumbbell and movie."),
+    ] = None,
+    **params: Any,
+) -> None:
+    """Follow every atom and dumbbell through a movie of any length; stops and goes on."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    from napari_atomlens.analysis import AnalysisParams, check_pixel_size
+    from napari_atomlens.streaming import follow_stream, stream_movie
+    from napari_atomlens.tracking import ChangeParams, LinkParams
+
+    if not source.exists():
+        raise ParameterError(f"There is no file {source}.")
+    check_pixel_size(pixel_size)
+    chosen = parse_frames(frames)
+    linking = LinkParams() if max_gap is None else LinkParams(max_gap=max_gap)
+    changes = ChangeParams() if false_alarms is None else ChangeParams(false_alarms=false_alarms)
+    done = 0
+    try:
+        with Progress(
+            BarColumn(), MofNCompleteColumn(), TextColumn("frames"), Left(),
+            disable=not sys.stderr.isatty(),
+        ) as bar:  # fmt: skip
+            task = bar.add_task("movie", total=None)
+
+            def progress(ready: int, total: int) -> None:
+                nonlocal done
+                done = ready
+                bar.update(task, completed=ready, total=total)
+
+            for _ in stream_movie(
+                source, out, AnalysisParams(**params), pixel_size_nm=pixel_size, frames=chosen,
+                progress=progress,
+            ):  # fmt: skip
+                pass
+        found = follow_stream(
+            out, linking=linking, changes=changes,
+            progress=lambda text: typer.echo(text, err=True),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped after {done} frames; the same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
+    tracks, pairs = found.tracks, found.dumbbells
+    text = f"{tracks['track_id'].nunique():,} atoms followed through {done:,} frames"
+    if len(pairs):
+        text += f", {pairs['dumbbell_id'].nunique():,} dumbbells, {len(found.changes):,} changes"
+    typer.echo(f"{source.name}: {text} -> {out}")
+
+
+def _build_movie() -> Any:
+    from napari_atomlens.analysis import AnalysisParams
+
+    return _build("movie", _sentences(_movie), AnalysisParams)
+
+
 def _batch(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Files, and folders of files.")
@@ -521,6 +596,7 @@ def _build_adapt() -> Any:
 class _Commands(_LazyGroup):
     lazy = {  # noqa: RUF012
         "analyze": _build_analyze,
+        "movie": _build_movie,
         "batch": _build_batch,
         "adapt": _build_adapt,
         "watch": _build_watch,
@@ -529,7 +605,10 @@ class _Commands(_LazyGroup):
 
 class _TrainCommands(_LazyGroup):
     lazy = {  # noqa: RUF012
-        **{n: functools.partial(_build_material, n) for n in ("universal", "graphene")},
+        **{
+            n: functools.partial(_build_material, n)
+            for n in ("universal", "graphene", "silicon-110")
+        },
         "silicon": _build_train_silicon,
         "assess": _build_train_assess,
     }

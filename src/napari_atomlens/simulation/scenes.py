@@ -145,6 +145,7 @@ def scene_from_crystal(
     jitter: float = 0.0,
     shear: np.ndarray | None = None,
     boundary: bool = False,
+    tilt_rad: float | None = None,
 ) -> tuple[Scene, np.ndarray]:
     """Fill a field of view with a crystal, or with two grains of it that meet.
 
@@ -156,6 +157,8 @@ def scene_from_crystal(
         Rms displacement of each column over the spacing.
     boundary : bool
         Put a grain boundary through the field of view.
+    tilt_rad : float, optional
+        Angle between the two grains; drawn at random by default.
 
     Returns
     -------
@@ -168,7 +171,7 @@ def scene_from_crystal(
     origin = tuple(rng.uniform(0, 3 * spacing_px, 2))
     positions, index = crystals.fill(crystal, shape, spacing_px, angle, origin, shear)
     if boundary:
-        tilt = rng.uniform(0.08, 0.9)
+        tilt = rng.uniform(0.08, 0.9) if tilt_rad is None else tilt_rad
         second, second_index = crystals.fill(
             crystal,
             shape,

@@ -15,6 +15,9 @@ from napari_atomlens.errors import ParameterError
 FEWEST = 8
 #: The same drift carries at least this part of the atoms, else shifts are voted on.
 AGREE = 0.55
+#: Blur of images that are registered on their pixels; the next one where they are less alike
+#: than CLEAN after it.
+BLURS, CLEAN = (1.0, 3.0), 0.8
 
 
 def need_columns(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:
@@ -195,22 +198,35 @@ def register(
     correlation[far] = -np.inf
     k = np.unravel_index(int(np.argmax(correlation)), shape)
     shift = np.array([lags[0][k[0]], lags[1][k[1]]])
-    smooth_one, smooth_two = (ndimage.gaussian_filter(v.astype(float), 1.0) for v in (one, two))
-    gradient = np.stack(np.gradient(smooth_two), -1)
-    rim = 4
     score = 0.0
-    for _ in range(8):
+    # noise that is interpolated becomes smaller, which pulls to half pixels: where the images
+    # are noisy they are blurred more, to about the width of a column
+    for blur in BLURS:
+        smooth = [ndimage.gaussian_filter(v.astype(float), blur) for v in (one, two)]
+        shift, score = _refine_shift(smooth[0], smooth[1], shift)
+        if score > CLEAN:
+            break
+    return shift, score
+
+
+def _refine_shift(one: np.ndarray, two: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, float]:
+    """Least squares on the pixels from a first guess: the shift, and how alike both are then."""
+    from scipy import ndimage
+
+    gradient = np.stack(np.gradient(two), -1)
+    rim, score = 4, 0.0
+    for _ in range(20):
         low = [int(max(0, np.ceil(-s))) + rim for s in shift]
-        high = [int(min(n, np.floor(n - s))) - rim for n, s in zip(shape, shift, strict=True)]
+        high = [int(min(n, np.floor(n - s))) - rim for n, s in zip(one.shape, shift, strict=True)]
         if min(h - w for h, w in zip(high, low, strict=True)) < 16:
             break
         part = tuple(slice(w, h) for w, h in zip(low, high, strict=True))
         grid = np.mgrid[part].astype(float) + shift[:, None, None]
-        moved = ndimage.map_coordinates(smooth_two, grid, order=1)
+        moved = ndimage.map_coordinates(two, grid, order=1)
         g = np.stack(
             [ndimage.map_coordinates(gradient[..., k], grid, order=1) for k in (0, 1)], -1
         ).reshape(-1, 2)
-        target = smooth_one[part]
+        target = one[part]
         difference = (target - target.mean()) - (moved - moved.mean())
         step = np.linalg.lstsq(g - g.mean(0), difference.ravel(), rcond=None)[0]
         score = float(np.corrcoef(target.ravel(), moved.ravel())[0, 1])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -89,3 +93,43 @@ def follow(
         tell("Looking for changes…")
         found = find_changes(pairs, changes)
     return Followed(linked, tracks_table(linked), pairs, moved, found, track_events(linked))
+
+
+#: Tables of :class:`Followed` that are written, in the order of the workflow.
+SAVED = ("tracks", "dumbbells", "changes", "events", "drift")
+
+
+def save_followed(
+    followed: Followed, folder: str | Path, provenance: dict[str, Any] | None = None
+) -> list[Path]:
+    """Write what happened in a movie as CSV files, and how it was found as JSON.
+
+    Parameters
+    ----------
+    followed : Followed
+    folder : path
+        Made if it is missing. Each file is complete or as it was before.
+    provenance : dict, optional
+        Parameters, versions, what was analysed; written as ``provenance.json``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files, tables first.
+    """
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in SAVED:
+        place = where / f"{name}.csv"
+        fresh = place.with_suffix(f".{os.getpid()}.tmp")
+        getattr(followed, name).to_csv(fresh, index=False)
+        os.replace(fresh, place)
+        written.append(place)
+    if provenance is not None:
+        place = where / "provenance.json"
+        fresh = place.with_suffix(f".{os.getpid()}.tmp")
+        fresh.write_text(json.dumps(provenance, indent=2, default=str) + "\n", encoding="utf-8")
+        os.replace(fresh, place)
+        written.append(place)
+    return written

@@ -151,8 +151,8 @@ def correct_scan(
     if "x_err_px" in linked:
         noise = linked["x_err_px"].to_numpy(float).copy()
     width = float("nan")
-    if "sigma_px" in linked:
-        width = float(np.nanmedian(linked["sigma_px"].to_numpy(float)))
+    if "sigma_px" in linked and linked["sigma_px"].notna().any():
+        width = float(linked["sigma_px"].median())
     strength = 0.0
     k = np.flatnonzero(often)
     for done in range(3):  # the sites become sharper as the frames do

@@ -21,14 +21,14 @@ from napari_atomlens.params import param, validate
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.simulation.scenes import seed_for
-from napari_atomlens.training.materials import Material, material
+from napari_atomlens.training.materials import TRAINABLE, Material, material
 
 
 @dataclass(frozen=True)
 class TrainParams:
     """How a model is trained."""
 
-    material: str = param("universal", "what the model is for", choices=("universal", "graphene"))
+    material: str = param("universal", "what the model is for", choices=TRAINABLE)
     out: str = param("", "folder of checkpoints and of the model; empty is runs/MATERIAL")
     steps: int = param(12000, "optimiser steps in all", ge=1, le=10_000_000)
     batch: int = param(16, "images per step", ge=1, le=4096)

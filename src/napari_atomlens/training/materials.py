@@ -11,6 +11,11 @@ from napari_atomlens.errors import ParameterError
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
 from napari_atomlens.simulation.scenes import Scene
 
+#: What :func:`material` knows.
+TRAINABLE = ("universal", "graphene", "silicon-110")
+#: What the silicon-110 model is for.
+DUMBBELLS = "diamond, zincblende <110>"
+
 Draw = Callable[[tuple[int, int], int], tuple[np.ndarray, Scene]]
 Pair = Callable[[tuple[int, int], int], tuple[np.ndarray, np.ndarray]]
 
@@ -61,6 +66,13 @@ def material(name: str) -> Material:
             name, "graphene", "STEM", graphene_scenes.CLASSES, graphene_scenes.training_pair,
             graphene_scenes.draw,
         )  # fmt: skip
+    if name in ("silicon-110", DUMBBELLS):
+        from napari_atomlens.simulation import dumbbell_scenes
+
+        return Material(
+            "silicon-110", DUMBBELLS, "STEM", dumbbell_scenes.CLASSES,
+            dumbbell_scenes.training_pair, dumbbell_scenes.draw,
+        )  # fmt: skip
     raise ParameterError(
-        f"There is no material {name!r} to train for; there are: universal, graphene."
+        f"There is no material {name!r} to train for; there are: {', '.join(TRAINABLE)}."
     )

@@ -89,6 +89,7 @@ class MovieWidget(QWidget):
         self._data: MovieData | None = None
         self._source_id = ""
         self._unsubscribe: Callable[[], None] | None = None
+        self._provenance: dict[str, Any] = {}
         self._dumbbell = -1
         self._track = -1
         self._running = False
@@ -124,6 +125,7 @@ class MovieWidget(QWidget):
         self._watch = ParamForm(ChangeParams)
         self._finding = ParamForm(
             AnalysisParams,
+            special={"window": "by dose"},
             leave_out=("model", "spacing_px", "min_probability", "refine", "contours"),
         )
         self._links.fields["jump_px"].setSpecialValueText("never")  # type: ignore[attr-defined]
@@ -431,14 +433,19 @@ class MovieWidget(QWidget):
             known = None
         params = self._finding.value()
         order = list(range(stack.shape[0]))
+        run = {
+            "atomlens": __version__, "started": datetime.datetime.now(datetime.UTC).isoformat(),
+            "parameters": as_dict(params), "image": str(layer.name),
+            "image_shape": list(stack.shape), "pixel_size_nm": size, "frames": [],
+        }  # fmt: skip
         outputs.begin(
-            Wanted(contours=LABELS, probability=False, unfamiliar=False), stack.shape, size,
-            {
-                "atomlens": __version__, "started": datetime.datetime.now(datetime.UTC).isoformat(),
-                "parameters": as_dict(params), "image": str(layer.name),
-                "image_shape": list(stack.shape), "pixel_size_nm": size, "frames": [],
-            },
-        )  # fmt: skip
+            Wanted(contours=LABELS, probability=False, unfamiliar=False), stack.shape, size, run
+        )
+        self._provenance = {k: v for k, v in run.items() if k != "frames"} | {
+            "linking": as_dict(linking), "changes": as_dict(watch),
+        }  # fmt: skip
+        if known is not None:  # the parameters above found none of them
+            self._provenance["parameters"] = "atoms that were there before"
         self._link_params = linking
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
@@ -936,12 +943,9 @@ class MovieWidget(QWidget):
                 self._status.setText(f"Saved {', '.join(names)} in {Path(folder).name}.")
 
     def save_tables(self, folder: Path) -> list[str]:
-        """Write tracks, dumbbells, changes, events and drift as CSV files."""
+        """Write tracks, dumbbells, changes, events, drift (CSV) and how they were found (JSON)."""
+        from napari_atomlens.tracking import save_followed
+
         if self._data is None:
             return []
-        f = self._data.followed
-        tables = {"tracks": f.tracks, "dumbbells": f.dumbbells, "changes": f.changes,
-                  "events": f.events, "drift": f.drift}  # fmt: skip
-        for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
-        return [f"{name}.csv" for name in tables]
+        return [f.name for f in save_followed(self._data.followed, folder, self._provenance)]
