@@ -28,7 +28,7 @@ from napari_atomlens.training.materials import Material, material
 class TrainParams:
     """How a model is trained."""
 
-    material: str = param("universal", "what the model is for", choices=("universal", "graphene"))
+    material: str = param("universal", "what the model is for: a name, or the file of a recipe")
     out: str = param("", "folder of checkpoints and of the model; empty is runs/MATERIAL")
     steps: int = param(12000, "optimiser steps in all", ge=1, le=10_000_000)
     batch: int = param(16, "images per step", ge=1, le=4096)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
 from napari_atomlens.simulation.scenes import Scene
+
+#: Graphene whose scenes never hold three Si together: what does a model make of an unseen type?
+WITHOUT_TRIMERS = "graphene-without-trimers"
 
 Draw = Callable[[tuple[int, int], int], tuple[np.ndarray, Scene]]
 Pair = Callable[[tuple[int, int], int], tuple[np.ndarray, np.ndarray]]
@@ -54,13 +58,13 @@ def material(name: str) -> Material:
             name, "any", "STEM, STM", UNIVERSAL_CLASSES, training_scenes.training_pair,
             lambda shape, seed: training_scenes.draw(shape, seed)[:2],
         )  # fmt: skip
-    if name == "graphene":
+    if name in ("graphene", WITHOUT_TRIMERS):
         from napari_atomlens.simulation import graphene_scenes
 
+        pair = partial(graphene_scenes.training_pair, trimers=name == "graphene")
         return Material(
-            name, "graphene", "STEM", graphene_scenes.CLASSES, graphene_scenes.training_pair,
-            graphene_scenes.draw,
-        )  # fmt: skip
+            name, name, "STEM", graphene_scenes.CLASSES, pair, graphene_scenes.draw
+        )
     raise ParameterError(
         f"There is no material {name!r} to train for; there are: universal, graphene."
     )
