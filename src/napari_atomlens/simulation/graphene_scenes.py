@@ -8,7 +8,6 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.simulation.formation import render_truth
 from napari_atomlens.simulation.graphene_defects import C_C, NAMES, graphene_sheet
 from napari_atomlens.simulation.scenes import (
     Scene,
@@ -19,6 +18,7 @@ from napari_atomlens.simulation.scenes import (
     substitute,
     thin_out,
 )
+from napari_atomlens.simulation.species_targets import species_maps
 from napari_atomlens.simulation.training_scenes import (
     add_background,
     empty_scene,
@@ -142,28 +142,6 @@ def training_pair(
     target[:3] = np.where(scene.contamination, 0, maps)
     target[3], target[4] = scene.contamination, peaks
     return image.astype(np.float32), target
-
-
-def species_maps(
-    scene: Scene, species: tuple[str, ...], peak_sigma: float = 1.3
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage by each species, (len(species), H, W), and peaks, of columns that are not hidden."""
-    rows = np.clip(np.rint(scene.y).astype(int), 0, scene.shape[0] - 1)
-    cols = np.clip(np.rint(scene.x).astype(int), 0, scene.shape[1] - 1)
-    seen = ~scene.contamination[rows, cols]
-    y, x, kind = scene.y[seen], scene.x[seen], scene.species[seen]
-    radius = 1.18 * scene.sigma[seen]
-    if len(y) > 1:
-        nearest = cKDTree(np.c_[y, x]).query(np.c_[y, x], k=2)[0][:, 1]
-        radius = np.minimum(radius, 0.42 * nearest)
-    out, peaks = [], np.zeros(scene.shape, np.float32)
-    for name in species:
-        _, cover, peaks = render_truth(
-            scene.shape, y, x, np.maximum(radius, 1.2), scene.aspect[seen], scene.angle[seen],
-            (kind == name).astype(float), peak_sigma,
-        )  # fmt: skip
-        out.append(cover)
-    return np.stack(out), peaks
 
 
 def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene]:

@@ -17,7 +17,7 @@ from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 from napari_atomlens.segmentation.zoo import find_model, load_network
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
-from napari_atomlens.training.materials import material
+from napari_atomlens.training.materials import material_of
 
 
 @torch.inference_mode()
@@ -33,7 +33,7 @@ def peaks_with_truth(
         the spacing of a column.
     """
     info = find_model(str(model))
-    goal = material("universal" if info.material == "any" else info.material)
+    goal = material_of(info)
     net = load_network(info)
     rows = []
     for i in range(first, first + n_images):

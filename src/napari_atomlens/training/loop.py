@@ -195,7 +195,7 @@ def train(
     from napari_atomlens.segmentation.zoo import write_model
 
     goal = material(p.material)
-    folder = Path(p.out or f"runs/{p.material}")
+    folder = Path(p.out or f"runs/{goal.name}")
     folder.mkdir(parents=True, exist_ok=True)
     if p.threads:
         torch.set_num_threads(p.threads)
@@ -219,7 +219,7 @@ def train(
         warm = min(1.0, (step + 1) / 200)
         return float(warm * max(0.01, 0.5 * (1 + np.cos(np.pi * min(1.0, step / p.steps)))))
 
-    checkpoint, file = folder / "checkpoint.pt", folder / f"{p.material}.safetensors"
+    checkpoint, file = folder / "checkpoint.pt", folder / f"{goal.name}.safetensors"
     step = drawn = 0
     if p.resume and checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -273,6 +273,7 @@ def _facts(p: TrainParams, goal: Material, step: int) -> dict[str, Any]:
         "technique": goal.technique,
         "classes": list(goal.classes),
         "steps": step,
+        **({"recipe": goal.recipe} if goal.recipe else {}),
         "training": {k: v for k, v in asdict(p).items() if k not in ("out", "device", "resume")},
     }
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
+from napari_atomlens.segmentation.zoo import ModelInfo
+from napari_atomlens.simulation import material_scenes
+from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.simulation.scenes import Scene
 
 #: Graphene whose scenes never hold three Si together: what does a model make of an unseen type?
@@ -33,6 +39,8 @@ class Material:
         background, and peaks at the centres.
     draw : callable
         ``draw(shape, seed)`` draws an image and its scene, for measuring.
+    recipe : dict
+        What the scenes of a crystal are drawn from, for the file of the model.
     """
 
     name: str
@@ -41,6 +49,7 @@ class Material:
     classes: tuple[str, ...]
     pair: Pair
     draw: Draw
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 def material(name: str) -> Material:
@@ -65,6 +74,61 @@ def material(name: str) -> Material:
         return Material(
             name, name, "STEM", graphene_scenes.CLASSES, pair, graphene_scenes.draw
         )
+    from napari_atomlens.simulation.known_materials import RECIPES
+
+    if name in RECIPES:
+        return from_recipe(RECIPES[name]())
+    if name.endswith(".json"):
+        return from_recipe(load_recipe(Path(name)))
     raise ParameterError(
-        f"There is no material {name!r} to train for; there are: universal, graphene."
+        f"There is no material {name!r} to train for; there are: universal, graphene, "
+        f"{', '.join(RECIPES)}, and recipes of crystals (atomlens train crystal)."
     )
+
+
+def from_recipe(recipe: Recipe) -> Material:
+    """Make a material of a recipe: its scenes, and the recipe for the file of the model."""
+    return Material(
+        recipe.name, recipe.material, recipe.technique,
+        ("background", *recipe.species, "contamination"),
+        partial(material_scenes.training_pair, recipe=recipe),
+        partial(material_scenes.draw, recipe=recipe), recipe.as_dict(),
+    )  # fmt: skip
+
+
+def material_of(info: ModelInfo) -> Material:
+    """Look up the material that a model was trained for.
+
+    Raises
+    ------
+    ParameterError
+        If the model does not say.
+    """
+    if info.recipe:
+        return from_recipe(Recipe.from_dict(info.recipe))
+    return material("universal" if info.material == "any" else info.material)
+
+
+def save_recipe(path: Path, recipe: Recipe) -> Path:
+    """Write a recipe with its projected crystals, whole or not at all."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read what :func:`save_recipe` wrote.
+
+    Raises
+    ------
+    FormatError, ParameterError
+        If the file cannot be read, or holds no recipe.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path.name} is not a recipe ({type(error).__name__}).") from error
+    if not isinstance(data, dict):
+        raise FormatError(f"{path.name} is not a recipe.")
+    return Recipe.from_dict(data)
