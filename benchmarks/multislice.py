@@ -45,6 +45,7 @@ class Case:
 
     @property
     def name(self) -> str:
+        """Name of its file."""
         thick = f"-{self.thickness_nm:g}nm" if self.thickness_nm else ""
         return f"{self.sample}{thick}-{self.kv}kV-df{self.defocus_nm:g}-cs{self.cs_um:g}"
 
@@ -69,7 +70,7 @@ def honeycomb(a_nm: float, cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
     one = np.array([[0, 0], [a_nm / 2, 1.5 * b]])
     shift = np.array([[i * a_nm, j * 3 * b] for i in range(cells[0]) for j in range(cells[1])])
     first = (shift[:, None] + one).reshape(-1, 2)
-    return first, first + [0, b], np.array([cells[0] * a_nm, cells[1] * 3 * b])
+    return first, first + np.array([0, b]), np.array([cells[0] * a_nm, cells[1] * 3 * b])
 
 
 def monolayer(sample: str) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from napari_atomlens.segmentation.predict import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
+#: Formats that scanning probe microscopes write, and none else.
+_STM_FILES = {".sxm", ".sm4", ".gwy", ".ibw", ".mtrx", ".z_mtrx", ".stp", ".nid", ".flm"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class FrameResult:
         A sentence for the user, empty when there is nothing to say.
     seconds : dict of str to float
         Time spent by stage.
+    model : str
+        The model, by name or path.
+    model_reason : str
+        Why it was chosen, where it was not given.
     """
 
     frame: int
@@ -93,6 +99,8 @@ class FrameResult:
     spacing_px: float
     message: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    model: str = ""
+    model_reason: str = ""
 
 
 @dataclass
@@ -305,6 +313,7 @@ def analyze_frames(
     pixel_size_nm: tuple[float, float] | None = None,
     frames: Sequence[int] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    technique: str = "",
 ) -> Iterator[FrameResult]:
     """Analyse the frames of an image or movie one after the other, in the given order.
 
@@ -319,6 +328,8 @@ def analyze_frames(
         Which frames, in which order; all by default.
     cancelled : callable, optional
         Asked before each frame and each stage; True ends the iteration.
+    technique : str
+        "STM" or "STEM" where it is known; helps to choose the model.
 
     Yields
     ------
@@ -340,31 +351,80 @@ def analyze_frames(
     from napari_atomlens.segmentation.scale import check_spacing
     from napari_atomlens.segmentation.zoo import find_model
 
-    info = find_model(params.model)
+    choice = Chosen(find_model(params.model))
     check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
     stop = cancelled or (lambda: False)
 
     def one(f: int, spacing: float) -> FrameResult:
+        info = choice.info
         try:
-            return _one_frame(movie, f, params, info, spacing, size)
+            result = _one_frame(movie, f, params, info, spacing, size)
         except (ImageError, CalibrationError) as error:
             # a single image that cannot be used is an error to show, a frame of many is not
             if isinstance(error, ImageError) and "constant" not in str(error) and len(order) == 1:
                 raise
-            return empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
+            result = empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
+        # of a named model as it was named: it may be a path
+        result.model = info.name if params.model == "auto" else params.model
+        result.model_reason = choice.reason
+        return result
 
     # the lattice of a movie does not change its scale: search once, in the first good frame
     spacing, done = params.spacing_px, 0
     for f in order:
         if stop():
             return
-        result = one(f, spacing)
+        start = time.perf_counter()
+        if params.model == "auto":
+            choice = _choose(movie, f, params, spacing, size, technique)
+        chosen = time.perf_counter() - start
+        result = one(f, spacing or choice.spacing_px)
+        result.seconds["model"] = chosen
         done += 1
         yield result
         if spacing or len(result.atoms) >= 12:
             spacing = spacing or result.spacing_px
             break
     yield from _in_parallel(one, order[done:], spacing, stop)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model, and why it was chosen (empty where it was named)."""
+
+    info: Any
+    reason: str = ""
+    spacing_px: float = 0.0
+
+
+def _choose(
+    movie: Any,
+    f: int,
+    params: AnalysisParams,
+    spacing: float,
+    size: tuple[float, float] | None,
+    technique: str,
+) -> Chosen:
+    """Choose the model for a movie by one of its frames."""
+    from napari_atomlens.segmentation.choose import choose_model
+    from napari_atomlens.segmentation.zoo import find_model
+
+    if params.window > 1 and movie.shape[0] > 1 and np.asarray(movie[f]).ndim == 2:
+        from napari_atomlens.tracking.rolling import rolling_mean
+
+        frame = rolling_mean(movie, f, params.window)
+    else:
+        frame = np.asarray(movie[f])
+    try:
+        best = choose_model(frame, size, spacing_px=spacing, technique=technique)
+    except ImageError as error:  # told again, and better, by the analysis of this frame
+        return Chosen(find_model("universal"), str(error))
+    return Chosen(best.info, best.reason, best.spacing_px)
+
+
+def technique_of(source: str | Path) -> str:
+    """Return "STM" for a file of a scanning probe program, "" where its name does not tell."""
+    return "STM" if Path(source).suffix.lower() in _STM_FILES else ""
 
 
 def _in_parallel(
@@ -492,9 +552,11 @@ def analyze(
     Result
     """
     chosen = params or AnalysisParams(model=model)
-    name = "array"
+    name, technique = "array", ""
     if isinstance(source, (str, Path)):
         from napari_atomlens.io import read
+
+        technique = technique_of(source)
 
         images = read(source)
         source_image = images[0]
@@ -509,7 +571,7 @@ def analyze(
     maps = MapStore(len(order)) if keep_maps else None
     results: list[FrameResult] = []
     for result in analyze_frames(
-        movie, chosen, pixel_size_nm=size, frames=order, cancelled=cancelled
+        movie, chosen, pixel_size_nm=size, frames=order, cancelled=cancelled, technique=technique
     ):
         if maps is not None:
             maps.put(len(results), result)
@@ -581,7 +643,8 @@ def collect(
 
     order = sorted(range(len(results)), key=lambda i: results[i].frame)
     results = [results[i] for i in order]
-    info = find_model(params.model)
+    info = find_model(results[0].model or params.model if results else params.model)
+    reason = next((r.model_reason for r in results if r.model_reason), "")
 
     def join(which: str) -> pd.DataFrame:
         parts = [t for r in results if len(t := getattr(r, which))]
@@ -601,6 +664,8 @@ def collect(
         for r in results
         if r.message
     ]
+    if reason and info.name != "universal":
+        messages.insert(0, reason)
     return Result(
         atoms=join("atoms"),
         contours=join("contours"),
@@ -613,6 +678,7 @@ def collect(
             "atomlens": __version__,
             "parameters": as_dict(params),
             "model": info.name,
+            "model_chosen": reason or "given",
             "precision": "bfloat16" if half_precision() else "float32",
             "model_sha256": info.file_hash(),
             "image": name,

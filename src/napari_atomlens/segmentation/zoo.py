@@ -209,3 +209,17 @@ def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
     save_file(state, str(fresh), metadata={"atomlens": json.dumps(metadata)})
     fresh.replace(path)
     return path
+
+
+def update_facts(path: Path, **facts: Any) -> Path:
+    """Change what a model file says of itself, atomically; the weights stay as they are."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(str(path), "pt") as file:
+        known = json.loads(file.metadata()["atomlens"])
+    fresh = path.with_suffix(".tmp")
+    text = json.dumps({**known, **facts})
+    save_file(load_file(str(path)), str(fresh), metadata={"atomlens": text})
+    fresh.replace(path)
+    return path

@@ -62,9 +62,7 @@ def _part_trimers(scene: Scene) -> None:
     scene.amplitude[crowded] = np.median(scene.amplitude[scene.species == "C"])
 
 
-def graphene_scene(
-    shape: tuple[int, int], rng: np.random.Generator, trimers: bool = True
-) -> Scene:
+def graphene_scene(shape: tuple[int, int], rng: np.random.Generator, trimers: bool = True) -> Scene:
     """Draw one sheet at the network's sampling, before dose and faults.
 
     Without `trimers` no three Si are near one another.
@@ -76,8 +74,8 @@ def graphene_scene(
     turn, seed = float(rng.uniform(0, 2 * np.pi)), int(rng.integers(1 << 31))
     try:
         sheet = graphene_sheet(
-            (float(size_nm[0]), float(size_nm[1])), _defects(size_nm, rng, known), rotation_rad=turn,
-            seed=seed,
+            (float(size_nm[0]), float(size_nm[1])), _defects(size_nm, rng, known),
+            rotation_rad=turn, seed=seed,
         )  # fmt: skip
     except (ParameterError, IndexError):  # defects in each other's way, or at the rim
         sheet = graphene_sheet(

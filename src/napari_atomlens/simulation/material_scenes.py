@@ -96,7 +96,9 @@ class Recipe:
         if not 0.5 <= low <= high <= 2.5:
             raise ParameterError("The exponent of Z must lie between 0.5 and 2.5.")
         for d in self.defects:
-            if not any(strikes(d, s, c) for s, c in zip(self.structures, self.classes, strict=True)):
+            if not any(
+                strikes(d, s, c) for s, c in zip(self.structures, self.classes, strict=True)
+            ):
                 raise ParameterError(
                     f"No column of {self.name!r} holds {d.of!r}: the defect cannot be made."
                 )
@@ -135,10 +137,11 @@ class Recipe:
             If something is missing or of the wrong kind.
         """
         try:
-            defects = tuple(
-                Defect(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+            plain: list[dict[str, Any]] = [
+                {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
                 for d in data.get("defects", [])
-            )
+            ]
+            defects = tuple(Defect(**d) for d in plain)
             return cls(
                 str(data["name"]), str(data["material"]),
                 tuple(Columns.from_dict(s) for s in data["structures"]),
@@ -156,17 +159,14 @@ class Recipe:
 
 def strikes(defect: Defect, structure: Columns, classes: tuple[str, ...]) -> list[int]:
     """Columns of a cell that a defect can strike."""
-    chosen = [
+    return [
         k
         for k, (atoms, name) in enumerate(zip(structure.atoms, classes, strict=True))
         if name and defect.of in (name, *atoms)
     ]
-    return chosen
 
 
-def outcomes(
-    defect: Defect, atoms: tuple[str, ...], name: str, exponent: float
-) -> list[float]:
+def outcomes(defect: Defect, atoms: tuple[str, ...], name: str, exponent: float) -> list[float]:
     """Brightness, over the usual, that a defect may give to a column of these atoms."""
     usual = brightness(atoms, exponent)
     mine = list(atoms) if defect.of == name else [a for a in atoms if a == defect.of]
@@ -277,7 +277,7 @@ def training_pair(
 
 
 def draw(shape: tuple[int, int], seed: int, recipe: Recipe) -> tuple[np.ndarray, Scene]:
-    """Draw an image with truth for measuring (seeds of :func:`seed_for`); faint columns left out."""
+    """Draw an image with truth for measuring (seeds of :func:`seed_for`), without faint columns."""
     rng = np.random.default_rng(seed)
     scene = add_background(material_scene(shape, recipe, rng), rng)
     image = expose(scene, rng).astype(np.float32)

@@ -19,11 +19,102 @@ from scipy.spatial import cKDTree
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.simulation.crystals import Crystal
 
-_SYMBOLS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se "
-    "Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb "
-    "Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu"
-).split()
+_SYMBOLS = [
+    "H",
+    "He",
+    "Li",
+    "Be",
+    "B",
+    "C",
+    "N",
+    "O",
+    "F",
+    "Ne",
+    "Na",
+    "Mg",
+    "Al",
+    "Si",
+    "P",
+    "S",
+    "Cl",
+    "Ar",
+    "K",
+    "Ca",
+    "Sc",
+    "Ti",
+    "V",
+    "Cr",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Ga",
+    "Ge",
+    "As",
+    "Se",
+    "Br",
+    "Kr",
+    "Rb",
+    "Sr",
+    "Y",
+    "Zr",
+    "Nb",
+    "Mo",
+    "Tc",
+    "Ru",
+    "Rh",
+    "Pd",
+    "Ag",
+    "Cd",
+    "In",
+    "Sn",
+    "Sb",
+    "Te",
+    "I",
+    "Xe",
+    "Cs",
+    "Ba",
+    "La",
+    "Ce",
+    "Pr",
+    "Nd",
+    "Pm",
+    "Sm",
+    "Eu",
+    "Gd",
+    "Tb",
+    "Dy",
+    "Ho",
+    "Er",
+    "Tm",
+    "Yb",
+    "Lu",
+    "Hf",
+    "Ta",
+    "W",
+    "Re",
+    "Os",
+    "Ir",
+    "Pt",
+    "Au",
+    "Hg",
+    "Tl",
+    "Pb",
+    "Bi",
+    "Po",
+    "At",
+    "Rn",
+    "Fr",
+    "Ra",
+    "Ac",
+    "Th",
+    "Pa",
+    "U",
+    "Np",
+    "Pu",
+]
 Z = {symbol: k + 1 for k, symbol in enumerate(_SYMBOLS)}
 
 
@@ -179,10 +270,10 @@ def project(
     fraction = (places @ plane) @ np.linalg.inv(flat)
     column = _groups(fraction, flat, merge_nm)
     centres, content = [], []
-    for c in range(column.max() + 1):
-        mine = np.flatnonzero(column == c)
+    for c in range(int(column.max()) + 1):
+        mine = np.flatnonzero(column == c).tolist()
         near = fraction[mine] - np.rint(fraction[mine] - fraction[mine[0]])
-        heavy = np.array([Z[symbols[i]] for i in mine], float)
+        heavy: Any = np.array([Z[symbols[i]] for i in mine], float)
         centres.append(np.average(near, axis=0, weights=heavy) @ flat)
         content.append(tuple(sorted((symbols[i] for i in mine), key=lambda s: -Z[s])))
     return Columns(name, flat, np.array(centres), tuple(content))

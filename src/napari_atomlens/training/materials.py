@@ -71,9 +71,7 @@ def material(name: str) -> Material:
         from napari_atomlens.simulation import graphene_scenes
 
         pair = partial(graphene_scenes.training_pair, trimers=name == "graphene")
-        return Material(
-            name, name, "STEM", graphene_scenes.CLASSES, pair, graphene_scenes.draw
-        )
+        return Material(name, name, "STEM", graphene_scenes.CLASSES, pair, graphene_scenes.draw)
     from napari_atomlens.simulation.known_materials import RECIPES
 
     if name in RECIPES:
