@@ -212,7 +212,9 @@ def unseen(data: Path) -> list[str]:
         sheet = graphene_sheet(SHEET, [("Si3C6", p) for p in places], rotation_rad=0.2 * seed,
                                seed=seed)  # fmt: skip
         image = simulated_image(sheet, 0.01, 400, seed)
-        result = al.analyze(image, pixel_size_nm=0.01, params=al.AnalysisParams(contours=False))
+        result = al.analyze(
+            image, pixel_size_nm=0.01, params=al.AnalysisParams(model=MODEL, contours=False)
+        )
         result.bond(rules)
         tables.append(result.defects)
         n += len(places)
@@ -222,7 +224,7 @@ def unseen(data: Path) -> list[str]:
         for f in published(data):
             if f["label"] == "Si3C6":
                 result = al.analyze(f["image"], pixel_size_nm=f["pixel"],
-                                    params=al.AnalysisParams(contours=False))  # fmt: skip
+                                    params=al.AnalysisParams(model=MODEL, contours=False))  # fmt: skip
                 result.bond(rules)
                 tables.append(result.defects)
                 n += len(f["defects"])

@@ -370,16 +370,16 @@ def analyze_frames(
         return result
 
     # the lattice of a movie does not change its scale: search once, in the first good frame
-    spacing, done = params.spacing_px, 0
+    spacing, done, chosen = params.spacing_px, 0, 0.0
     for f in order:
         if stop():
             return
-        start = time.perf_counter()
-        if params.model == "auto":
-            choice = _choose(movie, f, params, spacing, size, technique)
-        chosen = time.perf_counter() - start
+        if params.model == "auto" and not choice.reason:
+            start = time.perf_counter()
+            choice = choose_for_movie(movie, params, size, order, technique=technique)
+            chosen = time.perf_counter() - start
         result = one(f, spacing or choice.spacing_px)
-        result.seconds["model"] = chosen
+        result.seconds["model"], chosen = chosen, 0.0
         done += 1
         yield result
         if spacing or len(result.atoms) >= 12:
@@ -397,29 +397,55 @@ class Chosen:
     spacing_px: float = 0.0
 
 
-def _choose(
+#: Frames of a movie that are looked at until one shows a lattice.
+LOOKED_AT = 6
+
+
+def choose_for_movie(
     movie: Any,
-    f: int,
     params: AnalysisParams,
-    spacing: float,
     size: tuple[float, float] | None,
-    technique: str,
+    order: Sequence[int] | None = None,
+    *,
+    technique: str = "",
 ) -> Chosen:
-    """Choose the model for a movie by one of its frames."""
+    """Choose the model for a movie by the first of its frames that shows a lattice.
+
+    One model for all frames: their classes are those of one another.
+
+    Parameters
+    ----------
+    movie : array-like, shape (T, H, W)
+    params : AnalysisParams
+    size : tuple of float or None
+        Pixel size (y, x) in nm.
+    order : sequence of int, optional
+        The frames; all by default.
+    technique : str
+        "STM" or "STEM" where it is known.
+
+    Returns
+    -------
+    Chosen
+    """
     from napari_atomlens.segmentation.choose import choose_model
     from napari_atomlens.segmentation.zoo import find_model
 
-    if params.window > 1 and movie.shape[0] > 1 and np.asarray(movie[f]).ndim == 2:
-        from napari_atomlens.tracking.rolling import rolling_mean
-
-        frame = rolling_mean(movie, f, params.window)
-    else:
+    best = Chosen(find_model("universal"), "Model universal: no frame shows a lattice.")
+    for f in (range(movie.shape[0]) if order is None else order)[:LOOKED_AT]:
         frame = np.asarray(movie[f])
-    try:
-        best = choose_model(frame, size, spacing_px=spacing, technique=technique)
-    except ImageError as error:  # told again, and better, by the analysis of this frame
-        return Chosen(find_model("universal"), str(error))
-    return Chosen(best.info, best.reason, best.spacing_px)
+        if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
+            from napari_atomlens.tracking.rolling import rolling_mean
+
+            frame = rolling_mean(movie, f, params.window)
+        try:
+            made = choose_model(frame, size, spacing_px=params.spacing_px, technique=technique)
+        except ImageError:  # told by the analysis of this frame
+            continue
+        best = Chosen(made.info, made.reason, made.spacing_px)
+        if made.spacing_px or size is None:
+            break
+    return best
 
 
 def technique_of(source: str | Path) -> str:

@@ -23,9 +23,9 @@ from napari_atomlens.segmentation.zoo import ModelInfo, find_model, list_models
 #: Side of the part of the image that is looked at, in pixels of the network.
 LOOK_PX = 512
 #: Fewer columns than this, away from the border, tell no lattice.
-FEWEST = 30
+FEWEST = 18
 #: Distances may differ by this much: tilt, drift and calibration of the microscope.
-SPACING_TOLERANCE = 0.08
+SPACING_TOLERANCE = 0.12
 #: Share of the columns that must have the neighbours of the lattice, and their least order.
 CLEAR_SHARE, CLEAR_ORDER = 0.45, 0.6
 #: How far the contrast of neighbours may leave the range of a model.
@@ -66,14 +66,18 @@ class Lattice:
 
     def in_words(self) -> str:
         """Return half a sentence for the user."""
+        clear = self.order > CLEAR_ORDER and self.share > CLEAR_SHARE
         kind = {3: "honeycomb", 4: "square lattice", 6: "close-packed lattice"}.get(
-            self.neighbours if self.order > CLEAR_ORDER and self.share > CLEAR_SHARE else 0,
-            f"lattice with {self.neighbours} neighbours in {self.share:.0%} of the columns",
+            self.neighbours if clear else 0
         )
-        alike = "of one kind of column" if self.contrast > 0.85 else (
-            f"of two kinds of columns (brightness 1 : {self.contrast:.2f})"
-        )  # fmt: skip
-        return f"{kind} {alike}, {1e3 * self.spacing_nm:.0f} pm apart"
+        alike = "of one kind of column"
+        if self.contrast < 0.85:
+            alike = f"of two kinds of columns (brightness 1 : {self.contrast:.2f})"
+        text = f"{kind or 'lattice'} {alike}, {1e3 * self.spacing_nm:.0f} pm apart"
+        if kind is None:
+            plural = "" if self.neighbours == 1 else "s"
+            text += f", most ({self.share:.0%}) with {self.neighbours} neighbour{plural}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -269,9 +273,7 @@ def choose_model(
         return stay("no lattice was found")
     coarse = spacing * float(np.mean(pixel_size_nm))
     if not any(
-        abs(coarse / s - 1) < 2.5 * SPACING_TOLERANCE
-        for m in models
-        for s in m.lattice["spacing_nm"]
+        abs(coarse / s - 1) < 2 * SPACING_TOLERANCE for m in models for s in m.lattice["spacing_nm"]
     ):
         return stay(f"no other model is for columns {1e3 * coarse:.0f} pm apart", spacing)
     lattice = look(frame, universal, spacing, pixel_size_nm)

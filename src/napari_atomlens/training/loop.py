@@ -157,6 +157,24 @@ def _weights(model: str) -> dict[str, torch.Tensor]:
     return {k: v.float() for k, v in load_file(str(find_model(model).path)).items()}
 
 
+def _head(first: dict[str, torch.Tensor], n_classes: int) -> dict[str, torch.Tensor]:
+    """Last layer for other classes: every kind of column begins as the column that was known."""
+    before = len(first["head.bias"]) // 4 - 1  # classes; one more output marks the centres
+    source = [0, *[1] * (n_classes - 2), before - 1, before]
+    chosen = torch.tensor([4 * c + k for c in source for k in range(4)])
+    out = {k: first[k][chosen].clone() for k in ("head.weight", "head.bias")}
+    # together as likely as the one was
+    out["head.bias"][4 : 4 * (n_classes - 1)] -= float(np.log(n_classes - 2))
+    return out
+
+
+def _average(mean: torch.Tensor, new: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
+    """Exponential average of the weights that forgets the first steps soon."""
+    if not mean.is_floating_point():
+        return new
+    return torch.lerp(mean, new, max(0.002, 9.0 / (10.0 + float(n))))
+
+
 def _teacher(model: str) -> Callable[[torch.Tensor], torch.Tensor]:
     from napari_atomlens.segmentation.zoo import find_model, load_network
 
@@ -205,14 +223,14 @@ def train(
     torch.manual_seed(p.seed)
     net = ColumnNet(len(goal.classes))
     if p.start:
-        own = net.state_dict()
-        known = {k: v for k, v in _weights(p.start).items() if own[k].shape == v.shape}
+        own, first = net.state_dict(), _weights(p.start)
+        known = {k: v for k, v in first.items() if own[k].shape == v.shape}
+        if first["head.weight"].shape != own["head.weight"].shape:
+            known |= _head(first, len(goal.classes))
         net.load_state_dict(known, strict=False)
     teacher = _teacher(p.teacher) if p.teacher else None
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average: Any = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
-    )
+    average: Any = torch.optim.swa_utils.AveragedModel(net, avg_fn=_average, use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
 
     def rate(step: int) -> float:
