@@ -176,8 +176,9 @@ class Result:
         why = ""
         if rules == "auto":
             rules, why = choose_rules(self.atoms)
-        shape = self.provenance.get("image_shape") or ()
-        graph = bond(self.atoms, rules, shape_px=(shape[1], shape[2]) if len(shape) >= 3 else None)
+        shape: list[int] = list(self.provenance.get("image_shape") or [])
+        size = (shape[1], shape[2]) if len(shape) >= 3 else None
+        graph = bond(self.atoms, rules, shape_px=size)
         self.provenance["rules"] = graph.rules.as_dict()
         self.provenance["rules_chosen"] = why or "given"
         self.__dict__["_graph"] = graph
