@@ -212,7 +212,9 @@ def unseen(data: Path) -> list[str]:
         sheet = graphene_sheet(SHEET, [("Si3C6", p) for p in places], rotation_rad=0.2 * seed,
                                seed=seed)  # fmt: skip
         image = simulated_image(sheet, 0.01, 400, seed)
-        result = al.analyze(image, pixel_size_nm=0.01, params=al.AnalysisParams(contours=False))
+        result = al.analyze(
+            image, pixel_size_nm=0.01, params=al.AnalysisParams(model=MODEL, contours=False)
+        )
         result.bond(rules)
         tables.append(result.defects)
         n += len(places)
@@ -222,7 +224,7 @@ def unseen(data: Path) -> list[str]:
         for f in published(data):
             if f["label"] == "Si3C6":
                 result = al.analyze(f["image"], pixel_size_nm=f["pixel"],
-                                    params=al.AnalysisParams(contours=False))  # fmt: skip
+                                    params=al.AnalysisParams(model=MODEL, contours=False))  # fmt: skip
                 result.bond(rules)
                 tables.append(result.defects)
                 n += len(f["defects"])
@@ -285,7 +287,7 @@ def sim0(data: Path) -> list[str]:
 
     folder = data / "with-truth"
     result = al.analyze(tifffile.imread(folder / "sim0_input.tiff"),
-                        params=al.AnalysisParams(contours=False))  # fmt: skip
+                        params=al.AnalysisParams(model=MODEL, contours=False))  # fmt: skip
     # "Se" is one Se where two are usual; most sites hold 2Se, which nobody labelled
     sites = classify_sites(result.atoms, names=("Se", "2Se", "TeSe", "2Te"))
     sites = sites[sites["sublattice"] == 1]
@@ -444,7 +446,7 @@ def learned(data: Path) -> list[str]:
     return [*lines, "", f"Stored positions with the bounds of their own image: {right} of {total}."]
 
 
-#: Model for the images of graphene.
+#: Model for the images.
 MODEL = "auto"
 
 PARTS: dict[str, tuple[str, Callable[[Path], list[str]], bool]] = {
@@ -464,7 +466,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--model", default="auto", help="for the images of graphene")
+    parser.add_argument("--model", default="auto", help="for the images of parts 1 to 3 and 5")
     args = parser.parse_args()
     global MODEL
     MODEL = args.model

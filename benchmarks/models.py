@@ -1,105 +1,102 @@
 """Lattice-specific models against the universal one, on the same held-out scenes.
 
-    python benchmarks/models.py [--images 60] [--only graphene silicon-110] [--model NAME=PATH]
+    python benchmarks/models.py [--images 60] [--materials graphene tmd perovskite] [--choice]
 
-Scenes of the material (relaxed sheets with defects, or dumbbells; holes, contamination, all doses
-and faults of training) with seeds that no training has seen. An atom is right within a quarter of
-the spacing; a foreign atom (much brighter than its neighbours) must also be called foreign: Si or
-heavy by the graphene model, bright by the others.
+Scenes of the material (defects, holes, contamination, all doses and faults of training) with seeds
+that no training has seen. A column is right within a quarter of the spacing. "Foreign" are the Si
+and heavier atoms of graphene: to be called so by the graphene model, "bright column" by the
+universal one. With ``--choice`` also: which model ``auto`` takes for images of every kind.
 """
 
 from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
-from napari_atomlens.atoms import find_atoms
-from napari_atomlens.errors import AtomLensError
-from napari_atomlens.segmentation import find_model, segment
-from napari_atomlens.simulation import seed_for
-from napari_atomlens.simulation.scenes import Scene, much_brighter
-from napari_atomlens.simulation.scoring import match
+from napari_atomlens import simulate
+from napari_atomlens.segmentation import find_model
+from napari_atomlens.segmentation.choose import choose_model
+from napari_atomlens.training.held_out import Figures, held_out
 from napari_atomlens.training.materials import material
 
-#: First benchmark seed of each material.
-SEEDS = {"graphene": 9_500_000, "silicon-110": 9_700_000}
-#: Width of a column over the length of a dumbbell, from well resolved to no dip at all.
-WIDTHS = ((0.0, 0.38), (0.38, 0.45), (0.45, 0.53))
+FOREIGN = {"Si", "heavy", "bright column"}
+#: Lattice, distance of nearest columns in nm, what else, and the right model.
+KINDS = [
+    ("graphene", "honeycomb", 0.142, {}, "graphene"),
+    ("graphene with Si and vacancies", "honeycomb", 0.142, {"dopants": 0.02, "vacancies": 0.01},
+     "graphene"),
+    ("grain boundary of graphene", "honeycomb", 0.142, {"boundary": True}, "graphene"),
+    ("MoS2", "tmd", 0.1825, {"chalcogen": 0.387}, "tmd"),
+    ("WSe2 with vacancies", "tmd", 0.1894, {"chalcogen": 0.53, "vacancies": 0.02}, "tmd"),
+    ("SrTiO3", "perovskite", 0.2761, {"b_weight": 0.46}, "perovskite"),
+    ("PbTiO3", "perovskite", 0.2793, {"b_weight": 0.2}, "perovskite"),
+    ("silicene", "honeycomb", 0.225, {}, "universal"),
+    ("BN", "tmd", 0.145, {"chalcogen": 0.56}, "universal"),
+    ("Si <110>", "dumbbell", 0.1358, {}, "universal"),
+    ("close-packed metal", "hexagonal", 0.25, {}, "universal"),
+    ("simple cubic", "square", 0.276, {}, "universal"),
+    ("H-Si(100) dimers", "dimer_rows", 0.384, {}, "universal"),
+    ("Si(111) 7x7", "seven_by_seven", 0.77, {}, "universal"),
+]  # fmt: skip
 
 
-def f1(hit: int, found: int, there: int) -> float:
-    """Harmonic mean of precision and recall."""
-    return 2 * hit / max(found + there, 1)
+def foreign_f1(figures: Figures) -> float:
+    """F1 of the foreign atoms: found, in place, and called foreign."""
+    c = figures.confusion
+    hit = sum(n for (a, b), n in c.items() if a in FOREIGN and b in FOREIGN)
+    there = sum(n for (a, _), n in c.items() if a in FOREIGN)
+    said = sum(n for (_, b), n in c.items() if b in FOREIGN)
+    return 2 * hit / max(there + said, 1)
 
 
-def foreign(scene: Scene, name: str) -> np.ndarray:
-    """Which columns are foreign ones."""
-    if name == "graphene":
-        return scene.species != "C"
-    return much_brighter(scene.y, scene.x, scene.amplitude) > 0.5
+def models(materials: list[str], n_images: int) -> None:
+    """Print the figures of every model beside those of the universal one."""
+    print("| material | model | images | F1, all columns | F1 by species: found and called so |")
+    print("|---|---|---|---|---|")
+    for name in materials:
+        goal = material(name)
+        for model in ("universal", name):
+            f = held_out(find_model(model), goal, n_images)
+            if model == name:
+                told = ", ".join(f"{k} {v:.3f}" for k, v in f.species_f1().items())
+            else:
+                told = ""
+            if name == "graphene":
+                told = f"foreign {foreign_f1(f):.4f}" + (f"; {told}" if told else "")
+            print(f"| {name} | {model} | {n_images} | {f.f1:.4f} | {told or '-'} |", flush=True)
 
 
-def score(model: str, name: str, n_images: int) -> dict[str, np.ndarray]:
-    """Right, found and true ones: all atoms, foreign ones, by width; and kinds told apart."""
-    info, goal = find_model(model), material(name)
-    out = {k: np.zeros(3, int) for k in ("all", "foreign", *map(str, WIDTHS))}
-    out["apart"] = np.zeros(2, int)
-    for i in range(n_images):
-        image, scene = goal.draw((256, 256), seed_for("benchmark", SEEDS[name] + i))
-        seen = scene.visible(4)
-        true = np.c_[scene.y, scene.x][seen]
-        strange = foreign(scene, name)[seen]
-        width = float(np.mean(scene.sigma)) / scene.spacing_px if len(scene.sigma) else 0.0
-        band = str(next(w for w in WIDTHS if w[0] <= width < w[1]))
-        try:
-            p = segment(image, info, scene.spacing_px)
-            atoms = find_atoms(p, calibration=info.calibration.get("atoms"))
-        except AtomLensError:
-            for key, n in (("all", len(true)), (band, len(true)), ("foreign", strange.sum())):
-                out[key][2] += n
-            continue
-        place = atoms[["y_px", "x_px"]].to_numpy()
-        rows, cols = np.rint(place).astype(int).T
-        counted = np.all((place >= 4) & (place <= 251), axis=1)
-        counted &= ~scene.contamination[np.clip(rows, 0, 255), np.clip(cols, 0, 255)]
-        place, kind = place[counted], atoms["species"].to_numpy()[counted]
-        a, b = match(place, true, 0.25 * scene.spacing_px)
-        for key in ("all", band):
-            out[key] += len(a), len(place), len(true)
-        called = np.isin(kind, ("Si", "heavy", "bright column"))
-        out["foreign"] += (called[a] & strange[b]).sum(), called.sum(), strange.sum()
-        both = called[a] & strange[b]
-        right = kind[a][both] == scene.species[seen][b][both]
-        out["apart"] += right.sum(), both.sum()
-    return out
+def choices(n_images: int) -> None:
+    """Print which model is chosen for simulated images of every kind."""
+    print("| image | right | chosen, at 300, 1,000 and 5,000 counts per column |")
+    print("|---|---|---|")
+    right = total = 0
+    for title, lattice, nm, more, wanted in KINDS:
+        said = []
+        for counts in (300, 1000, 5000):
+            for i in range(n_images):
+                image, _ = simulate(
+                    lattice, (256, 256), 11.0, counts=counts, seed=900 + i,
+                    rotation_deg=31 * i, **more,  # type: ignore[arg-type]
+                )  # fmt: skip
+                said.append(choose_model(image, (nm / 11.0, nm / 11.0)).info.name)
+        right += said.count(wanted)
+        total += len(said)
+        listed = ", ".join(f"{k} {said.count(k)}" for k in dict.fromkeys(said))
+        print(f"| {title} | {wanted} | {listed} |", flush=True)
+    print(f"\nRight: {right} of {total}.")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--only", nargs="+", choices=list(SEEDS), default=list(SEEDS))
-    parser.add_argument("--model", nargs="*", default=[], help="NAME=PATH of a model in its place")
+    parser.add_argument("--materials", nargs="*", default=["graphene", "tmd", "perovskite"])
+    parser.add_argument("--choice", action="store_true")
     args = parser.parse_args()
-    instead = dict(m.split("=", 1) for m in args.model)
-    for name in args.only:
-        extra = (
-            ["Si and heavier told apart"] if name == "graphene"
-            else [f"F1, width {a:g} to {b:g}" for a, b in WIDTHS]
-        )  # fmt: skip
-        head = ["model", "images", "F1, all atoms", "F1, foreign atoms", *extra]
-        print(f"## {name}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
-        for model in ("universal", instead.get(name, name)):
-            out = score(model, name, args.images)
-            if name == "graphene":
-                told = out["apart"][0] / max(out["apart"][1], 1)
-                cells = [f"{told:.3f}" if model != "universal" else "-"]
-            else:
-                cells = [f"{f1(*out[str(w)]):.4f}" for w in WIDTHS]
-            print(f"| {find_model(model).name} | {args.images} | {f1(*out['all']):.4f} | "
-                  f"{f1(*out['foreign']):.4f} | {' | '.join(cells)} |", flush=True)  # fmt: skip
+    models(args.materials, args.images)
+    if args.choice:
         print()
+        choices(4)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 IDS_PER_FRAME = tables.IDS_PER_FRAME
 #: A frame with so many atoms shows the scale of its movie.
 ENOUGH = 12
+#: Formats that scanning probe microscopes write, and none else.
+_STM_FILES = {".sxm", ".sm4", ".gwy", ".ibw", ".mtrx", ".z_mtrx", ".stp", ".nid", ".flm"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class FrameResult:
         Time spent by stage.
     window : int
         Frames that were summed to find the atoms.
+    model : str
+        The model, by name or path.
+    model_reason : str
+        Why it was chosen, where it was not given.
     """
 
     frame: int
@@ -98,6 +104,8 @@ class FrameResult:
     message: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     window: int = 1
+    model: str = ""
+    model_reason: str = ""
 
 
 @dataclass
@@ -173,7 +181,9 @@ class Result:
         why = ""
         if rules == "auto":
             rules, why = choose_rules(self.atoms)
-        graph = bond(self.atoms, rules)
+        shape: list[int] = list(self.provenance.get("image_shape") or [])
+        size = (shape[1], shape[2]) if len(shape) >= 3 else None
+        graph = bond(self.atoms, rules, shape_px=size)
         self.provenance["rules"] = graph.rules.as_dict()
         self.provenance["rules_chosen"] = why or "given"
         self.__dict__["_graph"] = graph
@@ -310,6 +320,7 @@ def analyze_frames(
     pixel_size_nm: tuple[float, float] | None = None,
     frames: Sequence[int] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    technique: str = "",
 ) -> Iterator[FrameResult]:
     """Analyse the frames of an image or movie one after the other, in the given order.
 
@@ -324,6 +335,8 @@ def analyze_frames(
         Which frames, in which order; all by default.
     cancelled : callable, optional
         Asked before each frame and each stage; True ends the iteration.
+    technique : str
+        "STM" or "STEM" where it is known; helps to choose the model.
 
     Yields
     ------
@@ -345,33 +358,108 @@ def analyze_frames(
     from napari_atomlens.segmentation.scale import check_spacing
     from napari_atomlens.segmentation.zoo import find_model
 
-    info = find_model(params.model)
+    choice = Chosen(find_model(params.model))
     check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
     stop = cancelled or (lambda: False)
     if params.window == 0:
-        params = replace(params, window=1 if stop() else _window_of(movie, params, info))
+        params = replace(params, window=1 if stop() else _window_of(movie, params, choice.info))
 
     def one(f: int, spacing: float) -> FrameResult:
+        info = choice.info
         try:
-            return _one_frame(movie, f, params, info, spacing, size)
+            result = _one_frame(movie, f, params, info, spacing, size)
         except (ImageError, CalibrationError) as error:
             # a single image that cannot be used is an error to show, a frame of many is not
             if isinstance(error, ImageError) and "constant" not in str(error) and len(order) == 1:
                 raise
-            return empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
+            result = empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
+        # of a named model as it was named: it may be a path
+        result.model = info.name if params.model == "auto" else params.model
+        result.model_reason = choice.reason
+        return result
 
     # the lattice of a movie does not change its scale: search once, in the first good frame
-    spacing, done = params.spacing_px, 0
+    spacing, done, chosen = params.spacing_px, 0, 0.0
     for f in order:
         if stop():
             return
-        result = one(f, spacing)
+        if params.model == "auto" and not choice.reason:
+            start = time.perf_counter()
+            choice = choose_for_movie(movie, params, size, order, technique=technique)
+            chosen = time.perf_counter() - start
+        result = one(f, spacing or choice.spacing_px)
+        result.seconds["model"], chosen = chosen, 0.0
         done += 1
         yield result
         if spacing or len(result.atoms) >= ENOUGH:
             spacing = spacing or result.spacing_px
             break
     yield from _in_parallel(one, order[done:], spacing, stop)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model, and why it was chosen (empty where it was named)."""
+
+    info: Any
+    reason: str = ""
+    spacing_px: float = 0.0
+
+
+#: Frames of a movie that are looked at until one shows a lattice.
+LOOKED_AT = 6
+
+
+def choose_for_movie(
+    movie: Any,
+    params: AnalysisParams,
+    size: tuple[float, float] | None,
+    order: Sequence[int] | None = None,
+    *,
+    technique: str = "",
+) -> Chosen:
+    """Choose the model for a movie by the first of its frames that shows a lattice.
+
+    One model for all frames: their classes are those of one another.
+
+    Parameters
+    ----------
+    movie : array-like, shape (T, H, W)
+    params : AnalysisParams
+    size : tuple of float or None
+        Pixel size (y, x) in nm.
+    order : sequence of int, optional
+        The frames; all by default.
+    technique : str
+        "STM" or "STEM" where it is known.
+
+    Returns
+    -------
+    Chosen
+    """
+    from napari_atomlens.segmentation.choose import choose_model
+    from napari_atomlens.segmentation.zoo import find_model
+
+    best = Chosen(find_model("universal"), "Model universal: no frame shows a lattice.")
+    for f in (range(movie.shape[0]) if order is None else order)[:LOOKED_AT]:
+        frame = np.asarray(movie[f])
+        if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
+            from napari_atomlens.tracking.rolling import rolling_mean
+
+            frame = rolling_mean(movie, f, params.window)
+        try:
+            made = choose_model(frame, size, spacing_px=params.spacing_px, technique=technique)
+        except ImageError:  # told by the analysis of this frame
+            continue
+        best = Chosen(made.info, made.reason, made.spacing_px)
+        if made.spacing_px or size is None:
+            break
+    return best
+
+
+def technique_of(source: str | Path) -> str:
+    """Return "STM" for a file of a scanning probe program, "" where its name does not tell."""
+    return "STM" if Path(source).suffix.lower() in _STM_FILES else ""
 
 
 def _in_parallel(
@@ -526,9 +614,11 @@ def analyze(
     Result
     """
     chosen = params or AnalysisParams(model=model)
-    name = "array"
+    name, technique = "array", ""
     if isinstance(source, (str, Path)):
         from napari_atomlens.io import read
+
+        technique = technique_of(source)
 
         images = read(source)
         source_image = images[0]
@@ -543,7 +633,7 @@ def analyze(
     maps = MapStore(len(order)) if keep_maps else None
     results: list[FrameResult] = []
     for result in analyze_frames(
-        movie, chosen, pixel_size_nm=size, frames=order, cancelled=cancelled
+        movie, chosen, pixel_size_nm=size, frames=order, cancelled=cancelled, technique=technique
     ):
         if maps is not None:
             maps.put(len(results), result)
@@ -615,7 +705,8 @@ def collect(
 
     order = sorted(range(len(results)), key=lambda i: results[i].frame)
     results = [results[i] for i in order]
-    info = find_model(params.model)
+    info = find_model(results[0].model or params.model if results else params.model)
+    reason = next((r.model_reason for r in results if r.model_reason), "")
 
     def join(which: str) -> pd.DataFrame:
         parts = [t for r in results if len(t := getattr(r, which))]
@@ -635,6 +726,8 @@ def collect(
         for r in results
         if r.message
     ]
+    if reason and info.name != "universal":
+        messages.insert(0, reason)
     return Result(
         atoms=join("atoms"),
         contours=join("contours"),
@@ -647,6 +740,7 @@ def collect(
             "atomlens": __version__,
             "parameters": as_dict(params),
             "model": info.name,
+            "model_chosen": reason or "given",
             "precision": "bfloat16" if half_precision() else "float32",
             "model_sha256": info.file_hash(),
             "image": name,

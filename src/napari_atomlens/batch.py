@@ -99,6 +99,7 @@ class _Task:
     pixel_size_nm: tuple[float, float] | None = None
     spacing_px: float = 0.0
     frames: tuple[int, ...] = ()
+    model: str = ""
 
 
 @dataclass
@@ -249,12 +250,21 @@ def _disk_full(folder: str) -> str:
 
 def _scout(task: _Task) -> _Done:
     """Open a file and analyse its first frames, until the spacing of the lattice is known."""
-    from napari_atomlens.analysis import as_stack, check_pixel_size, image_hash
+    from napari_atomlens.analysis import (
+        as_stack,
+        check_pixel_size,
+        choose_for_movie,
+        image_hash,
+        technique_of,
+    )  # fmt: skip
 
     image = _open(task.path)
     movie = as_stack(image.data)
     size = check_pixel_size(task.pixel_size_nm or image.pixel_size_nm)
-    params, spacing = task.params.analysis(), task.params.spacing_px
+    params, spacing, why = task.params.analysis(), task.params.spacing_px, "given"
+    if params.model == "auto":  # one model for all frames of a file
+        choice = choose_for_movie(movie, params, size, technique=technique_of(task.path))
+        params, why = replace(params, model=choice.info.name), choice.reason
     collector = _Collector(task, len(movie))
     first = ""
     for frame in range(len(movie)):
@@ -271,7 +281,7 @@ def _scout(task: _Task) -> _Done:
         "path": task.path, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "error": "",
         "name": image.name, "shape": [int(n) for n in movie.shape], "pixel_size_nm": size,
         "time_step_s": image.time_step_s, "spacing_px": spacing, "scouted": len(collector.rows),
-        "image_sha256": first,
+        "image_sha256": first, "model": params.model, "model_chosen": why,
     }  # fmt: skip
     write_whole(_info_path(task), json.dumps(done.info, indent=1) + "\n")
     return done
@@ -282,7 +292,8 @@ def _chunk(task: _Task) -> _Done:
     from napari_atomlens.analysis import as_stack
 
     movie = as_stack(_open(task.path).data)
-    params = replace(task.params.analysis(), spacing_px=task.spacing_px)
+    params = task.params.analysis()
+    params = replace(params, spacing_px=task.spacing_px, model=task.model or params.model)
     collector = _Collector(task, len(movie))
     for frame in task.frames:
         collector.add(frame, *_analyse_frame(movie, frame, params, task.pixel_size_nm))
@@ -511,7 +522,8 @@ def _settings(
     info = find_model(params.model)
     now: dict[str, Any] = {
         "format": "napari-atomlens batch", "format_version": VERSION, "atomlens": __version__,
-        "parameters": as_dict(params.analysis()), "maps": params.maps, "model": info.name,
+        "parameters": as_dict(params.analysis()), "maps": params.maps,
+        "model": "auto" if params.model == "auto" else info.name,
         "model_sha256": info.file_hash(),
         "precision": "bfloat16" if half_precision() else "float32",
         "pixel_size_nm": None if size is None else list(size),
@@ -561,6 +573,7 @@ def _chunks(scout: _Task, info: dict[str, Any], done: set[str]) -> list[_Task]:
                 replace(
                     scout, part=part, frames=frames, spacing_px=float(info["spacing_px"]),
                     pixel_size_nm=None if size is None else (size[0], size[1]),
+                    model=str(info.get("model", "")),
                 )
             )  # fmt: skip
     return out

@@ -238,6 +238,9 @@ def _analyze(
         n_frames = atoms["frame"].nunique() if len(atoms) else 0
         where = f" in {n_frames} frames" if n_frames > 1 else ""
         typer.echo(f"{path.name}: {len(atoms)} atoms{where} -> {folder}")
+        chosen = result.provenance.get("model_chosen", "given")
+        if chosen not in ("given", *result.messages):
+            typer.echo(f"{path.name}: {chosen}", err=True)
         for message in result.messages:
             typer.echo(f"{path.name}: {message}", err=True)
         if verbose:
@@ -457,6 +460,57 @@ def _build_watch() -> Any:
     return _build("watch", _sentences(_watch), WatchParams)
 
 
+def _train_crystal(
+    crystal: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A CIF, or another structure that ASE reads.")
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML", help="Zone axis, names of columns and defects; see docs/chemistry.md."
+        ),
+    ] = None,
+    **params: Any,
+) -> None:
+    """Train a model for your own crystal; a second call goes on where it stopped.
+
+    The model, with a card of its figures on held-out images, goes to the folder of your own
+    models and from there into the window.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from napari_atomlens.training.crystal import CrystalParams, train_crystal
+
+    columns = (
+        TextColumn("step {task.completed:.0f} of {task.total:.0f}"), BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("training", total=None, loss=float("nan"))
+
+        def progress(step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, loss=loss)
+            if bar.disable:
+                typer.echo(f"step {step} of {steps}, loss {loss:.4f}")
+
+        info = train_crystal(
+            crystal, recipe, CrystalParams(**params), progress=progress,
+            stage=lambda text: typer.echo(text, err=True),
+        )  # fmt: skip
+    if info is not None:
+        f = info.figures
+        typer.echo(
+            f"The model {info.name} is in {info.path}; F1 {f['f1']:.3f} on held-out images "
+            f"(universal: {f['universal_f1']:.3f})."
+        )
+
+
+def _build_train_crystal() -> Any:
+    from napari_atomlens.training.crystal import CrystalParams
+
+    return _build("crystal", _sentences(_train_crystal), CrystalParams)
+
+
 def _train_silicon(**params: Any) -> None:
     """Train the network of the defects of H-Si(100) on simulated scans."""
     from napari_atomlens.training.silicon import SiliconTrainParams, train_silicon
@@ -607,8 +661,9 @@ class _TrainCommands(_LazyGroup):
     lazy = {  # noqa: RUF012
         **{
             n: functools.partial(_build_material, n)
-            for n in ("universal", "graphene", "silicon-110")
+            for n in ("universal", "graphene", "silicon-110", "tmd", "perovskite")
         },
+        "crystal": _build_train_crystal,
         "silicon": _build_train_silicon,
         "assess": _build_train_assess,
     }

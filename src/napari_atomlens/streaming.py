@@ -140,14 +140,15 @@ def stream_movie(
             _close_part(where, k, len(parts[k]))
     if not missing:
         return
-    # the scale and the window that the first frames gave are those of later runs as well
+    # what the first frames gave (scale, model, window) is that of later runs as well
+    model = str(text.get("model") or params.model)
     given = params.spacing_px or float(text.get("spacing_px") or 0.0)
     window = int(text.get("window", params.window))
     for slot, result in zip(
         missing,
         analysis.analyze_frames(
-            movie, replace(params, spacing_px=given, window=window), pixel_size_nm=size, frames=[parts[k][i] for k, i in missing],
-            cancelled=cancelled,
+            movie, replace(params, model=model, spacing_px=given, window=window),
+            pixel_size_nm=size, frames=[parts[k][i] for k, i in missing], cancelled=cancelled,
         ),
         strict=False,
     ):  # fmt: skip
@@ -155,7 +156,7 @@ def stream_movie(
             _write(_single(where, name, *slot), getattr(result, name))
         if not given and len(result.atoms) >= analysis.ENOUGH:
             given = text["spacing_px"] = float(result.spacing_px)
-            text["window"] = int(result.window)
+            text["window"], text["model"] = int(result.window), str(result.model)
             _write_note(note, text)
         ready.add(slot)
         part = slot[0]

@@ -254,3 +254,19 @@ def test_a_result_computes_its_tables_once(
     before = result.defects
     result.bond("graphene-si-published")
     assert result.defects is not before and result.provenance["rules_chosen"] == "given"
+
+
+def test_what_the_border_cuts_is_no_type(table: Callable[..., pd.DataFrame]) -> None:
+    sheet = graphene_sheet((5.0, 5.0), [("Si1C3", (2.5, 3.5)), ("Si1C3", (2.5, 1.2))])
+    atoms = table(sheet)
+    whole = al.find_defects(al.bond(atoms, "graphene-si", shape_px=(500, 500)))
+    assert list(whole["formula"]) == ["Si1C3", "Si1C3"]
+    # the image ends just beside the second Si
+    silicon = atoms[atoms["species"] == "Si"]["x_px"].min()
+    left = round(float(silicon)) - 5
+    part = atoms[atoms["x_px"] >= left].assign(x_px=lambda t: t["x_px"] - left)
+    graph = al.bond(part, "graphene-si", shape_px=(500, 500 - left))
+    assert list(al.find_defects(graph)["formula"]) == ["Si1C3"]
+    assert len(al.find_defects(graph, DefectParams(cut=True))) == 2
+    # where the size of the image is unknown, nothing is known to be cut
+    assert len(al.find_defects(al.bond(part, "graphene-si"))) == 2

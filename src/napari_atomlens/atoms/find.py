@@ -11,7 +11,7 @@ from napari_atomlens import tables
 from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
-from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier
+from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.segmentation.predict import Probabilities
 
 
@@ -149,6 +149,12 @@ def find_atoms(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
             result.ok & inside(result, probabilities.frame.shape), probabilities.spacing_px,
         ).astype(object)  # fmt: skip
+    if n and {"chalcogen pair", "single chalcogen"} <= set(probabilities.classes):
+        species = single_or_pair(
+            np.asarray(species), np.c_[result.y, result.x], result.amplitude,
+            result.amplitude_err, result.ok & inside(result, probabilities.frame.shape),
+            probabilities.spacing_px,
+        )  # fmt: skip
     table = tables.make(
         "atoms",
         {

@@ -101,3 +101,43 @@ def bright_probability(
     doubt = 1.5 * np.minimum(relative / 0.3, 1.0)
     logit = np.where(fitted, 0.5 * (by_fit + by_network) - doubt, by_network - 1.0)
     return 1 / (1 + np.exp(-logit))
+
+
+#: Share of the chalcogen columns that lack one atom, before anything is measured.
+SINGLES = 0.03
+
+
+def single_or_pair(
+    species: np.ndarray,
+    positions: np.ndarray,
+    amplitude: np.ndarray,
+    amplitude_err: np.ndarray,
+    fitted: np.ndarray,
+    spacing_px: float,
+) -> np.ndarray:
+    """Tell a single chalcogen from a pair by the fitted brightness over the pairs round it.
+
+    A single one has half of the brightness, a pair all of it, each within the error of the fit
+    and 15 % of the usual; what is more likely wins. Columns that are no chalcogens, or were not
+    fitted, keep their species.
+    """
+    chalcogen = np.isin(species, ("chalcogen pair", "single chalcogen"))
+    rows = np.flatnonzero(chalcogen & fitted & (amplitude_err > 0))
+    if len(rows) < 8:
+        return species
+    k = min(13, len(rows))
+    distance, near = cKDTree(positions[rows]).query(positions[rows], k=k)
+    around = np.where(distance[:, 1:] < 6 * spacing_px, amplitude[rows][near[:, 1:]], np.nan)
+    enough = np.isfinite(around).sum(1) >= FEWEST
+    rows, around = rows[enough], around[enough]
+    usual = np.maximum(np.nanmedian(around, axis=1), 1e-12) if len(rows) else np.zeros(0)
+    ratio, noise = amplitude[rows] / usual, amplitude_err[rows] / usual
+    cost = []
+    for level in (0.5, 1.0):
+        spread = np.sqrt(noise**2 + (0.15 * level) ** 2)
+        cost.append(0.5 * ((ratio - level) / spread) ** 2 + np.log(spread))
+    single = cost[1] - cost[0] + np.log(SINGLES / (1 - SINGLES)) > 0
+    out = species.copy()
+    # brighter than a pair is a pair all the same
+    out[rows] = np.where(single & (ratio < 1), "single chalcogen", "chalcogen pair")
+    return out

@@ -45,6 +45,8 @@ class BondGraph:
         Rows of the bonded atoms, in the order of `bonds`.
     calibrated : bool
         Whether the pixel size was known.
+    shape_px : tuple of int or None
+        (H, W) of the image, None where it is unknown: what its border cuts cannot be told then.
     """
 
     atoms: pd.DataFrame
@@ -54,6 +56,7 @@ class BondGraph:
     drawn_nm: np.ndarray
     pairs: np.ndarray
     calibrated: bool = True
+    shape_px: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -330,7 +333,9 @@ def drop_chords(pairs: np.ndarray, length: np.ndarray, n: int, ratio: float) -> 
     return keep
 
 
-def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
+def bond(
+    atoms: pd.DataFrame, rules: Rules | str = "auto", *, shape_px: tuple[int, int] | None = None
+) -> BondGraph:
     """Connect atoms by chemical rules.
 
     Parameters
@@ -341,6 +346,9 @@ def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
         Rules, the name of a preset (see :func:`napari_atomlens.graphs.rules.presets`), or
         "auto", which chooses from the atoms (see
         :func:`napari_atomlens.graphs.choose.choose_rules`).
+    shape_px : tuple of int, optional
+        (H, W) of the image: a defect that its border cuts has neighbours that nobody sees, and
+        is left out by :func:`~napari_atomlens.graphs.find_defects`.
 
     Returns
     -------
@@ -384,7 +392,7 @@ def bond(atoms: pd.DataFrame, rules: Rules | str = "auto") -> BondGraph:
     if len(names):
         pairs = pairs[relax_coordination(pairs, length, most[code], host[code])]
     table = _table(clean, pairs, places, calibrated)
-    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated)
+    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated, shape_px)
 
 
 def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarray:

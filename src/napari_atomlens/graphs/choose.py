@@ -19,6 +19,8 @@ from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, pres
 
 #: A preset fits if its distance of nearest columns is that near to the measured one.
 TOLERANCE = 0.12
+#: Classes of models for the brighter of two kinds of columns.
+BRIGHT = ("bright column", "metal", "light metal", "heavy metal")
 #: Share of the atoms that must have the coordination of a lattice to call it by its name.
 CLEAR = 0.5
 
@@ -81,7 +83,7 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
     if known:
         places = clean[["y_nm", "x_nm"]].to_numpy(dtype=float)
         nearest = nearest_distance(places, clean["frame"].to_numpy())
-    bright = (clean["species"] == "bright column").to_numpy()
+    bright = clean["species"].isin(BRIGHT).to_numpy()
     alternating = 0.3 < bright.mean() < 0.7
     if known and _near(nearest, 0.142, TOLERANCE) and not alternating:
         # no other crystal comes near to it; contamination may hide the coordination
@@ -137,11 +139,12 @@ def _near(value: float, target: float, tolerance: float) -> bool:
 def _by_species(species: tuple[str, ...]) -> Rules | None:
     """Preset whose host and foreign species are those of the atoms, None where none is."""
     there = set(species)
-    if there & {"column", "bright column"}:
+    if there & {"column", "bright column", "metal"}:  # of any element: the lengths decide
         return None
     for rules in presets().values():
         classes = dict(rules.classes)
-        names = {classes.get(s, s) for s in there}
+        # an adatom that is only known to be heavy says nothing about the crystal
+        names = {classes.get(s, s) for s in there - {"heavy"}}
         if names & set(rules.host) and names <= set(rules.names()):
             return rules
     return None

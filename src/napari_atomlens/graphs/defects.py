@@ -34,6 +34,11 @@ class DefectParams:
     )
     rings: bool = param(True, "report odd rings and vacancies too, not only foreign atoms")
     max_ring: int = param(24, "larger rings count as holes and edges", ge=3, le=24)
+    cut: bool = param(
+        False,
+        "also report defects so near to the border of the image that neighbours of their foreign "
+        "atoms may lie outside",
+    )
     min_score: float = param(0.0, "defects below this score are left out", ge=0, le=1)
 
 
@@ -50,6 +55,7 @@ class Found:
     rings: list[int] = field(default_factory=list)
     coordination: int = -1
     angle_std: float = float("nan")
+    named: bool = False  # by what it is, whatever its neighbours
     place: np.ndarray | None = None  # of what is not there
 
 
@@ -91,6 +97,9 @@ def find_defects(
         return tables.empty("defects")
     odds = _Odds(made)
     found = _foreign(made, odds)
+    if not params.cut and made.shape_px is not None:
+        beyond = _at_border(made)
+        found = [f for f in found if f.named or not beyond[f.core].any()]
     if params.rings:
         found = ring_defects.add_rings(made, found, odds, params.max_ring)
     return _rows(made, found, params)
@@ -264,9 +273,25 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
                 float(log_score[g]),
                 coordination=int(graph.degree[centre].max()),
                 angle_std=float(worst[g]) if np.isfinite(worst[g]) else float("nan"),
+                named=all(graph.rules.species_rule(str(s)).label for s in species[centre]),
             )
         )
     return found
+
+
+def _at_border(graph: BondGraph) -> np.ndarray:
+    """Mask of the atoms that are nearer to the border of the image than their bonds are long."""
+    assert graph.shape_px is not None
+    place = graph.atoms[["y_px", "x_px"]].to_numpy(float)
+    border = np.minimum(place, np.asarray(graph.shape_px) - 1 - place).min(axis=1)
+    span, span_px = np.ptp(graph.places_nm, axis=0).sum(), np.ptp(place, axis=0).sum()
+    unit = span / span_px if span_px > 0 else np.nan
+    names = tuple(graph.atoms["species"].unique())
+    _, high, usual = graph.rules.lengths(names)
+    host = np.array([n in graph.rules.host for n in names])
+    bonded = np.where((high > 0) & host, usual, 0.0).max(axis=1)
+    codes = pd.Categorical(graph.atoms["species"], categories=list(names)).codes.astype(np.int64)
+    return np.asarray(border * unit < bonded[codes])
 
 
 def _name(

@@ -323,8 +323,9 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
     """Rules of a 2H monolayer seen from above; `bond` is the projected M-X distance in nm."""
     others = tuple(m for m in metals if m != metal)
     pair = f"{chalcogen}2"
-    sites = [metal, *others, pair, chalcogen]
-    metal_like, chalcogen_like = sites[: 1 + len(others)], sites[1 + len(others) :]
+    # a model that knows light from heavy does not know which element it is
+    unnamed = {"light metal": f"light_{metal}", "heavy metal": f"heavy_{metal}"}
+    metal_like, chalcogen_like = [metal, *others, *unnamed], [pair, chalcogen]
     return Rules(
         "mx2" if (metal, chalcogen) == ("W", "S") else f"{metal}{pair}",
         host=(metal, pair),
@@ -336,6 +337,7 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
         species=(
             SpeciesRule(metal, 3, 3),
             *(SpeciesRule(m, 3, 3, f"{m}_{metal}") for m in others),
+            *(SpeciesRule(m, 3, 3, label) for m, label in unnamed.items()),
             SpeciesRule(pair, 3, 3),
             SpeciesRule(chalcogen, 0, 3, f"V_{chalcogen}"),
             SpeciesRule(f"bright {pair}", 0, 3, f"bright_{pair}"),
@@ -349,7 +351,13 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
         ),
         reference_nm=bond,
         share_neighbours=False,
-        known=(f"V_{chalcogen}", f"V_{pair}", f"V_{metal}", *(f"{m}_{metal}" for m in others)),
+        known=(
+            f"V_{chalcogen}",
+            f"V_{pair}",
+            f"V_{metal}",
+            *(f"{m}_{metal}" for m in others),
+            *unnamed.values(),
+        ),
     )
 
 

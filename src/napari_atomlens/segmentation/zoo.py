@@ -36,6 +36,12 @@ class ModelInfo:
         The weights.
     calibration : dict
         Constants measured after training (temperature and the like).
+    recipe : dict
+        What its training scenes were drawn from, where that was a crystal.
+    lattice : dict
+        What the lattice of its material looks like, see :mod:`~.segmentation.choose`.
+    figures : dict
+        Measured after training on held-out scenes, beside the universal model.
     """
 
     name: str
@@ -46,6 +52,9 @@ class ModelInfo:
     card: str
     path: Path
     calibration: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    lattice: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
 
     def file_hash(self) -> str:
         """SHA-256 of the weights file."""
@@ -88,6 +97,9 @@ def _info(path: Path) -> ModelInfo:
         card=card.read_text(encoding="utf-8") if card.exists() else "",
         path=path,
         calibration=facts.get("calibration", {}),
+        recipe=facts.get("recipe", {}),
+        lattice=facts.get("lattice", {}),
+        figures=facts.get("figures", {}),
     )
 
 
@@ -195,5 +207,19 @@ def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
     }
     fresh = path.with_suffix(".tmp")
     save_file(state, str(fresh), metadata={"atomlens": json.dumps(metadata)})
+    fresh.replace(path)
+    return path
+
+
+def update_facts(path: Path, **facts: Any) -> Path:
+    """Change what a model file says of itself, atomically; the weights stay as they are."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(str(path), "pt") as file:
+        known = json.loads(file.metadata()["atomlens"])
+    fresh = path.with_suffix(".tmp")
+    text = json.dumps({**known, **facts})
+    save_file(load_file(str(path)), str(fresh), metadata={"atomlens": text})
     fresh.replace(path)
     return path

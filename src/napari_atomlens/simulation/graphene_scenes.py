@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.simulation.formation import render_truth
 from napari_atomlens.simulation.graphene_defects import C_C, NAMES, graphene_sheet
 from napari_atomlens.simulation.scenes import (
     Scene,
@@ -17,6 +18,7 @@ from napari_atomlens.simulation.scenes import (
     substitute,
     thin_out,
 )
+from napari_atomlens.simulation.species_targets import species_maps
 from napari_atomlens.simulation.training_scenes import (
     add_background,
     empty_scene,
@@ -31,27 +33,49 @@ CLASSES = ("background", "C", "Si", "heavy", "contamination")
 SI_OVER_C = (2.6, 6.0)
 
 
+#: Named defects with fewer than three Si.
+WITHOUT_TRIMERS = tuple(n for n in NAMES if n[:3] not in ("Si3", "Si4"))
+
+
 def _defects(
-    size_nm: np.ndarray, rng: np.random.Generator
+    size_nm: np.ndarray, rng: np.random.Generator, known: tuple[str, ...]
 ) -> list[tuple[str, tuple[float, float]]]:
     """Names and places of a few defects that leave room for one another."""
     count = int(rng.choice([0, 1, 2, 3, 5], p=[0.2, 0.3, 0.25, 0.15, 0.1]))
-    names = [str(rng.choice(NAMES)) for _ in range(count)]
+    names = [str(rng.choice(known)) for _ in range(count)]
     places = rng.uniform(0.1, 0.9, (8 * count + 1, 2)) * size_nm
     places = places[thin_out(places, 9.5 * C_C)][:count]
     return [(n, (float(y), float(x))) for n, (y, x) in zip(names, places, strict=False)]
 
 
-def graphene_scene(shape: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """Draw one sheet at the network's sampling, before dose and faults."""
+def _part_trimers(scene: Scene) -> None:
+    """Turn Si of groups of three and more, nearer than 300 pm, back into C, in place."""
+    silicon = np.flatnonzero(scene.species == "Si")
+    if len(silicon) < 3:
+        return
+    places = np.c_[scene.y, scene.x][silicon]
+    pairs = cKDTree(places).query_pairs(0.3 / C_C * scene.spacing_px, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(places),) * 2)
+    _, group = connected_components(links, directed=False)
+    crowded = silicon[np.bincount(group)[group] > 2]
+    scene.species[crowded] = "C"
+    scene.amplitude[crowded] = np.median(scene.amplitude[scene.species == "C"])
+
+
+def graphene_scene(shape: tuple[int, int], rng: np.random.Generator, trimers: bool = True) -> Scene:
+    """Draw one sheet at the network's sampling, before dose and faults.
+
+    Without `trimers` no three Si are near one another.
+    """
+    known = NAMES if trimers else WITHOUT_TRIMERS
     low, high = (7.5, 13.0) if rng.random() < 0.85 else (6.0, 17.0)
     spacing = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     size_nm = np.asarray(shape) / spacing * C_C
     turn, seed = float(rng.uniform(0, 2 * np.pi)), int(rng.integers(1 << 31))
     try:
         sheet = graphene_sheet(
-            (float(size_nm[0]), float(size_nm[1])), _defects(size_nm, rng), rotation_rad=turn,
-            seed=seed,
+            (float(size_nm[0]), float(size_nm[1])), _defects(size_nm, rng, known),
+            rotation_rad=turn, seed=seed,
         )  # fmt: skip
     except (ParameterError, IndexError):  # defects in each other's way, or at the rim
         sheet = graphene_sheet(
@@ -75,6 +99,8 @@ def graphene_scene(shape: tuple[int, int], rng: np.random.Generator) -> Scene:
                    rng.choice([0, 0.4]))  # fmt: skip
         again = (scene.species == "Si") & ~light  # an atom that was Si already stays one Si
         scene.amplitude[again] = np.minimum(scene.amplitude[again], SI_OVER_C[1])
+        if not trimers:
+            _part_trimers(scene)
     if rng.random() < 0.35:
         cut_holes(scene, rng, rng.uniform(0.05, 0.6))
     if rng.random() < 0.15 and len(scene.y):
@@ -88,7 +114,9 @@ def graphene_scene(shape: tuple[int, int], rng: np.random.Generator) -> Scene:
     return scene
 
 
-def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def training_pair(
+    shape: tuple[int, int], seed: int, trimers: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one training image and its target.
 
     Returns
@@ -103,7 +131,7 @@ def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.nda
         image, textured = noise_only(shape, rng)
         target[3] = textured
         return image.astype(np.float32), target
-    scene = add_background(graphene_scene(shape, rng), rng)
+    scene = add_background(graphene_scene(shape, rng, trimers), rng)
     if rng.random() < 0.35:  # beside and on top of what every scene has
         contaminate(scene, rng, rng.uniform(0.1, 0.6), 10 ** rng.uniform(-0.2, 1.0))
         lumps(scene, rng)
@@ -112,28 +140,6 @@ def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.nda
     target[:3] = np.where(scene.contamination, 0, maps)
     target[3], target[4] = scene.contamination, peaks
     return image.astype(np.float32), target
-
-
-def species_maps(
-    scene: Scene, species: tuple[str, ...], peak_sigma: float = 1.3
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage by each species, (len(species), H, W), and peaks, of columns that are not hidden."""
-    rows = np.clip(np.rint(scene.y).astype(int), 0, scene.shape[0] - 1)
-    cols = np.clip(np.rint(scene.x).astype(int), 0, scene.shape[1] - 1)
-    seen = ~scene.contamination[rows, cols]
-    y, x, kind = scene.y[seen], scene.x[seen], scene.species[seen]
-    radius = 1.18 * scene.sigma[seen]
-    if len(y) > 1:
-        nearest = cKDTree(np.c_[y, x]).query(np.c_[y, x], k=2)[0][:, 1]
-        radius = np.minimum(radius, 0.42 * nearest)
-    out, peaks = [], np.zeros(scene.shape, np.float32)
-    for name in species:
-        _, cover, peaks = render_truth(
-            scene.shape, y, x, np.maximum(radius, 1.2), scene.aspect[seen], scene.angle[seen],
-            (kind == name).astype(float), peak_sigma,
-        )  # fmt: skip
-        out.append(cover)
-    return np.stack(out), peaks
 
 
 def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from napari_atomlens.atoms.peaks import calibrated, find_peaks
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.predict import Probabilities, run_network
 from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
-from napari_atomlens.segmentation.zoo import find_model, load_network
+from napari_atomlens.segmentation.zoo import find_model, load_network, update_facts
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
-from napari_atomlens.training.materials import material
+from napari_atomlens.training.materials import material_of
 
 
 @torch.inference_mode()
@@ -33,7 +32,7 @@ def peaks_with_truth(
         the spacing of a column.
     """
     info = find_model(str(model))
-    goal = material("universal" if info.material == "any" else info.material)
+    goal = material_of(info)
     net = load_network(info)
     rows = []
     for i in range(first, first + n_images):
@@ -93,17 +92,9 @@ def calibrate(model: str | Path, n_images: int = 400) -> dict[str, Any]:
     dict
         The constants, and the expected calibration error on further images.
     """
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
-
     path = find_model(str(model)).path
     constants = fit_probability(peaks_with_truth(path, n_images, "calibration"))
     check = peaks_with_truth(path, n_images // 2, "test")
     error = expected_calibration_error(calibrated(check[:, :4], constants), check[:, 4])
-    with safe_open(str(path), "pt") as file:
-        facts = json.loads(file.metadata()["atomlens"])
-    facts["calibration"] = {"atoms": constants}
-    fresh = path.with_suffix(".tmp")
-    save_file(load_file(str(path)), str(fresh), metadata={"atomlens": json.dumps(facts)})
-    fresh.replace(path)
+    update_facts(path, calibration={"atoms": constants})
     return {"atoms": constants, "expected_calibration_error": error}

@@ -21,14 +21,14 @@ from napari_atomlens.params import param, validate
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.simulation.scenes import seed_for
-from napari_atomlens.training.materials import TRAINABLE, Material, material
+from napari_atomlens.training.materials import Material, material
 
 
 @dataclass(frozen=True)
 class TrainParams:
     """How a model is trained."""
 
-    material: str = param("universal", "what the model is for", choices=TRAINABLE)
+    material: str = param("universal", "what the model is for: a name, or the file of a recipe")
     out: str = param("", "folder of checkpoints and of the model; empty is runs/MATERIAL")
     steps: int = param(12000, "optimiser steps in all", ge=1, le=10_000_000)
     batch: int = param(16, "images per step", ge=1, le=4096)
@@ -157,6 +157,24 @@ def _weights(model: str) -> dict[str, torch.Tensor]:
     return {k: v.float() for k, v in load_file(str(find_model(model).path)).items()}
 
 
+def _head(first: dict[str, torch.Tensor], n_classes: int) -> dict[str, torch.Tensor]:
+    """Last layer for other classes: every kind of column begins as the column that was known."""
+    before = len(first["head.bias"]) // 4 - 1  # classes; one more output marks the centres
+    source = [0, *[1] * (n_classes - 2), before - 1, before]
+    chosen = torch.tensor([4 * c + k for c in source for k in range(4)])
+    out = {k: first[k][chosen].clone() for k in ("head.weight", "head.bias")}
+    # together as likely as the one was
+    out["head.bias"][4 : 4 * (n_classes - 1)] -= float(np.log(n_classes - 2))
+    return out
+
+
+def _average(mean: torch.Tensor, new: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
+    """Exponential average of the weights that forgets the first steps soon."""
+    if not mean.is_floating_point():
+        return new
+    return torch.lerp(mean, new, max(0.002, 9.0 / (10.0 + float(n))))
+
+
 def _teacher(model: str) -> Callable[[torch.Tensor], torch.Tensor]:
     from napari_atomlens.segmentation.zoo import find_model, load_network
 
@@ -195,7 +213,7 @@ def train(
     from napari_atomlens.segmentation.zoo import write_model
 
     goal = material(p.material)
-    folder = Path(p.out or f"runs/{p.material}")
+    folder = Path(p.out or f"runs/{goal.name}")
     folder.mkdir(parents=True, exist_ok=True)
     if p.threads:
         torch.set_num_threads(p.threads)
@@ -205,21 +223,21 @@ def train(
     torch.manual_seed(p.seed)
     net = ColumnNet(len(goal.classes))
     if p.start:
-        own = net.state_dict()
-        known = {k: v for k, v in _weights(p.start).items() if own[k].shape == v.shape}
+        own, first = net.state_dict(), _weights(p.start)
+        known = {k: v for k, v in first.items() if own[k].shape == v.shape}
+        if first["head.weight"].shape != own["head.weight"].shape:
+            known |= _head(first, len(goal.classes))
         net.load_state_dict(known, strict=False)
     teacher = _teacher(p.teacher) if p.teacher else None
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average: Any = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
-    )
+    average: Any = torch.optim.swa_utils.AveragedModel(net, avg_fn=_average, use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
 
     def rate(step: int) -> float:
         warm = min(1.0, (step + 1) / 200)
         return float(warm * max(0.01, 0.5 * (1 + np.cos(np.pi * min(1.0, step / p.steps)))))
 
-    checkpoint, file = folder / "checkpoint.pt", folder / f"{p.material}.safetensors"
+    checkpoint, file = folder / "checkpoint.pt", folder / f"{goal.name}.safetensors"
     step = drawn = 0
     if p.resume and checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -273,6 +291,7 @@ def _facts(p: TrainParams, goal: Material, step: int) -> dict[str, Any]:
         "technique": goal.technique,
         "classes": list(goal.classes),
         "steps": step,
+        **({"recipe": goal.recipe} if goal.recipe else {}),
         "training": {k: v for k, v in asdict(p).items() if k not in ("out", "device", "resume")},
     }
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
+from napari_atomlens.segmentation.zoo import ModelInfo
+from napari_atomlens.simulation import material_scenes
+from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.simulation.scenes import Scene
 
-#: What :func:`material` knows.
-TRAINABLE = ("universal", "graphene", "silicon-110")
+#: What :func:`material` knows by name.
+TRAINABLE = ("universal", "graphene", "silicon-110", "tmd", "perovskite")
 #: What the silicon-110 model is for.
 DUMBBELLS = "diamond, zincblende <110>"
+#: Graphene whose scenes never hold three Si together: what does a model make of an unseen type?
+WITHOUT_TRIMERS = "graphene-without-trimers"
 
 Draw = Callable[[tuple[int, int], int], tuple[np.ndarray, Scene]]
 Pair = Callable[[tuple[int, int], int], tuple[np.ndarray, np.ndarray]]
@@ -34,6 +43,8 @@ class Material:
         background, and peaks at the centres.
     draw : callable
         ``draw(shape, seed)`` draws an image and its scene, for measuring.
+    recipe : dict
+        What the scenes of a crystal are drawn from, for the file of the model.
     """
 
     name: str
@@ -42,6 +53,7 @@ class Material:
     classes: tuple[str, ...]
     pair: Pair
     draw: Draw
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 def material(name: str) -> Material:
@@ -59,13 +71,11 @@ def material(name: str) -> Material:
             name, "any", "STEM, STM", UNIVERSAL_CLASSES, training_scenes.training_pair,
             lambda shape, seed: training_scenes.draw(shape, seed)[:2],
         )  # fmt: skip
-    if name == "graphene":
+    if name in ("graphene", WITHOUT_TRIMERS):
         from napari_atomlens.simulation import graphene_scenes
 
-        return Material(
-            name, "graphene", "STEM", graphene_scenes.CLASSES, graphene_scenes.training_pair,
-            graphene_scenes.draw,
-        )  # fmt: skip
+        pair = partial(graphene_scenes.training_pair, trimers=name == "graphene")
+        return Material(name, name, "STEM", graphene_scenes.CLASSES, pair, graphene_scenes.draw)
     if name in ("silicon-110", DUMBBELLS):
         from napari_atomlens.simulation import dumbbell_scenes
 
@@ -73,6 +83,61 @@ def material(name: str) -> Material:
             "silicon-110", DUMBBELLS, "STEM", dumbbell_scenes.CLASSES,
             dumbbell_scenes.training_pair, dumbbell_scenes.draw,
         )  # fmt: skip
+    from napari_atomlens.simulation.known_materials import RECIPES
+
+    if name in RECIPES:
+        return from_recipe(RECIPES[name]())
+    if name.endswith(".json"):
+        return from_recipe(load_recipe(Path(name)))
     raise ParameterError(
-        f"There is no material {name!r} to train for; there are: {', '.join(TRAINABLE)}."
+        f"There is no material {name!r} to train for; there are: universal, graphene, silicon-110, "
+        f"{', '.join(RECIPES)}, and recipes of crystals (atomlens train crystal)."
     )
+
+
+def from_recipe(recipe: Recipe) -> Material:
+    """Make a material of a recipe: its scenes, and the recipe for the file of the model."""
+    return Material(
+        recipe.name, recipe.material, recipe.technique,
+        ("background", *recipe.species, "contamination"),
+        partial(material_scenes.training_pair, recipe=recipe),
+        partial(material_scenes.draw, recipe=recipe), recipe.as_dict(),
+    )  # fmt: skip
+
+
+def material_of(info: ModelInfo) -> Material:
+    """Look up the material that a model was trained for.
+
+    Raises
+    ------
+    ParameterError
+        If the model does not say.
+    """
+    if info.recipe:
+        return from_recipe(Recipe.from_dict(info.recipe))
+    return material("universal" if info.material == "any" else info.material)
+
+
+def save_recipe(path: Path, recipe: Recipe) -> Path:
+    """Write a recipe with its projected crystals, whole or not at all."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read what :func:`save_recipe` wrote.
+
+    Raises
+    ------
+    FormatError, ParameterError
+        If the file cannot be read, or holds no recipe.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path.name} is not a recipe ({type(error).__name__}).") from error
+    if not isinstance(data, dict):
+        raise FormatError(f"{path.name} is not a recipe.")
+    return Recipe.from_dict(data)

@@ -350,10 +350,17 @@ class ChemistryWidget(QWidget):
             self.finished.emit()
             return
         self._built_from = self.source()
+        image = self._image_of(self._built_from)
+        shape = None
+        if image is not None:
+            height, width = image.data.shape[image.ndim - 2 : image.ndim]
+            far = atoms[["y_px", "x_px"]].max()
+            if far["y_px"] <= height and far["x_px"] <= width:  # their own image, not another
+                shape = (int(height), int(width))
         self._started = time.perf_counter()
 
         def work(stop: Callable[[], bool]) -> Iterator[Any]:
-            graph = bond(atoms, rules)
+            graph = bond(atoms, rules, shape_px=shape)
             _ = graph.rings
             if not stop():
                 yield graph, find_defects(graph)

@@ -99,7 +99,7 @@ class FindAtomsWidget(QWidget):
         self._done = 0
         self._n_atoms = 0
         self._messages: list[str] = []
-        self._ending = ""
+        self._ending = self._model = self._reason = ""
         self._started = 0.0
         self._calibration: tuple[float, float] | None = None
         self._listening: Any = None
@@ -452,15 +452,19 @@ class FindAtomsWidget(QWidget):
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Drawn]:
             # in the thread: nothing here touches the viewer or a layer
-            provenance["model_sha256"] = model_hash(params.model)
             for result in analysis.analyze_frames(
                 stack, params, pixel_size_nm=size, frames=order, cancelled=cancelled
             ):
+                if "model" not in provenance:
+                    provenance["model"] = result.model
+                    provenance["model_chosen"] = result.model_reason or "given"
+                    provenance["model_sha256"] = model_hash(result.model)
                 yield outputs.draw(result)
 
         self._running = outputs
         self._running.begin(wanted, stack.shape, size, provenance)
         self._done, self._n_atoms, self._messages, self._ending = 0, 0, [], ""
+        self._model = self._reason = ""
         self._started = time.perf_counter()
         self._bar.setRange(0, len(order) if len(order) > 1 else 0)
         self._bar.setFormat("%v of %m frames")
@@ -498,6 +502,7 @@ class FindAtomsWidget(QWidget):
         many = len(self._order) > 1
         for r in (d.result for d in drawn):
             self._done += 1
+            self._model, self._reason = r.model, r.model_reason
             self._n_atoms += len(r.atoms)
             if r.message:
                 self._messages.append(f"Frame {r.frame}: {r.message}" if many else r.message)
@@ -540,6 +545,7 @@ class FindAtomsWidget(QWidget):
         else:
             text = self._summary(seconds)
         self._status.setText(text)
+        self._status.setToolTip(self._reason)
         if running is not None and self._layer(running.source_id) is None:
             self._outputs.pop(running.source_id, running).close()
         self.finished.emit()
@@ -548,7 +554,9 @@ class FindAtomsWidget(QWidget):
         n, frames = self._n_atoms, len(self._order)
         took = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
         where = f" in {frames} frames" if frames > 1 else ""
-        text = f"{n:,} atom{'' if n == 1 else 's'}{where}, {took}." if n else ""
+        # why it was chosen is in the tool tip; that it was not the usual one is said at once
+        own = f", model {self._model}" if self._reason and self._model != "universal" else ""
+        text = f"{n:,} atom{'' if n == 1 else 's'}{where}{own}, {took}." if n else ""
         if self._messages:
             text += f" {self._messages[0]}"
             if len(self._messages) > 1:

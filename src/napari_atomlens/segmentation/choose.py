@@ -1,0 +1,323 @@
+"""Which model fits an image: told from the lattice in it, and only where it can be told.
+
+A model that was made for one material knows what its lattice looks like: the distance of
+nearest columns in nm, how many they are and at which angles, and how much columns next to each
+other differ in brightness. The universal model looks at the image; where what it sees is the
+lattice of one of the models, that model is taken, if it also explains the image as well and did
+better than the universal one on held-out images of its material. In any doubt, the universal one
+stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage as ndi
+from scipy.spatial import cKDTree
+
+from napari_atomlens.errors import CalibrationError
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model, list_models
+
+#: Side of the part of the image that is looked at, in pixels of the network.
+LOOK_PX = 512
+#: Fewer columns than this, away from the border, tell no lattice.
+FEWEST = 18
+#: Distances may differ by this much: tilt, drift and calibration of the microscope.
+SPACING_TOLERANCE = 0.12
+#: Share of the columns that must have the neighbours of the lattice, and their least order.
+CLEAR_SHARE, CLEAR_ORDER = 0.45, 0.6
+#: How far the contrast of neighbours may leave the range of a model.
+CONTRAST_TOLERANCE = 0.12
+#: A model may explain so much less of the image than the universal one.
+EXPLAINS_LESS = 0.05
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """What a lattice looks like, whatever its scale, place and direction.
+
+    Attributes
+    ----------
+    spacing_nm : float
+        Distance of nearest columns; NaN where the pixel size is unknown.
+    neighbours : int
+        Most frequent number of columns within 1.3 times that distance.
+    share : float
+        Share of the columns with so many.
+    order : float
+        Mean of ``|sum exp(i k angle)| / k`` over them, with k the number of neighbours: 1 where
+        neighbours stand at equal angles, as in a honeycomb (3), square (4) or close-packed (6)
+        lattice.
+    contrast : float
+        Typical brightness of the dimmer over the brighter of two neighbours, over the same of
+        second neighbours, which takes the noise out: 1 for one kind of column.
+    columns : int
+        Columns that were counted.
+    """
+
+    spacing_nm: float
+    neighbours: int
+    share: float
+    order: float
+    contrast: float
+    columns: int
+
+    def in_words(self) -> str:
+        """Return half a sentence for the user."""
+        clear = self.order > CLEAR_ORDER and self.share > CLEAR_SHARE
+        kind = {3: "honeycomb", 4: "square lattice", 6: "close-packed lattice"}.get(
+            self.neighbours if clear else 0
+        )
+        alike = "of one kind of column"
+        if self.contrast < 0.85:
+            alike = f"of two kinds of columns (brightness 1 : {self.contrast:.2f})"
+        text = f"{kind or 'lattice'} {alike}, {1e3 * self.spacing_nm:.0f} pm apart"
+        if kind is None:
+            plural = "" if self.neighbours == 1 else "s"
+            text += f", most ({self.share:.0%}) with {self.neighbours} neighbour{plural}"
+        return text
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model, why it was chosen, and what was learned of the image on the way.
+
+    Attributes
+    ----------
+    info : ModelInfo
+    reason : str
+        One sentence.
+    spacing_px : float
+        Distance of nearest columns that was found, 0 where none was looked for.
+    """
+
+    info: ModelInfo
+    reason: str
+    spacing_px: float = 0.0
+
+
+def column_brightness(image: np.ndarray, places: np.ndarray, spacing_px: float) -> np.ndarray:
+    """Brightness of columns above the darkest place round them, of a slightly smoothed image."""
+    smooth = ndi.gaussian_filter(image, 0.12 * spacing_px)
+    dark = ndi.minimum_filter(
+        ndi.gaussian_filter(image, 0.2 * spacing_px), 2 * round(0.9 * spacing_px) + 1
+    )
+    at = places.T
+    return np.asarray(
+        ndi.map_coordinates(smooth, at, order=1, mode="nearest")
+        - ndi.map_coordinates(dark, at, order=1, mode="nearest")
+    )
+
+
+def _pair_ratio(pairs: np.ndarray, brightness: np.ndarray) -> float:
+    """Median over pairs of the dimmer over the brighter."""
+    two = np.sort(np.maximum(brightness[pairs], 0), axis=1)
+    two = two[two[:, 1] > 0]
+    return float(np.median(two[:, 0] / two[:, 1])) if len(two) else float("nan")
+
+
+def lattice_of(
+    places: np.ndarray,
+    brightness: np.ndarray,
+    spacing: float,
+    spacing_nm: float = float("nan"),
+) -> Lattice | None:
+    """Describe the lattice of columns; None where they are too few.
+
+    Parameters
+    ----------
+    places : ndarray, shape (n, 2)
+    brightness : ndarray, shape (n,)
+    spacing : float
+        Distance of nearest columns, in the unit of `places`.
+    spacing_nm : float
+        The same in nm.
+    """
+    if len(places) < FEWEST:
+        return None
+    tree = cKDTree(places)
+    near = tree.query_pairs(1.3 * spacing, output_type="ndarray")
+    n = len(places)
+    degree = np.bincount(near.ravel(), minlength=n)
+    low, high = places.min(0) + 1.2 * spacing, places.max(0) - 1.2 * spacing
+    inner = ((places > low) & (places < high)).all(axis=1)
+    if inner.sum() < FEWEST or not len(near):
+        return None
+    counts = np.bincount(degree[inner])
+    k = int(counts.argmax())
+    if k == 0:
+        return None
+    step = places[near[:, 1]] - places[near[:, 0]]
+    turn = np.exp(1j * k * np.arctan2(-step[:, 0], step[:, 1]))
+    z = np.zeros(n, complex)
+    np.add.at(z, near[:, 0], turn)
+    np.add.at(z, near[:, 1], turn * (-1) ** k)  # the way back is turned by pi
+    usual = inner & (degree == k)
+    second = tree.query_pairs(1.9 * spacing, output_type="ndarray")
+    far = np.linalg.norm(places[second[:, 1]] - places[second[:, 0]], axis=1) > 1.3 * spacing
+    alike = _pair_ratio(second[far], brightness)
+    contrast = _pair_ratio(near, brightness) / alike if alike > 0 else float("nan")
+    return Lattice(
+        float(spacing_nm), k, float(counts[k] / inner.sum()), float(np.abs(z[usual]).mean() / k),
+        float(min(contrast, 1.0)), int(inner.sum()),
+    )  # fmt: skip
+
+
+def look(
+    image: np.ndarray, info: ModelInfo, spacing_px: float, pixel_size_nm: tuple[float, float]
+) -> Lattice | None:
+    """Lattice in the middle of an image, as a model sees it; None where there is none."""
+    import torch
+
+    from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.segmentation.scale import peak_positions, typical_distance
+
+    side = round(LOOK_PX * spacing_px / info.preferred_spacing_px)
+    h, w = (min(side, s) for s in image.shape)
+    y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+    part = np.ascontiguousarray(image[y : y + h, x : x + w])
+    seen = segment(part, info, spacing_px)
+    places, _ = peak_positions(torch.from_numpy(seen.centre), 0.4)
+    if len(places) < FEWEST:
+        return None
+    zoom = np.asarray(seen.zoom)
+    here = (places + 0.5) / zoom - 0.5
+    bright = column_brightness(seen.frame, here, spacing_px)
+    nm = here * np.asarray(pixel_size_nm)
+    spacing_nm = typical_distance(nm)
+    return lattice_of(nm, bright, spacing_nm, spacing_nm) if np.isfinite(spacing_nm) else None
+
+
+def fits(lattice: Lattice, wanted: dict[str, Any]) -> str:
+    """Why a lattice is not that of a model; "" where it is.
+
+    Parameters
+    ----------
+    wanted : dict
+        ``spacing_nm`` (list of those of the material), ``neighbours``, ``contrast`` (range).
+    """
+    off = min(abs(lattice.spacing_nm / s - 1) for s in wanted["spacing_nm"])
+    if off > SPACING_TOLERANCE:
+        return "its columns are further apart or nearer"
+    if lattice.neighbours != wanted["neighbours"] or lattice.share < CLEAR_SHARE:
+        return "its columns have other neighbours"
+    if lattice.order < wanted.get("order", 1.0) - (1 - CLEAR_ORDER):
+        return "its columns stand at other angles"
+    low, high = wanted["contrast"]
+    if not low - CONTRAST_TOLERANCE <= lattice.contrast <= high + CONTRAST_TOLERANCE:
+        return "its columns differ in brightness in another way"
+    return ""
+
+
+def candidates() -> list[ModelInfo]:
+    """Models that say what their lattice is, and were better there than the universal one."""
+    found = []
+    for m in list_models():
+        before, after = (m.figures.get(k) for k in ("universal_f1", "f1"))
+        if m.lattice and (before is None or after is None or after >= before):
+            found.append(m)
+    return found
+
+
+def choose_model(
+    image: Any,
+    pixel_size_nm: tuple[float, float] | None = None,
+    *,
+    spacing_px: float = 0.0,
+    technique: str = "",
+) -> Choice:
+    """Choose the model for an image, and say why.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W)
+    pixel_size_nm : tuple of float, optional
+        (y, x). Without it no material can be told, and the universal model is taken.
+    spacing_px : float
+        Distance of nearest columns in pixels; 0 finds it.
+    technique : str
+        "STM" or "STEM" where the file says so.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be used.
+    """
+    from napari_atomlens.segmentation import runtime
+    from napari_atomlens.segmentation.normalise import remove_hot_pixels
+    from napari_atomlens.segmentation.pixels import as_frame
+    from napari_atomlens.segmentation.scale import _crops, check_spacing, find_spacing, response
+    from napari_atomlens.segmentation.zoo import load_network
+
+    universal = find_model("universal")
+
+    def stay(why: str, spacing: float = 0.0) -> Choice:
+        return Choice(universal, f"Model universal: {why}.", spacing)
+
+    models = [m for m in candidates() if not technique or technique in m.technique]
+    if not models:
+        return stay(f"no other model is for {technique or 'any one material'}")
+    if pixel_size_nm is None:
+        return stay("the pixel size is unknown, so that the material cannot be told")
+    frame = remove_hot_pixels(as_frame(image))
+    runtime.prepare()
+    try:
+        spacing = check_spacing(spacing_px, frame.shape) or find_spacing(frame, universal)
+    except CalibrationError:
+        return stay("no lattice was found")
+    coarse = spacing * float(np.mean(pixel_size_nm))
+    if not any(
+        abs(coarse / s - 1) < 2 * SPACING_TOLERANCE for m in models for s in m.lattice["spacing_nm"]
+    ):
+        return stay(f"no other model is for columns {1e3 * coarse:.0f} pm apart", spacing)
+    lattice = look(frame, universal, spacing, pixel_size_nm)
+    if lattice is None:
+        return stay("too few columns were found to tell the lattice", spacing)
+    right = [m for m in models if not fits(lattice, m.lattice)]
+    if not right:
+        nearest = min(
+            models,
+            key=lambda m: min(abs(lattice.spacing_nm / s - 1) for s in m.lattice["spacing_nm"]),
+        )
+        return stay(
+            f"this is a {lattice.in_words()}; it is not that of {nearest.name}, since "
+            f"{fits(lattice, nearest.lattice)}", spacing,
+        )  # fmt: skip
+    # the user's own models first, then the nearest in distance
+    from napari_atomlens.segmentation.zoo import BUNDLED
+
+    best = min(
+        right,
+        key=lambda m: (
+            m.path.parent == BUNDLED,
+            min(abs(lattice.spacing_nm / s - 1) for s in m.lattice["spacing_nm"]),
+        ),
+    )
+    score = {}
+    for m in (universal, best):
+        crops = _crops(frame, spacing, m.preferred_spacing_px, 1)
+        score[m.name] = response(load_network(m), crops, spacing, m.preferred_spacing_px)[0]
+    if score[best.name] < score["universal"] - EXPLAINS_LESS:
+        return stay(
+            f"the lattice is that of {best.name}, but that model explains less of this image "
+            f"({score[best.name]:.2f} against {score['universal']:.2f})", spacing,
+        )  # fmt: skip
+    return Choice(best, f"Model {best.name}: this is a {lattice.in_words()}.", spacing)
+
+
+def as_wanted(lattices: list[Lattice]) -> dict[str, Any]:
+    """Put what the lattices of a material look like into the facts of its model."""
+    first = lattices[0]
+    contrast = [one.contrast for one in lattices]
+    return {
+        "spacing_nm": sorted({round(one.spacing_nm, 4) for one in lattices}),
+        "neighbours": first.neighbours,
+        "order": round(min(one.order for one in lattices), 3),
+        "contrast": [round(min(contrast), 3), round(max(contrast), 3)],
+    }

@@ -1,0 +1,180 @@
+"""A model for one crystal, from the file of its structure to the model in the user's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_atomlens import __version__
+from napari_atomlens.errors import ModelError
+from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model, update_facts, user_folder
+from napari_atomlens.simulation.material_scenes import Recipe
+from napari_atomlens.training.adaptation import check_name
+from napari_atomlens.training.calibrate import calibrate
+from napari_atomlens.training.held_out import Figures, figures_facts, held_out, lattice_facts
+from napari_atomlens.training.loop import TrainParams, train
+from napari_atomlens.training.materials import from_recipe, load_recipe, save_recipe
+from napari_atomlens.training.recipes import make_recipe
+
+
+@dataclass(frozen=True)
+class CrystalParams:
+    """How the model of a crystal is made."""
+
+    name: str = param("", "name of the model; empty takes that of the file")
+    out: str = param("", "folder of checkpoints; empty is runs/NAME")
+    steps: int = param(3000, "optimiser steps in all", ge=1, le=10_000_000)
+    batch: int = param(16, "images per step", ge=1, le=4096)
+    size_px: int = param(128, "side of a training image", unit="px", ge=64, le=1024)
+    learning_rate: float = param(2.5e-3, "highest learning rate (one cycle)", ge=1e-6, le=1)
+    workers: int = param(1, "processes that draw scenes", ge=1, le=256)
+    threads: int = param(0, "threads of the optimiser; 0 leaves it to PyTorch", ge=0, le=256)
+    device: str = param("auto", "auto, cpu or cuda")
+    start: str = param("universal", "model whose weights are the first guess; empty for none")
+    seed: int = param(90_000_000, "first training seed", ge=0, le=1 << 39)
+    images: int = param(40, "held-out images for the figures of the card", ge=2, le=10_000)
+
+
+def card(info: ModelInfo, recipe: Recipe, own: Figures, universal: Figures) -> str:
+    """Write the card of a model: what it is for, what it learned from, what it is worth."""
+    lines = [
+        f"# Model card: {info.name}", "",
+        f"Finds the columns of {recipe.material} in {recipe.technique} images, and says what "
+        "they are.", "", "| | |", "|---|---|",
+        f"| Classes | background (and holes), {', '.join(recipe.species)}, contamination; a last "
+        "output marks centres |",
+        f"| Preferred sampling | {info.preferred_spacing_px:g} px between nearest columns ("
+        + ", ".join(f"{1e3 * v:.0f}" for v in info.lattice.get("spacing_nm", ()))
+        + " pm); the image is resampled to it |",
+        f"| Training data | simulated only: linear imaging, columns as bright as the sum of Z to "
+        f"the power {recipe.exponent[0]:g} to {recipe.exponent[1]:g}, with the defects below and "
+        "the noise, scan faults and contamination of the universal model |",
+        "| Structures | "
+        + ", ".join(f"{s.name} ({', '.join(n for n in c if n)})"
+                    for s, c in zip(recipe.structures, recipe.classes, strict=True)) + " |",
+        "| Defects | "
+        + "; ".join(
+            (f"{d.of} replaced by {' or '.join(d.by)}" if d.by else f"{d.of} missing")
+            + f" -> {d.becomes or 'hole'}" for d in recipe.defects
+        ) + " |",
+        f"| Made with | napari-atomlens {__version__} |", "", "## Figures", "",
+        f"On {own.images} held-out simulated images of 256 x 256 px, all doses and faults of "
+        "training; a column is right within a quarter of the spacing.", "",
+        "| model | F1, all columns |", "|---|---|",
+        f"| universal | {universal.f1:.4f} |", f"| {info.name} | {own.f1:.4f} |", "",
+        ("It beats the universal model on its own material." if own.f1 > universal.f1 else
+         "**It does not beat the universal model in finding columns**; `auto` leaves it alone. "
+         "What it adds is the names of the columns."), "",
+        "| column | F1: found, in place, and called so |", "|---|---|",
+        *(f"| {k} | {v:.3f} |" for k, v in own.species_f1().items()), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def finish(
+    path: Path,
+    recipe: Recipe,
+    n_images: int = 40,
+    n_calibration: int = 120,
+    progress: Callable[[str], None] | None = None,
+) -> ModelInfo:
+    """Calibrate a trained model, measure it beside the universal one and write its card.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The trained model; changed in place.
+    """
+    tell = progress or (lambda text: None)
+    tell("calibrating")
+    calibrate(path, n_calibration)
+    goal = from_recipe(recipe)
+    tell("measuring on held-out images")
+    own = held_out(find_model(str(path)), goal, n_images)
+    universal = held_out(find_model("universal"), goal, n_images)
+    update_facts(path, lattice=lattice_facts(recipe), figures=figures_facts(own, universal))
+    info = find_model(str(path))
+    fresh = path.with_suffix(".card")
+    fresh.write_text(card(info, recipe, own, universal), encoding="utf-8")
+    fresh.replace(path.with_suffix(".md"))
+    return find_model(str(path))
+
+
+def train_crystal(
+    crystal: str | Path,
+    recipe: str | Path | None = None,
+    p: CrystalParams = CrystalParams(),
+    *,
+    progress: Callable[[int, int, float], None] | None = None,
+    stage: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> ModelInfo | None:
+    """Train a model for a crystal, and put it into the user's folder of models.
+
+    A second call with the same name goes on where the first one stopped.
+
+    Parameters
+    ----------
+    crystal : path
+        CIF, or anything else that ASE reads.
+    recipe : path, optional
+        A recipe file (see :mod:`napari_atomlens.training.recipes`).
+    p : CrystalParams
+    progress : callable, optional
+        Called with (step, steps, loss).
+    stage : callable, optional
+        Called with what happens after the training.
+    cancelled : callable, optional
+        Training stops, with a checkpoint written, once it returns True.
+
+    Returns
+    -------
+    ModelInfo or None
+        The model; None if it was cancelled.
+
+    Raises
+    ------
+    FormatError, ParameterError, ModelError
+        If a file cannot be used, or the checkpoints in the folder are of another recipe.
+    """
+    validate(p)
+    name = p.name or Path(crystal).stem
+    check_name(name)
+    made = make_recipe(name, crystal, recipe)
+    folder = Path(p.out or f"runs/{name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "recipe.json"
+    if kept.exists() and load_recipe(kept).as_dict() != made.as_dict():
+        raise ModelError(
+            f"The folder {folder.name} holds the training of another recipe; choose another "
+            "name or folder, or remove it."
+        )
+    save_recipe(kept, made)
+    stopped = False
+
+    def stop() -> bool:
+        nonlocal stopped
+        stopped = stopped or bool(cancelled and cancelled())
+        return stopped
+
+    path = train(
+        TrainParams(
+            material=str(kept), out=str(folder), steps=p.steps, batch=p.batch, size_px=p.size_px,
+            learning_rate=p.learning_rate, workers=p.workers, reuse=3, threads=p.threads,
+            device=p.device, seed=p.seed, start=p.start,
+        ),
+        progress, stop,
+    )  # fmt: skip
+    if stopped:
+        return None
+    info = finish(path, made, p.images, progress=stage)
+    home = user_folder()
+    home.mkdir(parents=True, exist_ok=True)
+    for suffix in (".md", ".safetensors"):  # the card first: no model is without
+        target = home / f"{name}{suffix}"
+        fresh = target.with_suffix(".tmp")
+        fresh.write_bytes(info.path.with_suffix(suffix).read_bytes())
+        fresh.replace(target)
+    return find_model(name)
