@@ -397,6 +397,20 @@ def _in_parallel(
                 future.cancel()
 
 
+#: What is said where the universal model is run on H-Si(100).
+DIMER_ROWS = (
+    "This looks like H-Si(100): its dimer rows and defects are read by the dock STM "
+    "(analyze_silicon), not by this model."
+)
+
+
+def _is_height(frame: np.ndarray) -> bool:
+    """Heights and currents are real numbers, of both signs or tiny; counts are not."""
+    if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
+        return False
+    return bool(np.nanmin(frame) < 0 or np.nanmax(frame) < 1e-3)
+
+
 def _one_frame(
     movie: Any,
     f: int,
@@ -447,6 +461,13 @@ def _one_frame(
             f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
             "on; look at the unfamiliar-region map before you trust the atoms there."
         )
+    start = time.perf_counter()
+    if info.name != "h-si-100" and _is_height(frame):
+        from napari_atomlens.stm.rows import shows_dimer_rows
+
+        if shows_dimer_rows(frame, size):
+            message = f"{DIMER_ROWS} {message}".strip()
+    seconds["rows"] = time.perf_counter() - start
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
         probabilities.unfamiliar, found, message, seconds,
