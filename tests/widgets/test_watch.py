@@ -1,4 +1,4 @@
-"""The Watch folder dock in a real window: files come, are shown and stored; it stops and goes on."""
+"""The Watch folder dock in a real window: files are shown and stored; it stops and goes on."""
 
 from __future__ import annotations
 

@@ -348,7 +348,9 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
         lump, mask = _lumps(len(image), rng.uniform(0.005, 0.06), rng)
         image = image + rng.uniform(1, 6) * max(spread, 0.05) * lump
         usable &= ~mask[:size, :size]
-    noise = float(np.exp(rng.uniform(np.log(0.04), np.log(0.28)))) * spread
+    # half of the scans are as clean as slow ones at low temperature
+    least, most = (0.004, 0.04) if rng.random() < 0.5 else (0.04, 0.28)
+    noise = float(np.exp(rng.uniform(np.log(least), np.log(most)))) * spread
     if fault == "double tip":
         usable[:] = False
         # nearer than the features are wide a second tip only makes them wider

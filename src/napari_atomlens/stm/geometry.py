@@ -11,6 +11,10 @@ from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.levelling import finite_image
 
 
+#: A drift matrix that differs more from one is taken for a wrong lattice.
+FARTHEST = 0.25
+
+
 def square_pixels(image: Any, pixel_size_nm: tuple[float, float]) -> tuple[np.ndarray, float]:
     """Resample a scan to square pixels of the finer of its two pixel sizes.
 
@@ -142,13 +146,23 @@ def find_drift(image: Any, length_a: float, length_b: float, angle_rad: float) -
         Known lengths in pixels of the fast axis.
     angle_rad : float
     """
+    lengths = (length_a, length_b)
     try:
-        a, b = lattice_vectors(image, (length_a, length_b))
-    except CalibrationError:  # rows whose sites are hardly resolved are ridges, not peaks
-        a, b = _by_spectrum(image, (length_a, length_b), angle_rad)
+        matrix = _matrix_of(*lattice_vectors(image, lengths), lengths, angle_rad)
+    except CalibrationError:
+        matrix = np.zeros((2, 2))
+    # rows whose sites are hardly resolved are ridges of the autocorrelation, not peaks
+    if np.abs(matrix - np.eye(2)).max() > FARTHEST:
+        matrix = _matrix_of(*_by_spectrum(image, lengths, angle_rad), lengths, angle_rad)
+    return matrix
+
+
+def _matrix_of(
+    a: np.ndarray, b: np.ndarray, lengths: tuple[float, float], angle_rad: float
+) -> np.ndarray:
     if (a[0] * b[1] - a[1] * b[0]) * np.sin(angle_rad) < 0:
         b = -b
-    return drift_matrix(np.stack([a, b]), length_a, length_b, angle_rad)
+    return drift_matrix(np.stack([a, b]), *lengths, angle_rad)
 
 
 def lattice_vectors(

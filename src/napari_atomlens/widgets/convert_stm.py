@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_atomlens.analysis import SurfaceSites
 
 LayerTuple = tuple[Any, dict[str, Any], str]
-PREPARED, PREVIEW = "prepared scan", "preview"
+PREPARED, PREVIEW, FLAT = "prepared scan", "preview", "terraces levelled"
 DIMERS, DEFECTS, MASK, TERRACES = "dimers", "defects", "defect mask", "terraces"
 EDGES, ROWS, GALLERY, MOLECULES = "step edges", "dimer rows", "classes of defects", "molecules"
 MEAN, DISAGREE, FLIPS = "mean of the traces", "the traces differ", "flips"
@@ -82,6 +82,11 @@ def silicon_layers(result: SiliconResult, source: Any) -> list[LayerTuple]:
     layers: list[LayerTuple] = []
     provenance = result.provenance
     size = max(2.0, 0.35 * result.row_px)
+    flat = result.terraces.flat
+    low, high = limits(flat)
+    # every terrace at one height, so that its atoms are seen; nothing is measured in it again
+    shown = common(source, FLAT) | {"contrast_limits": (low, high), "colormap": "gray"}
+    layers.append((np.nan_to_num(flat, nan=low).astype(np.float32), shown, "image"))
     if result.terraces.labels.max() > 0:
         kwargs = common(source, TERRACES) | {"opacity": 0.25, "visible": False}
         layers.append((result.terraces.labels + 1, kwargs, "labels"))

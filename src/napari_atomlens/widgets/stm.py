@@ -364,9 +364,23 @@ class StmWidget(QWidget):
                 kwargs = {**kwargs, "visible": old.visible, "opacity": old.opacity}
                 at = self._viewer.layers.index(old)
                 self._viewer.layers.remove(old)
+            elif kind in ("image", "labels") and role != stm.GALLERY:
+                at = self._above_scan()  # beneath what is marked in it
             else:
                 at = len(self._viewer.layers)
             self._viewer.layers.insert(at, Layer.create(data, kwargs, kind))
+
+    def _above_scan(self) -> int:
+        """Place in the list above the scan and the images that were made of it."""
+        from napari.layers import Image, Labels
+
+        mine = [
+            k for k, x in enumerate(self._viewer.layers)
+            if str(x.unique_id) == self._source_id
+            or (isinstance(x, (Image, Labels)) and entry(x).get("source_id") == self._source_id
+                and entry(x).get("role") != stm.GALLERY)
+        ]  # fmt: skip
+        return max(mine, default=len(self._viewer.layers) - 1) + 1
 
     # ---------------------------------------------------------------- the work
 
@@ -593,7 +607,11 @@ class StmWidget(QWidget):
             self._show_verdict(result.verdict)
             self._put(stm.silicon_layers(result, source))
             kinds = result.defects["kind"].value_counts()
-            text = ", ".join(f"{n} {k}" for k, n in kinds.items())
+            colours = stm.kind_colours()
+            text = ", ".join(
+                f'<span style="color:{colours.get(str(k), "#ffffff")}">●</span> {n} {k}'
+                for k, n in kinds.items()
+            )
             self._status.setText(
                 f"{len(result.terraces.table)} terrace(s), {len(result.atoms)} dimers; "
                 f"{text or 'no defects'}. " + " ".join(result.messages)
