@@ -10,7 +10,6 @@ from scipy import ndimage as ndi
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.levelling import finite_image
 
-
 #: A drift matrix that differs more from one is taken for a wrong lattice.
 FARTHEST = 0.25
 
