@@ -513,6 +513,20 @@ def _window_of(movie: Any, params: AnalysisParams, info: Any) -> int:
     return choose_window(movie, certainty)
 
 
+#: What is said where the universal model is run on H-Si(100).
+DIMER_ROWS = (
+    "This looks like H-Si(100): its dimer rows and defects are read by the dock STM "
+    "(analyze_silicon), not by this model."
+)
+
+
+def _is_height(frame: np.ndarray) -> bool:
+    """Heights and currents are real numbers, of both signs or tiny; counts are not."""
+    if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
+        return False
+    return bool(np.nanmin(frame) < 0 or np.nanmax(frame) < 1e-3)
+
+
 def _one_frame(
     movie: Any,
     f: int,
@@ -568,6 +582,13 @@ def _one_frame(
             f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
             "on; look at the unfamiliar-region map before you trust the atoms there."
         )
+    start = time.perf_counter()
+    if info.name != "h-si-100" and _is_height(frame):
+        from napari_atomlens.stm.rows import shows_dimer_rows
+
+        if shows_dimer_rows(frame, size):
+            message = f"{DIMER_ROWS} {message}".strip()
+    seconds["rows"] = time.perf_counter() - start
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
         probabilities.unfamiliar, found, message, seconds,
@@ -643,6 +664,76 @@ def analyze(
         if progress:
             progress(len(results), len(order))
     return collect(results, chosen, size, movie, name, maps)
+
+
+@dataclass
+class SurfaceSites:
+    """Sites of a surface, found in a raw STM scan.
+
+    Attributes
+    ----------
+    sites : pandas.DataFrame
+        Atoms table; after a search for anomalies with the columns of
+        :func:`napari_atomlens.find_anomalies`, vacant sites included.
+    spacing_px : float
+        Distance of nearest sites.
+    flat : ndarray, shape (H, W)
+        The levelled scan.
+    messages : list of str
+    provenance : dict
+    """
+
+    sites: pd.DataFrame
+    spacing_px: float
+    flat: np.ndarray
+    messages: list[str]
+    provenance: dict[str, Any]
+
+
+def find_on_surface(
+    image: Any,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    anomalies: Any = None,
+    *,
+    model: str = "auto",
+    cancelled: Callable[[], bool] | None = None,
+) -> SurfaceSites:
+    """Level a raw STM scan, find its sites, and flag charge clouds unlike the others.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W)
+    pixel_size_nm : float or tuple of float, optional
+    anomalies : AnomalyParams, optional
+        How the unusual is told (:func:`napari_atomlens.find_anomalies`); not at all without.
+    model : str
+    cancelled : callable, optional
+        Asked between the stages; where it says so, what is left is left out.
+
+    Returns
+    -------
+    SurfaceSites
+
+    Raises
+    ------
+    ImageError, ParameterError, ModelError
+        If the scan, a parameter or the model cannot be used.
+    """
+    from napari_atomlens.stm.levelling import bridged, level
+
+    flat = bridged(level(image))
+    result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)
+    sites, messages = result.atoms, list(result.messages)
+    if anomalies is not None and len(sites) and not (cancelled and cancelled()):
+        from napari_atomlens.contours.report import describe_all
+
+        columns = 1 - np.asarray(result.probabilities[0][0], np.float32)
+        size = check_pixel_size(pixel_size_nm)
+        for _, _, table in describe_all(
+            flat, sites, columns, pixel_size_nm=size, params=anomalies, cancelled=cancelled
+        ):
+            sites = sites if table is None else table
+    return SurfaceSites(sites, result.spacing_px, flat, messages, result.provenance)
 
 
 class MapStore:

@@ -7,9 +7,11 @@ cannot be read is skipped with a word and tried again when it changes, and a few
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -59,6 +61,8 @@ SUFFIXES = frozenset(
     ]
 )
 LEDGER = "atomlens_watch.sqlite"
+#: Every event of a folder, one line of JSON each, with the latency of every stage.
+LOG = "events.jsonl"
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,10 @@ def analyse_frame(
     if kind != "none" and verdict.score < params.min_score:
         kind = "none"
     if kind == "auto":
-        kind = "silicon" if _is_silicon(z, size) else "atoms"
+        from napari_atomlens.stm.rows import shows_dimer_rows
+
+        silicon = size is not None and shows_dimer_rows(z, size)
+        kind = "silicon" if silicon else "atoms"
     if kind == "silicon":
         from napari_atomlens.stm.silicon import analyze_silicon
 
@@ -200,21 +207,6 @@ def _is_probe(z: np.ndarray) -> bool:
     return bool(z.dtype.kind == "f" and (np.nanmin(z) < 0 or np.nanmax(np.abs(z)) < 1e-3))
 
 
-def _is_silicon(z: np.ndarray, size: tuple[float, float] | None) -> bool:
-    """Whether rows 0.768 nm apart are seen, in a scan whose pixel size is known."""
-    from napari_atomlens.errors import CalibrationError
-    from napari_atomlens.stm.levelling import bridged, finite_image, level_lines, subtract_facet
-    from napari_atomlens.stm.rows import find_rows
-
-    if size is None or abs(np.log(size[0] / size[1])) > 0.03:
-        return False
-    flat = level_lines(subtract_facet(bridged(finite_image(z))), "median")
-    try:
-        return find_rows(flat, pixel_nm=float(size[0])).row_px > 3
-    except CalibrationError:
-        return False
-
-
 def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
     """Functions to call with every event: entry points of `HOOK_GROUP`, and `module:function`.
 
@@ -236,6 +228,15 @@ def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
             raise ParameterError(f"The hook {name!r} cannot be called.")
         hooks.append(function)
     return hooks
+
+
+def _call(hooks: list[Callable[[Event], Any]], event: Event) -> None:
+    """Call hooks; one that fails is said in the log of Python and does not end the watch."""
+    for hook in hooks:
+        try:
+            hook(event)
+        except Exception:  # code of others: whatever it raises, the next file counts
+            logging.getLogger(__name__).exception("A hook failed at %s", event.name)
 
 
 class Ledger:
@@ -446,8 +447,11 @@ class FolderWatch:
         return event
 
     def _tell(self, event: Event) -> Event:
-        for hook in self.hooks:
-            hook(event)
+        with contextlib.suppress(OSError):  # a full disk must not end the watch
+            line = json.loads(event.as_json()) | {"at": time.strftime("%Y-%m-%dT%H:%M:%S")}
+            with (self.out / LOG).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line, ensure_ascii=False) + "\n")
+        _call(self.hooks, event)
         return event
 
     def run(self, stop: Callable[[], bool] | None = None, *, once: bool = False) -> Iterator[Event]:
@@ -552,6 +556,5 @@ def stream(
                 analysis.verdict.score, analysis.verdict.label,
                 {n: len(t) for n, t in analysis.tables.items()}, seconds, "", analysis,
             )  # fmt: skip
-        for hook in hooks:
-            hook(event)
+        _call(hooks, event)
         yield event

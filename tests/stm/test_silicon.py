@@ -123,3 +123,31 @@ def test_groups_of_defects_have_galleries(analysed) -> None:
     assert (groups.label[result.defects["kind"] == "step edge"] == -1).all()
     assert len(groups.gallery) == len(groups.table) == groups.label.max() + 1
     assert groups.table["count"].sum() == (groups.label >= 0).sum()
+
+
+def test_bright_spots_without_the_halo_of_the_others_lose_their_name() -> None:
+    from napari_atomlens.stm.silicon import name_by_halo
+
+    rng = np.random.default_rng(0)
+    row = 9.0
+    y, x = np.mgrid[:300, :300]
+    flat = 0.2 * rng.normal(size=(300, 300))
+    places = np.stack(np.meshgrid(np.arange(30, 290, 48), np.arange(30, 290, 48)), -1).reshape(
+        -1, 2
+    )
+    charged = rng.random(len(places)) < 0.5
+    for (r, c), dark in zip(places, charged, strict=True):
+        d2 = (y - r) ** 2 + (x - c) ** 2
+        flat += 6 * np.exp(-0.5 * d2 / 2.0**2) - dark * 4 * np.exp(-0.5 * d2 / 11.0**2)
+    table = pd.DataFrame(
+        {"y_px": places[:, 0].astype(float), "x_px": places[:, 1].astype(float),
+         "kind": "dangling bond", "p_dangling_bond": 0.9, "p_adatom": 0.1, "kind_probability": 0.9}
+    )  # fmt: skip
+    named = name_by_halo(table, flat, row)
+    assert ((named["kind"] == "dangling bond").to_numpy() == charged).all()
+    assert (table["kind"] == "dangling bond").all()  # what was given is not changed
+    moved = named[~charged]
+    np.testing.assert_allclose(moved["p_adatom"], 1.0)
+    # without halos nobody can tell: the name of the network stands
+    alone = name_by_halo(table[~charged].reset_index(drop=True), flat, row)
+    assert (alone["kind"] == "dangling bond").all()

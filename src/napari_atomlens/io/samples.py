@@ -81,3 +81,8 @@ def manganite_surface() -> list[LayerTuple]:
 def ws2_point_defects() -> list[LayerTuple]:
     """WS2 monolayer with sulphur vacancies, another metal, and both side by side."""
     return _layers("ws2_point_defects")
+
+
+def sumanene_film() -> list[LayerTuple]:
+    """STM movie of a film of bowls, up or down, in four rotations, some of which flip."""
+    return _layers("sumanene_film")

@@ -184,10 +184,20 @@ def buckybowl_movie() -> Sample:
     return _movie(movies.buckybowls(seed=seed_for("sample", 7)))
 
 
+def sumanene_film() -> Sample:
+    """Film of bowls with three-fold symmetry: up or down, four rotations, some flips (STM)."""
+    from napari_atomlens.simulation.molecules import simulate_flips
+
+    movie, _, _ = simulate_flips(8, 220, rate=0.02, seed=seed_for("sample", 11))
+    data = movie.astype(np.float32)
+    return Sample("film of bowls, STM (simulated)", data, 0.055, 60.0, ())
+
+
 SAMPLES = {
     f.__name__: f
     for f in (
         graphene_si, ws2_vacancies, perovskite, silicon_110_movie, silicon_110_defects, ws2_movie,
         buckybowl_movie, h_si_100, manganite_surface, ws2_point_defects,
+        sumanene_film,
     )
 }  # fmt: skip

@@ -13,7 +13,16 @@ from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.stm.assess import FAULTS
 from napari_atomlens.stm.surface import ROW_NM
 
-SURFACES = ("silicon", "square", "hexagonal", "adatoms", "7x7", "molecules")
+#: Kinds of surfaces and how often each is drawn.
+FREQUENCY = {
+    "silicon": 0.22, "square": 0.1, "hexagonal": 0.1, "adatoms": 0.08, "7x7": 0.1,
+    "molecules": 0.08, "oxide": 0.1, "corral": 0.08, "molecule": 0.07, "lines": 0.07,
+}  # fmt: skip
+SURFACES = tuple(FREQUENCY)
+#: On these nobody can see that the scan drifted: there is no lattice.
+WITHOUT_LATTICE = ("adatoms", "corral", "molecule")
+#: A second tip only changes the motif of these.
+REPEATING = ("square", "hexagonal", "7x7", "molecules", "oxide", "molecule", "lines")
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,14 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
             corner=rng.uniform(0.95, 1.3),
             faulted=rng.uniform(1, 1.25),
         )
+    elif kind == "oxide":
+        image = _oxide(shape, angle, rng)
+    elif kind == "corral":
+        image = _bare_metal(shape, rng)
+    elif kind == "molecule":
+        image = _single_molecules(shape, rng)
+    elif kind == "lines":
+        image = _line_defects(shape, angle, rng)
     else:
         spacing = float(rng.uniform(14, 30))
         place, _ = crystals.fill(
@@ -163,6 +180,128 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
         there = rng.random(len(place)) > rng.uniform(0, 0.12)
         image = render_columns(shape, place[there, 0], place[there, 1], up[there], 0.24 * spacing)
     return np.asarray(image)
+
+
+def _oxide(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> np.ndarray:
+    """Two sublattices of different height, with vacancies and clusters of them."""
+    spacing = float(np.exp(rng.uniform(np.log(7), np.log(34))))
+    cell = crystals.square() if rng.random() < 0.5 else crystals.hexagonal()
+    place, _ = crystals.fill(cell, shape, spacing, angle, tuple(rng.uniform(0, spacing, 2)))
+    turn = angle + rng.uniform(0, 2 * np.pi)
+    other = place + rng.uniform(0.35, 0.6) * spacing * np.array([np.sin(turn), np.cos(turn)])
+    height = 1 + 0.05 * rng.standard_normal(len(place))
+    lower = rng.uniform(0.1, 0.7) * (1 + 0.05 * rng.standard_normal(len(place)))
+    n = int(rng.integers(3, 40))
+    centres = rng.uniform(0, min(shape), (n, 2))
+    reach = rng.uniform(0.4, 1.6, n) * spacing
+    deep, what = rng.uniform(0.2, 1.0, n), rng.random(n)
+    for c, r, d, w in zip(centres, reach, deep, what, strict=True):
+        near = np.hypot(*(place - c).T) < r
+        height[near] *= 1 - d if w < 0.75 else 1 + d
+        lower[np.hypot(*(other - c).T) < r] *= 1 - d
+    width = spacing * rng.uniform(0.17, 0.28)
+    image = render_columns(shape, place[:, 0], place[:, 1], height, width)
+    return image + render_columns(shape, other[:, 0], other[:, 1], lower, width)
+
+
+def _bare_metal(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Few adatoms, on a ring or scattered, on metal without a lattice; waves and steps at times."""
+    size = min(shape)
+    n = int(rng.integers(3, 30))
+    if rng.random() < 0.6:
+        turn = np.linspace(0, 2 * np.pi, n, endpoint=False) + rng.normal(0, 0.1, n)
+        radius = size * rng.uniform(0.18, 0.42) * (1 + rng.normal(0, 0.04, n))
+        centre = size / 2 + rng.uniform(-0.1, 0.1, 2) * size
+        y, x = centre[0] + radius * np.sin(turn), centre[1] + radius * np.cos(turn)
+        more = int(rng.integers(0, 4))
+        y, x = np.r_[y, rng.uniform(0, size, more)], np.r_[x, rng.uniform(0, size, more)]
+    else:
+        y, x = rng.uniform(0, size, (2, n))
+    m = len(y)
+    width = float(np.exp(rng.uniform(np.log(2.5), np.log(size / 18))))
+    image = render_columns(shape, y, x, 1 + 0.06 * rng.standard_normal(m), width,
+                           rng.uniform(1, 1.25), rng.uniform(0, np.pi))  # fmt: skip
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    if rng.random() < 0.5:
+        wavelength = rng.uniform(10, 40)
+        for a, b in zip(y, x, strict=True):
+            r = np.hypot(rows - a, cols - b) + width
+            image = image + rng.uniform(0, 0.12) * np.cos(4 * np.pi * r / wavelength) / np.sqrt(r)
+    for _ in range(int(rng.integers(0, 3)) if rng.random() < 0.35 else 0):
+        normal = rng.uniform(0, np.pi)
+        side = (rows - size / 2) * np.sin(normal) + (cols - size / 2) * np.cos(normal)
+        step = side > rng.uniform(-0.4, 0.4) * size
+        image = image + rng.uniform(0.8, 3) * ndi.gaussian_filter(step.astype(float), 1.0)
+    return np.asarray(image)
+
+
+def _single_molecules(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """One to four molecules of fused rings, bright or dark, in a broad well or on a hill."""
+    size = min(shape)
+    image = np.zeros(shape)
+    hexagon = np.exp(1j * np.pi / 3 * np.arange(6))
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    for _ in range(int(rng.integers(1, 5))):
+        ring = size * rng.uniform(0.04, 0.11)
+        turn = np.exp(1j * rng.uniform(0, 2 * np.pi))
+        centres = [0j]
+        for _ in range(int(rng.integers(2, 9))):  # rings grow on rings
+            at = centres[int(rng.integers(len(centres)))]
+            centres.append(at + np.sqrt(3) * hexagon[int(rng.integers(6))] * np.exp(1j * np.pi / 6))
+        rings = np.unique(np.round(np.array(centres), 3)) * ring * turn
+        middle = complex(*(size * rng.uniform(0.3, 0.7, 2)))
+        corners = (rings[:, None] + hexagon[None] * ring * turn).ravel() + middle
+        if rng.random() < 0.6:  # the bonds are seen
+            ends = (rings[:, None] + np.roll(hexagon, 1)[None] * ring * turn).ravel() + middle
+            t = np.linspace(0, 1, 5)[:, None]
+            dots = ((1 - t) * corners + t * ends).ravel()
+        else:  # lobes
+            dots = rings + middle
+        sign = rng.choice([-1.0, 1.0])
+        width = ring * (
+            rng.uniform(0.18, 0.35) if len(dots) > len(rings) else rng.uniform(0.4, 0.7)
+        )
+        image += sign * render_columns(
+            shape, dots.real, dots.imag, rng.uniform(0.7, 1.3, len(dots)), width
+        )
+        r = np.hypot(rows - middle.real, cols - middle.imag) / (size * rng.uniform(0.15, 0.35))
+        image += rng.uniform(-1.5, 1.5) * np.exp(-0.5 * r**2)
+    return image
+
+
+def _line_defects(shape: tuple[int, int], angle: float, rng: np.random.Generator) -> np.ndarray:
+    """Rows of atoms, crowded with bright and dark dashes along them and a few across."""
+    spacing = float(rng.uniform(3.6, 10))
+    size = int(1.5 * max(shape))
+    rows = np.arange(int(size / spacing)) * spacing
+    image = np.cos(2 * np.pi * np.arange(size)[:, None] / spacing) * np.ones(size)
+    image *= rng.uniform(0.1, 1.0)
+    if rng.random() < 0.5:
+        image *= 1 + 0.5 * np.cos(4 * np.pi * np.arange(size)[None] / spacing)
+    n = int(size**2 / spacing**2 * rng.uniform(0.005, 0.05))
+    y = rng.choice(rows, n) + rng.choice([0, 0.5]) * spacing
+    x = rng.uniform(0, size, n)
+    dots = np.minimum(rng.geometric(rng.uniform(0.15, 0.7), n), 20)
+    tall = rng.choice([-1.0, 1.0], n, p=[0.7, 0.3]) * rng.uniform(0.6, 1.4, n)
+    first = np.cumsum(dots) - dots
+    step = np.arange(dots.sum()) - np.repeat(first, dots)
+    pitch = spacing * rng.choice([0.5, 1.0])
+    image = image + 2 * render_columns(
+        (size, size), np.repeat(y, dots), np.repeat(x, dots) + step * pitch,
+        np.repeat(tall, dots), spacing * rng.uniform(0.2, 0.35),
+    )  # fmt: skip
+    turned = ndi.rotate(image, np.degrees(angle), reshape=False, order=1, mode="reflect")
+    top = (size - shape[0]) // 2, (size - shape[1]) // 2
+    return np.asarray(turned[top[0] : top[0] + shape[0], top[1] : top[1] + shape[1]])
+
+
+def _creep(image: np.ndarray, by: np.ndarray, decay: float, size: int, offset: float) -> np.ndarray:
+    """Scan whose first lines are displaced by `by` pixels, which decays over the lines."""
+    t = np.arange(size) / size
+    part = (np.exp(-t / decay) - np.exp(-1 / decay)) / (1 - np.exp(-1 / decay))
+    rows = np.arange(size)[:, None] + offset + (by[0] * part)[:, None] + np.zeros(size)
+    cols = np.arange(size)[None] + offset + (by[1] * part)[:, None]
+    return np.asarray(ndi.map_coordinates(image, [rows, cols], order=1, mode="reflect"))
 
 
 def _lumps(size: int, cover: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -187,9 +326,9 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     rng = np.random.default_rng(seed)
     if fault is None:
         fault = str(rng.choice(np.array(["good", "good", *FAULTS])))
-    kind = str(rng.choice(SURFACES, p=[0.35, 0.15, 0.15, 0.12, 0.12, 0.11]))
-    if fault == "drift" and kind == "adatoms":  # without a lattice nobody can see it
-        kind = "silicon"
+    kind = str(rng.choice(SURFACES, p=list(FREQUENCY.values())))
+    if fault == "drift" and kind in WITHOUT_LATTICE:
+        kind = str(rng.choice(["silicon", "oxide", "7x7"]))
     size = size_px
     usable = np.ones((size, size), bool)
     row = -1
@@ -202,17 +341,21 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
         spread = 0.2
     else:
         image = _surface(kind, size + 64 if fault == "drift" else size, rng)
+        if fault != "drift" and rng.random() < 0.4:  # a little of it is on good scans, too
+            image = _creep(image, rng.uniform(-3, 3, 2), rng.uniform(0.2, 0.6), size, 0.0)
         spread = float((image - ndi.gaussian_filter(image, 12)).std())
     if fault != "too contaminated" and rng.random() < 0.4:  # a little of it is on good scans, too
         lump, mask = _lumps(len(image), rng.uniform(0.005, 0.06), rng)
         image = image + rng.uniform(1, 6) * max(spread, 0.05) * lump
         usable &= ~mask[:size, :size]
-    noise = float(np.exp(rng.uniform(np.log(0.04), np.log(0.28)))) * spread
+    # half of the scans are as clean as slow ones at low temperature
+    least, most = (0.004, 0.04) if rng.random() < 0.5 else (0.04, 0.28)
+    noise = float(np.exp(rng.uniform(np.log(least), np.log(most)))) * spread
     if fault == "double tip":
         usable[:] = False
         # nearer than the features are wide a second tip only makes them wider
         far, way = rng.uniform(10, 34), rng.uniform(0, 2 * np.pi)
-        if kind in ("square", "hexagonal", "7x7", "molecules"):
+        if kind in REPEATING:
             # on a perfect lattice a second tip changes the motif, which nobody can know;
             # what repeats are steps and adsorbates, so there are some
             n = int(rng.integers(8, 30))
@@ -251,9 +394,7 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
             usable[row:] = False
     elif fault == "drift":
         usable[:] = False
-        t = np.arange(size) / size
-        decay = rng.uniform(0.2, 0.6)
-        creep = (np.exp(-t / decay) - np.exp(-1 / decay)) / (1 - np.exp(-1 / decay))
+        decay = float(rng.uniform(0.2, 0.6))
         by = (
             30.0
             * rng.uniform(0.9, 1.4)
@@ -262,9 +403,7 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
         )
         # never so fast that lines are scanned twice
         by[0] = np.clip(by[0], -32, min(32, 0.5 * size * decay))
-        rows = np.arange(size)[:, None] + 32 + (by[0] * creep)[:, None] + np.zeros(size)
-        cols = np.arange(size)[None] + 32 + (by[1] * creep)[:, None]
-        image = ndi.map_coordinates(image, [rows, cols], order=1, mode="reflect")
+        image = _creep(image, by, decay, size, 32.0)
     if fault == "too contaminated":
         lump, mask = _lumps(size, rng.uniform(0.35, 0.8), rng)
         image = np.where(mask, 0.3, 1.0) * image + rng.uniform(3, 10) * spread * lump

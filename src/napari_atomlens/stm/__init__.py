@@ -28,6 +28,8 @@ _WHERE = {
     "GroupParams": "groups",
     "read_film": "molecules",
     "follow_film": "molecules",
+    "follow_movie": "molecules",
+    "FilmMovie": "molecules",
     "MoleculeParams": "molecules",
     "Film": "molecules",
 }

@@ -427,6 +427,7 @@ def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
     texture = np.sqrt(ndi.gaussian_filter(hp**2, wide / 2))
     f["texture"] = float(np.percentile(texture, 90) / (np.percentile(texture, 10) + 0.05))
     f["missing"] = missing
+    f["size"] = float(np.log(min(h, w)))
     low = np.percentile(slow, 25)
     lumps = slow - low > 3.0 + 2 * _spread(slow[slow < np.median(slow)])
     row = at if f["jump"] > 2.2 else place[int(np.argmax(change))]

@@ -10,6 +10,9 @@ from scipy import ndimage as ndi
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.levelling import finite_image
 
+#: A drift matrix that differs more from one is taken for a wrong lattice.
+FARTHEST = 0.25
+
 
 def square_pixels(image: Any, pixel_size_nm: tuple[float, float]) -> tuple[np.ndarray, float]:
     """Resample a scan to square pixels of the finer of its two pixel sizes.
@@ -132,8 +135,8 @@ def correct_drift(image: Any, matrix: Any) -> np.ndarray:
 def find_drift(image: Any, length_a: float, length_b: float, angle_rad: float) -> np.ndarray:
     """Drift matrix (:func:`drift_matrix`) from the lattice of the scan itself.
 
-    The lattice comes from the two strongest independent peaks of the power spectrum, to a
-    fraction of a pixel of it.
+    The lattice comes from the peaks of the autocorrelation, and where those are ridges from two
+    peaks of the power spectrum, to a fraction of a pixel.
 
     Parameters
     ----------
@@ -142,11 +145,23 @@ def find_drift(image: Any, length_a: float, length_b: float, angle_rad: float) -
         Known lengths in pixels of the fast axis.
     angle_rad : float
     """
-    vectors = lattice_vectors(image, (length_a, length_b))
-    a, b = vectors
+    lengths = (length_a, length_b)
+    try:
+        matrix = _matrix_of(*lattice_vectors(image, lengths), lengths, angle_rad)
+    except CalibrationError:
+        matrix = np.zeros((2, 2))
+    # rows whose sites are hardly resolved are ridges of the autocorrelation, not peaks
+    if np.abs(matrix - np.eye(2)).max() > FARTHEST:
+        matrix = _matrix_of(*_by_spectrum(image, lengths, angle_rad), lengths, angle_rad)
+    return matrix
+
+
+def _matrix_of(
+    a: np.ndarray, b: np.ndarray, lengths: tuple[float, float], angle_rad: float
+) -> np.ndarray:
     if (a[0] * b[1] - a[1] * b[0]) * np.sin(angle_rad) < 0:
         b = -b
-    return drift_matrix(np.stack([a, b]), length_a, length_b, angle_rad)
+    return drift_matrix(np.stack([a, b]), *lengths, angle_rad)
 
 
 def lattice_vectors(
@@ -197,6 +212,49 @@ def lattice_vectors(
         best = np.flatnonzero(good)[height[good].argmax()]
         found.append(_far_peak(ac, d[best], (cy, cx)))
     return found[0], found[1]
+
+
+def _by_spectrum(
+    image: Any, lengths: tuple[float, float], angle_rad: float, tolerance: float = 0.25
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two lattice vectors (y, x) in pixels, as the inverse of two wave vectors of the lattice.
+
+    Raises
+    ------
+    CalibrationError
+        If the spectrum has no two such peaks.
+    """
+    from napari_atomlens.stm.levelling import bridged, level_lines, subtract_facet
+    from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
+
+    z = level_lines(subtract_facet(bridged(finite_image(image, 32))), "median")
+    ratio, fy, fx = whitened_spectrum(z, np.ones(z.shape, bool))
+    radius = np.hypot(fy, fx)
+    allowed = ((fx > 0) | ((fx == 0) & (fy > 0))) & (radius < 0.49)
+    found: list[tuple[float, np.ndarray]] = []
+    wanted = [1 / (length * np.sin(angle_rad)) for length in lengths]
+    first = int(np.argmin(wanted))  # the coarser lattice planes are seen best
+    for k in (first, 1 - first):
+        band = allowed & (np.abs(radius / wanted[k] - 1) < tolerance)
+        for _, other in found:
+            turn = np.arccos(
+                np.clip((fy * other[0] + fx * other[1]) / np.maximum(radius, 1e-9)
+                        / np.hypot(*other), -1, 1)
+            )  # fmt: skip
+            turn = np.minimum(turn, np.pi - turn)
+            target = min(angle_rad, np.pi - angle_rad)
+            band &= np.abs(turn - target) < 0.3
+        if not band.any():
+            raise CalibrationError("The lattice is too fine for the pixels of this scan.")
+        height, wave = find_peak(ratio, fy, fx, band)
+        if height < FEWEST_RATIO:
+            raise CalibrationError(
+                f"There is no lattice vector of about {lengths[k]:.1f} px in this scan."
+            )
+        found.append((height, wave))
+    waves = np.stack([wave for _, wave in (found if first == 0 else found[::-1])])
+    vectors = np.linalg.inv(waves).T
+    return vectors[0], vectors[1]
 
 
 def _far_peak(ac: np.ndarray, vector: np.ndarray, centre: tuple[int, int]) -> np.ndarray:

@@ -13,7 +13,7 @@ B. I. Halperin, D. R. Nelson, Phys. Rev. Lett. 41, 121 (1978): psi_6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -520,9 +520,11 @@ def follow_film(
     places: Any,
     params: MoleculeParams = MoleculeParams(),
     *,
+    drift_px: Any = None,
     progress: Any = None,
+    cancelled: Any = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
-    """Follow the states of molecules through a movie that is free of drift.
+    """Follow the states of molecules through a movie.
 
     A molecule keeps its rotation, which all frames tell together; up or down is told by each
     frame with the chain of :func:`find_flips`.
@@ -533,8 +535,12 @@ def follow_film(
     places : array-like, shape (n, 2)
         Centres, whole molecules only.
     params : MoleculeParams
+    drift_px : array-like, shape (frames, 2), optional
+        What is added to the centres in each frame; none without.
     progress : callable, optional
         Called with (frames done, frames in all).
+    cancelled : callable, optional
+        Asked before each frame; the frames before it are what is returned.
 
     Returns
     -------
@@ -547,14 +553,19 @@ def follow_film(
     validate(params)
     found = np.asarray(places, float).reshape(-1, 2)
     n_frames = len(movie)
+    drift = np.zeros((n_frames, 2)) if drift_px is None else np.asarray(drift_px, float)
+    if len(found) < 3 or drift.shape != (n_frames, 2):
+        raise ParameterError("Following needs three molecules and a drift (y, x) of every frame.")
     spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
     pairs = neighbours(found, spacing)
     plain = LevelParams(surface="facet", lines="median", scars=False)
     evidence: list[np.ndarray] = []
     templates: np.ndarray | None = None
     for t in range(n_frames):
+        if cancelled is not None and cancelled():
+            break
         z = bridged(level(movie[t], plain))
-        patches = _patches_of(z, found, spacing, params)
+        patches = _patches_of(z, found + drift[t], spacing, params)
         if templates is None:
             templates = _first_templates(patches, spacing)
             for _ in range(params.adapt):
@@ -569,6 +580,9 @@ def follow_film(
         evidence.append(image_evidence(patches, templates, spacing))
         if progress:
             progress(t + 1, n_frames)
+    if not evidence:
+        raise ParameterError("There is no frame to follow molecules in.")
+    n_frames = len(evidence)
     log = np.stack(evidence)
     turn = np.logaddexp.reduce(log, axis=2).sum(0)
     # neighbours of one domain agree, and overlap with them biases single molecules
@@ -582,6 +596,91 @@ def follow_film(
     to = np.where(up[when + 1, which], "up", "down").astype(object)
     events = pd.DataFrame({"frame": when + 1, "molecule": which, "to": to})
     return up, flips, odds, events
+
+
+@dataclass(frozen=True)
+class FilmMovie:
+    """Molecules followed through a movie.
+
+    Attributes
+    ----------
+    tracks : pandas.DataFrame
+        ``frame``, ``track_id``, ``atom_id``, ``y_px``, ``x_px``, ``y_corr_px``, ``x_corr_px``
+        (without drift), ``state`` ("up" or "down"), ``up_log_odds`` (of the image of that frame).
+        The functions of :mod:`napari_atomlens.tracking` take it, `transition_matrix` with
+        ``column="state"`` among them.
+    events : pandas.DataFrame
+        One row per flip: ``frame`` (the first after it), ``track_id``, ``y_px``, ``x_px``, ``to``.
+    drift_px : ndarray, shape (frames, 2)
+    film : Film
+        Of the first frame.
+    """
+
+    tracks: pd.DataFrame
+    events: pd.DataFrame
+    drift_px: np.ndarray
+    film: Film
+
+
+def follow_movie(
+    movie: Any,
+    params: MoleculeParams = MoleculeParams(),
+    *,
+    progress: Any = None,
+    cancelled: Any = None,
+) -> FilmMovie:
+    """Find molecules in the first frame, measure the drift, and follow who flips.
+
+    Molecules that the drift takes over the border are left out.
+
+    Parameters
+    ----------
+    movie : array-like, shape (frames, H, W)
+    params : MoleculeParams
+    progress : callable, optional
+        Called with (frames done, frames in all).
+    cancelled : callable, optional
+        Asked before each frame; the frames before it are what is returned.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        If the movie shows no film, or has fewer than two frames.
+    """
+    from napari_atomlens.tracking.drift import image_drift
+
+    if np.ndim(movie) != 3 or len(movie) < 2:
+        raise ParameterError("Flips need a movie of at least two frames.")
+    film = read_film(movie[0], params)
+    found = image_drift(movie)
+    drift = found[["drift_y_px", "drift_x_px"]].to_numpy(float)
+    place = film.molecules[["y_px", "x_px"]].to_numpy(float)
+    at = place[None] + drift[:, None]
+    margin = 0.45 * film.spacing_px
+    inside = ((at >= margin) & (at <= np.asarray(movie[0].shape) - 1 - margin)).all((0, 2))
+    if inside.sum() < 3:
+        raise ImageError("The drift leaves fewer than three molecules in view of all frames.")
+    place, at = place[inside], at[:, inside]
+    fixed = replace(params, spacing_px=film.spacing_px)
+    up, _, odds, flips = follow_film(
+        movie, place, fixed, drift_px=drift, progress=progress, cancelled=cancelled
+    )
+    t, n = up.shape
+    tracks = pd.DataFrame(
+        {
+            "frame": np.repeat(np.arange(t), n), "track_id": np.tile(np.arange(n), t),
+            "atom_id": np.arange(t * n),
+            "y_px": at[:t, :, 0].ravel(), "x_px": at[:t, :, 1].ravel(),
+            "y_corr_px": np.tile(place[:, 0], t), "x_corr_px": np.tile(place[:, 1], t),
+            "state": np.where(up.ravel(), "up", "down").astype(object), "up_log_odds": odds.ravel(),
+        }
+    )  # fmt: skip
+    where = at[flips["frame"].to_numpy(int), flips["molecule"].to_numpy(int)]
+    events = pd.DataFrame(
+        {"frame": flips["frame"], "track_id": flips["molecule"], "y_px": where[:, 0],
+         "x_px": where[:, 1], "to": flips["to"]}
+    )  # fmt: skip
+    return FilmMovie(tracks, events, drift[:t], film)
 
 
 def _without_bias(odds: np.ndarray, rate: float = 0.02) -> np.ndarray:

@@ -42,7 +42,9 @@ class RowLattice:
     resolved: bool
 
 
-def _spectrum(flat: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def whitened_spectrum(
+    flat: np.ndarray, use: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Power over the typical one at its distance from zero, and its frequencies."""
     spread = 1.4826 * np.median(np.abs(flat[use] - np.median(flat[use]))) + 1e-300
     z = np.clip((flat - np.median(flat[use])) / spread, -4, 4)
@@ -68,7 +70,7 @@ def _spectrum(flat: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return ratio, fy, fx
 
 
-def _peak(
+def find_peak(
     ratio: np.ndarray, fy: np.ndarray, fx: np.ndarray, where: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Highest place of a spectrum, refined by its centre of mass."""
@@ -110,7 +112,7 @@ def find_rows(
     expected = row_px or (ROW_NM / pixel_nm if pixel_nm else 0.0)
     if use.sum() < 400 or (expected and expected < 2.2):
         raise CalibrationError("Dimer rows are too narrow here, or the terrace is too small.")
-    ratio, fy, fx = _spectrum(flat, use)
+    ratio, fy, fx = whitened_spectrum(flat, use)
     radius = np.hypot(fy, fx)
     # one of each wave vector and its opposite
     allowed = ((fx > 0) | ((fx == 0) & (fy > 0))) & (radius < 0.47)
@@ -120,13 +122,13 @@ def find_rows(
         band = allowed & (radius > 8.0 / min(flat.shape)) & (radius < 1 / 3.5)
     if not band.any():
         raise CalibrationError("Dimer rows cannot be resolved at this pixel size.")
-    height, k_row = _peak(ratio, fy, fx, band)
+    height, k_row = find_peak(ratio, fy, fx, band)
     if not expected:  # the dimers along the rows may be stronger than the rows
         half = k_row[::-1] * np.array([-1.0, 1.0]) / 2
         half = half if half[1] >= 0 else -half
         close = (radius < 0.47) & (np.hypot(fy - half[0], fx - half[1]) < 0.08 * np.hypot(*half))
         if close.any():
-            other, k_other = _peak(ratio, fy, fx, close)
+            other, k_other = find_peak(ratio, fy, fx, close)
             if other > max(FEWEST_RATIO, 0.01 * height):
                 height, k_row = other, k_other
     if height < FEWEST_RATIO:
@@ -140,11 +142,56 @@ def find_rows(
     near = (np.hypot(fy - guess[0], fx - guess[1]) < 0.06 * np.hypot(*guess)) & (radius < 0.5)
     resolved, k_along = False, guess
     if near.any():
-        strength, found = _peak(ratio, fy, fx, near)
+        strength, found = find_peak(ratio, fy, fx, near)
         resolved = strength > FEWEST_RATIO
         k_along = found if resolved else guess
     angle = float(np.arctan2(-k_row[0], k_row[1]) + np.pi / 2) % np.pi
     return RowLattice(1 / length, k_row, k_along, angle, resolved)
+
+
+def shows_dimer_rows(
+    image: np.ndarray, pixel_size_nm: tuple[float, float] | None = None, side_px: int = 384
+) -> bool:
+    """Whether a raw scan looks like H-Si(100) 2x1; False for all that cannot be told.
+
+    Rows 0.768 nm apart, where the pixel size is known, in one direction, or two at a right
+    angle on terraces a step apart. Other lattices have peaks as strong in between.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+    pixel_size_nm : tuple of float, optional
+        (y, x).
+    side_px : int
+        Only the middle of a larger scan is looked at.
+    """
+    from napari_atomlens.errors import ImageError
+    from napari_atomlens.stm.levelling import bridged, finite_image, level_lines, subtract_facet
+
+    if image.ndim != 2 or min(image.shape) < 48:
+        return False
+    if pixel_size_nm is not None and abs(np.log(pixel_size_nm[0] / pixel_size_nm[1])) > 0.03:
+        return False
+    pixel = None if pixel_size_nm is None else float(pixel_size_nm[0])
+    start = [max(0, (n - side_px) // 2) for n in image.shape]
+    part = image[start[0] : start[0] + side_px, start[1] : start[1] + side_px]
+    try:
+        z = level_lines(subtract_facet(bridged(finite_image(part, 48))), "median")
+        found = find_rows(z, pixel_nm=pixel)
+    except (CalibrationError, ImageError):
+        return False
+    if found.row_px < 3 or (pixel and abs(found.row_px * pixel / ROW_NM - 1) > 0.12):
+        return False
+    ratio, fy, fx = whitened_spectrum(z, np.ones(z.shape, bool))
+    radius = np.hypot(fy, fx) * found.row_px
+    angle = np.arctan2(fy, fx) - np.arctan2(*found.k_row)
+    askew = np.abs(np.sin(2 * angle)) > 0.64  # 20 degrees or more from both directions of rows
+    k = np.rint(found.k_row * np.asarray(ratio.shape)).astype(int)
+    height = ratio[
+        np.ix_(*(np.arange(v - 2, v + 3) % n for v, n in zip(k, ratio.shape, strict=True)))
+    ]
+    other = ratio[askew & (radius > 0.6) & (radius < 1.5)].max()
+    return bool(other < 0.12 * height.max())
 
 
 def local_phase(

@@ -325,6 +325,68 @@ def find_defects(
     return table.sort_values(["y_px", "x_px"], ignore_index=True).assign(defect_id=np.arange(n))
 
 
+#: So many, and such a part, of the bright spots must have a halo before the others lose their name.
+FEWEST_CHARGED, LEAST_CHARGED = 8, 0.3
+
+
+def name_by_halo(defects: pd.DataFrame, flat: np.ndarray, row_px: float) -> pd.DataFrame:
+    """Tell charged dangling bonds from other bright spots of the same scan.
+
+    What a dangling bond looks like depends on bias and doping, which are the same all over a
+    scan: where many of them stand in a dark halo (S. R. Schofield et al., Nat. Commun. 4,
+    1649, 2013, on the charge), a bright spot without one is something else, here "adatom".
+    A single spot does not show that, so the network cannot know it.
+
+    Parameters
+    ----------
+    defects : pandas.DataFrame
+        From :func:`find_defects`.
+    flat : ndarray, shape (H, W)
+        Levelled scan.
+    row_px : float
+        Distance of dimer rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    bright = np.flatnonzero((defects["kind"] == "dangling bond").to_numpy())
+    if len(bright) < FEWEST_CHARGED or "p_adatom" not in defects:
+        return defects
+    unit = row_px / ROW_NM
+    reach = int(np.ceil(1.8 * unit))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    r = np.hypot(y, x) / unit
+    place = np.rint(defects[["y_px", "x_px"]].to_numpy(float)[bright]).astype(int)
+    limit = np.asarray(flat.shape) - 1
+
+    def level_in(low: float, high: float, centre: np.ndarray) -> np.ndarray:
+        ring = (r >= low) & (r < high)
+        at = centre[:, None] + np.c_[y[ring], x[ring]][None]
+        at = np.clip(at, 0, limit)
+        return np.asarray(np.median(flat[at[..., 0], at[..., 1]], axis=1))
+
+    def halo(centre: np.ndarray) -> np.ndarray:
+        return level_in(0.5, 0.9, centre) - level_in(1.5, 1.76, centre)
+
+    # how deep a halo of nothing is
+    anywhere = np.random.default_rng(0).integers(0, limit + 1, (400, 2))
+    blank = halo(anywhere)
+    noise = 1.4826 * float(np.median(np.abs(blank - np.median(blank))))
+    depth = halo(place) - float(np.median(blank))
+    charged = depth < -4 * noise
+    if charged.sum() < max(FEWEST_CHARGED, LEAST_CHARGED * len(bright)):
+        return defects
+    bare = bright[depth > 0.4 * np.median(depth[charged])]
+    out = defects.copy()
+    rows = out.index[bare]
+    out.loc[rows, "kind"] = "adatom"
+    out.loc[rows, "p_adatom"] += out.loc[rows, "p_dangling_bond"]
+    out.loc[rows, "p_dangling_bond"] = 0.0
+    out.loc[rows, "kind_probability"] = out.loc[rows, "p_adatom"]
+    return out
+
+
 def analyze_silicon(
     image: Any,
     pixel_size_nm: float | tuple[float, float] | None = None,
@@ -430,6 +492,7 @@ def analyze_silicon(
     large = probabilities.classes.index(KINDS[-1]) if KINDS[-1] in probabilities.classes else 0
     blocked = ndi.binary_dilation(contaminated, iterations=max(1, int(0.3 * row_px)))
     defects = find_defects(probabilities, params.min_probability, blocked | beside)
+    defects = name_by_halo(defects, flat, row_px)
     stage("defects")
     atoms = tables.empty("atoms")
     rows: list[np.ndarray] = []

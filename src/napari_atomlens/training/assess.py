@@ -20,8 +20,8 @@ class AssessTrainParams:
     """How the network of the assessment is trained."""
 
     out: str = param("runs/assess", "folder of the finished network")
-    scans: int = param(12000, "simulated scans", ge=20, le=10_000_000)
-    sizes: str = param("192,256,320", "sides of the scans in pixels")
+    scans: int = param(12600, "simulated scans", ge=20, le=10_000_000)
+    sizes: str = param("128,256,512,192,256,384,96", "sides of the scans in pixels")
     epochs: int = param(60, "times that every scan is used", ge=1, le=100000)
     hidden: int = param(64, "units of each hidden layer", ge=2, le=4096)
     members: int = param(5, "networks whose answers are averaged", ge=1, le=64)

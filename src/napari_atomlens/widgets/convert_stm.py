@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens.params import as_dict
 from napari_atomlens.stm.levelling import LevelParams
-from napari_atomlens.stm.molecules import Film
+from napari_atomlens.stm.molecules import Film, FilmMovie
 from napari_atomlens.stm.silicon import STEP_EDGE, SiliconResult
 from napari_atomlens.stm.surface import KINDS
+from napari_atomlens.stm.traces import Comparison
 from napari_atomlens.widgets.convert import KEY
 
+if TYPE_CHECKING:
+    from napari_atomlens.analysis import SurfaceSites
+
 LayerTuple = tuple[Any, dict[str, Any], str]
-PREPARED, PREVIEW = "prepared scan", "preview"
+PREPARED, PREVIEW, FLAT = "prepared scan", "preview", "terraces levelled"
 DIMERS, DEFECTS, MASK, TERRACES = "dimers", "defects", "defect mask", "terraces"
 EDGES, ROWS, GALLERY, MOLECULES = "step edges", "dimer rows", "classes of defects", "molecules"
+MEAN, DISAGREE, FLIPS = "mean of the traces", "the traces differ", "flips"
+# the roles of the dock Find atoms, so that Explore, Measure and Correct take them
+SITES, UNUSUAL = "atoms", "anomalies"
 
 
 def kind_colours() -> dict[str, str]:
@@ -75,6 +82,11 @@ def silicon_layers(result: SiliconResult, source: Any) -> list[LayerTuple]:
     layers: list[LayerTuple] = []
     provenance = result.provenance
     size = max(2.0, 0.35 * result.row_px)
+    flat = result.terraces.flat
+    low, high = limits(flat)
+    # every terrace at one height, so that its atoms are seen; nothing is measured in it again
+    shown = common(source, FLAT) | {"contrast_limits": (low, high), "colormap": "gray"}
+    layers.append((np.nan_to_num(flat, nan=low).astype(np.float32), shown, "image"))
     if result.terraces.labels.max() > 0:
         kwargs = common(source, TERRACES) | {"opacity": 0.25, "visible": False}
         layers.append((result.terraces.labels + 1, kwargs, "labels"))
@@ -155,3 +167,73 @@ def gallery_image(gallery: Sequence[np.ndarray], columns: int = 12) -> np.ndarra
             r, c = g * (side + 2), k * (side + 2)
             out[r : r + side, c : c + side] = patch - np.median(patch)
     return out
+
+
+def mended_layer(image: np.ndarray, pixel_nm: float, source: Any, what: str) -> LayerTuple:
+    """Scan with another geometry as an image layer, beside the scan it was made from."""
+    kwargs = common(source, PREPARED)
+    low, high = limits(image)
+    kwargs |= {
+        "name": f"{what}: {source.name}", "contrast_limits": (low, high), "colormap": "gray",
+        "scale": (pixel_nm, pixel_nm), "units": ("nm", "nm"),
+    }  # fmt: skip
+    return np.nan_to_num(image, nan=low).astype(np.float32), kwargs, "image"
+
+
+def trace_layers(found: Comparison, source: Any) -> list[LayerTuple]:
+    """Mean of both traces, and where they differ."""
+    low, high = limits(found.mean)
+    kwargs = common(source, MEAN) | {"contrast_limits": (low, high), "colormap": "gray"}
+    mask = common(source, DISAGREE) | {"opacity": 0.5}
+    return [
+        (np.nan_to_num(found.mean, nan=low).astype(np.float32), kwargs, "image"),
+        (found.disagree.astype(np.uint8), mask, "labels"),
+    ]
+
+
+def surface_layers(found: SurfaceSites, source: Any) -> list[LayerTuple]:
+    """Sites of any surface as the dock Find atoms shows them; the unusual in squares."""
+    spacing = found.spacing_px if np.isfinite(found.spacing_px) else 12.0
+    more = {"spacing_px": spacing, "provenance": found.provenance}
+    kwargs = common(source, SITES, **more) | {
+        "name": f"atoms · {source.name}", "size": 0.5 * spacing, "face_color": "transparent",
+        "border_color": "#4cc9f0", "border_width": 0.12, "features": _text_features(found.sites),
+    }  # fmt: skip
+    place = found.sites[["y_px", "x_px"]].to_numpy(float)
+    layers: list[LayerTuple] = [(place, kwargs, "points")]
+    if "anomaly" in found.sites:
+        flagged = found.sites[found.sites["anomaly"].to_numpy(bool)].reset_index(drop=True)
+        kwargs = common(source, UNUSUAL, **more) | {
+            "name": f"anomalies · {source.name}", "size": 0.95 * spacing, "symbol": "square",
+            "face_color": "transparent", "border_color": "#ffb000", "border_width": 0.09,
+            "features": _text_features(flagged),
+        }  # fmt: skip
+        layers.append((flagged[["y_px", "x_px"]].to_numpy(float), kwargs, "points"))
+    return layers
+
+
+def flip_layers(found: FilmMovie, source: Any) -> list[LayerTuple]:
+    """Molecules of every frame in the colour of their state, and a ring at every flip."""
+    in_time = {
+        "scale": tuple(float(s) for s in source.scale[-3:]), "units": tuple(source.units[-3:]),
+        "translate": tuple(float(s) for s in source.translate[-3:]),
+        "axis_labels": tuple(source.axis_labels[-3:]),
+    }  # fmt: skip
+    spacing = found.film.spacing_px
+    t = found.tracks
+    events = found.events.assign(to=pd.Categorical(found.events["to"]))
+    kwargs = common(source, MOLECULES) | in_time | {
+        "name": f"molecules in time: {source.name}", "size": 0.5 * spacing,
+        "face_color": "transparent", "border_width": 0.12,
+        "border_color": list(np.where(t["state"] == "up", "#ffb000", "#648fff")),
+        "features": t.assign(state=pd.Categorical(t["state"])),
+    }  # fmt: skip
+    rings = common(source, FLIPS) | in_time | {
+        "size": 1.1 * spacing, "face_color": "transparent", "border_color": "#ff2d78",
+        "border_width": 0.08, "features": events,
+    }  # fmt: skip
+    columns = ["frame", "y_px", "x_px"]
+    return [
+        (t[columns].to_numpy(float), kwargs, "points"),
+        (found.events[columns].to_numpy(float).reshape(-1, 3), rings, "points"),
+    ]

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.errors import AtomLensError, ImageError
 from napari_atomlens.stm.groups import GroupParams
 from napari_atomlens.stm.levelling import LevelParams
@@ -32,11 +33,19 @@ from napari_atomlens.widgets import convert_stm as stm
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.outputs import entry
+from napari_atomlens.widgets.stm_geometry import GeometryPart
 
 if TYPE_CHECKING:
     import napari.viewer
 
 SILICON, FILM = "H-Si(100)", "film of molecules"
+CHARGE, OTHER = "charge clouds (manganite)", "another surface"
+ABOUT = {
+    SILICON: "Terraces, steps, dimers, contaminants, and every defect with its name.",
+    FILM: "Molecules up and down, their rotation, order and domains.",
+    CHARGE: "Every site measured; those with a cloud unlike the others are framed.",
+    OTHER: "Atoms by the universal model on the levelled scan: Si(111)-7x7, oxides, adatoms.",
+}
 NO_IMAGE = "Open a scan first."
 PREVIEW_MS = 250
 
@@ -97,8 +106,15 @@ class StmWidget(QWidget):
         self._apply = QPushButton("Make levelled layer")
         self._apply.setObjectName("apply")
         self._kind = shrinkable_combo()
-        self._kind.addItems([SILICON, FILM])
+        self._kind.addItems(list(ABOUT))
         self._kind.setObjectName("kind")
+        self._about = QLabel()
+        self._about.setObjectName("about")
+        self._geometry = GeometryPart()
+        self._charge = ParamForm(AnomalyParams, leave_out=("by_frame",))
+        self._flips = QPushButton("Follow flips through the movie")
+        self._flips.setObjectName("flips")
+        self._flips.setToolTip("Which molecules turn over, and when; drift is measured first")
         self._silicon = ParamForm(SiliconAnalysisParams, special={"row_px": "auto"})
         self._film = ParamForm(MoleculeParams, special={"spacing_px": "auto"})
         self._run = QPushButton("Analyse")
@@ -113,7 +129,7 @@ class StmWidget(QWidget):
         self._bar.hide()
         self._status = QLabel()
         self._status.setObjectName("status")
-        for label in (self._verdict, self._status):
+        for label in (self._verdict, self._status, self._about):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -136,19 +152,27 @@ class StmWidget(QWidget):
         row.addWidget(self._preview)
         row.addWidget(self._apply, 1)
         layout.addLayout(row)
+        geometry = QCollapsible("Pixels, drift, the other trace")
+        geometry.setContent(self._geometry)
+        geometry.collapse(animate=False)
+        layout.addWidget(geometry)
         analyse = _form()
         analyse.addRow(QLabel("<b>Analyse the raw scan</b>"))
         analyse.addRow("Surface", self._kind)
         layout.addLayout(analyse)
-        self._more = {
-            SILICON: _collapsed("How to analyse", self._silicon),
-            FILM: _collapsed("How to read the film", self._film),
-        }
-        for part in self._more.values():
+        layout.addWidget(self._about)
+        groups = _collapsed("Classes of defects", self._groups)
+        self._more = [
+            (SILICON, _collapsed("How to analyse", self._silicon)),
+            (FILM, _collapsed("How to read the film", self._film)),
+            (CHARGE, _collapsed("What counts as unusual", self._charge)),
+            (FILM, self._flips), (SILICON, groups), (SILICON, self._group),
+        ]  # fmt: skip
+        for _, part in self._more[:3]:
             layout.addWidget(part)
         layout.addWidget(self._run)
-        layout.addWidget(_collapsed("Classes of defects", self._groups))
-        layout.addWidget(self._group)
+        for _, part in self._more[3:]:
+            layout.addWidget(part)
         layout.addWidget(self._bar)
         layout.addWidget(self._status)
         layout.addStretch(1)
@@ -176,6 +200,9 @@ class StmWidget(QWidget):
         self._kind.currentTextChanged.connect(self._on_kind)
         self._run.clicked.connect(self._on_run)
         self._group.clicked.connect(self.classify)
+        self._flips.clicked.connect(self.follow)
+        self._geometry.asked.connect(self.mend)
+        self._pixel.valueChanged.connect(self._update_buttons)
         for field in self._level.fields.values():
             for name in ("currentTextChanged", "valueChanged", "toggled"):
                 if hasattr(field, name):
@@ -248,7 +275,16 @@ class StmWidget(QWidget):
             self._status.setText("")
         if self._image.currentData() != chosen:
             self._on_image()
+        self._list_traces(images)
         self._update_buttons()
+
+    def _list_traces(self, images: list[Any]) -> None:
+        here = self.source()
+        self._geometry.list_traces(
+            [(str(x.name), str(x.unique_id)) for x in images
+             if here is not None and x is not here and x.data.shape == here.data.shape],
+            "" if here is None else str(here.name),
+        )  # fmt: skip
 
     def source(self) -> Any:
         """Return the layer of the scan, None where there is none."""
@@ -261,17 +297,21 @@ class StmWidget(QWidget):
         self._pixel.setValue(size[1] if size else 0.0)
         self._verdict.setText("")
         self._on_setting()
+        self._list_traces(
+            [x for x in self._viewer.layers
+             if entry(x).get("role") in (None, stm.PREPARED) and type(x).__name__ == "Image"]
+        )  # fmt: skip
         self._update_buttons()
 
-    def scan(self) -> np.ndarray:
-        """Return the pixels of the scan that is shown.
+    def scan(self, layer: Any = None) -> np.ndarray:
+        """Return the pixels of the scan that is shown, or of another layer.
 
         Raises
         ------
         ImageError
             If no image is chosen.
         """
-        layer = self.source()
+        layer = layer or self.source()
         if layer is None:
             raise ImageError(NO_IMAGE)
         data = layer.data[-1] if layer.multiscale else layer.data
@@ -290,9 +330,14 @@ class StmWidget(QWidget):
             return known
         return (typed, typed) if typed > 0 else None
 
-    def _update_buttons(self) -> None:
+    def _update_buttons(self, _: Any = None) -> None:
         idle = not self._job.is_running
-        ready = self.source() is not None
+        layer = self.source()
+        ready = layer is not None
+        size = self.pixel_size_nm()
+        square = size is None or abs(np.log(size[0] / size[1])) < 1e-3
+        self._geometry.enable(idle=idle and ready, square=square, calibrated=size is not None)
+        self._flips.setEnabled(idle and ready and _is_movie(layer))
         for button in (self._assess, self._apply):
             button.setEnabled(idle and ready)
         self._run.setEnabled(ready if idle else True)
@@ -319,9 +364,23 @@ class StmWidget(QWidget):
                 kwargs = {**kwargs, "visible": old.visible, "opacity": old.opacity}
                 at = self._viewer.layers.index(old)
                 self._viewer.layers.remove(old)
+            elif kind in ("image", "labels") and role != stm.GALLERY:
+                at = self._above_scan()  # beneath what is marked in it
             else:
                 at = len(self._viewer.layers)
             self._viewer.layers.insert(at, Layer.create(data, kwargs, kind))
+
+    def _above_scan(self) -> int:
+        """Place in the list above the scan and the images that were made of it."""
+        from napari.layers import Image, Labels
+
+        mine = [
+            k for k, x in enumerate(self._viewer.layers)
+            if str(x.unique_id) == self._source_id
+            or (isinstance(x, (Image, Labels)) and entry(x).get("source_id") == self._source_id
+                and entry(x).get("role") != stm.GALLERY)
+        ]  # fmt: skip
+        return max(mine, default=len(self._viewer.layers) - 1) + 1
 
     # ---------------------------------------------------------------- the work
 
@@ -334,7 +393,7 @@ class StmWidget(QWidget):
             return
         self._busy, self._source_id = what, str(layer.unique_id)
         self._bar.show()
-        self._job.start(make, needs_torch=what in ("analyse",))
+        self._job.start(make, needs_torch=what == "analyse")
         self._update_buttons()
 
     def assess(self) -> None:
@@ -387,7 +446,8 @@ class StmWidget(QWidget):
             self._viewer.layers.remove(layer)
 
     def _on_kind(self, text: str = "") -> None:
-        for name, part in self._more.items():
+        self._about.setText(ABOUT[self._kind.currentText()])
+        for name, part in self._more:
             part.setVisible(name == self._kind.currentText())
 
     def _on_run(self) -> None:
@@ -409,16 +469,77 @@ class StmWidget(QWidget):
                 from napari_atomlens.stm.silicon import analyze_silicon
 
                 yield analyze_silicon(image, size, params, cancelled=stop)
-        else:
-            params = self._film.value()
+        elif self._kind.currentText() == FILM:
+            film = self._film.value()
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
                 from napari_atomlens.stm.molecules import read_film
 
-                yield read_film(image, params)
+                yield read_film(image, film)
+        else:
+            charge = self._charge.value() if self._kind.currentText() == CHARGE else None
+
+            def work(stop: Callable[[], bool]) -> Iterator[Any]:
+                from napari_atomlens.analysis import find_on_surface
+
+                yield find_on_surface(image, size, charge, cancelled=stop)
 
         self._status.setText("Analysing…")
         self._start("analyse", work)
+
+    def follow(self) -> None:
+        """Follow the molecules of a film through the whole movie."""
+        layer = self.source()
+        if layer is None or not _is_movie(layer):
+            self._status.setText("Flips need a movie: a layer with a time axis.")
+            return
+        movie, params = layer.data, self._film.value()
+
+        def work(stop: Callable[[], bool]) -> Iterator[Any]:
+            from napari_atomlens.stm.molecules import follow_movie
+
+            yield follow_movie(movie, params, cancelled=stop)
+
+        self._status.setText("Following the molecules…")
+        self._start("flips", work)
+
+    def mend(self, what: str) -> None:
+        """Make pixels square, undo drift, or compare the traces: "square", "drift", "traces"."""
+        image, size = self._scan_or_say(), self.pixel_size_nm()
+        if image is None:
+            return
+        if what == "traces":
+            key = self._geometry.trace()
+            other = next((x for x in self._viewer.layers if str(x.unique_id) == key), None)
+            if other is None:
+                self._status.setText("Open the backward trace as a layer of the same shape first.")
+                return
+            back = self.scan(other)
+
+            def work(stop: Callable[[], bool]) -> Iterator[Any]:
+                from napari_atomlens.stm.traces import compare_traces
+
+                yield compare_traces(image, back)
+        elif size is None:
+            self._status.setText("This needs the pixel size; type it above.")
+            return
+        elif what == "square":
+
+            def work(stop: Callable[[], bool]) -> Iterator[Any]:
+                from napari_atomlens.stm.geometry import square_pixels
+
+                yield square_pixels(image, size)
+        else:
+            a, b, angle = self._geometry.lattice()
+
+            def work(stop: Callable[[], bool]) -> Iterator[Any]:
+                from napari_atomlens.stm.geometry import correct_drift, find_drift, square_pixels
+
+                flat, pixel = square_pixels(image, size)
+                matrix = find_drift(flat, a / pixel, b / pixel, angle)
+                yield correct_drift(flat, matrix), pixel, matrix
+
+        self._start(what, work)
 
     def classify(self) -> None:
         """Put the defects of the last analysis into classes by mean-shift."""
@@ -460,6 +581,16 @@ class StmWidget(QWidget):
                     self._status.setText("The levelled scan is a new layer; the raw one stays.")
             elif self._busy == "group":
                 self._show_groups(what, source)
+            elif self._busy in ("square", "drift", "traces"):
+                self._show_mended(what, source)
+            elif self._busy == "flips":
+                self._put(stm.flip_layers(what, source))
+                n, t = what.tracks["track_id"].nunique(), what.tracks["frame"].nunique()
+                self.result = what
+                self._status.setText(
+                    f"{n} molecules in {t} frames, {len(what.events)} flips; drift "
+                    f"{np.hypot(*what.drift_px[-1]):.1f} px. A ring marks each flip."
+                )
             else:
                 self._show_result(what, source)
 
@@ -476,11 +607,22 @@ class StmWidget(QWidget):
             self._show_verdict(result.verdict)
             self._put(stm.silicon_layers(result, source))
             kinds = result.defects["kind"].value_counts()
-            text = ", ".join(f"{n} {k}" for k, n in kinds.items())
+            colours = stm.kind_colours()
+            text = ", ".join(
+                f'<span style="color:{colours.get(str(k), "#ffffff")}">●</span> {n} {k}'
+                for k, n in kinds.items()
+            )
             self._status.setText(
                 f"{len(result.terraces.table)} terrace(s), {len(result.atoms)} dimers; "
                 f"{text or 'no defects'}. " + " ".join(result.messages)
             )
+        elif hasattr(result, "sites"):
+            self._put(stm.surface_layers(result, source))
+            text = f"{len(result.sites)} sites. "
+            if "anomaly" in result.sites:
+                n = int(result.sites["anomaly"].sum())
+                text += f"{n} are unlike the others; the dock Explore says why. "
+            self._status.setText(text + " ".join(result.messages))
         else:
             self._put(stm.film_layers(result, source))
             m = result.molecules
@@ -488,6 +630,29 @@ class StmWidget(QWidget):
                 f"{len(m)} molecules, {100 * m['up'].mean():.0f} % up, "
                 f"median psi6 {m['psi6'].median():.2f}, {m['domain'].nunique()} domains."
             )
+
+    def _show_mended(self, what: Any, source: Any) -> None:
+        from napari.layers import Layer
+
+        if self._busy == "traces":
+            self._put(stm.trace_layers(what, source))
+            self._status.setText(
+                f"The traces agree to {100 * what.correlation:.0f} %, {what.shift_px[1]:+.1f} px "
+                f"apart; {100 * what.disagree.mean():.1f} % of the scan differs."
+            )
+            return
+        name = "square pixels" if self._busy == "square" else "without drift"
+        layer = stm.mended_layer(what[0], what[1], source, name)
+        self._viewer.add_layer(Layer.create(*layer))
+        self._image.setCurrentIndex(self._image.count() - 1)
+        said = f"The new layer has pixels of {what[1]:.4g} nm."
+        if self._busy == "drift":
+            (p, _), (s, c) = what[2]
+            said = (
+                f"Undone: {100 * (p / c - 1):+.1f} % stretch and {100 * s / c:+.1f} % shear; "
+                f"the calibration along the lines differs by {100 * (c - 1):+.1f} %."
+            )
+        self._status.setText(said + " The raw scan stays.")
 
     def _show_groups(self, groups: Any, source: Any) -> None:
         self.groups = groups
@@ -524,10 +689,14 @@ class StmWidget(QWidget):
 
     def _on_finished(self) -> None:
         self._bar.hide()
-        if self._status.text() in ("Cancelling…", "Loading PyTorch…", "Analysing…"):
+        if self._status.text().endswith("…"):
             self._status.setText("Cancelled." if self._job.is_cancelled else "")
         self._update_buttons()
         self.finished.emit()
+
+
+def _is_movie(layer: Any) -> bool:
+    return layer is not None and not layer.rgb and not layer.multiscale and layer.data.ndim == 3
 
 
 def _form() -> QFormLayout:

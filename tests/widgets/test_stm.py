@@ -1,0 +1,196 @@
+"""The STM dock in a real window: assess, prepare, mend, analyse, classify, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
+
+from napari_atomlens.simulation.molecules import simulate_film, simulate_flips
+from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
+from napari_atomlens.simulation.surfaces import manganite
+from napari_atomlens.widgets import convert_stm as stm
+from napari_atomlens.widgets.outputs import entry
+
+WAIT = 60_000
+SEED = 2**33 + 4_000_000
+PIXEL = 0.09
+
+
+class Bench:
+    def __init__(self, viewer: Any, qtbot: Any) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "STM")
+
+    def child(self, kind: type, name: str) -> Any:
+        found = self.widget.findChild(kind, name)
+        assert found is not None, name
+        return found
+
+    def open(self, data: np.ndarray, name: str = "scan", pixel: Any = PIXEL) -> Any:
+        sizes = np.broadcast_to(np.asarray(pixel, float), (2,))
+        scale = (*([1.0] * (data.ndim - 2)), *(float(v) for v in sizes))
+        units = (*(["s"] * (data.ndim - 2)), "nm", "nm")
+        return self.viewer.add_image(data, name=name, scale=scale, units=units)
+
+    def press(self, name: str) -> str:
+        """Press a button and wait until the work is done."""
+        with self.qtbot.waitSignal(self.widget.finished, timeout=WAIT):
+            self.click(name)
+        return self.status
+
+    def click(self, name: str) -> None:
+        button = self.child(QPushButton, name)
+        assert button.isEnabled(), name
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def surface(self, name: str) -> None:
+        self.child(QComboBox, "kind").setCurrentText(name)
+
+    @property
+    def status(self) -> str:
+        return str(self.child(QLabel, "status").text())
+
+    def layers(self, role: str) -> list[Any]:
+        return [x for x in self.viewer.layers if entry(x).get("role") == role]
+
+
+@pytest.fixture
+def bench(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Bench:
+    return Bench(make_napari_viewer(), qtbot)
+
+
+@pytest.fixture(scope="module")
+def scan() -> Any:
+    return simulate_silicon(
+        SiliconParams(size_px=256, pixel_nm=PIXEL, row_angle_rad=0.4, defects_per_nm2=0.09,
+                      steps=1, tilt=0.01, seed=SEED)
+    )  # fmt: skip
+
+
+def test_the_whole_way_of_a_silicon_scan(bench: Bench, scan: Any) -> None:
+    assert bench.status == "Open a scan first."
+    assert not bench.child(QPushButton, "run").isEnabled()
+    raw = scan.image.copy()
+    layer = bench.open(scan.image)
+    assert bench.child(QDoubleSpinBox, "pixel_nm").value() == pytest.approx(PIXEL)
+    bench.press("assess")
+    verdict = bench.child(QLabel, "verdict").text()
+    assert "% usable" in verdict and verdict.startswith("<b>")
+    bench.press("run")
+    found = bench.widget.result
+    assert len(bench.layers(stm.DEFECTS)) == len(bench.layers(stm.DIMERS)) == 1
+    assert len(bench.layers(stm.EDGES)) == 1
+    defects, dimers = bench.layers(stm.DEFECTS)[0], bench.layers(stm.DIMERS)[0]
+    assert len(dimers.data) == len(found.atoms) > 500
+    assert len(defects.features) == len(defects.data)
+    np.testing.assert_allclose(defects.scale, layer.scale)
+    assert "terrace(s)" in bench.status
+    bench.press("group")
+    assert "classes" in bench.status and bench.layers(stm.GALLERY)
+    assert "group" in bench.layers(stm.DEFECTS)[0].features
+    # once more: our layers are replaced, not doubled; the raw scan is as it was
+    before = len(bench.viewer.layers)
+    bench.press("run")
+    assert len(bench.viewer.layers) == before
+    np.testing.assert_array_equal(layer.data, raw)
+
+
+def test_preview_comes_and_goes_and_the_levelled_layer_stays(bench: Bench, scan: Any) -> None:
+    bench.open(scan.image)
+    box = bench.child(QCheckBox, "preview")
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        box.setChecked(True)
+    assert len(bench.layers(stm.PREVIEW)) == 1
+    box.setChecked(False)
+    assert not bench.layers(stm.PREVIEW)
+    bench.press("apply")
+    (levelled,) = bench.layers(stm.PREPARED)
+    assert entry(levelled)["parameters"]["surface"]
+    assert np.abs(levelled.data.mean(0) - levelled.data.mean()).max() < np.ptp(scan.image)
+
+
+def test_bad_input_is_a_sentence(bench: Bench) -> None:
+    flat = bench.open(np.zeros((64, 64)), "flat")
+    assert bench.press("assess").endswith(".") and "constant" in bench.status
+    bench.viewer.layers.remove(flat)
+    bench.open(np.random.default_rng(0).normal(size=(96, 96)), "noise", (0.1, 0.2))
+    text = bench.press("run")
+    assert text.count(".") >= 1 and "square" in text
+    assert not bench.layers(stm.DEFECTS)
+    bench.surface("film of molecules")
+    assert bench.press("run").endswith(".")
+
+
+def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> None:
+    bench.open(scan.image[::2], "tall", (2 * PIXEL, PIXEL))
+    bench.press("square")
+    (square,) = bench.layers(stm.PREPARED)
+    assert square.data.shape == (256, 256)
+    np.testing.assert_allclose(square.scale, (PIXEL, PIXEL))
+    assert not bench.child(QPushButton, "square").isEnabled()  # the new one is chosen, and square
+    lattice = simulate_silicon(
+        SiliconParams(size_px=256, pixel_nm=PIXEL, row_angle_rad=0.5, defects_per_nm2=0, seed=SEED)
+    ).image
+    bench.open(lattice, "one terrace")
+    assert "shear" in bench.press("drift"), bench.status
+    assert len(bench.layers(stm.PREPARED)) == 2
+    rng = np.random.default_rng(0)
+    bench.open(lattice + 0.001 * rng.normal(size=lattice.shape), "scan forward")
+    bench.open(np.roll(lattice, 3, 1) + 0.001 * rng.normal(size=lattice.shape), "scan backward")
+    bench.child(QComboBox, "image").setCurrentText("scan forward")
+    assert bench.child(QComboBox, "trace").currentText() == "scan backward"
+    text = bench.press("compare")
+    assert "agree" in text and bench.layers(stm.MEAN) and bench.layers(stm.DISAGREE)
+
+
+def test_charge_clouds_in_one_click(bench: Bench) -> None:
+    image, truth = manganite(400, seed=SEED)
+    bench.open(image, "manganite", 0.39 / 16.2)
+    bench.surface("charge clouds (manganite)")
+    text = bench.press("run")
+    (sites,) = bench.layers(stm.SITES)
+    (unusual,) = bench.layers(stm.UNUSUAL)
+    assert abs(len(sites.data) - 400) < 60
+    assert 0 < len(unusual.data) < 60 and "Explore" in text
+    odd = truth.loc[truth["kind"] != "ordinary", ["y_px", "x_px"]].to_numpy(float)
+    d = np.hypot(*(unusual.data[:, None] - odd[None]).transpose(2, 0, 1)).min(1)
+    assert (d < 5).mean() > 0.7
+    bench.surface("another surface")
+    bench.press("run")
+    assert "anomaly" not in bench.layers(stm.SITES)[0].features
+
+
+def test_a_film_and_its_flips(bench: Bench) -> None:
+    image, truth = simulate_film(150, seed=SEED)
+    bench.open(image, "film", 0.05)
+    bench.surface("film of molecules")
+    assert not bench.child(QPushButton, "flips").isEnabled()
+    text = bench.press("run")
+    assert "molecules" in text and "up" in text
+    (points,) = bench.layers(stm.MOLECULES)
+    assert 0.9 * 115 < len(points.data) <= truth["inside"].sum()
+    movie, up, _ = simulate_flips(6, 150, rate=0.03, seed=SEED)
+    bench.open(movie, "movie", 0.05)
+    text = bench.press("flips")
+    assert "flips" in text
+    wanted = int((up[1:] != up[:-1]).sum())
+    rings = bench.layers(stm.FLIPS)[0]
+    assert rings.ndim == 3 and 0.4 * wanted <= len(rings.data) <= 1.3 * wanted
+
+
+def test_cancel_and_close_while_it_works(bench: Bench, scan: Any) -> None:
+    bench.open(scan.image)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.click("run")
+        assert bench.child(QPushButton, "run").text() == "Cancel"
+        bench.click("run")
+    assert bench.child(QPushButton, "run").text() == "Analyse"
+    bench.click("run")
+    bench.widget.cleanup()
+    bench.qtbot.wait(50)
+    assert not bench.widget._job.is_running
