@@ -216,10 +216,14 @@ def fit(data: dict[str, Any]) -> dict[str, Any]:
                          diff_step=1e-3, max_nfev=60)  # fmt: skip
     heights, rest = model(best.x)
     profile, by_profile, other = fit_profile(image, gap, heights)
+    sigma, wide = float(np.exp(best.x[0])), float(np.exp(best.x[0]) + np.exp(best.x[1]))
+    tail = float(1 / (1 + np.exp(-best.x[2])))
+    if wide < 1.1 * sigma or tail > 0.95:  # one Gaussian does it
+        sigma, tail = wide, 0.0
     return {
-        "sigma_nm": round(float(np.exp(best.x[0])), 5),
-        "wide_nm": round(float(np.exp(best.x[0]) + np.exp(best.x[1])), 5),
-        "tail": round(float(1 / (1 + np.exp(-best.x[2]))), 4),
+        "sigma_nm": round(sigma, 5),
+        "wide_nm": round(wide, 5),
+        "tail": round(tail, 4),
         "heights": named(kinds, heights[1:]),
         "residual": round(float(rest.std() / image.std()), 5),
         "profile": [round(float(v), 5) for v in profile],
