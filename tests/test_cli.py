@@ -358,3 +358,18 @@ def test_demo_without_a_screen_saves_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "atomlens-demo.png"
     assert str(picture) in done.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.needs_model
+def test_every_input_is_told_its_model_and_keeps_its_frames(tmp_path: Path) -> None:
+    from napari_atomlens import simulate
+
+    paths = [tmp_path / f"{k}.npy" for k in "ab"]
+    for path in paths:
+        image, _ = simulate("honeycomb", (96, 96), 10.0, counts=3000)
+        np.save(path, np.stack([image, image]))
+    done = run("analyze", *paths, "--frames", "1", "--out", tmp_path / "out")
+    for path in paths:
+        assert f"{path.name}: Model universal: the pixel size is unknown" in done.output
+        atoms = pd.read_csv(tmp_path / "out" / path.stem / "atoms.csv")
+        assert set(atoms["frame"]) == {1}

@@ -120,7 +120,8 @@ def test_movies_keep_order_ids_and_calibration(movie):
     assert result.frames == [0, 2, 3] and seen == [(1, 3), (2, 3), (3, 3)]
     assert result.atoms.atom_id.is_unique and set(result.atoms.frame) == {0, 2, 3}
     np.testing.assert_allclose(result.atoms.x_nm, 0.0142 * result.atoms.x_px)
-    assert result.probabilities.shape == (3, 4, 96, 96)
+    assert result.provenance["model"] == "graphene"  # 142 pm apart
+    assert result.probabilities.shape == (3, len(result.classes), 96, 96)
     assert result.spacing_px == pytest.approx(10, rel=0.05)
     keys = {"atomlens", "parameters", "model", "model_sha256", "image_sha256", "pixel_size_nm"}
     assert keys <= set(result.provenance)

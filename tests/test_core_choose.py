@@ -130,3 +130,15 @@ def test_why_a_lattice_does_not_fit():
         Lattice(0.142, 3, 0.9, 0.95, 0.50, 100),
     ):
         assert fits(other, wanted)
+
+
+def test_the_users_own_models_take_part(tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copy(find_model("tmd").path, tmp_path / "my-ws2.safetensors")
+    monkeypatch.setenv("ATOMLENS_MODELS", str(tmp_path))
+    image, size = scene("tmd", 0.183, chalcogen=0.35)
+    choice = choose_model(image, size)
+    assert choice.info.name == "my-ws2" and choice.reason.startswith("Model my-ws2: ")
+    graphene, size = scene("honeycomb", 0.142)
+    assert choose_model(graphene, size).info.name == "graphene"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_atomlens.errors import FormatError, ModelError, ParameterError
@@ -73,13 +73,14 @@ def _area_per_column(columns):
     return abs(np.linalg.det(columns.cell_nm)) / len(columns.atoms)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([(0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 1, 2), (1, -1, 0), (3, 1, 0)]),
     st.permutations(range(8)),
     st.tuples(*[st.integers(-2, 2)] * 3),
     st.tuples(*[st.floats(-1, 1)] * 3),
 )
+@example((3, 1, 0), [0, 2, 1, 7, 4, 5, 6, 3], (0, 0, 0), (0.0, 0.0, 0.0))  # went wrong once
 def test_projection_knows_no_order_cell_or_direction_in_space(axis, order, cells, angles):
     plain = project(**SILICON, zone_axis=axis)
     shift = np.array(cells) * 0.5431
@@ -226,3 +227,24 @@ def test_single_chalcogens_are_told_by_their_brightness():
     assert (loud == "single chalcogen").mean() < 0.02
     unknown = single_or_pair(species, *args[:3], ~fitted, 10.0)
     assert (unknown == "chalcogen pair").all()
+
+
+def test_the_multislice_bank():
+    from napari_atomlens.simulation.bank import column_profile, load_bank
+
+    bank = load_bank()
+    assert len(bank) >= 20 and bank["image"].is_unique
+    assert bank["profile_residual"].lt(bank["residual"] + 0.01).all()
+    # widths are those of probes: a few tens of pm
+    assert bank["sigma_nm"].between(0.01, 0.08).all()
+    for name in bank["image"]:
+        radius, height = column_profile(name)
+        assert height[0] == pytest.approx(1) and (height >= 0).all()
+        half = radius[np.argmax(height < 0.5)]
+        assert 0.01 < half < 0.1
+    # the recipes draw the power of Z where multislice images of monolayers have it
+    thin = bank[bank["image"].str.match("C-|WS2|MoS2")]["power_of_z"].dropna()
+    assert thin.between(1.4, 2.3).all()
+    assert 1.5 <= thin.median() <= 2.0
+    with pytest.raises(ParameterError, match="no image"):
+        column_profile("cheese")

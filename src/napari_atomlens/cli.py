@@ -238,9 +238,9 @@ def _analyze(
         n_frames = atoms["frame"].nunique() if len(atoms) else 0
         where = f" in {n_frames} frames" if n_frames > 1 else ""
         typer.echo(f"{path.name}: {len(atoms)} atoms{where} -> {folder}")
-        chosen = result.provenance.get("model_chosen", "given")
-        if chosen not in ("given", *result.messages):
-            typer.echo(f"{path.name}: {chosen}", err=True)
+        why = result.provenance.get("model_chosen", "given")
+        if why not in ("given", *result.messages):
+            typer.echo(f"{path.name}: {why}", err=True)
         for message in result.messages:
             typer.echo(f"{path.name}: {message}", err=True)
         if verbose:

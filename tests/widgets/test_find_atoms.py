@@ -535,3 +535,22 @@ def test_nobody_needs_the_spacing(bench: Bench, fake: FakeAnalysis) -> None:
     bench.run()
     assert bench.layer("atoms").metadata[KEY]["spacing_px"] == SPACING
     assert convert.pixel_size_nm((1, 1), bench.layer("atoms").units) is None
+
+
+def test_auto_says_which_model_it_took_and_why(bench: Bench) -> None:
+    from napari_atomlens import simulate
+
+    image, _ = simulate("honeycomb", (160, 160), 12.0, counts=3000)
+    size = 0.142 / 12
+    layer = bench.viewer.add_image(image, name="graphene", scale=(size, size), units=("nm", "nm"))
+    bench.run()
+    assert "model graphene" in bench.status
+    assert "honeycomb" in bench.child(QLabel, "status").toolTip()
+    assert set(bench.layer("atoms").features["species"].astype(str)) >= {"C"}
+    run = bench.layer("atoms").metadata[KEY]["runs"][-1]
+    assert run["model"] == "graphene" and len(run["model_sha256"]) == 64
+    assert "honeycomb" in run["model_chosen"]
+    layer.scale, layer.units = (1, 1), ("pixel", "pixel")  # the pixel size is unknown again
+    bench.run()
+    assert "model" not in bench.status
+    assert "pixel size" in bench.child(QLabel, "status").toolTip()

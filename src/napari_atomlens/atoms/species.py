@@ -117,9 +117,9 @@ def single_or_pair(
 ) -> np.ndarray:
     """Tell a single chalcogen from a pair by the fitted brightness over the pairs round it.
 
-    A single one has half of the brightness, a pair all of it, each within the error of the fit
-    and 15 % of the usual; what is more likely wins. Columns that are no chalcogens, or were not
-    fitted, keep their species.
+    A single one has half of the brightness, a pair all of it, each within the error of the fit,
+    or the spread of the pairs round it where that is more (mixed chalcogens), and 15 %; what is
+    more likely wins. Columns that are no chalcogens, or were not fitted, keep their species.
     """
     chalcogen = np.isin(species, ("chalcogen pair", "single chalcogen"))
     rows = np.flatnonzero(chalcogen & fitted & (amplitude_err > 0))
@@ -131,11 +131,13 @@ def single_or_pair(
     enough = np.isfinite(around).sum(1) >= FEWEST
     rows, around = rows[enough], around[enough]
     usual = np.maximum(np.nanmedian(around, axis=1), 1e-12) if len(rows) else np.zeros(0)
-    ratio, noise = amplitude[rows] / usual, amplitude_err[rows] / usual
+    spread = 1.4826 * np.nanmedian(np.abs(around - usual[:, None]), axis=1) if len(rows) else usual
+    ratio = amplitude[rows] / usual
+    noise = np.maximum(amplitude_err[rows], spread) / usual
     cost = []
     for level in (0.5, 1.0):
-        spread = np.sqrt(noise**2 + (0.15 * level) ** 2)
-        cost.append(0.5 * ((ratio - level) / spread) ** 2 + np.log(spread))
+        width = np.sqrt(noise**2 + (0.15 * level) ** 2)
+        cost.append(0.5 * ((ratio - level) / width) ** 2 + np.log(width))
     single = cost[1] - cost[0] + np.log(SINGLES / (1 - SINGLES)) > 0
     out = species.copy()
     # brighter than a pair is a pair all the same

@@ -274,7 +274,8 @@ def project(
         mine = np.flatnonzero(column == c).tolist()
         near = fraction[mine] - np.rint(fraction[mine] - fraction[mine[0]])
         heavy: Any = np.array([Z[symbols[i]] for i in mine], float)
-        centres.append(np.average(near, axis=0, weights=heavy) @ flat)
+        centre = np.average(near, axis=0, weights=heavy)
+        centres.append((centre - np.floor(centre)) @ flat)  # in the cell, whatever the atoms were
         content.append(tuple(sorted((symbols[i] for i in mine), key=lambda s: -Z[s])))
     return Columns(name, flat, np.array(centres), tuple(content))
 

@@ -1,0 +1,66 @@
+"""What multislice images say of the columns that the simulator draws: a small bank of fits.
+
+The bank was made by ``benchmarks/multislice.py`` with abTEM; nothing here needs abTEM.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens.errors import ParameterError
+
+BANK = Path(__file__).with_name("multislice_bank.json")
+
+
+@lru_cache(maxsize=1)
+def _bank() -> dict[str, Any]:
+    return dict(json.loads(BANK.read_text(encoding="utf-8")))
+
+
+def load_bank() -> pd.DataFrame:
+    """Return one row for each image of the bank.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``image`` (sample, thickness, voltage, defocus in nm, spherical aberration in um);
+        ``sigma_nm``, ``wide_nm``, ``tail`` and ``residual`` of the fit of Gaussian columns with a
+        wider Gaussian beneath; ``profile_residual`` of the fit with a free radial profile (both
+        rms over the standard deviation of the image); ``power_of_z``, the mean over the pairs of
+        species that tell it, NaN where none does.
+    """
+    rows = []
+    for name, fit in _bank()["images"].items():
+        powers = list(fit.get("power", {}).values())
+        rows.append(
+            {"image": name, **{k: fit[k] for k in ("sigma_nm", "wide_nm", "tail", "residual",
+                                                   "profile_residual")},
+             "power_of_z": float(np.mean(powers)) if powers else float("nan")}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def column_profile(image: str) -> tuple[np.ndarray, np.ndarray]:
+    """Radial profile of the columns of one image of the bank.
+
+    Returns
+    -------
+    radius_nm, height : ndarray, shape (n,)
+        The height is 1 at the centre.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such image.
+    """
+    images = _bank()["images"]
+    if image not in images:
+        raise ParameterError(f"The bank has no image {image!r}.")
+    height = np.asarray(images[image]["profile"], float)
+    return float(_bank()["knot_nm"]) * np.arange(len(height)), height
