@@ -51,7 +51,7 @@ def assess_figure(data: Path | None, small: bool) -> None:
     for k, fault in enumerate(("good", *FAULTS)):
         found[fault] = [assess(faulty_scan(SEED + 10_000 * k + i, fault).image) for i in range(n)]
     print("## 1. Assessment of simulated scans\n")
-    print(f"{n} scans of each kind, six kinds of surfaces, 256 px.\n")
+    print(f"{n} scans of each kind, ten kinds of surfaces, 256 px.\n")
     print("| fault | AUROC against good | precision | recall |\n|---|---|---|---|")
     for fault in FAULTS:
         area = auroc(
