@@ -430,11 +430,13 @@ def watch_figure(data: Path | None, small: bool) -> None:
     for _, target, content in late:
         target.write_bytes(content)
     ledger = Ledger(folder / "atomlens_results" / LEDGER)
-    end = time.time() + 120
+    done: set[str] = set()
+    end = time.time() + 90  # after the last one that was finished
     while time.time() < end:
-        done = {r["name"] for r in ledger.rows() if r["status"] == "analysed"}
+        before, done = done, {r["name"] for r in ledger.rows() if r["status"] == "analysed"}
         if done >= set(sound):
             break
+        end = time.time() + 90 if done != before else end
         time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()

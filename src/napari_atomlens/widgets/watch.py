@@ -96,7 +96,7 @@ class WatchWidget(QWidget):
         row.addWidget(self._folder, 1)
         row.addWidget(self._choose)
         top.addRow("Folder", row)
-        for name in ("analysis", "pixel_nm", "min_score", "out", "hook"):
+        for name in ("analysis", "pixel_nm", "min_score", "out", "library", "hook"):
             self._form.add_row(top, name)
         layout = QVBoxLayout(self)
         layout.addLayout(top)
