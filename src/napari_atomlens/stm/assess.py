@@ -596,7 +596,8 @@ def assess(image: Any) -> Verdict:
             + "; judge it by eye."
         )
     if doubt:
-        label, score, reasons = NOT_SURE, 0.5, (doubt,)
+        missing = tuple(r for r in reasons if r.endswith("not recorded."))
+        label, score, reasons = NOT_SURE, 0.5, (doubt, *missing)
     elif label != "good":
         score = min(score, 0.49)
     usable = np.zeros(z.shape, bool)
