@@ -200,6 +200,8 @@ class WatchWidget(QWidget):
         ]  # fmt: skip
         for row in range(self._table.rowCount()):  # what was tried before is not worth a row
             name, what = self._table.item(row, 0), self._table.item(row, 1)
+            if name is None or what is None:
+                continue
             if name.text() == event.name and what.text().startswith("skipped"):
                 self._table.removeRow(row)
                 break
