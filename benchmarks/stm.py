@@ -51,7 +51,7 @@ def assess_figure(data: Path | None, small: bool) -> None:
     for k, fault in enumerate(("good", *FAULTS)):
         found[fault] = [assess(faulty_scan(SEED + 10_000 * k + i, fault).image) for i in range(n)]
     print("## 1. Assessment of simulated scans\n")
-    print(f"{n} scans of each kind, six kinds of surfaces, 256 px.\n")
+    print(f"{n} scans of each kind, ten kinds of surfaces, 256 px.\n")
     print("| fault | AUROC against good | precision | recall |\n|---|---|---|---|")
     for fault in FAULTS:
         area = auroc(
@@ -430,11 +430,13 @@ def watch_figure(data: Path | None, small: bool) -> None:
     for _, target, content in late:
         target.write_bytes(content)
     ledger = Ledger(folder / "atomlens_results" / LEDGER)
-    end = time.time() + 120
+    done: set[str] = set()
+    end = time.time() + 90  # after the last one that was finished
     while time.time() < end:
-        done = {r["name"] for r in ledger.rows() if r["status"] == "analysed"}
+        before, done = done, {r["name"] for r in ledger.rows() if r["status"] == "analysed"}
         if done >= set(sound):
             break
+        end = time.time() + 90 if done != before else end
         time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()

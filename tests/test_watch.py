@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -144,3 +145,34 @@ def test_command_line_prints_lines_of_json(tmp_path: Path) -> None:
     assert json.loads(line)["name"] == "a.npy"
     done = CliRunner().invoke(app, ["watch", str(tmp_path / "missing")])
     assert done.exit_code == 2
+
+
+def test_defects_go_into_the_library_once(tmp_path: Path) -> None:
+    from napari_atomlens.graphs import DefectLibrary
+
+    book = tmp_path / "defects.sqlite"
+    save(tmp_path / "scan.npy", scan(3, 192))
+    params = WatchParams(settle_s=0.02, analysis="silicon", pixel_nm=0.09, library=str(book))
+    (event,) = run(tmp_path, params)
+    with DefectLibrary(book) as library:
+        table = library.table()
+        n = len(library)
+    defects = event.result.tables["defects"]
+    assert n == (defects["kind"] != "step edge").sum() > 3
+    assert set(table["kind"]) <= set(defects["kind"])
+    digest = hashlib.sha256((tmp_path / "scan.npy").read_bytes()).hexdigest()
+    source = f"scan.npy {digest[:12]}"
+    assert module.add_to_library(book, event.result, source) == 0  # after a crash: not twice
+    broken = WatchParams(settle_s=0.02, analysis="silicon", pixel_nm=0.09, library=str(tmp_path))
+    save(tmp_path / "more.npy", scan(4, 192))
+    (event,) = run(tmp_path, broken)
+    assert event.event == "analysed" and "library" in event.message
+
+
+def test_a_hook_that_fails_does_not_end_the_watch(tmp_path: Path) -> None:
+    save(tmp_path / "a.npy", scan(0))
+    save(tmp_path / "b.npy", scan(1))
+    events = run(tmp_path, WatchParams(analysis="none", settle_s=0.02, hook="operator:truediv"))
+    assert [e.event for e in events] == ["analysed", "analysed"]
+    log = (tmp_path / "atomlens_results" / module.LOG).read_text().splitlines()
+    assert [json.loads(v)["name"] for v in log] == [e.name for e in events]

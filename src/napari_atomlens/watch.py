@@ -84,6 +84,7 @@ class WatchParams:
     )
     min_score: float = param(0.0, "scans with a lower score are not analysed", ge=0, le=1)
     hook: str = param("", "module:function that is called with every event")
+    library: str = param("", "defect library to which the defects of H-Si(100) are added")
 
 
 @dataclass(frozen=True)
@@ -320,6 +321,48 @@ def _write(target: Path, analysis: Analysis, source: dict[str, Any]) -> None:
     os.replace(fresh, target)
 
 
+def add_to_library(path: str | Path, analysis: Analysis, source: str) -> int:
+    """Add the defects of an analysed scan to a defect library, with a picture of each.
+
+    Parameters
+    ----------
+    path : path
+        Of the library; made where there is none.
+    analysis : Analysis
+    source : str
+        Name of the scan; of a source that the library has already nothing is added, so that a
+        scan that is analysed again after a crash is not there twice.
+
+    Returns
+    -------
+    int
+        Number of defects that were added.
+    """
+    from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
+
+    defects = analysis.tables.get("defects")
+    if defects is None or not len(defects):
+        return 0
+    defects = defects[defects["kind"] != "step edge"]
+    size = analysis.pixel_size_nm
+    pixel = float(size[0]) if size else float("nan")
+    side = 3.0 / pixel if size else 32.0
+    provenance = {"analysis": analysis.kind, "score": analysis.verdict.score}
+    entries = [
+        Entry(
+            formula="H-Si(100)", kind=str(row.kind), graph_hash="", species=["Si"],
+            places_nm=np.zeros((1, 2)), pairs=np.zeros((0, 2), int), score=float(row.score),
+            patch=cut_patch(analysis.image, (row.y_px, row.x_px), side), pixel_size_nm=pixel,
+            source=source, provenance=provenance, tags=("STM",),
+        )
+        for row in defects.itertuples()
+    ]  # fmt: skip
+    with DefectLibrary(path) as library:
+        if source in set(library.table()["source"]):
+            return 0
+        return len(library.add(entries))
+
+
 def _first_image(path: Path) -> Any:
     from napari_atomlens.io import read
 
@@ -435,6 +478,11 @@ class FolderWatch:
         clock = time.perf_counter()
         target = self.out / path.name
         _write(target, analysis, {"file": path.name, "sha256": digest, "size": stamp[0]})
+        if self.params.library:
+            try:
+                add_to_library(self.params.library, analysis, f"{path.name} {digest[:12]}")
+            except (AtomLensError, OSError) as error:
+                analysis.messages.append(f"Nothing was added to the library: {error}")
         counts = {k: len(v) for k, v in analysis.tables.items()}
         low = analysis.verdict.score < self.params.min_score
         seconds["store"] = time.perf_counter() - clock

@@ -96,3 +96,37 @@ def test_command_line(tmp_path: Path) -> None:
         app, ["assess", str(tmp_path / "scan.npy"), str(tmp_path / "broken.npy")]
     )
     assert run.exit_code == 2 and "scan.npy" in run.output and "broken.npy" in run.output
+
+
+def test_without_a_lattice_nobody_can_tell_drift() -> None:
+    from napari_atomlens.stm.assess import lattice_change
+
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:256, :256]
+    lattice = np.cos(2 * np.pi * (x + 0.3 * y) / 11) + np.cos(2 * np.pi * (y - 0.3 * x) / 11)
+    noise = 0.05 * rng.normal(size=lattice.shape)
+    change, uniform = lattice_change(lattice + noise)
+    assert change < 0.01 and uniform > 0.8
+    t = np.arange(256) / 256
+    bent = 28 * np.exp(-t / 0.3)[:, None]
+    drifting = np.cos(2 * np.pi * (x + bent + 0.3 * y) / 11) + np.cos(
+        2 * np.pi * (y - 0.3 * (x + bent)) / 11
+    )
+    change, uniform = lattice_change(drifting + noise)
+    assert change > 0.05 and uniform > 0.5
+    corral = sum(
+        np.exp(-0.5 * ((y - 128 - 80 * np.sin(a)) ** 2 + (x - 128 - 80 * np.cos(a)) ** 2) / 81)
+        for a in np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    )
+    verdict = al.assess(corral + 0.01 * rng.normal(size=lattice.shape))
+    assert verdict.label in ("good", "not sure")
+    assert verdict.usable_mask.mean() > 0.5
+
+
+def test_what_is_unlike_all_scans_is_not_judged() -> None:
+    strange = np.zeros((256, 256))
+    strange[::2] = 1.0
+    strange += 0.01 * np.random.default_rng(0).normal(size=strange.shape)
+    verdict = al.assess(strange)
+    assert verdict.label == "not sure" and verdict.score == 0.5
+    assert verdict.reasons[0].endswith(".") and verdict.features["strangeness"] > 1

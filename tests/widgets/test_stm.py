@@ -137,6 +137,7 @@ def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> Non
         SiliconParams(size_px=256, pixel_nm=PIXEL, row_angle_rad=0.5, defects_per_nm2=0, seed=SEED)
     ).image
     bench.open(lattice, "one terrace")
+    bench.child(QComboBox, "image").setCurrentText("one terrace")
     assert "shear" in bench.press("drift"), bench.status
     assert len(bench.layers(stm.PREPARED)) == 2
     rng = np.random.default_rng(0)
@@ -176,6 +177,7 @@ def test_a_film_and_its_flips(bench: Bench) -> None:
     assert 0.9 * 115 < len(points.data) <= truth["inside"].sum()
     movie, up, _ = simulate_flips(6, 150, rate=0.03, seed=SEED)
     bench.open(movie, "movie", 0.05)
+    bench.child(QComboBox, "image").setCurrentText("movie")
     text = bench.press("flips")
     assert "flips" in text
     wanted = int((up[1:] != up[:-1]).sum())

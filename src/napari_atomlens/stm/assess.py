@@ -22,6 +22,17 @@ from napari_atomlens.stm.levelling import finite_image
 
 #: Faults, in the order of the outputs of the network.
 FAULTS = ("double tip", "noisy", "tip change", "drift", "featureless", "too contaminated")
+#: Tensors that say how scans of the training are spread: centre, inverse covariance, limit.
+KNOWN = ("known_centre", "known_inverse", "known_limit")
+#: Said where the network has no right to a verdict.
+NOT_SURE = "not sure"
+#: A lattice differs from the first to the last lines when a wave vector changes by this part.
+LEAST_CHANGE = 0.03
+#: Amplitude of a lattice where it is weak (20th percentile) over its rms; less is no lattice that
+#: covers the scan but a few features that have a wavelength.
+LEAST_UNIFORM = 0.4
+#: A second tip makes one peak of the cepstrum; its log ratio to the second highest is more.
+ONE_ECHO = 0.12
 #: The network with which verdicts are made.
 WEIGHTS = Path(__file__).parent / "weights" / "assess.safetensors"
 #: Larger scans are assessed on a sample of about this side: windows of the scan.
@@ -45,7 +56,8 @@ class Verdict:
     score : float
         0 (useless) to 1 (good).
     label : str
-        "good" or the most likely of `FAULTS`.
+        "good", the most likely of `FAULTS`, or "not sure": the scan is unlike all that the
+        network was trained on, or it says drift where no lattice can show it.
     reasons : tuple of str
         Sentences, the weightiest first; one that says what is good where nothing is wrong.
     usable_mask : ndarray of bool, shape (H, W)
@@ -439,17 +451,83 @@ def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
 
 
 @lru_cache(maxsize=2)
-def _network(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Layers of the network (weight, bias, ...) and what is known of it."""
+def _network(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+    """Layers of the network (weight, bias, ...), what it knows of scans, and facts of it."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), "numpy") as file:
             facts = json.loads(file.metadata()["atomlens"])
             layers = [file.get_tensor(k) for k in facts["layers"]]
+            known = [file.get_tensor(k).astype(float) for k in KNOWN]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The network of the assessment cannot be read ({error}).") from None
-    return layers, facts
+    return layers, known, facts
+
+
+def lattice_change(image: np.ndarray) -> tuple[float, float]:
+    """How the lattice of the first lines differs from that of the last, and how far it covers.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+
+    Returns
+    -------
+    change : float
+        Largest relative change of the two strongest wave vectors, NaN where none is seen in
+        both the first and the last third.
+    uniform : float
+        20th percentile of the amplitude of the strongest one over its rms, in the last half.
+    """
+    from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
+
+    z = np.where(np.isfinite(image), image, np.nanmedian(image))
+    z = z - np.median(z, axis=1, keepdims=True)
+    h, w = z.shape
+    first, last = z[: h // 3], z[-(h // 3) :]
+    top, fy, fx = whitened_spectrum(first, np.ones(first.shape, bool))
+    end, _, _ = whitened_spectrum(last, np.ones(last.shape, bool))
+    radius = np.hypot(fy, fx)
+    allowed = ((fx > 0) | ((fx == 0) & (fy > 0))) & (radius < 0.45) & (radius > 5 / w)
+    allowed &= np.abs(fx) > 2.5 / w  # noise of lines is no lattice
+    change = np.nan
+    strongest = np.zeros(2)
+    for turn in range(2):
+        if not allowed.any():
+            break
+        height, k = find_peak(end, fy, fx, allowed)
+        strongest = k if turn == 0 else strongest
+        length = float(np.hypot(*k))
+        near = (np.hypot(fy - k[0], fx - k[1]) < 0.4 * length) & (radius < 0.49)
+        near &= np.abs(fx) > 1.5 / w
+        if near.any():
+            before, was = find_peak(top, fy, fx, near)
+            if min(height, before) > FEWEST_RATIO:
+                change = float(np.nanmax([change, np.hypot(*(k - was)) / length]))
+        allowed &= np.abs(fy * k[1] - fx * k[0]) > 0.35 * radius * length
+    half = z[h // 2 :] - np.median(z[h // 2 :])
+    spread = _spread(half)
+    y, x = np.arange(len(half))[:, None], np.arange(w)[None]
+    wave = np.clip(half, -2 * spread, 2 * spread) * np.exp(
+        -2j * np.pi * (strongest[0] * y + strongest[1] * x)
+    )
+    sigma = 1.5 / max(float(np.hypot(*strongest)), 0.02)
+    amplitude = np.hypot(
+        ndi.gaussian_filter(wave.real, sigma), ndi.gaussian_filter(wave.imag, sigma)
+    )
+    rms = float(np.sqrt((amplitude**2).mean())) + 1e-300
+    return change, float(np.percentile(amplitude, 20)) / rms
+
+
+def strangeness(vector: np.ndarray, layers: list[np.ndarray], known: list[np.ndarray]) -> float:
+    """Squared Mahalanobis distance of features from all simulated scans, over its limit.
+
+    Above 1 a scan is unlike what the network was trained on.
+    """
+    centre, inverse, limit = known
+    x = np.clip((vector - layers[0]) / layers[1], -5, 5) - centre
+    return float(x @ inverse @ x / limit[0])
 
 
 def as_vector(features: dict[str, float], names: list[str]) -> np.ndarray:
@@ -495,19 +573,48 @@ def assess(image: Any) -> Verdict:
     small, step = _sample(part)
     features, places = measure(small)
     features["missing"] = float(np.isnan(z).mean())
-    layers, facts = _network(WEIGHTS)
-    chance = run_network(as_vector(features, facts["features"])[None], layers)[0]
+    layers, known, facts = _network(WEIGHTS)
+    vector = as_vector(features, facts["features"])
+    chance = run_network(vector[None], layers)[0]
     faults = {name: float(p) for name, p in zip(FAULTS, chance, strict=True)}
     worst = max(faults, key=lambda k: faults[k])
     label = worst if faults[worst] > 0.5 else "good"
     score = float(np.prod([1 - p for p in chance]) ** 0.7)
-    if label != "good":
-        score = min(score, 0.49)
     places["row"] = places["row"] * step
     reasons = _reasons(faults, places | {"row": places["row"] + first}, step, features)
+    doubt = ""
+    features["strangeness"] = strangeness(vector, layers, known)
+    if label == "drift":
+        features["lattice_change"], features["lattice_uniform"] = lattice_change(small)
+        doubt = _doubt_drift(features["lattice_change"], features["lattice_uniform"])
+    if label == "double tip" and max(features["ripple_2"], features["whole_ripple_2"]) < ONE_ECHO:
+        doubt = "Features repeat, but at several distances: a motif does that, a second tip not."
+    if not doubt and features["strangeness"] > 1:
+        doubt = (
+            "This scan is unlike those that the assessment was trained on"
+            + (f", to which it looks like {label}" if label != "good" else "")
+            + "; judge it by eye."
+        )
+    if doubt:
+        missing = tuple(r for r in reasons if r.endswith("not recorded."))
+        label, score, reasons = NOT_SURE, 0.5, (doubt, *missing)
+    elif label != "good":
+        score = min(score, 0.49)
     usable = np.zeros(z.shape, bool)
     usable[first : first + len(part)] = _usable(part, label, faults, places, step)
     return Verdict(score, label, reasons, usable, faults, features)
+
+
+def _doubt_drift(change: float, uniform: float) -> str:
+    """Say why drift cannot be claimed, "" where it can."""
+    if not np.isfinite(change) or uniform < LEAST_UNIFORM:
+        return "No lattice covers this scan, so nobody can tell drift; the rest looks fine."
+    if change < LEAST_CHANGE:
+        return (
+            f"The lattice is the same in the first and the last lines to {100 * change:.0f} %, but "
+            "something varies along the scan; judge it by eye."
+        )
+    return ""
 
 
 def _recorded(z: np.ndarray) -> tuple[int, np.ndarray]:
@@ -559,7 +666,7 @@ def _usable(
     mask &= ~ndi.binary_dilation(covered, iterations=2)
     if min(z.shape) <= 2048:
         mask &= ~find_scars(z)
-    if faults["tip change"] > 0.5:
+    if label == "tip change" or (label == "good" and faults["tip change"] > 0.5):
         row = places["row"] // step + 1
         sharp = places["sharp"] - places["strength"]
         n = len(sharp)

@@ -44,7 +44,7 @@ class MoleculeParams:
     )
     field: bool = param(True, "let the neighbours have a say (Markov random field)")
     adapt: int = param(1, "rounds in which the templates follow the image", ge=0, le=20)
-    min_height: float = param(0.2, "least height of a molecule over the usual one", ge=0, le=1)
+    min_height: float = param(0.02, "least height of a molecule over the usual one", ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def default_templates(spacing: float) -> np.ndarray:
 
 
 def find_molecules(
-    image: Any, spacing_px: float = 0.0, min_height: float = 0.2
+    image: Any, spacing_px: float = 0.0, min_height: float = 0.02
 ) -> tuple[np.ndarray, float]:
     """Centres of molecules (n, 2) and their distance, by local maxima at the scale of one.
 

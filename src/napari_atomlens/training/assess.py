@@ -12,7 +12,7 @@ from scipy.linalg import block_diag
 
 from napari_atomlens.params import param, validate
 from napari_atomlens.simulation.scans import faulty_scan
-from napari_atomlens.stm.assess import FAULTS, as_vector, measure
+from napari_atomlens.stm.assess import FAULTS, KNOWN, as_vector, measure
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,39 @@ def train_assessment(
     """Train the network of the assessment and write it, ``assess.safetensors``."""
     validate(p)
     vectors, truth, names = draw_features(p, progress)
-    return write_network(fit_network(vectors, truth, p), names, p)
+    layers = fit_network(vectors, truth, p)
+    return write_network(layers, fit_known(vectors, layers), names, p, len(vectors))
 
 
-def write_network(layers: list[np.ndarray], names: list[str], p: AssessTrainParams) -> Path:
-    """Write fitted layers with what is known of them."""
+def fit_known(
+    vectors: np.ndarray, layers: list[np.ndarray], part: float = 0.99
+) -> list[np.ndarray]:
+    """Spread of the features of all scans (Ledoit-Wolf): centre, inverse covariance, limit.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (n, k)
+    layers : list of ndarray
+        From :func:`fit_network`; mean and spread are used.
+    part : float
+        This part of the scans lies within the limit.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    x = np.clip((vectors - layers[0]) / layers[1], -5, 5)
+    fit = LedoitWolf().fit(x)
+    limit = np.quantile(fit.mahalanobis(x), part)
+    return [fit.location_, fit.precision_, np.array([limit])]
+
+
+def write_network(
+    layers: list[np.ndarray],
+    known: list[np.ndarray],
+    names: list[str],
+    p: AssessTrainParams,
+    n_scans: int,
+) -> Path:
+    """Write fitted layers with what is known of scans and of the training."""
     from safetensors.numpy import save_file
 
     folder = Path(p.out)
@@ -118,10 +146,12 @@ def write_network(layers: list[np.ndarray], names: list[str], p: AssessTrainPara
     keys = [f"layer_{k:02d}" for k in range(len(layers))]
     training = asdict(p)
     training.pop("out")
+    training["scans"] = n_scans
     facts = {"features": names, "faults": list(FAULTS), "layers": keys, "training": training}
     path = folder / "assess.safetensors"
+    tensors = dict(zip([*keys, *KNOWN], [*layers, *known], strict=True))
     save_file(
-        {k: np.ascontiguousarray(v) for k, v in zip(keys, layers, strict=True)}, str(path),
+        {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, str(path),
         metadata={"atomlens": json.dumps(facts)},
     )  # fmt: skip
     return path

@@ -96,7 +96,7 @@ class WatchWidget(QWidget):
         row.addWidget(self._folder, 1)
         row.addWidget(self._choose)
         top.addRow("Folder", row)
-        for name in ("analysis", "pixel_nm", "min_score", "out", "hook"):
+        for name in ("analysis", "pixel_nm", "min_score", "out", "library", "hook"):
             self._form.add_row(top, name)
         layout = QVBoxLayout(self)
         layout.addLayout(top)
@@ -198,6 +198,13 @@ class WatchWidget(QWidget):
             f"{event.score:.2f}" if event.score == event.score else "", found or event.message,
             *(f"{event.seconds[s]:.2f}" if s in event.seconds else "" for s in STAGES),
         ]  # fmt: skip
+        for row in range(self._table.rowCount()):  # what was tried before is not worth a row
+            name, what = self._table.item(row, 0), self._table.item(row, 1)
+            if name is None or what is None:
+                continue
+            if name.text() == event.name and what.text().startswith("skipped"):
+                self._table.removeRow(row)
+                break
         self._table.insertRow(0)
         for column, text in enumerate(cells):
             item = QTableWidgetItem(text)
@@ -225,7 +232,7 @@ class WatchWidget(QWidget):
         points: list[tuple[str, Any, Any, float]] = []
         atoms = done.tables.get("atoms")
         if atoms is not None:
-            points.append((ATOMS, atoms, "#4cc9f0", 4.0))
+            points.append((ATOMS, atoms, "#4cc9f0", 3.0 if done.kind == "silicon" else 4.0))
         defects = done.tables.get("defects")
         if defects is not None:
             colours = kind_colours()
