@@ -149,6 +149,15 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def swapped(pid: int) -> float:
+    """MB that the system has put away: what is not resident has not shrunk."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # not Linux
+        return 0.0
+    return sum(int(one.split()[1]) for one in lines if one.startswith("VmSwap")) / 1024
+
+
 def memory(folder: Path, frames: int, side: int) -> None:
     source, out = folder / "movie.zarr", folder / "out"
     movie(source, frames, side)
@@ -160,7 +169,7 @@ def memory(folder: Path, frames: int, side: int) -> None:
         process = psutil.Process(child.pid)
         while not stop.wait(2.0):
             try:
-                rss = process.memory_info().rss / 2**20
+                rss = process.memory_info().rss / 2**20 + swapped(child.pid)
             except psutil.Error:
                 return
             rows.append((16 * len(list(out.glob("frames/file=*/part-*.parquet"))), rss))
