@@ -231,9 +231,11 @@ def _analyze(
 
             image = read(path)[0]
             shown = image.data if image.axes == "yx" else image.data[result.frames[0]]
-            figures.save_report(
-                folder / "report.html", shown, result, title=path.name, frame=result.frames[0]
-            )
+            for kind in ("html", "pdf"):
+                figures.save_report(
+                    folder / f"report.{kind}", shown, result, title=path.name,
+                    frame=result.frames[0],
+                )  # fmt: skip
         atoms = result.atoms
         n_frames = atoms["frame"].nunique() if len(atoms) else 0
         where = f" in {n_frames} frames" if n_frames > 1 else ""
