@@ -180,7 +180,8 @@ def memory(folder: Path, frames: int, side: int) -> None:
     stop.set()
     thread.join()
     table = pd.DataFrame(rows, columns=["frames", "rss"])
-    table = table[table["frames"] > 0.1 * frames]  # after the start
+    # after the start, and while there is a process
+    table = table[(table["frames"] > 0.1 * frames) & (table["rss"] > 0)]
     slope = np.polyfit(table["frames"], table["rss"], 1)[0]
     tenths = table.groupby((10 * table["frames"] / frames).astype(int))["rss"].median()
     print("MB in each tenth of the run:", ", ".join(f"{v:.0f}" for v in tenths), end="\n\n")
