@@ -149,6 +149,16 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def own_mb(pid: int) -> float:
+    """Memory of a process's own: pages of libraries come and go as the system likes."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # not Linux
+        return psutil.Process(pid).memory_info().rss / 2**20
+    kept = ("RssAnon", "VmSwap")
+    return sum(int(one.split()[1]) for one in lines if one.startswith(kept)) / 1024
+
+
 def memory(folder: Path, frames: int, side: int) -> None:
     source, out = folder / "movie.zarr", folder / "out"
     movie(source, frames, side)
@@ -157,10 +167,9 @@ def memory(folder: Path, frames: int, side: int) -> None:
     stop = threading.Event()
 
     def watch() -> None:
-        process = psutil.Process(child.pid)
         while not stop.wait(2.0):
             try:
-                rss = process.memory_info().rss / 2**20
+                rss = own_mb(child.pid)
             except psutil.Error:
                 return
             rows.append((16 * len(list(out.glob("frames/file=*/part-*.parquet"))), rss))
@@ -171,11 +180,14 @@ def memory(folder: Path, frames: int, side: int) -> None:
     stop.set()
     thread.join()
     table = pd.DataFrame(rows, columns=["frames", "rss"])
-    table = table[table["frames"] > 0.1 * frames]  # after the start
+    # after the start, and while there is a process
+    table = table[(table["frames"] > 0.1 * frames) & (table["rss"] > 0)]
     slope = np.polyfit(table["frames"], table["rss"], 1)[0]
     tenths = table.groupby((10 * table["frames"] / frames).astype(int))["rss"].median()
     print("MB in each tenth of the run:", ", ".join(f"{v:.0f}" for v in tenths), end="\n\n")
-    print("| frames | side (px) | wall (s) | RSS (MB), median | largest | MB per 1,000 frames |")
+    print(
+        "| frames | side (px) | wall (s) | own memory (MB), median | largest | MB per 1,000 frames |"
+    )
     print("|---|---|---|---|---|---|")
     print(f"| {r['frames']} | {side} | {r['wall']:.0f} | {table['rss'].median():.0f} "
           f"| {table['rss'].max():.0f} | {1000 * slope:.2f} |")  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import struct
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,13 @@ def make(folder: Path, frames: int) -> dict[str, Path]:
 
     with h5py.File(folder / "a.h5", "w") as file:
         file.create_dataset("frames", shape, "int16", chunks=(1, SIDE, SIDE))[0] = one
+    out["ser"] = folder / "a.ser"
+    head = struct.pack("<HHHIIIIQI", 0x4949, 0x0197, 544, 0x4122, 0x4152, frames, frames, 34, 0)
+    first, step = 34 + 8 * frames, 50 + 2 * SIDE * SIDE
+    places = (first + step * np.arange(frames, dtype=np.uint64)).tobytes()
+    about = struct.pack("<ddIddIHII", 0, 1e-11, 0, 0, 1e-11, 0, 5, SIDE, SIDE)
+    out["ser"].write_bytes(head + places + about + one.tobytes())
+    sparse(out["ser"], first + frames * step)
     return out
 
 

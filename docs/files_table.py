@@ -35,6 +35,21 @@ def rows(file: Path, folder: Path) -> list[list[str]]:
     return out
 
 
+def alike(table: list[list[str]], most: int = 3) -> list[list[str]]:
+    """More than `most` files below one folder of folders with the same answer are one line."""
+    groups: dict[tuple[str, ...], list[list[str]]] = {}
+    for row in table:
+        parts = Path(row[0]).parts
+        key = (*parts[:2], *row[1:]) if len(parts) > 3 else tuple(row)
+        groups.setdefault(key, []).append(row)
+    out = []
+    for key, same in groups.items():
+        if len(same) > most and len(Path(same[0][0]).parts) > 3:
+            same = [[f"{key[0]}/{key[1]}: {len(same)} files", *same[0][1:]]]
+        out += same
+    return out
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA
     if not folder.is_dir():
@@ -42,9 +57,9 @@ def main() -> None:
     print("| file | image, or why not | shape | axes | pixel size, nm (y x x) |")
     print("|---|---|---|---|---|")
     known = set(KINDS)  # sidecars (json, csv, md) are no images
-    for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in known):
-        for row in rows(file, folder):
-            print("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known)
+    for row in alike([row for file in found for row in rows(file, folder)]):
+        print("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
 
 
 if __name__ == "__main__":

@@ -373,3 +373,29 @@ def test_every_input_is_told_its_model_and_keeps_its_frames(tmp_path: Path) -> N
         assert f"{path.name}: Model universal: the pixel size is unknown" in done.output
         atoms = pd.read_csv(tmp_path / "out" / path.stem / "atoms.csv")
         assert set(atoms["frame"]) == {1}
+
+
+def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imageio.v3 import imread
+
+    def analyze(source: str, **settings: Any) -> SimpleNamespace:
+        atoms = tables.make(
+            "atoms", {"frame": [1, 3, 3], "y_px": [9, 5, 20], "x_px": [9, 30, 8], "species": "C"}, 3
+        )
+        return SimpleNamespace(
+            atoms=atoms, contours=tables.empty("contours"), frames=[1, 3], spacing_px=9.0,
+            provenance={"pixel_size_nm": (0.1, 0.1)}, messages=[], seconds={},
+        )  # fmt: skip
+
+    monkeypatch.setattr(analysis, "analyze", analyze)
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((5, 30, 40)))
+    out = tmp_path / "out"
+    run("analyze", tmp_path / "a.npy", "--out", out, "--report", "--movie", "gif")
+    assert imread(out / "movie.gif").shape[:3] == (2, 30, 40)
+    assert (out / "report.html").read_text().count("<circle") == 1
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    done = run("analyze", tmp_path / "a.npy", "--out", tmp_path / "b", "--movie", "mp4", code=2)
+    assert "imageio-ffmpeg" in done.output and (tmp_path / "b" / "atoms.csv").exists()
+    done = run("analyze", tmp_path / "a.npy", "--movie", "avi", code=2)
+    assert "gif or mp4" in done.output

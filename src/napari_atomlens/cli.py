@@ -199,6 +199,10 @@ def _analyze(
     report: Annotated[
         bool, typer.Option("--report", help="Also write a page with image, tables and plots.")
     ] = False,
+    movie: Annotated[
+        str,
+        typer.Option(metavar="gif|mp4", help="Also write a movie with the atoms of every frame."),
+    ] = "",
     **params: Any,
 ) -> None:
     """Find every atom in images or movies and write the tables as CSV files."""
@@ -207,6 +211,8 @@ def _analyze(
         raise ParameterError(f"pixel-size is {pixel_size:g} nm, but must be above 0.")
     from napari_atomlens import analysis
 
+    if movie not in ("", "gif", "mp4"):
+        raise ParameterError(f"movie is {movie!r}, but must be gif or mp4.")
     settings = analysis.AnalysisParams(**params)
     failed = 0
     for path, folder in zip(inputs, _folders(inputs, out), strict=True):
@@ -226,14 +232,12 @@ def _analyze(
             failed += 1
             continue
         write_tables(result, folder)
-        if report and result.frames:
-            from napari_atomlens.io import figures, read
-
-            image = read(path)[0]
-            shown = image.data if image.axes == "yx" else image.data[result.frames[0]]
-            figures.save_report(
-                folder / "report.html", shown, result, title=path.name, frame=result.frames[0]
-            )
+        if (report or movie) and result.frames:
+            try:
+                _draw(path, folder, result, report=report, movie=movie)
+            except AtomLensError as error:  # the tables are there all the same
+                typer.echo(f"{path.name}: {error}", err=True)
+                failed += 1
         atoms = result.atoms
         n_frames = atoms["frame"].nunique() if len(atoms) else 0
         where = f" in {n_frames} frames" if n_frames > 1 else ""
@@ -251,6 +255,29 @@ def _analyze(
             typer.echo(f"  {'sum of stages':<16}{total:9.3f} s")
     if failed:
         raise typer.Exit(2)
+
+
+def _draw(path: Path, folder: Path, result: Any, *, report: bool, movie: str) -> None:
+    """Write the report and the movie of a result beside its tables."""
+    import numpy as np
+
+    from napari_atomlens.io import figures, read
+
+    stack = read(path)[0].data
+    stack = stack[None] if stack.ndim == 2 else stack
+    if report:
+        for kind in ("html", "pdf"):
+            figures.save_report(
+                folder / f"report.{kind}", np.asarray(stack[result.frames[0]]), result,
+                title=path.name, frame=result.frames[0],
+            )  # fmt: skip
+    if movie:
+        order = {f: k for k, f in enumerate(result.frames)}
+        figures.save_movie(
+            folder / f"movie.{movie}", (np.asarray(stack[f]) for f in result.frames),
+            result.atoms.assign(frame=result.atoms["frame"].map(order)),
+            result.provenance.get("pixel_size_nm"),
+        )  # fmt: skip
 
 
 def _build_analyze() -> Any:

@@ -82,6 +82,27 @@ def test_report(tmp_path: Path) -> None:
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # needs nothing else
 
 
+def test_report_as_pdf(tmp_path: Path) -> None:
+    result = SimpleNamespace(
+        atoms=ATOMS, frames=[0, 1], spacing_px=11.5, messages=["A long sentence. " * 30],
+        provenance={"pixel_size_nm": [0.1, 0.1], "model": "universal", "more": "x " * 9000},
+    )  # fmt: skip
+    page = np.asarray(figures.draw_report(IMAGE, result, title="a & b"))
+    assert page.shape == (1754, 1240, 3)
+    paper = (page == 255).all(-1)
+    assert paper[:60].all() and paper[:, :60].all() and paper[-50:].all() and paper[:, -50:].all()
+    colours = {tuple(c) for c in page[~paper]}
+    assert len(colours) > 50  # the image, its circles, text and bars
+    raw = figures.save_report(tmp_path / "a.pdf", IMAGE, result).read_bytes()
+    assert raw.startswith(b"%PDF") and raw.count(b"/Type /Page\n") + raw.count(b"/Type /Page ") <= 1
+    nothing = SimpleNamespace(
+        atoms=ATOMS[:0], frames=[0], spacing_px=float("nan"), messages=[], provenance={}
+    )
+    assert figures.save_report(tmp_path / "b.pdf", IMAGE, nothing).exists()
+    with pytest.raises(FormatError, match=r"\.html or \.pdf"):
+        figures.save_report(tmp_path / "a.doc", IMAGE, result)
+
+
 def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageError):
         figures.as_grey(np.zeros((2, 3, 4)))

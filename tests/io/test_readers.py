@@ -643,6 +643,11 @@ def test_lazy_frames_read_one_frame_at_a_time() -> None:
     data = image_module.lazy_frames(frame, STACK.shape, STACK.dtype)
     np.testing.assert_array_equal(np.asarray(data[2]), STACK[2])
     assert asked == [2]
+    for key in (np.s_[1:4, 3:9, ::2], np.s_[:, 5], np.s_[-1, ..., 3], np.s_[4:1:-1], np.s_[2:2]):
+        np.testing.assert_array_equal(np.asarray(data[key]), STACK[key])
+    asked.clear()
+    np.asarray(data[1:3, 4:6])
+    assert sorted(asked) == [1, 2]
 
 
 def test_dm_header_alone(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_ones_that_were_ticked(make_napari_viewer: Callable[..., Any], many:
 
     offered = later(act)
     viewer.open(many, plugin="napari-atomlens")
-    assert offered[0][4] == "day.h5: run 4/haadf | 30 × 20 px, 3 frames, 0.6 × 0.4 nm"
+    assert offered[0][4] == "run 4/haadf | 30 × 20 px, 3 frames, 0.6 × 0.4 nm"
     assert [x.name for x in viewer.layers] == ["day.h5: run 0/haadf", "day.h5: run 4/haadf"]
     assert [x.visible for x in viewer.layers] == [True, False]
     assert list(viewer.layers[1].scale) == [1, 0.02, 0.02]

@@ -7,8 +7,10 @@ of the perpendicular bisectors to its neighbours, so that touching atoms keep ap
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -108,7 +110,10 @@ def trace(
     radius = int(np.ceil(farthest)) + 1
     chunk = max(1, CHUNK_PIXELS // (2 * radius + 1) ** 2)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    with ThreadPoolExecutor(max_workers=max(1, min(4, n // chunk))) as pool:
+    # frames side by side have one thread each, which is then no matter for a pool
+    torch = sys.modules.get("torch")
+    workers = min(4, n // chunk, torch.get_num_threads() if torch else 4)
+    with ThreadPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         for here, low, high in _bands(centres, columns.shape, 2 * radius // zoom + 4):
             fine = columns[low:high]
             for _ in range(zoom.bit_length() - 1):
@@ -126,7 +131,7 @@ def trace(
                 return vertices + shift.astype(vertices.dtype), counts
 
             chunks = [here[i : i + chunk] for i in range(0, len(here), chunk)]
-            done = pool.map(one, chunks)
+            done = pool.map(one, chunks) if pool else map(one, chunks)
             found += [(c, *part) for c, part in zip(chunks, done, strict=True)]
     longest = max(v.shape[1] for _, v, _ in found)
     vertices = np.empty((n, longest, 2), found[0][1].dtype)

@@ -278,6 +278,39 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _facts(
+    result: Any, pixel_size_nm: tuple[float, float] | None
+) -> tuple[tuple[float, float] | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Pixel size, what is to say of a result, and of each of its species."""
+    atoms = result.atoms
+    size = pixel_size_nm or result.provenance.get("pixel_size_nm")
+    size = None if size is None else (float(size[0]), float(size[1]))
+    species = [
+        {
+            "species": name or "atoms", "number": len(rows),
+            "amplitude, mean": float(rows["amplitude"].mean()),
+            "standard error, median (px)": float(
+                np.hypot(rows["y_err_px"], rows["x_err_px"]).median()
+            ),
+            "probability, mean": float(rows["probability"].mean()),
+        }
+        for name, rows in atoms.groupby(atoms["species"].astype(str))
+    ]  # fmt: skip
+    pixels = "not known" if size is None else f"{size[0]:.6g} x {size[1]:.6g}"
+    facts: list[dict[str, Any]] = [
+        {"": "frames", "value": len(result.frames)},
+        {"": "atoms", "value": len(atoms)},
+        {"": "distance of nearest columns (px)", "value": float(result.spacing_px)},
+        {"": "pixel size (nm)", "value": pixels},
+    ]  # fmt: skip
+    return size, facts, species
+
+
+def _radius(result: Any) -> float:
+    """Radius of circles that go round a column and leave its neighbours alone, in pixels."""
+    return max(2.5, 0.28 * float(result.spacing_px)) if np.isfinite(result.spacing_px) else 2.5
+
+
 def html_report(
     image: np.ndarray,
     result: Any,
@@ -305,27 +338,8 @@ def html_report(
     str
         HTML that needs no other file.
     """
+    size, facts, species = _facts(result, pixel_size_nm)
     atoms = result.atoms
-    size = pixel_size_nm or result.provenance.get("pixel_size_nm")
-    size = None if size is None else (float(size[0]), float(size[1]))
-    species = [
-        {
-            "species": name or "atoms", "number": len(rows),
-            "amplitude, mean": float(rows["amplitude"].mean()),
-            "standard error, median (px)": float(
-                np.hypot(rows["y_err_px"], rows["x_err_px"]).median()
-            ),
-            "probability, mean": float(rows["probability"].mean()),
-        }
-        for name, rows in atoms.groupby(atoms["species"].astype(str))
-    ]  # fmt: skip
-    pixels = "not known" if size is None else f"{size[0]:.6g} x {size[1]:.6g}"
-    facts: list[dict[str, Any]] = [
-        {"": "frames", "value": len(result.frames)},
-        {"": "atoms", "value": len(atoms)},
-        {"": "distance of nearest columns (px)", "value": float(result.spacing_px)},
-        {"": "pixel size (nm)", "value": pixels},
-    ]  # fmt: skip
     plots = [
         histogram_svg(atoms[column].to_numpy(float), text)
         for column, text in (
@@ -340,22 +354,130 @@ def html_report(
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
         f"</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>{said}"
-        f"{svg_figure(image, shown, size)}{_table(facts)}{_table(species)}"
+        f"{svg_figure(image, shown, size, radius_px=_radius(result))}"
+        f"{_table(facts)}{_table(species)}"
         f"<div>{''.join(plots)}</div><h2>Provenance</h2><pre>{origin}</pre></body></html>\n"
     )
 
 
+#: A4 at 150 pixels to the inch, and the margin.
+_PAGE, _MARGIN = (1240, 1754), 70
+
+
+def draw_report(
+    image: np.ndarray,
+    result: Any,
+    *,
+    title: str = "AtomLens",
+    pixel_size_nm: tuple[float, float] | None = None,
+    frame: int = 0,
+) -> Any:
+    """Return the page of :func:`html_report` as a picture of an A4 sheet, for PDF.
+
+    Returns
+    -------
+    PIL.Image.Image
+        1240 x 1754 pixels.
+    """
+    from PIL import Image, ImageDraw
+
+    size, facts, species = _facts(result, pixel_size_nm)
+    width, height = _PAGE
+    inner = width - 2 * _MARGIN
+    page = Image.new("RGB", _PAGE, "white")
+    draw = ImageDraw.Draw(page)
+    at = _MARGIN
+
+    def write(text: str, px: int = 20, x: int = _MARGIN, *, wide: int = inner) -> int:
+        """Write a paragraph; return how high it is."""
+        lines: list[str] = []
+        for line in text.splitlines() or [""]:
+            words, now = line.split(" "), ""
+            for word in words:
+                if now and draw.textlength(f"{now} {word}", font_size=px) > wide:
+                    lines.append(now)
+                    now = word
+                else:
+                    now = f"{now} {word}" if now else word
+            lines.append(now)
+        draw.multiline_text((x, at), "\n".join(lines), fill="#222", font_size=px, spacing=4)
+        return len(lines) * (px + 7)
+
+    at += write(title, 34) + 6
+    for message in result.messages[:4]:
+        at += write(message)
+    shown = result.atoms[result.atoms["frame"] == frame]
+    # drawn so large that the circles are round on paper too
+    zoom = int(np.clip(1200 // max(image.shape), 1, 8))
+    picture = Image.fromarray(draw_figure(image, shown, size, radius_px=_radius(result), zoom=zoom))
+    picture.thumbnail((inner, 820))
+    page.paste(picture, (_MARGIN, at + 8))
+    at += picture.height + 24
+    for row in facts:
+        at += write(f"{row['']}: {_text(row['value'])}", 18)
+    at += 10
+    if species:
+        columns = list(species[0])
+        step = inner // len(columns)
+        for cells in ([*columns], *([_text(v) for v in row.values()] for row in species[:8])):
+            high = [write(c, 16, _MARGIN + k * step, wide=step - 12) for k, c in enumerate(cells)]
+            at += max(high)
+    at += 14
+    plots = (("amplitude", "amplitude"), ("sigma_px", "width (px)"),
+             ("y_err_px", "error along y (px)"), ("probability", "probability"))  # fmt: skip
+    left, wide = _MARGIN, inner // 4 - 20
+    for column, text in plots:
+        if column in result.atoms and _draw_histogram(
+            draw, result.atoms[column].to_numpy(float), text, (left, at), wide
+        ):
+            left += inner // 4
+    at += 170
+    origin = json.dumps(
+        {k: v for k, v in result.provenance.items() if k != "spacing_px"}, default=str
+    )
+    room = max(1, (height - _MARGIN - at) // 22) * int(inner / 7.2)
+    write(origin if len(origin) <= room else f"{origin[:room]} ...", 15)
+    return page
+
+
+def _draw_histogram(
+    draw: Any, values: np.ndarray, title: str, corner: tuple[int, int], width: int, bins: int = 40
+) -> bool:
+    """Draw a histogram 110 px high with its range and title; False where there is nothing."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2 or finite.min() == finite.max():
+        return False
+    low, high = np.percentile(finite, [0.5, 99.5])
+    counts, edges = np.histogram(finite, bins, (low, high if high > low else low + 1))
+    x, y = corner
+    for k, n in enumerate(counts):
+        left, top = x + k * width / bins, y + 110 - 105 * n / max(counts.max(), 1)
+        draw.rectangle((left, top, left + width / bins - 2, y + 110), fill="#4c78a8")
+    draw.text((x, y + 114), f"{edges[0]:.4g}", fill="#222", font_size=14)
+    draw.text((x + width, y + 114), f"{edges[-1]:.4g}", fill="#222", font_size=14, anchor="ra")
+    draw.text((x + width / 2, y + 132), title, fill="#222", font_size=16, anchor="ma")
+    return True
+
+
 def save_report(path: str | Path, image: np.ndarray, result: Any, **options: Any) -> Path:
-    """Write :func:`html_report` to a file.
+    """Write a report of one page: ``.html`` (:func:`html_report`) or ``.pdf``.
 
     Raises
     ------
     FormatError
-        If the file cannot be written.
+        If the extension is another, or the file cannot be written.
     """
     target = Path(path)
+    kind = target.suffix.lower()
+    if kind not in (".html", ".htm", ".pdf"):
+        raise FormatError(f"Reports are .html or .pdf, not {kind or 'without extension'}.")
     try:
-        write_whole(target, html_report(image, result, **options))
+        if kind == ".pdf":
+            file = io.BytesIO()
+            draw_report(image, result, **options).save(file, "PDF", resolution=150.0)
+            write_whole(target, file.getvalue())
+        else:
+            write_whole(target, html_report(image, result, **options))
     except OSError as error:
         raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
     return target

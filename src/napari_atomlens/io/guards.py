@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_atomlens.errors import FormatError
 
 #: Of larger files only so much of both ends is looked at: metadata are small.
-LOOK_BYTES = 64 << 20
+LOOK_BYTES = 16 << 20
 
 
 def check_hdf5(path: Path) -> None:

@@ -125,11 +125,28 @@ def lazy_frames(
 ) -> Any:
     """Return a dask array (t, y, x) of which every frame is read when it is needed."""
     import dask.array as da
-    from dask.delayed import delayed
 
-    get = delayed(frame, pure=True)
     n, *rest = (int(s) for s in shape)
-    return da.stack([da.from_delayed(get(i), tuple(rest), dtype) for i in range(n)])
+    empty = np.empty((0,) * (1 + len(rest)), dtype)
+    # much cheaper to set up than a stack of delayed frames
+    source = _Frames(frame, (n, *rest), np.dtype(dtype))
+    return da.from_array(source, chunks=(1, *rest), name=False, asarray=True, meta=empty)
+
+
+class _Frames:
+    """What dask takes for an array whose frames a function reads."""
+
+    def __init__(
+        self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.frame, self.shape, self.dtype, self.ndim = frame, shape, dtype, len(shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, (int, np.integer)):
+            return np.asarray(self.frame(int(first)), self.dtype)[tuple(rest)]
+        picked = [self[(int(i), *rest)] for i in np.arange(self.shape[0])[first]]
+        return np.stack(picked) if picked else np.empty((0, *self.shape[1:]), self.dtype)
 
 
 def grey(data: Any) -> Any:

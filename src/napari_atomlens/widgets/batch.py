@@ -251,6 +251,7 @@ class BatchWidget(QWidget):
                 self._failures.setItem(r, c, item)
         for c, width in enumerate((110, 50)):
             self._failures.setColumnWidth(c, width)
+        self._failures.resizeRowsToContents()
         self._failures.setVisible(len(shown) > 0)
 
     def _on_failed(self, sentence: str) -> None:

@@ -68,11 +68,11 @@ class CalibrateWidget(QWidget):
         form.addRow("Image", self._image)
         form.addRow("From", self._method)
         form.addRow("Material", self._material)
-        form.addRow("Is", self._length)
+        form.addRow("True length", self._length)
         row = QHBoxLayout()
         row.addWidget(self._pixels, 1)
         row.addWidget(self._find)
-        form.addRow("Measures", row)
+        form.addRow("In the image", row)
         self._rows = form
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -86,6 +86,8 @@ class CalibrateWidget(QWidget):
         self._method.currentTextChanged.connect(self._on_method)
         self._material.currentTextChanged.connect(self._on_method)
         self._image.currentIndexChanged.connect(self._on_image)
+        self._pixels.valueChanged.connect(self._preview)
+        self._length.valueChanged.connect(self._preview)
         self._find.clicked.connect(self.measure)
         self._apply.clicked.connect(self.apply)
         self._job.results.connect(self._on_results)
@@ -150,6 +152,35 @@ class CalibrateWidget(QWidget):
             self._length.setValue(calibration.MATERIALS[self._material.currentText()])
         self._length.setEnabled(method != MATERIAL)
         self._pixels.setValue(0)
+        what = "Length of the bar" if method == BAR else "Distance between nearest columns"
+        if method == SPACING:
+            what = "Any distance that you know; Find measures that between nearest columns"
+        self._length.setToolTip(what)
+        self._preview()
+
+    def _preview(self, value: float = 0.0) -> None:
+        """Say what Calibrate would do."""
+        layer = self.layer()
+        if layer is None or self._job.is_running:
+            return
+        try:
+            size = self._size(layer)
+        except AtomLensError:
+            self._on_image()
+            return
+        height, width = layer.data.shape[-3:-1] if layer.rgb else layer.data.shape[-2:]
+        self._status.setText(
+            f"That makes pixels of {size[0]:.5g} × {size[1]:.5g} nm and an image of "
+            f"{size[1] * width:.4g} × {size[0] * height:.4g} nm. Press Calibrate."
+        )
+
+    def _size(self, layer: Any) -> tuple[float, float]:
+        """Pixel size that the fields give an image; its pixels keep their shape."""
+        if not self._pixels.value():
+            raise CalibrationError("Press Find, or type how many pixels the distance measures.")
+        old = np.asarray(layer.scale, float)[-2:]
+        aspect = float(old[0] / old[1]) if (old > 0).all() else 1.0
+        return calibration.from_length(self._pixels.value(), self._length.value(), aspect)
 
     def measure(self) -> None:
         """Measure the spacing or the scale bar in the image."""
@@ -183,11 +214,7 @@ class CalibrateWidget(QWidget):
         if layer is None:
             return
         try:
-            old = np.asarray(layer.scale, float)[-2:]
-            aspect = float(old[0] / old[1]) if (old > 0).all() else 1.0
-            if not self._pixels.value():
-                raise CalibrationError("Press Find, or type how many pixels the distance measures.")
-            size = calibration.from_length(self._pixels.value(), self._length.value(), aspect)
+            size = self._size(layer)
         except AtomLensError as error:
             self._status.setText(str(error))
             return
@@ -205,11 +232,12 @@ class CalibrateWidget(QWidget):
 
     def _on_results(self, results: list[Any]) -> None:
         self._pixels.setValue(float(results[-1]))
-        self._status.setText(f"It measures {results[-1]:.3f} px. Press Calibrate.")
 
     def _on_crashed(self, error: Exception) -> None:
         self._status.setText(f"That ended with an error: {type(error).__name__}: {error}")
 
     def _on_finished(self) -> None:
         self._find.setEnabled(self.layer() is not None)
+        if self._pixels.value():
+            self._preview()
         self.finished.emit()

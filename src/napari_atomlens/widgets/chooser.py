@@ -38,7 +38,8 @@ def read_chosen(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     window = _window() if len(layers) > MANY else None
     if window is None:
         return layers
-    chosen = ask(layers, window)
+    names = [p.name for p in napari_reader._paths(path)]
+    chosen = ask(layers, window, names[0] if len(names) == 1 else "")
     for k, (_, keywords, _) in enumerate(chosen):
         keywords["visible"] = k == 0
     return chosen or NOTHING
@@ -68,7 +69,7 @@ def describe(layer: LayerTuple) -> str:
     return text
 
 
-def ask(layers: list[LayerTuple], parent: Any = None) -> list[LayerTuple]:
+def ask(layers: list[LayerTuple], parent: Any = None, file: str = "") -> list[LayerTuple]:
     """Show the names of images; return those that were ticked, none where it was cancelled."""
     from qtpy.QtCore import Qt
     from qtpy.QtWidgets import (
@@ -91,7 +92,8 @@ def ask(layers: list[LayerTuple], parent: Any = None) -> list[LayerTuple]:
     tree.setRootIsDecorated(False)
     tree.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
     for k, layer in enumerate(layers):
-        item = QTreeWidgetItem([layer[1]["name"], describe(layer)])
+        title = str(layer[1]["name"]).removeprefix(f"{file}: ")
+        item = QTreeWidgetItem([title, describe(layer)])
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(0, Qt.CheckState.Checked if k == 0 else Qt.CheckState.Unchecked)
         tree.addTopLevelItem(item)
@@ -125,7 +127,8 @@ def ask(layers: list[LayerTuple], parent: Any = None) -> list[LayerTuple]:
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     layout = QVBoxLayout(dialog)
-    layout.addWidget(QLabel(f"It holds {len(layers)} images. Which ones shall be opened?"))
+    holder = f"{file} holds" if file else "There are"
+    layout.addWidget(QLabel(f"{holder} {len(layers)} images. Which ones shall be opened?"))
     for widget in (search, tree, buttons):
         layout.addWidget(widget)
     dialog.resize(640, 420)
