@@ -146,8 +146,8 @@ def stream_movie(
     for slot, result in zip(
         missing,
         analysis.analyze_frames(
-            movie, replace(params, spacing_px=given, window=window), pixel_size_nm=size, frames=[parts[k][i] for k, i in missing],
-            cancelled=cancelled,
+            movie, replace(params, spacing_px=given, window=window), pixel_size_nm=size,
+            frames=[parts[k][i] for k, i in missing], cancelled=cancelled,
         ),
         strict=False,
     ):  # fmt: skip
