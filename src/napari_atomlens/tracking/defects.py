@@ -125,10 +125,10 @@ def follow_defects(
 
 def _meetings(events: pd.DataFrame, tracks: pd.DataFrame, reach: float) -> pd.DataFrame:
     """Name what vanished beside a defect that became another "met", what appeared so "split"."""
-    events = events.assign(other=np.full(len(events), -1, np.int64))
+    kinds, other = events["kind"].to_numpy(object).copy(), np.full(len(events), -1, np.int64)
     became = events["kind"].astype(str).str.startswith("became").to_numpy(bool)
     if not became.any():
-        return events
+        return events.assign(other=other)
     place = tracks.set_index(["track_id", "frame"])[["y_corr_px", "x_corr_px"]]
     first, last = (tracks.groupby("track_id")["frame"].agg(f) for f in ("min", "max"))
     changed = events[became]
@@ -144,7 +144,6 @@ def _meetings(events: pd.DataFrame, tracks: pd.DataFrame, reach: float) -> pd.Da
         tree = cKDTree(np.c_[where, steep * changed["frame"].to_numpy(float)])
         gap, near = tree.query(np.c_[own, steep * events["frame"].to_numpy(float)[rows]])
         hit = gap <= reach
-        at = events.columns.get_loc("kind"), events.columns.get_loc("other")
-        events.iloc[rows[hit], at[0]] = name
-        events.iloc[rows[hit], at[1]] = changed["track_id"].to_numpy()[near[hit]]
-    return events
+        kinds[rows[hit]] = name
+        other[rows[hit]] = changed["track_id"].to_numpy()[near[hit]]
+    return events.assign(kind=kinds, other=other)
