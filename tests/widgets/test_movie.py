@@ -348,3 +348,25 @@ def test_the_table_of_transitions_counts_what_there_is():
     assert "100 %" in text and "never left" in text  # B stays
     assert ">8 s<" in text  # A: four frames of two seconds for one exit
     assert "only one class" in transitions_text(tracks.assign(species="A"), "atom", None)
+
+
+def test_tables_with_columns_of_their_own_can_be_followed(make_napari_viewer, qtbot):
+    from napari_atomlens.widgets.outputs import Outputs
+
+    # an integer and a flag that nobody here knows: points that are added start as unknown
+    viewer = make_napari_viewer()
+    source = viewer.add_image(np.zeros((2, 40, 40), np.float32), name="movie")
+    atoms = tables.make(
+        "atoms", {"frame": [0, 1], "atom_id": [0, IDS_PER_FRAME], "y_px": 20.0, "x_px": 20.0,
+                  "species": "column", "grain": np.array([3, 4]), "odd": np.array([True, False])},
+        2,
+    )  # fmt: skip
+    layer = viewer.add_points(
+        convert.points_from_atoms(atoms, 3),
+        features=convert.features_from_atoms(atoms, ["column"]),
+        metadata={KEY: {"role": "atoms", "source_id": str(source.unique_id),
+                        "source_name": "movie", "spacing_px": 10.0}},
+    )  # fmt: skip
+    known = Outputs(viewer, source).atoms()
+    assert known["grain"].tolist() == [3, 4]
+    assert layer.feature_defaults["grain"].item() == -1
