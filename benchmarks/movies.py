@@ -377,6 +377,47 @@ def _linked_by(
             return out["track"], float(out["seconds"]), str(out["version"])
 
 
+def defects() -> list[str]:
+    """Vacancies of a simulated WS2 movie, from the pixels to tracks, hops and D."""
+    from napari_atomlens.tracking import follow_defects
+
+    lines = [
+        "| run | vacancies found | right ones of those found | hops told of true ones | "
+        "D from the true places (nm2/s) | D found (nm2/s) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in range(1 if QUICK else 3):
+        m = movies.ws2_decomposing(n_frames=16, seed=seed_for("benchmark", 8_700_000 + run))
+        known = {"pixel_size_nm": m.pixel_size_nm, "time_step_s": m.time_step_s}
+        r = al.analyze(
+            m.data, pixel_size_nm=m.pixel_size_nm, keep_maps=False,
+            params=al.AnalysisParams(contours=False),
+        )  # fmt: skip
+        found = follow_defects(r.defects, r.atoms)
+        one = found.tracks[found.tracks["formula"] == "V_S"]
+        hit = 0
+        for f, there in m.truth.groupby("frame"):
+            here = one[one["frame"] == f]
+            gap = np.hypot(
+                here["y_px"].to_numpy()[:, None] - there["y_px"].to_numpy(),
+                here["x_px"].to_numpy()[:, None] - there["x_px"].to_numpy(),
+            )
+            hit += int((gap.min(0) < 4).sum())
+        at = m.drift[m.truth["frame"]]
+        true = m.truth.assign(
+            track_id=m.truth["id"], y_corr_px=m.truth["y_px"] - at[:, 0],
+            x_corr_px=m.truth["x_px"] - at[:, 1],
+        )  # fmt: skip
+        a, b = (estimate_diffusion(t, **known) for t in (true, one))
+        hops = int((m.events["kind"] == "hop").sum())
+        told = int((found.events["kind"] == "hopped").sum())
+        lines.append(
+            f"| {run} | {hit} of {len(true)} | {hit} of {len(one)} | {told} of {hops} | "
+            f"{a.d:.5f} ({a.low:.5f} to {a.high:.5f}) | {b.d:.5f} ({b.low:.5f} to {b.high:.5f}) |"
+        )
+    return lines
+
+
 # ---------------------------------------------------------------------- 6 real
 
 
@@ -655,7 +696,7 @@ def long(n_frames: int, dumbbell_px: float = 10.0) -> list[str]:
 
 PARTS = {
     "identity": identity, "ramp": ramp, "steps": steps, "diffusion": diffusion, "linking": linking,
-    "real": real, "slider": slider,
+    "defects": defects, "real": real, "slider": slider,
     "long": long,
 }  # fmt: skip
 

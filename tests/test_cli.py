@@ -399,3 +399,26 @@ def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "imageio-ffmpeg" in done.output and (tmp_path / "b" / "atoms.csv").exists()
     done = run("analyze", tmp_path / "a.npy", "--movie", "avi", code=2)
     assert "gif or mp4" in done.output
+
+
+def test_movie_is_followed_into_a_folder_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sys.path.insert(0, str(Path(__file__).parent / "widgets"))
+    from fake_analysis import FakeAnalysis, lattice
+
+    fake = FakeAnalysis()
+    monkeypatch.setattr(analysis, "analyze_frames", fake)
+    np.save(tmp_path / "movie.npy", lattice(4, frames=6))
+    out = tmp_path / "out"
+    done = run("movie", tmp_path / "movie.npy", "--out", out, "--pixel-size", "0.02")
+    assert "16 atoms followed through 6 frames" in done.output
+    for name in ("tracks", "dumbbells", "changes", "events", "drift"):
+        assert (out / f"{name}.csv").exists()
+    assert json.loads((out / "provenance.json").read_text())["linking"]["max_gap"] == 3
+    fake.frames.clear()
+    run("movie", tmp_path / "movie.npy", "--out", out, "--pixel-size", "0.02", "--max-gap", "5")
+    assert fake.frames == []  # nothing is analysed twice
+    assert json.loads((out / "provenance.json").read_text())["linking"]["max_gap"] == 5
+    run("movie", tmp_path / "none.npy", "--out", out, code=2)
+    run("movie", tmp_path / "movie.npy", "--out", out, "--window", "3", code=2)

@@ -30,6 +30,7 @@ _PUBLIC = {
     "classify_sites": "napari_atomlens.contours",
     "link": "napari_atomlens.tracking",
     "measure_dumbbells": "napari_atomlens.tracking",
+    "follow_defects": "napari_atomlens.tracking",
     "bond": "napari_atomlens.graphs",
     "find_defects": "napari_atomlens.graphs",
     "DefectLibrary": "napari_atomlens.graphs",

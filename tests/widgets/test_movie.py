@@ -313,3 +313,77 @@ def test_closing_leaves_no_connection(bench: Bench) -> None:
     bench.viewer.dims.set_point(0, 3)
     assert bench.widget._shown_frame != 6
     assert bench.widget._on_canvas_click not in bench.viewer.mouse_drag_callbacks
+
+
+def test_defects_that_move_are_followed_drawn_and_told(make_napari_viewer, qtbot):
+    from napari_atomlens.tracking.defects import DefectTracks
+    from napari_atomlens.widgets.movie import ATOM_TRACKS, DEFECT_TRACKS
+
+    # atoms of WS2 without pixels: the fit would be slow here, and is tested elsewhere
+    movie = movies.ws2_decomposing(96, 6, n_vacancies=3, holes=0, fragments=0, seed=21)
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(movie.data, name="ws2", scale=(2.25, 0.03, 0.03),
+                             units=("s", "nm", "nm"))  # fmt: skip
+    bench = Bench(viewer, qtbot)
+    widget = bench.widget
+    bench.run()
+    assert "defects" in bench.status
+    moving = widget.data.defects
+    assert isinstance(moving, DefectTracks) and len(moving.tracks)
+    rings, tails = bench.layer("moving defects"), bench.layer("defect tracks")
+    assert isinstance(rings, Points) and isinstance(tails, Tracks) and tails.visible
+    for frame in (0, 4):
+        widget.go_to_frame(frame)
+        widget._on_rested()
+        here = moving.tracks[moving.tracks["frame"] == frame]
+        assert len(rings.data) == len(here)
+    of = bench.child(QComboBox, "of")
+    assert of.currentText() == DEFECT_TRACKS
+    tabs = bench.child(QTabWidget, "tabs")
+    names = [tabs.tabText(k) for k in range(tabs.count())]
+    tabs.setCurrentIndex(names.index("Tracks"))
+    assert "defect" in widget._track_plot.plots[0].getAxis("left").labelText
+    of.setCurrentText(ATOM_TRACKS)
+    assert "atom" in widget._track_plot.plots[0].getAxis("left").labelText
+    tabs.setCurrentIndex(names.index("Transitions"))
+    assert bench.child(QLabel, "transitions").text()
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: bench.layer("moving defects") is None, timeout=WAIT)
+    assert bench.layer("defect tracks") is None
+    qtbot.waitUntil(lambda: of.count() == 1, timeout=WAIT)
+
+
+def test_the_table_of_transitions_counts_what_there_is():
+    from napari_atomlens.widgets.movie_data import transitions_text
+
+    tracks = pd.DataFrame({
+        "track_id": [0, 0, 0, 1, 1, 1], "frame": [0, 1, 2, 0, 1, 2],
+        "species": ["A", "B", "B", "A", "A", "A"],
+    })  # fmt: skip
+    text = transitions_text(tracks, "defect", 2.0)
+    assert "33.3 %" in text and "1 of 3" in text  # A to B
+    assert "100 %" in text and "never left" in text  # B stays
+    assert ">8 s<" in text  # A: four frames of two seconds for one exit
+    assert "only one class" in transitions_text(tracks.assign(species="A"), "atom", None)
+
+
+def test_tables_with_columns_of_their_own_can_be_followed(make_napari_viewer, qtbot):
+    from napari_atomlens.widgets.outputs import Outputs
+
+    # an integer and a flag that nobody here knows: points that are added start as unknown
+    viewer = make_napari_viewer()
+    source = viewer.add_image(np.zeros((2, 40, 40), np.float32), name="movie")
+    atoms = tables.make(
+        "atoms", {"frame": [0, 1], "atom_id": [0, IDS_PER_FRAME], "y_px": 20.0, "x_px": 20.0,
+                  "species": "column", "grain": np.array([3, 4]), "odd": np.array([True, False])},
+        2,
+    )  # fmt: skip
+    layer = viewer.add_points(
+        convert.points_from_atoms(atoms, 3),
+        features=convert.features_from_atoms(atoms, ["column"]),
+        metadata={KEY: {"role": "atoms", "source_id": str(source.unique_id),
+                        "source_name": "movie", "spacing_px": 10.0}},
+    )  # fmt: skip
+    known = Outputs(viewer, source).atoms()
+    assert known["grain"].tolist() == [3, 4]
+    assert layer.feature_defaults["grain"].item() == -1

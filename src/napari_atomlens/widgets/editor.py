@@ -353,7 +353,12 @@ class Editor:
         """Let an atom that the user adds start as unknown, not as a copy of another."""
         features = self.layer.features
         values = convert.user_values(convert.common_species(features))
-        row: dict[Any, Any] = {c: [values.get(c, np.nan)] for c in features}
+        # columns of the user's own may be whole numbers or flags, which have no NaN
+        unknown = {"i": -1, "u": 0, "b": False}
+        row: dict[Any, Any] = {
+            c: [values.get(c, unknown.get(getattr(features[c].dtype, "kind", "O"), np.nan))]
+            for c in features
+        }
         row["species"] = pd.Categorical(row["species"], features["species"].cat.categories)
         self.layer.feature_defaults = pd.DataFrame(row)
 

@@ -20,21 +20,25 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QSpinBox,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_atomlens import __version__, analysis
 from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
 from napari_atomlens.params import as_dict
 from napari_atomlens.tracking import ChangeParams, LinkParams
+from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import Followed, follow
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.editor import EDITOR, Editor
+from napari_atomlens.widgets.find_atoms import model_names
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.movie_data import MAPS, MovieData
@@ -48,6 +52,21 @@ if TYPE_CHECKING:
 #: What takes longer than a few ms follows the slider when it has rested this long.
 REST_MS = 100
 FRAMES_PER_SECOND = 10
+#: More atoms than this in the whole movie, and defects are not looked for by themselves.
+MAX_DEFECT_ATOMS = 400_000
+ATOM_TRACKS, DEFECT_TRACKS = "all atoms", "defects"
+
+
+def _defects_of(followed: Followed) -> DefectTracks | None:
+    """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
+    from napari_atomlens.graphs import bond, choose_rules, find_defects
+
+    try:
+        rules, _ = choose_rules(followed.atoms)
+        found = find_defects(bond(followed.atoms, rules))
+        return follow_defects(found, followed.atoms, drift=followed.drift)
+    except AtomLensError:
+        return None
 
 
 def _most_frequent(ids: pd.Series) -> int:
@@ -123,11 +142,16 @@ class MovieWidget(QWidget):
             leave_out=("drift", "species", "motion"),
         )  # fmt: skip
         self._watch = ParamForm(ChangeParams)
+        self._model = shrinkable_combo()
+        self._model.addItem("auto")
+        try:
+            self._model.addItems([n for n in model_names() if n != "auto"])
+        except AtomLensError as error:
+            self._model.setToolTip(str(error))
         self._finding = ParamForm(
-            AnalysisParams,
-            special={"window": "by dose"},
-            leave_out=("model", "spacing_px", "min_probability", "refine", "contours"),
-        )
+            AnalysisParams, special={"window": "by dose"}, fields={"model": self._model},
+            leave_out=("spacing_px", "min_probability", "refine", "contours"),
+        )  # fmt: skip
         self._links.fields["jump_px"].setSpecialValueText("never")  # type: ignore[attr-defined]
         false_alarms = self._watch.fields["false_alarms"]
         false_alarms.setDecimals(4)  # type: ignore[attr-defined]
@@ -151,7 +175,7 @@ class MovieWidget(QWidget):
         self._scale.setObjectName("map_scale")
         self._enlarge = number_box(1, 1000, decimals=0, step=5)
         self._enlarge.setObjectName("enlarge")
-        self._enlarge.setPrefix("× ")
+        self._enlarge.setPrefix("arrows × ")
         self._enlarge.setValue(10)
         self._enlarge.setToolTip("How much larger than they are displacements are drawn")
         self._player = QPushButton("▶ Play")
@@ -182,6 +206,17 @@ class MovieWidget(QWidget):
         self._msd_text.setWordWrap(True)
         self._msd_text.setObjectName("diffusion")
         self._track_plot = TimePlot("displacement")
+        self._of = shrinkable_combo()
+        self._of.setObjectName("of")
+        self._of.setToolTip("Whose tracks: all atoms, or the point defects that were found")
+        self._of.addItem(ATOM_TRACKS)
+        self._matrix = QLabel()
+        self._matrix.setObjectName("transitions")
+        self._matrix.setTextFormat(Qt.TextFormat.RichText)
+        self._matrix.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._matrix.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._matrix.setMargin(6)
+        self._matrix.setWordWrap(True)
         self._tabs = QTabWidget()
         self._tabs.setObjectName("tabs")
 
@@ -190,15 +225,24 @@ class MovieWidget(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Movie", self._image)
-        for name in self._finding.fields:
-            self._finding.add_row(form, name)
-        for name in self._links.fields:
-            self._links.add_row(form, name)
-        for name in self._watch.fields:
-            self._watch.add_row(form, name)
-        self._more = QWidget()
-        self._more.setLayout(form)
-        show = QHBoxLayout()
+        self._finding.add_row(form, "model")
+        top = QWidget()
+        top.setLayout(form)
+        inner = QWidget()
+        fields = QFormLayout(inner)
+        fields.setContentsMargins(0, 0, 0, 0)
+        fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for part in (self._finding, self._links, self._watch):
+            for name in part.fields:
+                if name != "model":
+                    part.add_row(fields, name)
+        self._more = QCollapsible("How to follow")
+        self._more.setObjectName("more")
+        self._more.setContent(inner)
+        self._more.collapse(animate=False)
+        self._colours = QWidget()
+        show = QHBoxLayout(self._colours)
+        show.setContentsMargins(0, 0, 0, 0)
         show.addWidget(QLabel("Colour"))
         show.addWidget(self._map, 1)
         show.addWidget(self._scale)
@@ -217,22 +261,30 @@ class MovieWidget(QWidget):
         tracks = QWidget()
         tracks_layout = QVBoxLayout(tracks)
         tracks_layout.setContentsMargins(0, 0, 0, 0)
+        of = QHBoxLayout()
+        of.addWidget(QLabel("Tracks of"))
+        of.addWidget(self._of, 1)
+        tracks_layout.addLayout(of)
         tracks_layout.addWidget(self._track_plot, 1)
         tracks_layout.addWidget(self._msd, 1)
         tracks_layout.addWidget(self._msd_text)
+        self._classes = QScrollArea()
+        self._classes.setWidgetResizable(True)
+        self._classes.setWidget(self._matrix)
         for name, widget in (
             ("Events", self._events), ("Counts", self._counts), ("Dumbbell", pair),
-            ("Row", self._kymograph), ("Tracks", tracks),
+            ("Row", self._kymograph), ("Tracks", tracks), ("Transitions", self._classes),
         ):  # fmt: skip
             self._tabs.addTab(widget, name)
         self._tabs.setMinimumHeight(300)
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
+        layout.addWidget(top)
         layout.addWidget(self._more)
         layout.addWidget(self._button)
         layout.addWidget(self._bar)
         layout.addWidget(self._status)
-        layout.addLayout(show)
+        layout.addWidget(self._colours)
         layout.addLayout(tools)
         layout.addWidget(self._tabs, 1)
         self.setMinimumWidth(340)
@@ -253,6 +305,7 @@ class MovieWidget(QWidget):
         self._who.valueChanged.connect(self.select_dumbbell)
         self._events.chosen.connect(self.go_to_event)
         self._tabs.currentChanged.connect(self._on_tab)
+        self._of.currentTextChanged.connect(self._on_of)
         for plot in (self._counts, self._pair, self._track_plot):
             plot.clicked.connect(self.go_to_frame)
         self._kymograph.clicked.connect(self._on_kymograph)
@@ -474,8 +527,14 @@ class MovieWidget(QWidget):
                 atoms, contours, linking=linking, changes=watch, pixel_size_nm=size,
                 progress=stages.append, cancelled=cancelled,
             )  # fmt: skip
-            if not cancelled():
-                yield followed
+            if cancelled():
+                return
+            yield followed
+            if not len(followed.dumbbells) and len(atoms) <= MAX_DEFECT_ATOMS:
+                yield _Stage("Looking for defects…")
+                moving = _defects_of(followed)
+                if moving is not None and not cancelled():
+                    yield moving
 
         self._running, self._ending = True, ""
         self._done, self._n_frames, self._size, self._params = 0, stack.shape[0], size, watch
@@ -510,6 +569,8 @@ class MovieWidget(QWidget):
                 self._status.setText(r.text)
             elif isinstance(r, Followed):
                 self._take(r, layer)
+            elif isinstance(r, DefectTracks):
+                self._take_defects(r)
 
     def _take(self, followed: Followed, layer: Any) -> None:
         """Show what was found."""
@@ -571,6 +632,32 @@ class MovieWidget(QWidget):
         """Follow the atoms anew: an identity depends on all frames."""
         self.run()
 
+    def _take_defects(self, moving: DefectTracks) -> None:
+        """Show the defects that were followed."""
+        if self._data is None or self._layers is None or not len(moving.tracks):
+            return
+        self._data.set_defects(moving)
+        self._layers.create(self.current_frame())
+        self._show_all()
+        self._of.setCurrentText(DEFECT_TRACKS)
+
+    def _on_of(self, text: str) -> None:
+        if self._data is None or not text:
+            return
+        tracks = self._tracks_shown()
+        if len(tracks):
+            self._track = _most_frequent(tracks["track_id"])
+        self._on_tab()
+
+    def _tracks_shown(self) -> pd.DataFrame:
+        """Return the tracks that the plots are of: those of atoms or of defects."""
+        if self._data is None:
+            return pd.DataFrame({"track_id": [], "frame": []})
+        moving = self._data.defects
+        if moving is not None and self._of.currentText() == DEFECT_TRACKS:
+            return moving.tracks
+        return self._data.followed.tracks
+
     def _on_failed(self, sentence: str) -> None:
         from napari.utils.notifications import show_warning
 
@@ -596,12 +683,14 @@ class MovieWidget(QWidget):
     def _summary(self) -> str:
         if self._data is None:
             return ""
-        f = self._data.followed
+        f, moving = self._data.followed, self._data.defects
         n = f.tracks["track_id"].nunique() if len(f.tracks) else 0
         text = f"{n:,} atoms followed through {self._data.n_frames:,} frames"
         if len(f.dumbbells):
             text += f", {f.dumbbells['dumbbell_id'].nunique():,} dumbbells"
             text += f", {len(f.changes):,} changes"
+        if moving is not None:
+            text += f", {moving.tracks['track_id'].nunique():,} defects"
         drift = f.drift
         if len(drift):
             far = np.hypot(drift["drift_y_px"].iloc[-1], drift["drift_x_px"].iloc[-1])
@@ -663,6 +752,9 @@ class MovieWidget(QWidget):
         if event["dumbbell_id"] >= 0:
             self.select_dumbbell(int(event["dumbbell_id"]))
         elif event["track_id"] >= 0:
+            of_defect = str(event["who"]).startswith("defect")
+            if self._of.count() == 2:
+                self._of.setCurrentText(DEFECT_TRACKS if of_defect else ATOM_TRACKS)
             self.select_track(int(event["track_id"]))
 
     def _next_frame(self) -> None:
@@ -688,10 +780,19 @@ class MovieWidget(QWidget):
                        self._save, self._who):  # fmt: skip
             widget.setEnabled(there)
         dumbbells = self._data is not None and self._data.has_dumbbells
+        self._colours.setVisible(dumbbells or not there)
         self._map.setEnabled(dumbbells)
         self._enlarge.setEnabled(dumbbells)
         self._tabs.setTabVisible(2, dumbbells or not there)
         self._tabs.setTabVisible(3, dumbbells or not there)
+        moving = self._data is not None and self._data.defects is not None
+        if moving != (self._of.count() == 2):
+            self._of.blockSignals(True)
+            if moving:
+                self._of.addItem(DEFECT_TRACKS)
+            else:
+                self._of.removeItem(1)
+            self._of.blockSignals(False)
         self._events.show_events(
             self._data.events() if self._data is not None else pd.DataFrame({"frame": []})
         )
@@ -724,6 +825,8 @@ class MovieWidget(QWidget):
             self._show_row()
         elif shown.isAncestorOf(self._track_plot):
             self._show_tracks()
+        elif shown is self._classes:
+            self._show_transitions()
         self._mark(self.current_frame())
 
     def _show_counts(self) -> None:
@@ -747,6 +850,9 @@ class MovieWidget(QWidget):
             low.plot(frame, together["moran"].to_numpy(float), pen=pg.mkPen("#3ddc97"))
             for sign in (-3, 3):  # beyond what noise does
                 low.plot(frame, sign * together["error"].to_numpy(float), pen=pg.mkPen("#6a6a6a"))
+        elif self._data.defects is not None:
+            low.setLabel("left", "defects")
+            self._counts.show_more(1, self._data.defect_counts())
         else:
             low.setLabel("left", "events")
             import pyqtgraph as pg
@@ -778,7 +884,8 @@ class MovieWidget(QWidget):
 
     def _show_tracks(self) -> None:
         data = self._data
-        if data is None or not len(data.followed.tracks):
+        tracks = self._tracks_shown()
+        if data is None or not len(tracks):
             return
         from napari_atomlens.tracking import estimate_diffusion, mean_squared_displacement
 
@@ -786,17 +893,18 @@ class MovieWidget(QWidget):
         kwargs: dict[str, Any] = {}
         if nm:
             kwargs = {"pixel_size_nm": data.pixel_size_nm, "time_step_s": data.time_step_s}
-        track = data.track(self._track)
+        track = tracks[tracks["track_id"] == self._track]
         place = track[["y_corr_px", "x_corr_px"]].to_numpy(float)
         if len(place):
             factor = data._pm()
             off = factor * np.hypot(*(place - place[0]).T)
             unit = data.map_unit("length")
-            self._track_plot.plots[0].setLabel("left", f"atom {self._track}: displacement ({unit})")
+            self._track_plot.plots[0].setLabel(
+                "left", f"{self._noun()} {self._track}: displacement ({unit})"
+            )
             self._track_plot.show_series(
                 0, track["frame"].to_numpy(float), off, np.full(len(off), np.nan), np.zeros(0)
             )
-        tracks = data.followed.tracks
         if len(tracks) > 60_000:  # a plot, not a measurement: the longest tracks say it
             often = tracks["track_id"].value_counts()
             keep = often.index[: max(1, 60_000 // max(int(often.iloc[0]), 1))]
@@ -819,6 +927,19 @@ class MovieWidget(QWidget):
         self._msd.plot.setLabel("bottom", f"lag ({'s' if nm else 'frames'})")
         x, y, bars = (msd[c].to_numpy(float) for c in ("time", "msd", "msd_err"))
         self._msd.show_points(x, y, bars, line)
+
+    def _noun(self) -> str:
+        return "defect" if self._of.currentText() == DEFECT_TRACKS else "atom"
+
+    def _show_transitions(self) -> None:
+        """Table of the changes of class per frame, and how long each class lasts."""
+        from napari_atomlens.widgets.movie_data import transitions_text
+
+        data, tracks = self._data, self._tracks_shown()
+        if data is None:
+            self._matrix.setText("")
+            return
+        self._matrix.setText(transitions_text(tracks, self._noun(), data.time_step_s))
 
     def select_dumbbell(self, dumbbell_id: int) -> None:
         """Plot a dumbbell."""
@@ -854,7 +975,9 @@ class MovieWidget(QWidget):
         if not all(-1 < v < n for v, n in zip((y, x), layer.data.shape[-2:], strict=True)):
             return
         frame = self.current_frame()
-        self._track = self._data.nearest_track(frame, y, x)
+        self._track = self._data.nearest_track(
+            frame, y, x, defects=self._of.currentText() == DEFECT_TRACKS
+        )
         if self._data.has_dumbbells:
             self.select_dumbbell(self._data.nearest_dumbbell(frame, y, x))
         else:
@@ -948,4 +1071,10 @@ class MovieWidget(QWidget):
 
         if self._data is None:
             return []
-        return [f.name for f in save_followed(self._data.followed, folder, self._provenance)]
+        names = [f.name for f in save_followed(self._data.followed, folder, self._provenance)]
+        moving = self._data.defects
+        if moving is not None:
+            moving.tracks.to_csv(folder / "defect_tracks.csv", index=False)
+            moving.events.to_csv(folder / "defect_events.csv", index=False)
+            names += ["defect_tracks.csv", "defect_events.csv"]
+        return names

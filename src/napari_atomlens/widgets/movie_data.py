@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens.tracking.changes import ChangeParams, deviations, series
+from napari_atomlens.tracking.defects import DefectTracks
 from napari_atomlens.tracking.following import Followed
 
 #: What the map of dumbbells can show.
@@ -61,6 +62,35 @@ class MovieData:
         self._deviation: dict[str, np.ndarray] = {}
         tracks = followed.tracks
         self._track_rows = ByFrame(tracks)
+        self.defects: DefectTracks | None = None
+        self._defect_rows: ByFrame | None = None
+
+    def set_defects(self, defects: DefectTracks) -> None:
+        """Add the defects that were followed."""
+        self.defects, self._defect_rows = defects, ByFrame(defects.tracks)
+
+    def frame_defects(self, frame: int) -> pd.DataFrame:
+        """Rows of the tracks of defects of a frame."""
+        if self._defect_rows is None:
+            return pd.DataFrame({"y_px": [], "x_px": [], "track_id": []})
+        return self._defect_rows.table.iloc[self._defect_rows.rows(frame)].reset_index(drop=True)
+
+    def defect_tracks(self) -> np.ndarray:
+        """Tracks of defects as napari wants them, (n, 4): id, frame, y, x."""
+        if self.defects is None:
+            return np.zeros((0, 4))
+        return self.defects.tracks[["track_id", "frame", "y_px", "x_px"]].to_numpy(float)
+
+    def defect_counts(self, most: int = 5) -> dict[str, np.ndarray]:
+        """Defects per frame by formula, the most frequent ones; each (n_frames,)."""
+        if self.defects is None:
+            return {}
+        t = self.defects.tracks
+        out = {}
+        for name in t["formula"].value_counts().index[:most]:
+            mine = t.loc[t["formula"] == name, "frame"].to_numpy(int)
+            out[str(name)] = np.bincount(mine, minlength=self.n_frames)[: self.n_frames] * 1.0
+        return out
 
     # ------------------------------------------------------------------- one frame
 
@@ -195,8 +225,12 @@ class MovieData:
         gap = np.hypot(d["y_px"] - y, d["x_px"] - x)
         return int(d["dumbbell_id"].iloc[int(gap.argmin())])
 
-    def nearest_track(self, frame: int, y: float, x: float) -> int:
+    def nearest_track(self, frame: int, y: float, x: float, defects: bool = False) -> int:
         """Id of the track of a frame nearest to a place in pixels, -1 where there is none."""
+        if defects:
+            d = self.frame_defects(frame)
+            far = np.hypot(d["y_px"].to_numpy(float) - y, d["x_px"].to_numpy(float) - x)
+            return int(d["track_id"].iloc[int(far.argmin())]) if len(d) else -1
         rows = self._atoms.rows(frame)
         if rows.start == rows.stop:
             return -1
@@ -287,6 +321,30 @@ class MovieData:
                     }
                 )
             )  # fmt: skip
+        if self.defects is not None and len(self.defects.events):
+            e = self.defects.events
+            e = e[~e["kind"].isin(["appeared", "vanished"])]
+            names = self.defects.tracks.drop_duplicates(["track_id", "frame"])
+            name = names.set_index(["track_id", "frame"])["formula"]
+            which = name.reindex(pd.MultiIndex.from_frame(e[["track_id", "frame"]])).fillna("")
+            unit_text = "pm" if self.pixel_size_nm else "px"
+            size = [f"{s * self._pm():.3g} {unit_text}" if s == s else "" for s in e["size_px"]]
+            what = [
+                f"{kind} defect {other}" if other >= 0 else str(kind)
+                for kind, other in zip(e["kind"], e["other"], strict=True)
+            ]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "frame": e["frame"].to_numpy(),
+                        "what": [f"{n} {w}".strip() for n, w in zip(which, what, strict=True)],
+                        "who": ("defect " + e["track_id"].astype(str)).to_numpy(), "size": size,
+                        "score": np.nan, "y_px": e["y_px"].to_numpy(),
+                        "x_px": e["x_px"].to_numpy(), "dumbbell_id": -1,
+                        "track_id": e["track_id"].to_numpy(), "together": 1,
+                    }
+                )
+            )  # fmt: skip
         columns = ["frame", "what", "who", "size", "score", "y_px", "x_px", "dumbbell_id",
                    "track_id", "together"]  # fmt: skip
         parts = [p for p in parts if len(p)]
@@ -294,3 +352,54 @@ class MovieData:
             return pd.DataFrame({k: [] for k in columns})
         joined = pd.concat(parts, ignore_index=True)
         return joined.sort_values(["frame", "what"], kind="stable", ignore_index=True)
+
+
+def transitions_text(tracks: pd.DataFrame, noun: str, time_step_s: float | None) -> str:
+    """Changes of class per frame with 95 % intervals, and mean dwell times, as rich text.
+
+    Parameters
+    ----------
+    tracks : pandas.DataFrame
+        With the class in ``species``.
+    noun : str
+        What is followed.
+    time_step_s : float or None
+        Dwell times are in seconds where it is known, else in frames.
+    """
+    from napari_atomlens.tracking import dwell_times, mean_dwell, transition_matrix
+
+    if "species" not in tracks or tracks["species"].nunique() < 2:
+        return f"<p>There is only one class of {noun}: nothing to change into.</p>"
+    often = tracks["species"].astype(str).value_counts()
+    some = tracks[tracks["species"].astype(str).isin(often.index[:6])]
+    table = transition_matrix(some)
+    states = list(dict.fromkeys(table["from"]))
+    cell = "<td style='padding:3px 10px 3px 0'>"
+    head = "".join(f"{cell}<b>{s}</b></td>" for s in states)
+    rows = [f"<tr>{cell}from \\ to</td>{head}</tr>"]
+    for state, part in table.groupby("from", sort=False):
+        cells = []
+        for r in part.to_dict("records"):
+            if not r["out_of"]:
+                cells.append(f"{cell}–</td>")
+                continue
+            cells.append(
+                f"{cell}{100 * r['probability']:.3g} %<br><small>{100 * r['low']:.3g} to "
+                f"{100 * r['high']:.3g}<br>{r['count']:,} of {r['out_of']:,}</small></td>"
+            )
+        rows.append(f"<tr>{cell}<b>{state}</b></td>{''.join(cells)}</tr>")
+    step, unit = (time_step_s, "s") if time_step_s else (1.0, "frames")
+    last = []
+    for r in mean_dwell(dwell_times(some)).to_dict("records"):
+        mean = f"{r['mean'] * step:.3g} {unit}" if np.isfinite(r["mean"]) else "never left"
+        high = f"{r['high'] * step:.3g}" if np.isfinite(r["high"]) else "∞"
+        last.append(
+            f"<tr>{cell}<b>{r['state']}</b></td>{cell}{mean}</td>"
+            f"{cell}{r['low'] * step:.3g} to {high} {unit}</td>"
+            f"{cell}left {r['exits']:,} times</td></tr>"
+        )
+    return (
+        f"<p>Changes of class of a {noun} from frame to frame, with 95 % intervals; none counted "
+        f"across gaps.</p><table>{''.join(rows)}</table>"
+        f"<p>Mean time that a class lasts (cut stays included):</p><table>{''.join(last)}</table>"
+    )

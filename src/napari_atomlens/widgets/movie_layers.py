@@ -14,8 +14,9 @@ from napari_atomlens.widgets.outputs import entry
 if TYPE_CHECKING:
     import napari.viewer
 
-FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS = (
-    "frame atoms", "dumbbells", "change map", "shifts", "tracks",
+FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS, MOVING, DEFECT_TRACKS = (
+    "frame atoms", "dumbbells", "change map", "shifts", "tracks", "moving defects",
+    "defect tracks",
 )  # fmt: skip
 #: More vertices than this, and only the tracks round the current frame are drawn.
 MAX_VERTICES = 100_000
@@ -130,6 +131,23 @@ class MovieLayers:
                 )  # fmt: skip
                 layer.editable = False
                 self._add(CHANGE_MAP, layer)
+        if self.data.defects is not None:
+            data = self.data.defect_tracks()
+            old = self.layer(DEFECT_TRACKS)
+            if old is not None:
+                old.data = data
+            elif len(data):
+                layer = Tracks(
+                    data, tail_length=TAIL, tail_width=3, colormap="turbo",
+                    **self._common(DEFECT_TRACKS, 3),
+                )  # fmt: skip
+                self._add(DEFECT_TRACKS, layer)
+            if self.layer(MOVING) is None:
+                style_d = styles.MovingDefectStyle(size=1.6 * styles.atom_size(self.spacing_px))
+                place = self.data.frame_defects(frame)[["y_px", "x_px"]].to_numpy(float)
+                layer = Points(place, ndim=2, **style_d.as_kwargs(), **self._common(MOVING, 2))
+                layer.editable = False
+                self._add(MOVING, layer)
         self._span = None
         self.move(frame)
         self.rest(frame)
@@ -152,6 +170,11 @@ class MovieLayers:
             shifts.data = self.data.shift_vectors(frame, self.enlarge)
         if points is not None and points.visible:
             self._draw_map(points, frame)
+        moving = self.layer(MOVING)
+        if moving is not None and moving.visible:
+            here = self.data.frame_defects(frame)
+            moving.data = here[["y_px", "x_px"]].to_numpy(float)
+            moving.features = here
         tracks = self.layer(TRACKS)
         far = self._span is None or not self._span[0] <= frame <= self._span[1]
         if tracks is not None and tracks.visible and far:
@@ -182,7 +205,9 @@ class MovieLayers:
 
     def remove(self) -> None:
         """Take our layers out of the viewer."""
-        for role in (FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS):
+        for role in (
+            FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS, MOVING, DEFECT_TRACKS,
+        ):  # fmt: skip
             layer = self.layer(role)
             if layer is not None:
                 self._viewer.layers.remove(layer)

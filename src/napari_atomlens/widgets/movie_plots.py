@@ -95,6 +95,21 @@ class TimePlot(QWidget):
         plot.setXRange(0, max(last, 1))
         plot.enableAutoRange("y")
 
+    def show_more(self, which: int, curves: Mapping[str, np.ndarray]) -> None:
+        """Draw curves over all frames in one of the further plots, with their names."""
+        plot = self.plots[which]
+        plot.clear()
+        plot.addItem(self._now[which])
+        legend = plot.getPlotItem().legend
+        if legend is None:
+            plot.addLegend(offset=(8, 4), labelTextColor=TEXT, labelTextSize="8pt")
+        else:
+            legend.clear()
+        for k, (name, values) in enumerate(curves.items()):
+            pen = pg.mkPen(CURVES[k % len(CURVES)], width=1.5)
+            plot.plot(np.arange(len(values)), values, pen=pen, name=name)
+        plot.enableAutoRange("y")
+
     def show_series(
         self,
         which: int,
@@ -212,7 +227,7 @@ class EventModel(QAbstractTableModel):
     """Events as rows of text."""
 
     COLUMNS = (("frame", "Frame"), ("what", "What"), ("who", "Who"), ("size", "Size"),
-               ("score", "σ"), ("together", "Near"))  # fmt: skip
+               ("score", "σ"), ("together", "Together"))  # fmt: skip
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)

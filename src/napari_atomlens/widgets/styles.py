@@ -171,6 +171,17 @@ class FrameAtomStyle(LayerStyle):
 
 
 @dataclass(frozen=True)
+class MovingDefectStyle(LayerStyle):
+    """Rings round the defects of the current frame of a movie."""
+
+    size: float
+    face_color: str = "transparent"
+    border_color: str = "#ff9f1c"
+    border_width: float = 0.14
+    antialiasing: float = 1.0
+
+
+@dataclass(frozen=True)
 class ChangeMapStyle(LayerStyle):
     """Points on dumbbells, coloured by how far they are from their own baseline."""
 
