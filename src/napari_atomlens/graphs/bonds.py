@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Log odds that a foreign atom has over a host atom of the same probability.
 BRIGHT = 2.0
+#: Classes of models: of any lattice, and of TMDs.
+UNNAMED = ("column", "bright column")
+CHALCOGENS = ("chalcogen pair", "single chalcogen")
+METALS = ("metal", "light metal", "heavy metal")
 NEEDED = ("y_px", "x_px", "species")
 
 
@@ -221,19 +225,29 @@ def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """Give the atoms the species of the rules; what is no atom after all goes.
 
     Of a TMD the universal model only sees columns: there the sublattice and the amplitude
-    say which is which.
+    say which is which. They also tell a single chalcogen from a pair better than a model of
+    TMDs does, which has not seen the whole lattice. What the user said is left alone.
     """
-    universal = atoms["species"].isin(("column", "bright column")).all()
+    said = as_species(atoms["species"], rules)
     pairs = [h for h in rules.host if h[-1:] == "2"]
-    if universal and len(atoms) and rules.ring_size == 6 and len(pairs) == 1:
-        from napari_atomlens.graphs.occupancy import site_species
+    if not len(atoms) or rules.ring_size != 6 or len(pairs) != 1:
+        return atoms.assign(species=said)
+    users = atoms["edited"].to_numpy(bool) if "edited" in atoms else np.zeros(len(atoms), bool)
+    unnamed = atoms["species"].isin(UNNAMED).to_numpy()
+    chalcogen = atoms["species"].isin(CHALCOGENS).to_numpy()
+    model = atoms["species"].isin((*CHALCOGENS, *METALS)).to_numpy()
+    if not ((unnamed | users).all() or (model | users).all()):
+        return atoms.assign(species=said)
+    from napari_atomlens.graphs.occupancy import site_species
 
-        metal = next(h for h in rules.host if h not in pairs)
-        named = site_species(atoms, metal, pairs[0], pairs[0][:-1])
-        if named is not None:
-            there = named != ""
-            return atoms.assign(species=named)[there].reset_index(drop=True)
-    return atoms.assign(species=as_species(atoms["species"], rules))
+    metal = next(h for h in rules.host if h not in pairs)
+    single = pairs[0][:-1]
+    named = site_species(atoms, metal, pairs[0], single)
+    if named is None:
+        return atoms.assign(species=said)
+    told = unnamed | (chalcogen & ~users & np.isin(named, (pairs[0], single)))
+    named = np.where(told, named, said.to_numpy(object))
+    return atoms.assign(species=named)[named != ""].reset_index(drop=True)
 
 
 def candidates(

@@ -50,7 +50,7 @@ def rebuild_frames(
         If the atoms cannot be bonded.
     """
     which = np.unique(np.fromiter((int(f) for f in frames), np.int64))
-    fresh = bond(atoms[atoms["frame"].isin(which)], graph.rules)
+    fresh = bond(atoms[atoms["frame"].isin(which)], graph.rules, shape_px=graph.shape_px)
     kept, rest = without(graph, which), ~defects["frame"].isin(which).to_numpy()
     found = find_defects(fresh, params)
     parts = [t for t in (defects[rest], found) if len(t)]
