@@ -58,6 +58,33 @@ def test_a_tmd_of_columns_gets_its_point_defects() -> None:
     assert counts["V_Se2"] >= 1
 
 
+def test_the_lattice_tells_single_chalcogens_also_after_a_model_of_tmds() -> None:
+    table, truth = film(0.4)
+    nm = {"y_nm": table["y_px"] * 0.019, "x_nm": table["x_px"] * 0.019}
+    metal = dict(zip(map(tuple, truth[:, :2].astype(float)), truth[:, 2] == "metal", strict=True))
+    places = zip(table["y_px"], table["x_px"], strict=True)
+    said = np.where([metal[p] for p in places], "metal", "chalcogen pair").astype(object)
+    one = al.find_defects(al.bond(table.assign(**nm), "WSe2"))["formula"].value_counts()
+    two = al.find_defects(al.bond(table.assign(**nm, species=said), "WSe2"))["formula"]
+    assert two.value_counts()["V_Se"] == one["V_Se"] > 10
+
+
+def test_what_the_user_named_is_left_alone() -> None:
+    table, _ = film(0.4)
+    middle = int(np.hypot(table["y_px"] - 150, table["x_px"] - 150).to_numpy().argmin())
+    atoms = table.assign(
+        y_nm=table["y_px"] * 0.019, x_nm=table["x_px"] * 0.019, edited=False, frame=0
+    )
+    before = al.bond(atoms, "WSe2").atoms.set_index("atom_id")["species"]
+    mine = int(atoms["atom_id"][middle])
+    other = "Mo" if before[mine] != "Mo" else "W"
+    atoms.loc[middle, ["species", "edited"]] = [other, True]
+    after = al.bond(atoms, "WSe2").atoms.set_index("atom_id")["species"]
+    assert after[mine] == other
+    shared = before.index.intersection(after.index).drop(mine)
+    assert (after[shared] == before[shared]).mean() > 0.999  # the others are told as before
+
+
 def test_what_is_no_honeycomb_is_one_sentence() -> None:
     table, _ = film(0.0)
     with pytest.raises(ParameterError, match="amplitude"):

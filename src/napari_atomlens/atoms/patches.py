@@ -35,6 +35,8 @@ class Crew:
         if self.size > 1:
             import torch
 
+            # small products in this thread gain nothing from more threads, which spin
+            torch.set_num_threads(1)
             self._pool = ThreadPoolExecutor(
                 self.size, initializer=torch.set_num_threads, initargs=(1,)
             )
@@ -45,7 +47,10 @@ class Crew:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         if self._pool:
+            import torch
+
             self._pool.shutdown()
+            torch.set_num_threads(self.size)
 
     def each(self, work: Callable[[slice], None], n: int) -> None:
         """Run `work` on slices of n columns; the slices do not depend on the crew."""
