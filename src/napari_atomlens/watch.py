@@ -17,6 +17,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,39 +168,51 @@ def analyse_frame(
     AtomLensError
         If the frame cannot be used at all.
     """
-    from napari_atomlens.stm.assess import assess
+    from napari_atomlens.stm.assess import Verdict, assess
 
     size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
     z = np.asarray(image if np.ndim(image) == 2 else image[0])
-    start = time.perf_counter()
-    verdict = assess(z)
-    seconds = {"assess": time.perf_counter() - start}
-    start = time.perf_counter()
-    found: dict[str, Any] = {}
-    messages = [] if verdict.label == "good" else list(verdict.reasons)
-    kind = params.analysis
-    if kind != "none" and verdict.score < params.min_score:
-        kind = "none"
-    if kind == "auto":
-        from napari_atomlens.stm.rows import shows_dimer_rows
+    seconds: dict[str, float] = {}
 
-        silicon = size is not None and shows_dimer_rows(z, size)
-        kind = "silicon" if silicon else "atoms"
-    if kind == "silicon":
-        from napari_atomlens.stm.silicon import analyze_silicon
+    def judge() -> Verdict:
+        start = time.perf_counter()
+        verdict = assess(z)
+        seconds["assess"] = time.perf_counter() - start
+        return verdict
 
-        scan = analyze_silicon(z, size, verdict=verdict)
-        found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
-        messages += [m for m in scan.messages if not m.startswith("This scan may")]
-    elif kind == "atoms":
-        from napari_atomlens.analysis import analyze
-        from napari_atomlens.stm.levelling import level
+    with ThreadPoolExecutor(1) as pool:  # side by side: an instrument waits for both
+        judged = pool.submit(judge)
+        if params.min_score > 0 or params.analysis == "none":
+            judged.result()
+        start = time.perf_counter()
+        found: dict[str, Any] = {}
+        messages: list[str] = []
+        kind = params.analysis
+        if kind != "none" and params.min_score > 0 and judged.result().score < params.min_score:
+            kind = "none"
+        if kind == "auto":
+            from napari_atomlens.stm.rows import shows_dimer_rows
 
-        flat = level(z) if _is_probe(z) else z
-        result = analyze(flat, pixel_size_nm=size, keep_maps=False)
-        found = {"atoms": result.atoms}
-        messages += result.messages
-    seconds["analyse"] = time.perf_counter() - start
+            silicon = size is not None and shows_dimer_rows(z, size)
+            kind = "silicon" if silicon else "atoms"
+        if kind == "silicon":
+            from napari_atomlens.stm.silicon import analyze_silicon
+
+            scan = analyze_silicon(z, size, verdict=judged.result)
+            found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
+            messages += [m for m in scan.messages if not m.startswith("This scan may")]
+        elif kind == "atoms":
+            from napari_atomlens.analysis import analyze
+            from napari_atomlens.stm.levelling import level
+
+            flat = level(z) if _is_probe(z) else z
+            result = analyze(flat, pixel_size_nm=size, keep_maps=False)
+            found = {"atoms": result.atoms}
+            messages += result.messages
+        seconds["analyse"] = time.perf_counter() - start
+        verdict = judged.result()
+    if verdict.label != "good":
+        messages = [*verdict.reasons, *messages]
     return Analysis(z, verdict, found, messages, size, kind, seconds)
 
 

@@ -87,3 +87,7 @@ def test_flips_need_a_movie_and_stop_when_asked() -> None:
     calls = iter([False, False, True, True])
     found = follow_movie(movie, cancelled=lambda: next(calls))
     assert found.tracks["frame"].nunique() == 2
+
+
+def test_a_flat_scan_shows_no_rows() -> None:
+    assert not shows_dimer_rows(np.full((100, 100), 3e-9), (0.08, 0.08))

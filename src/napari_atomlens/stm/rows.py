@@ -79,6 +79,8 @@ def find_peak(
     rows = np.arange(i - 2, i + 3) % ratio.shape[0]
     cols = np.arange(j - 2, j + 3) % ratio.shape[1]
     w = ratio[np.ix_(rows, cols)]
+    if not w.sum() > 0:  # nothing but one height
+        return 0.0, np.array([fy[i, 0], fx[0, j]])
     at = np.array([(w * fy[rows, 0][:, None]).sum(), (w * fx[0, cols][None]).sum()]) / w.sum()
     return float(ratio[i, j]), at
 

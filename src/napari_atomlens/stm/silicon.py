@@ -392,7 +392,7 @@ def analyze_silicon(
     pixel_size_nm: float | tuple[float, float] | None = None,
     params: SiliconAnalysisParams = SiliconAnalysisParams(),
     *,
-    verdict: Verdict | None = None,
+    verdict: Verdict | Callable[[], Verdict] | None = None,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> SiliconResult:
@@ -405,8 +405,9 @@ def analyze_silicon(
     pixel_size_nm : float or (y, x), optional
         Needed where the dimer rows are not seen.
     params : SiliconAnalysisParams
-    verdict : Verdict, optional
-        Of this scan, where it was assessed before.
+    verdict : Verdict or callable, optional
+        Of this scan, where it was assessed before; or asked for at the end, where it is
+        assessed elsewhere in the meantime.
     progress : callable, optional
         Told the name of every stage.
     cancelled : callable, optional
@@ -452,7 +453,7 @@ def analyze_silicon(
         pixel = float(np.sqrt(sizes.prod()))
     raw = finite_image(image, 48)
     tell("assessing the scan")
-    verdict = verdict or assess(raw)
+    judged = verdict or assess(raw)
     stage("assess")
     tell("levelling")
     z = bridged(remove_scars(raw) if params.scars else raw)
@@ -512,6 +513,7 @@ def analyze_silicon(
     mask = np.where(probabilities.maps[0] < 0.5, probabilities.maps[1:].argmax(0) + 1, 0)
     mask[beside] = 0
     mask = np.where(contaminated, large or len(KINDS), mask).astype(np.uint8)
+    verdict = judged() if callable(judged) else judged
     if verdict.label != "good":
         messages.insert(0, f"This scan may be of little use: {verdict.reasons[0]}")
     stage("merge")
