@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.simulation.formation import PROFILE_STEP
+from napari_atomlens.simulation.scenes import Scene
 
 BANK = Path(__file__).with_name("multislice_bank.json")
 
@@ -64,3 +66,51 @@ def column_profile(image: str) -> tuple[np.ndarray, np.ndarray]:
         raise ParameterError(f"The bank has no image {image!r}.")
     height = np.asarray(images[image]["profile"], float)
     return float(_bank()["knot_nm"]) * np.arange(len(height)), height
+
+
+def sigma_profile(image: str) -> np.ndarray:
+    """Profile of the columns of one image of the bank, for :func:`render_columns`.
+
+    Returns
+    -------
+    ndarray, shape (k,)
+        Height over the distance in units of the width of a Gaussian of the same area at half
+        of the height, faded out before seven of these.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such image.
+    """
+    radius, height = column_profile(image)
+    height = height / height.max()
+    below = int(np.argmax(height < 0.5))
+    a, b = height[below - 1], height[below]
+    half = radius[below - 1] + (a - 0.5) / (a - b) * (radius[below] - radius[below - 1])
+    sigma = half / np.sqrt(2 * np.log(2))
+    at = PROFILE_STEP * np.arange(int(7 / PROFILE_STEP))
+    fade = np.clip((7 - at) / 2, 0, 1)
+    return np.asarray(np.interp(at * sigma, radius, height, right=0.0) * fade)
+
+
+#: Share of the scenes whose columns have a profile of the bank.
+SHARE = 0.4
+
+
+def with_profile(scene: Scene, seed: int, samples: tuple[str, ...]) -> Scene:
+    """Give a scene, two times in five, the profile of an image of the bank.
+
+    Parameters
+    ----------
+    scene : Scene
+        Changed in place.
+    seed : int
+        Of the scene; nothing else of it depends on what is drawn here.
+    samples : tuple of str
+        How the names of images that fit begin.
+    """
+    rng = np.random.default_rng([seed, 0xBA4C])
+    names = [n for n in _bank()["images"] if n.startswith(samples)]
+    if names and rng.random() < SHARE:
+        scene.profile = sigma_profile(names[int(rng.integers(len(names)))])
+    return scene

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Distance between the values of a profile, in sigma.
+PROFILE_STEP = 0.25
+
 
 def _patches(
     shape: tuple[int, int], y: np.ndarray, x: np.ndarray, radius: int
@@ -45,8 +48,9 @@ def render_columns(
     angle: np.ndarray | float = 0.0,
     row_shift: np.ndarray | None = None,
     reach: float = 4.2,
+    profile: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Sum of Gaussian columns.
+    """Sum of Gaussian columns, or of columns of another profile.
 
     Parameters
     ----------
@@ -60,6 +64,9 @@ def render_columns(
         Where each scan row really was, along x, in pixels.
     reach : float
         Columns are cut at this many sigma.
+    profile : ndarray, shape (k,), optional
+        Height at 0, `PROFILE_STEP`, ... times sigma, 1 at the centre and 0 from its end on;
+        `reach` has no meaning then.
 
     Returns
     -------
@@ -72,6 +79,8 @@ def render_columns(
     amplitude, sigma, aspect, angle = (
         np.broadcast_to(np.asarray(v, float), (n,)) for v in (amplitude, sigma, aspect, angle)
     )
+    if profile is not None:
+        reach = PROFILE_STEP * len(profile)
     radius = int(np.ceil(reach * float((sigma * np.sqrt(aspect)).max()))) + 1
     if row_shift is not None:
         radius += int(np.ceil(np.abs(row_shift).max()))
@@ -87,7 +96,12 @@ def render_columns(
         q = quadratic_form(
             dy, dx, sigma[part, None, None], aspect[part, None, None], angle[part, None, None]
         )
-        values = amplitude[part, None, None] * np.exp(-0.5 * q)
+        if profile is None:
+            height = np.exp(-0.5 * q)
+        else:
+            at = np.arange(len(profile) + 1)
+            height = np.interp(np.sqrt(q) / PROFILE_STEP, at, np.append(profile, 0.0))
+        values = amplitude[part, None, None] * height
         flat = (rows * shape[1] + cols)[inside]
         image += np.bincount(flat, values[inside], minlength=image.size)
     return image.reshape(shape)

@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.simulation.bank import with_profile
 from napari_atomlens.simulation.graphene_defects import C_C, NAMES, graphene_sheet
 from napari_atomlens.simulation.scenes import (
     Scene,
@@ -131,7 +132,7 @@ def training_pair(
         image, textured = noise_only(shape, rng)
         target[3] = textured
         return image.astype(np.float32), target
-    scene = add_background(graphene_scene(shape, rng, trimers), rng)
+    scene = with_profile(add_background(graphene_scene(shape, rng, trimers), rng), seed, ("C-",))
     if rng.random() < 0.35:  # beside and on top of what every scene has
         contaminate(scene, rng, rng.uniform(0.1, 0.6), 10 ** rng.uniform(-0.2, 1.0))
         lumps(scene, rng)
@@ -145,7 +146,7 @@ def training_pair(
 def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene]:
     """Draw an image with truth for measuring (seeds of :func:`seed_for`)."""
     rng = np.random.default_rng(seed)
-    scene = add_background(graphene_scene(shape, rng), rng)
+    scene = with_profile(add_background(graphene_scene(shape, rng), rng), seed, ("C-",))
     return expose(scene, rng).astype(np.float32), scene
 
 

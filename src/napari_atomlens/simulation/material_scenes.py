@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.simulation import faults
+from napari_atomlens.simulation.bank import with_profile
 from napari_atomlens.simulation.projection import Columns, brightness
 from napari_atomlens.simulation.scenes import (
     Scene,
@@ -206,6 +207,10 @@ def _strike(
             whole[mine] = False
 
 
+#: Images of the multislice bank whose columns are like those of monolayers and of crystals.
+THIN, THICK = ("C-", "WS2-", "MoS2-"), ("SrTiO3-", "Si110-")
+
+
 def material_scene(shape: tuple[int, int], recipe: Recipe, rng: np.random.Generator) -> Scene:
     """Draw one scene at the network's sampling, before dose and faults.
 
@@ -265,6 +270,7 @@ def training_pair(
         target[n] = textured
         return image.astype(np.float32), target
     scene = add_background(material_scene(shape, recipe, rng), rng)
+    with_profile(scene, seed, THICK if recipe.thick else THIN)
     if rng.random() < 0.25:  # beside and on top of what every scene has
         contaminate(scene, rng, rng.uniform(0.1, 0.6), 10 ** rng.uniform(-0.2, 1.0))
         lumps(scene, rng)
@@ -280,5 +286,6 @@ def draw(shape: tuple[int, int], seed: int, recipe: Recipe) -> tuple[np.ndarray,
     """Draw an image with truth for measuring (seeds of :func:`seed_for`), without faint columns."""
     rng = np.random.default_rng(seed)
     scene = add_background(material_scene(shape, recipe, rng), rng)
+    with_profile(scene, seed, THICK if recipe.thick else THIN)
     image = expose(scene, rng).astype(np.float32)
     return image, remove(scene, scene.species == "")

@@ -54,6 +54,11 @@ class Scene:
         Distance between nearest columns of the undistorted lattice.
     lattice : str
         Name of the lattice.
+    row_shift : ndarray, shape (H,), optional
+        Where each scan row really was, along x, in pixels.
+    profile : ndarray, optional
+        Of all columns where they are not Gaussian (see
+        :func:`napari_atomlens.simulation.formation.render_columns`).
     """
 
     shape: tuple[int, int]
@@ -69,13 +74,14 @@ class Scene:
     spacing_px: float
     lattice: str
     row_shift: np.ndarray | None = None
+    profile: np.ndarray | None = None
     extra: dict[str, float] = field(default_factory=dict)
 
     def clean(self) -> np.ndarray:
         """Expected intensity without noise, shape (H, W)."""
         return self.background + render_columns(
             self.shape, self.y, self.x, self.amplitude, self.sigma, self.aspect, self.angle,
-            self.row_shift,
+            self.row_shift, profile=self.profile,
         )  # fmt: skip
 
     def visible(self, margin_px: float = 0.0) -> np.ndarray:
