@@ -166,3 +166,10 @@ def test_styles_are_arguments_of_layers() -> None:
     assert style.as_kwargs()["size"] == 4.5
     assert styles.atom_size(10) == pytest.approx(3.3)
     assert styles.atom_size(float("nan")) > 0 and styles.edge_width(float("nan")) > 0
+
+
+def test_a_class_that_is_named_twice_keeps_its_colour() -> None:
+    legend = styles.class_colours(["background", "C", "Si", "heavy", "contamination"])
+    layer = styles.class_colours(["C", "Si", "heavy", "C", "Si"])  # of the model, of the atoms
+    assert all(layer[name] == legend[name] for name in ("C", "Si", "heavy"))
+    assert len(set(legend.values())) == len(legend)

@@ -34,7 +34,7 @@ def class_colours(classes: Iterable[str]) -> dict[str, str]:
     colours = {}
     fresh = iter(MORE_COLOURS * 8)
     for name in classes:
-        if name == "background":
+        if name == "background" or name in colours:  # named twice: its colour stays
             continue
         if name in CLASS_COLOURS:
             colours[name] = CLASS_COLOURS[name]
