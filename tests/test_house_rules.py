@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # Each may import from its own line and those above it.
 ORDER = [
-    ["tables", "params", "errors"],
+    ["tables", "params", "errors", "elements"],
     ["calibration"],
     ["segmentation"],
     ["atoms"],

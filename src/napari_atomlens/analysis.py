@@ -520,7 +520,7 @@ DIMER_ROWS = (
 )
 
 
-def _is_height(frame: np.ndarray) -> bool:
+def is_height(frame: np.ndarray) -> bool:
     """Heights and currents are real numbers, of both signs or tiny; counts are not."""
     if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
         return False
@@ -583,7 +583,7 @@ def _one_frame(
             "on; look at the unfamiliar-region map before you trust the atoms there."
         )
     start = time.perf_counter()
-    if info.name != "h-si-100" and _is_height(frame):
+    if info.name != "h-si-100" and is_height(frame):
         from napari_atomlens.stm.rows import shows_dimer_rows
 
         if shows_dimer_rows(frame, size):

@@ -202,10 +202,10 @@ def analyse_frame(
             found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
             messages += [m for m in scan.messages if not m.startswith("This scan may")]
         elif kind == "atoms":
-            from napari_atomlens.analysis import analyze
+            from napari_atomlens.analysis import analyze, is_height
             from napari_atomlens.stm.levelling import level
 
-            flat = level(z) if _is_probe(z) else z
+            flat = level(z) if is_height(z) else z
             result = analyze(flat, pixel_size_nm=size, keep_maps=False)
             found = {"atoms": result.atoms}
             messages += result.messages
@@ -214,11 +214,6 @@ def analyse_frame(
     if verdict.label != "good":
         messages = [*verdict.reasons, *messages]
     return Analysis(z, verdict, found, messages, size, kind, seconds)
-
-
-def _is_probe(z: np.ndarray) -> bool:
-    """Heights and currents are real numbers, of both signs or tiny; counts are not."""
-    return bool(z.dtype.kind == "f" and (np.nanmin(z) < 0 or np.nanmax(np.abs(z)) < 1e-3))
 
 
 def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:

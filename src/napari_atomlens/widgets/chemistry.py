@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -35,6 +35,7 @@ from napari_atomlens.graphs.update import rebuild_frames
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import graph_layers as shown
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.forms import shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
@@ -52,7 +53,7 @@ MOST_LISTED = 500
 ROLES = (shown.RINGS, shown.BONDS, shown.DEFECTS)
 
 
-class ChemistryWidget(QWidget):
+class ChemistryWidget(DockWidget):
     """Turns atoms into bonds, rings and named defects.
 
     Parameters
@@ -85,7 +86,7 @@ class ChemistryWidget(QWidget):
         self._editor: Editor | None = None
         self._layers: dict[str, Any] = {}
         self._drawn_frame = -1
-        self._closed = self._docked = False
+        self._closed = False
         self._edited = False
         self._started = 0.0
         self._job = Job(self)
@@ -210,24 +211,6 @@ class ChemistryWidget(QWidget):
         layers.removed.disconnect(self._on_removed)
         layers.renamed.disconnect(self._list_layers)
         self._viewer.dims.events.point.disconnect(self._on_slider)
-
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
 
     # ------------------------------------------------------------ the layers
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFormLayout,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -31,8 +30,14 @@ from napari_atomlens.errors import AtomLensError
 from napari_atomlens.widgets import convert, keys, styles
 from napari_atomlens.widgets.adapt import AdaptPanel
 from napari_atomlens.widgets.correct_mouse import CorrectMouse
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.editor import Editor, editor_of
-from napari_atomlens.widgets.forms import number_box, shrinkable_combo
+from napari_atomlens.widgets.forms import (
+    fill_combo,
+    form_layout,
+    number_box,
+    shrinkable_combo,
+)
 from napari_atomlens.widgets.outputs import entry as our_entry
 from napari_atomlens.widgets.project import ProjectPanel
 from napari_atomlens.widgets.regions import Regions
@@ -52,7 +57,7 @@ REST_MS = 60
 PREFERRED_SPECIES = ("column", "bright column")
 
 
-class CorrectWidget(QWidget):
+class CorrectWidget(DockWidget):
     """Corrects the atoms of a Points layer by mouse and keys, with undo over all frames.
 
     Parameters
@@ -76,7 +81,7 @@ class CorrectWidget(QWidget):
         self._editor: Editor | None = None
         self._mouse: CorrectMouse | None = None
         self._regions: Regions | None = None
-        self._docked = self._closed = False
+        self._closed = False
         self._looked_at: int | None = None
         self._adding = ""
         self._image_frame: tuple[Any, int, np.ndarray] | None = None
@@ -159,7 +164,7 @@ class CorrectWidget(QWidget):
         self._buttons["next"].setText("Next doubtful")
 
     def _create_layout(self) -> None:
-        form = _form_layout()
+        form = form_layout()
         form.addRow("Atoms", self._atoms)
         form.addRow("Image", self._image)
         tools = QGridLayout()
@@ -168,13 +173,13 @@ class CorrectWidget(QWidget):
         tools.addWidget(self._redo, 1, 1)
         for k, name in enumerate(("delete", "accept", "reject", "merge", "split", "next")):
             tools.addWidget(self._buttons[name], 2 + k // 2, k % 2)
-        new = _form_layout()
+        new = form_layout()
         new.addRow("Add", self._species)
         new.addRow(self._snap)
         row = QHBoxLayout()
         row.addWidget(self._region, 1)
         row.addWidget(self._region_frames)
-        review = _form_layout()
+        review = form_layout()
         review.addRow("Doubtful below", self._certain)
         review.addRow(self._doubtful)
         marks = QHBoxLayout()
@@ -252,24 +257,6 @@ class CorrectWidget(QWidget):
         layers.renamed.disconnect(self._on_layers)
         self._viewer.dims.events.point.disconnect(self._on_slider)
 
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
-
     # -------------------------------------------------------------- the layers
 
     def _list_layers(self) -> None:
@@ -286,12 +273,14 @@ class CorrectWidget(QWidget):
             chosen = ours[-1] if ours else ""
         # a layer of somebody else gets our columns: not before it is chosen
         ask = [] if chosen or not points else [(CHOOSE, "")]
-        _fill(self._atoms, ask + [(x.name, i) for x, i in zip(points, ids, strict=True)], chosen)
+        fill_combo(
+            self._atoms, ask + [(x.name, i) for x, i in zip(points, ids, strict=True)], chosen
+        )
         images = [x for x in self._viewer.layers if isinstance(x, Image) and not our_entry(x)]
         likely = self._image.currentData()
         if likely not in [str(x.unique_id) for x in images]:
             likely = self._likely_image(images)
-        _fill(
+        fill_combo(
             self._image, [*((x.name, str(x.unique_id)) for x in images), ("none", "")], likely or ""
         )
         if not points:
@@ -737,7 +726,7 @@ class CorrectWidget(QWidget):
         for widget in (self._mode, self._region, self._seen, *self._buttons.values()):
             widget.setEnabled(on)
         names = self._names()
-        _fill(self._species, [(n, n) for n in names], self._adding if on else "")
+        fill_combo(self._species, [(n, n) for n in names], self._adding if on else "")
         self._adding = self._species.currentText()
         self._keys.setText(keys.summary(names))
         self._show_doubtful()
@@ -822,21 +811,3 @@ class _Run:
 
     def __call__(self, checked: bool = False) -> None:
         self._run(self._command)
-
-
-def _form_layout() -> QFormLayout:
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def _fill(combo: Any, items: list[tuple[str, str]], chosen: str | None) -> None:
-    """Fill a combo box anew without telling anybody."""
-    combo.blockSignals(True)
-    combo.clear()
-    for text, data in items:
-        combo.addItem(text, data)
-    at = [d for _, d in items].index(chosen) if chosen in [d for _, d in items] else 0
-    combo.setCurrentIndex(at if items else -1)
-    combo.blockSignals(False)

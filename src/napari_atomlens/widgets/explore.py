@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QColorDialog,
@@ -33,6 +33,7 @@ from napari_atomlens.contours.classes import Classes, ClassParams
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.outputs import ATOMS, PROBABILITY, entry
@@ -64,7 +65,7 @@ class Found:
     rows: np.ndarray
 
 
-class ExploreWidget(QWidget):
+class ExploreWidget(DockWidget):
     """Shows what is known of every atom, finds anomalies and classes, and links it all.
 
     Parameters
@@ -84,7 +85,7 @@ class ExploreWidget(QWidget):
         self._book = ClassBook()
         self._classes: Classes | None = None
         self._class_rows = np.zeros(0, np.int64)
-        self._busy = self._closed = self._docked = False
+        self._busy = self._closed = False
         self._job = Job(self)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -254,24 +255,6 @@ class ExploreWidget(QWidget):
         layers.removed.disconnect(self._list_layers)
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.events.theme.disconnect(self._on_theme)
-
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
 
     def _on_theme(self, event: Any = None) -> None:
         from napari.utils.theme import get_theme

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -26,6 +26,7 @@ from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError
 from napari_atomlens.params import as_dict
 from napari_atomlens.widgets import convert, styles
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.legend import Legend
@@ -72,7 +73,7 @@ def length_text(pixels: float, pixel_size_nm: float | None) -> str:
     return f"{text} = {pixels * pixel_size_nm:.3g} nm" if pixel_size_nm else text
 
 
-class FindAtomsWidget(QWidget):
+class FindAtomsWidget(DockWidget):
     """Finds every atom in an image layer and shows probabilities, contours and atoms.
 
     Parameters
@@ -103,7 +104,6 @@ class FindAtomsWidget(QWidget):
         self._started = 0.0
         self._calibration: tuple[float, float] | None = None
         self._listening: Any = None
-        self._docked = False
         self._closed = False
         self._job = Job(self)
         self._rest = QTimer(self)
@@ -261,24 +261,6 @@ class FindAtomsWidget(QWidget):
         self._outputs.clear()
         if was_running:
             self.finished.emit()
-
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
 
     # -------------------------------------------------------------- the layers
 

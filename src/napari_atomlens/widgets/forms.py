@@ -163,3 +163,22 @@ class ParamForm:
     def value(self, **others: Any) -> Any:
         """Return the dataclass as the fields are now, with `others` for what has no field."""
         return self._type(**{n: get_value(f) for n, f in self.fields.items()}, **others)
+
+
+def form_layout(parent: QWidget | None = None) -> QFormLayout:
+    """Return a form without margins whose fields take all of the width."""
+    form = QFormLayout(parent) if parent is not None else QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
+
+
+def fill_combo(combo: Any, items: list[tuple[str, str]], chosen: str | None) -> None:
+    """Fill a combo box anew without a signal; a choice that is gone becomes the first."""
+    combo.blockSignals(True)
+    combo.clear()
+    for name, key in items:
+        combo.addItem(name, key)
+    keys = [key for _, key in items]
+    combo.setCurrentIndex(keys.index(chosen) if chosen in keys else (0 if keys else -1))
+    combo.blockSignals(False)

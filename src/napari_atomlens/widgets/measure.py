@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -33,7 +32,14 @@ from napari_atomlens.atoms.lattice import Lattice, LatticeParams, measure_lattic
 from napari_atomlens.errors import AtomLensError, FormatError, TableError
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_lattice as lattice
-from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
+from napari_atomlens.widgets.dock import DockWidget
+from napari_atomlens.widgets.forms import (
+    ParamForm,
+    fill_combo,
+    form_layout,
+    number_box,
+    shrinkable_combo,
+)
 from napari_atomlens.widgets.histograms import ColourBar, Histogram
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.measured import ROLES, ROW, MeasuredLayers, Shown
@@ -49,7 +55,7 @@ REST_MS = 100
 REFERENCE = "reference region"
 
 
-class MeasureWidget(QWidget):
+class MeasureWidget(DockWidget):
     """Measures the lattice of a layer of atoms and shows strain, displacements and vacancies.
 
     Parameters
@@ -77,7 +83,7 @@ class MeasureWidget(QWidget):
         self._done = (0, 0)
         self._calibration: tuple[float, float] | None = None
         self._listening: Any = None
-        self._docked = self._closed = False
+        self._closed = False
         self._job = Job(self)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -163,7 +169,7 @@ class MeasureWidget(QWidget):
         self._save.setEnabled(False)
 
     def _create_layout(self) -> None:
-        form = _form_layout()
+        form = form_layout()
         form.addRow("Atoms", self._atoms)
         form.addRow("Pixel size", self._pixel_size)
         row = QHBoxLayout()
@@ -173,12 +179,12 @@ class MeasureWidget(QWidget):
         more = QCollapsible("How to measure")
         more.setObjectName("more")
         inner = QWidget()
-        fields = _form_layout(inner)
+        fields = form_layout(inner)
         for name in self._form.fields:
             self._form.add_row(fields, name)
         more.setContent(inner)
         more.collapse(animate=False)
-        show = _form_layout()
+        show = form_layout()
         show.addRow(QLabel("<b>Show</b>"))
         show.addRow("Map", self._map)
         show.addRow(self._colours)
@@ -249,24 +255,6 @@ class MeasureWidget(QWidget):
         if was_running:
             self.finished.emit()
 
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
-
     # -------------------------------------------------------------- the layers
 
     def _list_layers(self) -> None:
@@ -282,12 +270,12 @@ class MeasureWidget(QWidget):
         ids = [str(x.unique_id) for x in points]
         if chosen not in ids:
             chosen = likely[-1] if likely else ids[-1] if ids else None
-        _fill(self._atoms, [(x.name, i) for x, i in zip(points, ids, strict=True)], chosen)
+        fill_combo(self._atoms, [(x.name, i) for x, i in zip(points, ids, strict=True)], chosen)
         shapes = [
             x for x in self._viewer.layers
             if isinstance(x, Shapes) and our_entry(x).get("role") in (None, REFERENCE)
         ]  # fmt: skip
-        _fill(
+        fill_combo(
             self._reference,
             [(MEAN, ""), *((x.name, str(x.unique_id)) for x in shapes)],
             self._reference.currentData() or "",
@@ -692,24 +680,6 @@ def _sentence(found: Lattice, seconds: float) -> str:
     if len(found.messages) > 1:
         said.append(f"({len(found.messages) - 1} more frames with a message.)")
     return " ".join(said)
-
-
-def _form_layout(parent: QWidget | None = None) -> QFormLayout:
-    form = QFormLayout(parent) if parent is not None else QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def _fill(combo: Any, items: list[tuple[str, str]], chosen: str | None) -> None:
-    """Fill a combo box without a signal; a choice that is gone becomes the first."""
-    combo.blockSignals(True)
-    combo.clear()
-    for name, key in items:
-        combo.addItem(name, key)
-    keys = [key for _, key in items]
-    combo.setCurrentIndex(keys.index(chosen) if chosen in keys else (0 if keys else -1))
-    combo.blockSignals(False)
 
 
 def _choose(combo: Any, key: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -37,6 +37,7 @@ from napari_atomlens.tracking import ChangeParams, LinkParams
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import Followed, follow
 from napari_atomlens.widgets import convert
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.find_atoms import model_names
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
@@ -82,7 +83,7 @@ class _Stage:
     text: str
 
 
-class MovieWidget(QWidget):
+class MovieWidget(DockWidget):
     """Follows atoms and dumbbells through a movie and shows what changed, when and where.
 
     Parameters
@@ -113,7 +114,7 @@ class MovieWidget(QWidget):
         self._track = -1
         self._running = False
         self._ending = ""
-        self._docked = self._closed = False
+        self._closed = False
         self._shown_frame = -1
         self._job = Job(self)
         self._rest = QTimer(self)
@@ -336,24 +337,6 @@ class MovieWidget(QWidget):
             self._outputs = None
         if was_running:
             self.finished.emit()
-
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
 
     # -------------------------------------------------------------- the layers
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -30,6 +30,7 @@ from napari_atomlens.stm.molecules import MoleculeParams
 from napari_atomlens.stm.silicon import SiliconAnalysisParams
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_stm as stm
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.outputs import entry
@@ -50,7 +51,7 @@ NO_IMAGE = "Open a scan first."
 PREVIEW_MS = 250
 
 
-class StmWidget(QWidget):
+class StmWidget(DockWidget):
     """Assesses, prepares and analyses STM scans.
 
     Parameters
@@ -70,7 +71,7 @@ class StmWidget(QWidget):
         super().__init__(parent)
         self.setObjectName("stm")
         self._viewer = viewer
-        self._docked = self._closed = False
+        self._closed = False
         self._busy = ""
         self._source_id = ""
         self.result: Any = None
@@ -229,24 +230,6 @@ class StmWidget(QWidget):
         self._drop_preview()
         if was_running:
             self.finished.emit()
-
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
 
     # -------------------------------------------------------------- the layers
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -29,6 +29,7 @@ from napari_atomlens.errors import AtomLensError
 from napari_atomlens.watch import Event, FolderWatch, WatchParams
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert_stm import kind_colours, limits
+from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm
 from napari_atomlens.widgets.jobs import Job
 from napari_atomlens.widgets.outputs import entry
@@ -43,7 +44,7 @@ COLUMNS = ("file", "what", "score", "found", "wait", "read", "assess", "analyse"
 STAGES = COLUMNS[4:]
 
 
-class WatchWidget(QWidget):
+class WatchWidget(DockWidget):
     """Watches a folder beside the instrument.
 
     Parameters
@@ -66,7 +67,7 @@ class WatchWidget(QWidget):
         super().__init__(parent)
         self.setObjectName("watch")
         self._viewer = viewer
-        self._docked = self._closed = False
+        self._closed = False
         self._totals: deque[float] = deque(maxlen=200)
         self._job = Job(self)
         self._folder = QLineEdit()
@@ -120,24 +121,6 @@ class WatchWidget(QWidget):
         self._job.close()
         if was_running:
             self.finished.emit()
-
-    def closeEvent(self, event: Any) -> None:
-        """Clean up when the widget is closed."""
-        self.cleanup()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: Any) -> None:
-        """Clean up when napari takes the widget out of its dock: it never closes it."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._on_undocked)
-
-    def _on_undocked(self) -> None:
-        if self.parent() is None:
-            self.cleanup()
 
     def _on_choose(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Folder to watch", self._folder.text())
