@@ -23,8 +23,8 @@ import napari_atomlens as al
 from napari_atomlens.contours import describe_sites, find_anomalies
 from napari_atomlens.contours.classes import ClassParams, classify_sites
 from napari_atomlens.contours.naming import name_defects
-from napari_atomlens.contours.outline import trace
 from napari_atomlens.contours.polygons import ragged
+from napari_atomlens.contours.tracing import trace
 from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.formation import render_columns, render_truth
 from napari_atomlens.simulation.surfaces import WS2_TYPES, defect_gallery, manganite, ws2

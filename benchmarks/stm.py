@@ -44,7 +44,7 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
 
 def assess_figure(data: Path | None, small: bool) -> None:
     from napari_atomlens.simulation.scans import faulty_scan
-    from napari_atomlens.stm.assess import FAULTS, assess
+    from napari_atomlens.stm.assessment import FAULTS, assess
 
     n = 10 if small else 200
     found = {}

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import napari_atomlens
-
 PACKAGE = "napari_atomlens"
 SOURCE = Path(__file__).resolve().parents[1] / "src" / PACKAGE
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -35,6 +33,13 @@ ORDER = [
     ["widgets"],
     ["cli"],
 ]
+# Public name of the package to the stage that it comes from.
+FACE = {
+    alias.name: str(node.module).split(".")[0]
+    for node in ast.parse((SOURCE / "__init__.pyi").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 GUI = {"napari", "qtpy", "superqt", "magicgui", "vispy", "pyqtgraph"} | {
     "PySide6",
@@ -68,9 +73,7 @@ def stage(dotted: str) -> str | None:
     parts = dotted.split(".")
     if parts[0] != PACKAGE or len(parts) < 2:
         return None
-    if parts[1] in napari_atomlens._PUBLIC:  # a public name, loaded lazily
-        return napari_atomlens._PUBLIC[parts[1]].split(".")[1]
-    return parts[1]
+    return FACE.get(parts[1], parts[1])  # a public name, loaded lazily
 
 
 def own_stage(path: Path) -> str:

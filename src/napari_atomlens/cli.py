@@ -737,7 +737,7 @@ def assess(
 ) -> None:
     """Say whether STM scans are any good, and why not."""
     from napari_atomlens.io import read
-    from napari_atomlens.stm.assess import assess as judge
+    from napari_atomlens.stm.assessment import assess as judge
 
     failed = 0
     for path in inputs:

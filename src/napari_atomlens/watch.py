@@ -168,7 +168,7 @@ def analyse_frame(
     AtomLensError
         If the frame cannot be used at all.
     """
-    from napari_atomlens.stm.assess import Verdict, assess
+    from napari_atomlens.stm.assessment import Verdict, assess
 
     size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
     z = np.asarray(image if np.ndim(image) == 2 else image[0])
@@ -549,7 +549,7 @@ def warm_up() -> None:
     """Load the networks before the first file comes."""
     from napari_atomlens.errors import AtomLensError
     from napari_atomlens.segmentation.zoo import find_model, load_network
-    from napari_atomlens.stm.assess import WEIGHTS, _network
+    from napari_atomlens.stm.assessment import WEIGHTS, _network
 
     for name in ("universal", "h-si-100"):
         try:

@@ -14,8 +14,8 @@ from skimage.measure import regionprops_table
 
 import napari_atomlens as al
 from napari_atomlens.contours import polygons
-from napari_atomlens.contours.outline import trace
 from napari_atomlens.contours.surroundings import surroundings
+from napari_atomlens.contours.tracing import trace
 from napari_atomlens.errors import ImageError, ParameterError
 
 INVARIANT = [

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from napari_atomlens.contours import describe, label_image, outline
-from napari_atomlens.contours.outline import trace
+from napari_atomlens.contours.tracing import trace
 
 
 def ellipse_map(shape, y, x, long, short, angle):
@@ -90,7 +90,7 @@ def test_label_image_fills_each_outline_with_its_number():
 
 @pytest.mark.parametrize("spacing", [6.0, 11.0, 19.0])
 def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch, spacing: float) -> None:
-    module = importlib.import_module("napari_atomlens.contours.outline")
+    module = importlib.import_module("napari_atomlens.contours.tracing")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: 12 * spacing, : 10 * spacing]
     centres = spacing * (np.mgrid[:13, :11].reshape(2, -1).T + rng.uniform(-0.1, 0.1, (143, 2)))

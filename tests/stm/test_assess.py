@@ -13,7 +13,7 @@ import napari_atomlens as al
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ImageError
 from napari_atomlens.simulation.scans import faulty_scan
-from napari_atomlens.stm.assess import FAULTS, run_network
+from napari_atomlens.stm.assessment import FAULTS, run_network
 
 SEED = 2**33 + 900_000
 
@@ -99,7 +99,7 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_without_a_lattice_nobody_can_tell_drift() -> None:
-    from napari_atomlens.stm.assess import lattice_change
+    from napari_atomlens.stm.assessment import lattice_change
 
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:256, :256]

@@ -9,7 +9,7 @@ import pytest
 from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.simulation.scoring import match
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
-from napari_atomlens.stm.assess import WEIGHTS
+from napari_atomlens.stm.assessment import WEIGHTS
 from napari_atomlens.stm.rows import find_rows
 from napari_atomlens.stm.silicon import SiliconAnalysisParams, analyze_silicon
 from napari_atomlens.stm.surface import KINDS, ROW_NM

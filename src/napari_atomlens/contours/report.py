@@ -11,8 +11,8 @@ import pandas as pd
 from napari_atomlens.contours.anomalies import AnomalyParams, find_anomalies
 from napari_atomlens.contours.descriptors import describe_contours
 from napari_atomlens.contours.evidence import describe_sites
-from napari_atomlens.contours.outline import trace
 from napari_atomlens.contours.polygons import ragged
+from napari_atomlens.contours.tracing import trace
 
 
 def describe_all(

@@ -1,20 +1,5 @@
 """From pixels to class probabilities."""
 
-from importlib import import_module
-from typing import Any
+import lazy_loader as lazy
 
-_WHERE = {
-    "list_models": "zoo",
-    "find_model": "zoo",
-    "ModelInfo": "zoo",
-    "segment": "predict",
-    "Probabilities": "predict",
-    "find_spacing": "scale",
-}
-__all__ = list(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-    raise AttributeError(name)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,5 +1,5 @@
 """Simulated STEM and STM images with exact truth."""
 
-from napari_atomlens.simulation.scenes import Scene, seed_for, simulate
+import lazy_loader as lazy
 
-__all__ = ["Scene", "seed_for", "simulate"]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 from napari_atomlens.simulation import crystals, faults
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
-from napari_atomlens.stm.assess import FAULTS
+from napari_atomlens.stm.assessment import FAULTS
 from napari_atomlens.stm.surface import ROW_NM
 
 #: Kinds of surfaces and how often each is drawn.
@@ -33,7 +33,7 @@ class FaultyScan:
     ----------
     image : ndarray, shape (H, W)
     fault : str
-        "good" or one of :data:`napari_atomlens.stm.assess.FAULTS`.
+        "good" or one of :data:`napari_atomlens.stm.assessment.FAULTS`.
     surface : str
         Of `SURFACES`, "none" for featureless scans.
     change_row : int
@@ -320,7 +320,7 @@ def faulty_scan(seed: int, fault: str | None = None, size_px: int = 256) -> Faul
     ----------
     seed : int
     fault : str, optional
-        "good" or one of :data:`napari_atomlens.stm.assess.FAULTS`.
+        "good" or one of :data:`napari_atomlens.stm.assessment.FAULTS`.
     size_px : int
     """
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import as_dict, param, validate
 from napari_atomlens.segmentation.predict import Probabilities, segment
 from napari_atomlens.segmentation.scale import peak_positions
-from napari_atomlens.stm.assess import Verdict, assess
+from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.levelling import bridged, finite_image
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines
 from napari_atomlens.stm.scars import remove_scars

@@ -1,20 +1,5 @@
 """Training of the networks on simulated images, and adapting them to corrected ones."""
 
-from typing import Any
+import lazy_loader as lazy
 
-_PUBLIC = {
-    **dict.fromkeys(("TrainParams", "train"), "loop"),
-    **dict.fromkeys(("AdaptParams", "Adapted", "adapt", "discard", "keep"), "adaptation"),
-    **dict.fromkeys(("Labelled", "label_frame"), "labelled"),
-    **dict.fromkeys(("FourierParams", "fourier_labels", "fourier_recipe"), "fourier"),
-}
-
-__all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        from importlib import import_module
-
-        return getattr(import_module(f"napari_atomlens.training.{_PUBLIC[name]}"), name)
-    raise AttributeError(name)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

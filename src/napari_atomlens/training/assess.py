@@ -12,7 +12,7 @@ from scipy.linalg import block_diag
 
 from napari_atomlens.params import param, validate
 from napari_atomlens.simulation.scans import faulty_scan
-from napari_atomlens.stm.assess import FAULTS, KNOWN, as_vector, measure
+from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def draw_features(
 
 
 def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) -> list[np.ndarray]:
-    """Fit the layers that :func:`napari_atomlens.stm.assess.run_network` takes.
+    """Fit the layers that :func:`napari_atomlens.stm.assessment.run_network` takes.
 
     Several networks are averaged: side by side they are one wider network.
     """

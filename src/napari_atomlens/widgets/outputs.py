@@ -398,8 +398,8 @@ class Outputs:
                 new = convert.merge_outlines(self._store[r.frame], new, self.spacing_px)
             if self._editor is not None:
                 mine = self._editor.corrections.contours(r.frame)
-                for atom_id, outline in mine.items():
-                    new = _with_outline(*new, r.frame, atom_id, outline, True)
+                for atom_id, tracing in mine.items():
+                    new = _with_outline(*new, r.frame, atom_id, tracing, True)
                 labels = None if mine else labels
             if self._kind == SHAPES:
                 self._store[r.frame] = new
@@ -605,14 +605,14 @@ class Outputs:
         ids = [] if table is None else [int(i) for i in table["atom_id"]]
         return dict(zip(ids, outlines, strict=True))
 
-    def _outlined_atom(self, frame: int, outline: np.ndarray, taken: set[int]) -> int:
+    def _outlined_atom(self, frame: int, tracing: np.ndarray, taken: set[int]) -> int:
         """Id of the atom inside of a new outline; a new negative one where there is none."""
         if self._editor is not None:
             atoms = self._editor.corrections.columns(frame)
             free = ~np.isin(atoms.ids, list(taken))
-            mine = np.flatnonzero(inside(outline, atoms.positions) & free)
+            mine = np.flatnonzero(inside(tracing, atoms.positions) & free)
             if len(mine):
-                gap = atoms.positions[mine] - outline.mean(0)
+                gap = atoms.positions[mine] - tracing.mean(0)
                 return int(atoms.ids[mine[np.hypot(*gap.T).argmin()]])
         spare = -2 - frame * tables.IDS_PER_FRAME
         while spare in taken:
@@ -626,10 +626,10 @@ class Outputs:
             return
         f, atom_id = edit.frame, int(edit.detail["atom_id"])
         flat = edit.detail["before" if change.undone else "after"]
-        outline = None if flat is None else np.array(flat, np.float32).reshape(-1, 2)
+        tracing = None if flat is None else np.array(flat, np.float32).reshape(-1, 2)
         table, outlines = self._store.get(f, (tables.empty("contours"), []))
         table, outlines = _with_outline(
-            table, outlines, f, atom_id, outline, atom_id in editor.corrections.contours(f)
+            table, outlines, f, atom_id, tracing, atom_id in editor.corrections.contours(f)
         )
         self._store[f] = (table, outlines)
         layer = self.layer(CONTOURS)
@@ -700,18 +700,18 @@ def _with_outline(
     outlines: list[np.ndarray],
     frame: int,
     atom_id: int,
-    outline: np.ndarray | None,
+    tracing: np.ndarray | None,
     edited: bool,
 ) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Contours of a frame with another outline of one atom; without one where it is None."""
     rest = (table["atom_id"] != atom_id).to_numpy()
     table = table[rest].reset_index(drop=True)
     outlines = [o for o, keep in zip(outlines, rest, strict=True) if keep]
-    if outline is None:
+    if tracing is None:
         return table, outlines
     row = tables.make(
         "contours", {"frame": frame, "atom_id": atom_id, "species": "", "edited": edited}, 1
     )
     table = pd.concat([table, row], ignore_index=True) if len(table) else row
     table["edited"] = table["edited"].astype(object).map(lambda v: v is True)
-    return table, [*outlines, np.asarray(outline, np.float32)]
+    return table, [*outlines, np.asarray(tracing, np.float32)]

@@ -381,7 +381,7 @@ class StmWidget(DockWidget):
 
     def assess(self) -> None:
         """Assess the scan and say what is wrong with it."""
-        from napari_atomlens.stm.assess import assess
+        from napari_atomlens.stm.assessment import assess
 
         image = self._scan_or_say()
         if image is not None:

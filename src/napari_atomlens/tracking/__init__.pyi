@@ -1,0 +1,83 @@
+from .changes import (
+    ChangeParams,
+    deviations,
+    find_changes,
+    neighbour_correlation,
+)
+from .defects import (
+    DefectParams,
+    DefectTracks,
+    follow_defects,
+)
+from .drift import (
+    estimate_drift,
+    image_drift,
+    remove_drift,
+)
+from .dumbbells import (
+    DumbbellParams,
+    measure_dumbbells,
+)
+from .following import (
+    Followed,
+    follow,
+    save_followed,
+)
+from .linking import (
+    LinkParams,
+    link,
+    track_events,
+    tracks_table,
+)
+from .rolling import (
+    choose_window,
+    rolling_mean,
+)
+from .scan import correct_scan
+from .trajectories import (
+    counts_per_frame,
+    estimate_diffusion,
+    mean_squared_displacement,
+    occupancy_map,
+    track_summary,
+)
+from .transitions import (
+    count_transitions,
+    dwell_times,
+    mean_dwell,
+    transition_matrix,
+)
+
+__all__ = [
+    "ChangeParams",
+    "DefectParams",
+    "DefectTracks",
+    "DumbbellParams",
+    "Followed",
+    "LinkParams",
+    "choose_window",
+    "correct_scan",
+    "count_transitions",
+    "counts_per_frame",
+    "deviations",
+    "dwell_times",
+    "estimate_diffusion",
+    "estimate_drift",
+    "find_changes",
+    "follow",
+    "follow_defects",
+    "image_drift",
+    "link",
+    "mean_dwell",
+    "mean_squared_displacement",
+    "measure_dumbbells",
+    "neighbour_correlation",
+    "occupancy_map",
+    "remove_drift",
+    "rolling_mean",
+    "save_followed",
+    "track_events",
+    "track_summary",
+    "tracks_table",
+    "transition_matrix",
+]
