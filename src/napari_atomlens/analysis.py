@@ -25,7 +25,7 @@ from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.params import as_dict, param, validate
 
 if TYPE_CHECKING:
-    from napari_atomlens.graphs import BondGraph
+    from napari_atomlens.graphs.bonds import BondGraph
     from napari_atomlens.segmentation.predict import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
@@ -152,14 +152,14 @@ class Result:
     @cached_property
     def tracks(self) -> pd.DataFrame:
         """Tracks table: which atom is which from frame to frame, found when first asked for."""
-        from napari_atomlens.tracking import link, tracks_table
+        from napari_atomlens.tracking.linking import link, tracks_table
 
         return tracks_table(link(self.atoms))
 
     @cached_property
     def dumbbells(self) -> pd.DataFrame:
         """Dumbbells table, measured when first asked for; empty where there are none."""
-        from napari_atomlens.tracking import measure_dumbbells
+        from napari_atomlens.tracking.dumbbells import measure_dumbbells
 
         return measure_dumbbells(
             self.atoms, self.contours, pixel_size_nm=self.provenance.get("pixel_size_nm")
@@ -176,7 +176,8 @@ class Result:
             Rules, the name of a preset or "auto". The tables `bonds` and `defects` are then
             those of these rules.
         """
-        from napari_atomlens.graphs import bond, choose_rules
+        from napari_atomlens.graphs.bonds import bond
+        from napari_atomlens.graphs.choose import choose_rules
 
         why = ""
         if rules == "auto":
@@ -204,7 +205,7 @@ class Result:
     def defects(self) -> pd.DataFrame:
         """Defects table, computed when it is first asked for."""
         if "_defects" not in self.__dict__:
-            from napari_atomlens.graphs import find_defects
+            from napari_atomlens.graphs.defects import find_defects
 
             self.__dict__["_defects"] = find_defects(self.bond_graph)
         return self.__dict__["_defects"]
@@ -494,7 +495,7 @@ def _in_parallel(
 
 def _window_of(movie: Any, params: AnalysisParams, info: Any) -> int:
     """Frames that must be summed until the model is no surer with more of them."""
-    from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.atoms.find import find_atoms
     from napari_atomlens.segmentation.predict import segment
     from napari_atomlens.tracking.rolling import choose_window
 
@@ -535,9 +536,9 @@ def _one_frame(
     spacing: float,
     size: tuple[float, float] | None,
 ) -> FrameResult:
-    from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.atoms.find import find_atoms
     from napari_atomlens.atoms.refine import FitParams
-    from napari_atomlens.contours import outline
+    from napari_atomlens.contours.tracing import outline
     from napari_atomlens.segmentation import runtime
     from napari_atomlens.segmentation.predict import LARGE, segment
     from napari_atomlens.segmentation.scale import typical_distance
@@ -637,7 +638,7 @@ def analyze(
     chosen = params or AnalysisParams(model=model)
     name, technique = "array", ""
     if isinstance(source, (str, Path)):
-        from napari_atomlens.io import read
+        from napari_atomlens.io.readers import read
 
         technique = technique_of(source)
 

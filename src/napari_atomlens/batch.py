@@ -123,7 +123,7 @@ _opening = threading.Lock()
 
 def _open(path: str) -> Any:
     """First image of a file; the two latest stay open, so that chunks need not read again."""
-    from napari_atomlens.io import read
+    from napari_atomlens.io.readers import read
 
     file = Path(path)
     try:

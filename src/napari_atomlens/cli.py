@@ -261,7 +261,8 @@ def _draw(path: Path, folder: Path, result: Any, *, report: bool, movie: str) ->
     """Write the report and the movie of a result beside its tables."""
     import numpy as np
 
-    from napari_atomlens.io import figures, read
+    from napari_atomlens.io import figures
+    from napari_atomlens.io.readers import read
 
     stack = read(path)[0].data
     stack = stack[None] if stack.ndim == 2 else stack
@@ -315,7 +316,8 @@ def _movie(
 
     from napari_atomlens.analysis import AnalysisParams, check_pixel_size
     from napari_atomlens.streaming import follow_stream, stream_movie
-    from napari_atomlens.tracking import ChangeParams, LinkParams
+    from napari_atomlens.tracking.changes import ChangeParams
+    from napari_atomlens.tracking.linking import LinkParams
 
     if not source.exists():
         raise ParameterError(f"There is no file {source}.")
@@ -450,7 +452,7 @@ def _train_material(material: str, **params: Any) -> None:
 
 
 def _build_material(name: str) -> Any:
-    from napari_atomlens.training import TrainParams
+    from napari_atomlens.training.loop import TrainParams
 
     def train(**params: Any) -> None:
         _train_material(name, **params)
@@ -597,7 +599,7 @@ def _adapt(
 
     from napari_atomlens import training
     from napari_atomlens.analysis import as_stack
-    from napari_atomlens.io import read
+    from napari_atomlens.io.readers import read
     from napari_atomlens.training import adaptation as adapting
     from napari_atomlens.training.fourier import FourierParams
 
@@ -669,7 +671,7 @@ def read_atoms(path: Path) -> Any:
 
 
 def _build_adapt() -> Any:
-    from napari_atomlens.training import AdaptParams
+    from napari_atomlens.training.adaptation import AdaptParams
 
     return _build("adapt", _sentences(_adapt), AdaptParams)
 
@@ -736,7 +738,7 @@ def assess(
     ] = False,
 ) -> None:
     """Say whether STM scans are any good, and why not."""
-    from napari_atomlens.io import read
+    from napari_atomlens.io.readers import read
     from napari_atomlens.stm.assessment import assess as judge
 
     failed = 0
@@ -771,7 +773,7 @@ def models(
     card: Annotated[str, typer.Option(metavar="NAME", help="Print the card of this model.")] = "",
 ) -> None:
     """List the models, or print the card of one."""
-    from napari_atomlens.segmentation import find_model, list_models
+    from napari_atomlens.segmentation.zoo import find_model, list_models
 
     if card:
         info = find_model(card)

@@ -24,8 +24,9 @@ from napari_atomlens.errors import FormatError
 from napari_atomlens.params import as_dict
 
 if TYPE_CHECKING:
-    from napari_atomlens.tracking import ChangeParams, LinkParams
+    from napari_atomlens.tracking.changes import ChangeParams
     from napari_atomlens.tracking.following import Followed
+    from napari_atomlens.tracking.linking import LinkParams
 
 #: Frames per part.
 PART = 50
@@ -94,7 +95,7 @@ def stream_movie(
         If the folder holds the results of another movie or of other parameters.
     """
     if isinstance(source, (str, Path)):
-        from napari_atomlens.io import read
+        from napari_atomlens.io.readers import read
 
         image = read(source)[0]
         source = image.data
@@ -266,7 +267,9 @@ def follow_stream(
     FormatError
         If the folder holds no atoms, or is damaged.
     """
-    from napari_atomlens.tracking import ChangeParams, LinkParams, follow, save_followed
+    from napari_atomlens.tracking.changes import ChangeParams
+    from napari_atomlens.tracking.following import follow, save_followed
+    from napari_atomlens.tracking.linking import LinkParams
 
     where = Path(folder)
     linking, changes = linking or LinkParams(), changes or ChangeParams()

@@ -372,7 +372,7 @@ def add_to_library(path: str | Path, analysis: Analysis, source: str) -> int:
 
 
 def _first_image(path: Path) -> Any:
-    from napari_atomlens.io import read
+    from napari_atomlens.io.readers import read
 
     images = read(path)
     if not images:

@@ -152,7 +152,7 @@ def judge(
         Stated probability of everything found anywhere in the usable part, and whether it
         is an atom.
     """
-    from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.atoms.find import find_atoms
     from napari_atomlens.segmentation.predict import segment
 
     total, chances = Score(0, 0, 0), [np.zeros((0, 2))]
@@ -192,7 +192,7 @@ def on_known_materials(model: ModelInfo, n: int = 2) -> float:
     `n` simulated images of each of five lattices, of many and of few counts, and three times
     as many of noise, in which every atom is a false one.
     """
-    from napari_atomlens.atoms import find_atoms
+    from napari_atomlens.atoms.find import find_atoms
     from napari_atomlens.segmentation.predict import segment
 
     total = Score(0, 0, 0)

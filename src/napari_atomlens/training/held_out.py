@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_atomlens.atoms import find_atoms
+from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.segmentation.choose import as_wanted, column_brightness, lattice_of
 from napari_atomlens.segmentation.predict import segment

@@ -149,7 +149,7 @@ class AdaptPanel(QWidget):
     def showEvent(self, event: Any) -> None:
         """List the models when they are about to be seen."""
         super().showEvent(event)
-        from napari_atomlens.segmentation import list_models
+        from napari_atomlens.segmentation.zoo import list_models
 
         there = [self._start.itemText(i) for i in range(self._start.count())]
         self._start.addItems([m.name for m in list_models() if m.name not in there])
@@ -352,9 +352,9 @@ def previews(
     adapted: Any, start: str, image: np.ndarray, spacing_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 2) that the old and the new model find in a frame."""
-    from napari_atomlens.atoms import find_atoms
-    from napari_atomlens.segmentation import find_model
+    from napari_atomlens.atoms.find import find_atoms
     from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.segmentation.zoo import find_model
 
     out = []
     for name in (start, str(adapted.path)):

@@ -200,7 +200,7 @@ class CalibrateWidget(QWidget):
             if bar:
                 yield calibration.find_scale_bar(image)
                 return
-            from napari_atomlens.segmentation import find_spacing
+            from napari_atomlens.segmentation.scale import find_spacing
 
             yield find_spacing(image)
 

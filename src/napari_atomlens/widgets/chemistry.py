@@ -25,12 +25,12 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.graphs import count_types, learn_bounds
 from napari_atomlens.graphs.bonds import BondGraph, bond
-from napari_atomlens.graphs.choose import choose_rules
+from napari_atomlens.graphs.choose import choose_rules, learn_bounds
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.library import entries_of
 from napari_atomlens.graphs.rules import Rules, preset, presets
+from napari_atomlens.graphs.types import count_types
 from napari_atomlens.graphs.update import rebuild_frames
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import graph_layers as shown

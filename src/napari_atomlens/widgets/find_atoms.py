@@ -52,14 +52,14 @@ REST_MS = 100
 
 def model_names() -> list[str]:
     """Names of the models that there are, from their cards alone."""
-    from napari_atomlens.segmentation import list_models
+    from napari_atomlens.segmentation.zoo import list_models
 
     return [m.name for m in list_models()]
 
 
 def model_hash(name: str) -> str:
     """SHA-256 of the weights of a model, "" where there is no such file."""
-    from napari_atomlens.segmentation import find_model
+    from napari_atomlens.segmentation.zoo import find_model
 
     try:
         return str(find_model(name).file_hash())

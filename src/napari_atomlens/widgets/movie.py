@@ -33,9 +33,10 @@ from napari_atomlens import __version__, analysis
 from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
 from napari_atomlens.params import as_dict
-from napari_atomlens.tracking import ChangeParams, LinkParams
+from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import Followed, follow
+from napari_atomlens.tracking.linking import LinkParams
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.editor import EDITOR, Editor
@@ -60,7 +61,9 @@ ATOM_TRACKS, DEFECT_TRACKS = "all atoms", "defects"
 
 def _defects_of(followed: Followed) -> DefectTracks | None:
     """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
-    from napari_atomlens.graphs import bond, choose_rules, find_defects
+    from napari_atomlens.graphs.bonds import bond
+    from napari_atomlens.graphs.choose import choose_rules
+    from napari_atomlens.graphs.defects import find_defects
 
     try:
         rules, _ = choose_rules(followed.atoms)
@@ -823,7 +826,7 @@ class MovieWidget(DockWidget):
         if self._data.has_dumbbells:
             import pyqtgraph as pg
 
-            from napari_atomlens.tracking import neighbour_correlation
+            from napari_atomlens.tracking.changes import neighbour_correlation
 
             together = neighbour_correlation(
                 self._data.followed.dumbbells, "length", self._data.watch
@@ -870,7 +873,10 @@ class MovieWidget(DockWidget):
         tracks = self._tracks_shown()
         if data is None or not len(tracks):
             return
-        from napari_atomlens.tracking import estimate_diffusion, mean_squared_displacement
+        from napari_atomlens.tracking.trajectories import (
+            estimate_diffusion,
+            mean_squared_displacement,
+        )
 
         nm = data.pixel_size_nm is not None and data.time_step_s is not None
         kwargs: dict[str, Any] = {}
@@ -1017,7 +1023,7 @@ class MovieWidget(DockWidget):
                     layer.visible = True
 
     def _on_occupancy(self) -> None:
-        from napari_atomlens.tracking import occupancy_map
+        from napari_atomlens.tracking.trajectories import occupancy_map
 
         layer = self._movie_layer()
         if self._data is None or layer is None:
@@ -1050,7 +1056,7 @@ class MovieWidget(DockWidget):
 
     def save_tables(self, folder: Path) -> list[str]:
         """Write tracks, dumbbells, changes, events, drift (CSV) and how they were found (JSON)."""
-        from napari_atomlens.tracking import save_followed
+        from napari_atomlens.tracking.following import save_followed
 
         if self._data is None:
             return []

@@ -366,7 +366,11 @@ def transitions_text(tracks: pd.DataFrame, noun: str, time_step_s: float | None)
     time_step_s : float or None
         Dwell times are in seconds where it is known, else in frames.
     """
-    from napari_atomlens.tracking import dwell_times, mean_dwell, transition_matrix
+    from napari_atomlens.tracking.transitions import (
+        dwell_times,
+        mean_dwell,
+        transition_matrix,
+    )
 
     if "species" not in tracks or tracks["species"].nunique() < 2:
         return f"<p>There is only one class of {noun}: nothing to change into.</p>"
