@@ -21,6 +21,7 @@ import napari_atomlens as al
 from napari_atomlens import batch, cli
 from napari_atomlens.batch import BatchParams, find_inputs, read_batch, run_batch
 from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.files import write_whole
 from napari_atomlens.io import parts as parts_module
 from napari_atomlens.io.parts import Parts, partition_names
 from napari_atomlens.simulation import seed_for, simulate
@@ -102,7 +103,7 @@ def test_a_full_disk_costs_the_chunk_in_flight(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, written = tmp_path / "out", []
-    real = parts_module.write_whole
+    real = write_whole
 
     def full(path: Path, what: Any) -> None:
         if path.suffix == ".parquet":

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import weakref
 from collections import deque
@@ -22,6 +21,7 @@ import pandas as pd
 
 from napari_atomlens import __version__, tables
 from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.image import as_stack, check_pixel_size, image_hash, is_height
 from napari_atomlens.params import as_dict, param, validate
 
 if TYPE_CHECKING:
@@ -241,38 +241,6 @@ def load(path: str | Path) -> Result:
     )  # fmt: skip
 
 
-def image_hash(image: Any) -> str:
-    """SHA-256 of the pixels and their shape and type, for provenance."""
-    array = np.ascontiguousarray(image)
-    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(array.data if array.size else b"")
-    return digest.hexdigest()
-
-
-def as_stack(stack: Any) -> Any:
-    """Return an image or movie with three axes (t, y, x), lazily where it is lazy.
-
-    Raises
-    ------
-    ImageError
-        If it has the wrong number of axes.
-    """
-    if not hasattr(stack, "ndim") or not hasattr(stack, "shape"):
-        stack = np.asarray(stack)
-    if 0 in stack.shape:
-        raise ImageError("The image is empty.")
-    colour = stack.shape[-1:] in ((3,), (4,)) and min(stack.shape[-3:-1], default=0) >= 16
-    if colour and stack.ndim in (3, 4):  # each frame is made grey when it is read
-        return stack[None] if stack.ndim == 3 else stack
-    if stack.ndim == 2:
-        return stack[None]
-    if stack.ndim != 3:
-        raise ImageError(
-            f"An image has two axes (y, x) and a movie three (t, y, x), but this has {stack.ndim}."
-        )
-    return stack
-
-
 def empty_result(
     frame: int, shape: tuple[int, int], classes: tuple[str, ...], message: str
 ) -> FrameResult:
@@ -293,25 +261,6 @@ def add_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd
             atoms["x_px"] * pixel_size_nm[1],
         )
     return atoms
-
-
-def check_pixel_size(size: Any) -> tuple[float, float] | None:
-    """Return a pixel size as (y, x) in nm, None where it is unknown.
-
-    Raises
-    ------
-    CalibrationError
-        If it is not positive and finite.
-    """
-    if size is None:
-        return None
-    try:
-        values = tuple(float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
-    except (TypeError, ValueError):
-        raise CalibrationError("The pixel size must be one number or (y, x), in nm.") from None
-    if not all(np.isfinite(v) and v > 0 for v in values):
-        raise CalibrationError(f"The pixel size must be positive, but it is {size!r} nm.")
-    return values  # type: ignore[return-value]
 
 
 def analyze_frames(
@@ -519,13 +468,6 @@ DIMER_ROWS = (
     "This looks like H-Si(100): its dimer rows and defects are read by the dock STM "
     "(analyze_silicon), not by this model."
 )
-
-
-def is_height(frame: np.ndarray) -> bool:
-    """Heights and currents are real numbers, of both signs or tiny; counts are not."""
-    if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
-        return False
-    return bool(np.nanmin(frame) < 0 or np.nanmax(frame) < 1e-3)
 
 
 def _one_frame(

@@ -26,7 +26,8 @@ import pandas as pd
 from napari_atomlens import __version__
 from napari_atomlens.analysis import AnalysisParams, FrameResult
 from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
-from napari_atomlens.io.parts import Parts, partition_names, write_whole
+from napari_atomlens.files import write_whole
+from napari_atomlens.io.parts import Parts, partition_names
 from napari_atomlens.params import as_dict, param, validate
 
 #: Raised when a later version can no longer go on with the folders of this one.
@@ -250,13 +251,8 @@ def _disk_full(folder: str) -> str:
 
 def _scout(task: _Task) -> _Done:
     """Open a file and analyse its first frames, until the spacing of the lattice is known."""
-    from napari_atomlens.analysis import (
-        as_stack,
-        check_pixel_size,
-        choose_for_movie,
-        image_hash,
-        technique_of,
-    )  # fmt: skip
+    from napari_atomlens.analysis import choose_for_movie, technique_of
+    from napari_atomlens.image import as_stack, check_pixel_size, image_hash  # fmt: skip
 
     image = _open(task.path)
     movie = as_stack(image.data)
@@ -289,7 +285,7 @@ def _scout(task: _Task) -> _Done:
 
 def _chunk(task: _Task) -> _Done:
     """Analyse some frames of a scouted file."""
-    from napari_atomlens.analysis import as_stack
+    from napari_atomlens.image import as_stack
 
     movie = as_stack(_open(task.path).data)
     params = task.params.analysis()
@@ -638,7 +634,7 @@ def run_batch(
     AtomLensError
         If the settings make no sense, or the disk is full; what is finished is kept.
     """
-    from napari_atomlens.analysis import check_pixel_size
+    from napari_atomlens.image import check_pixel_size
     from napari_atomlens.segmentation import runtime
 
     validate(params)

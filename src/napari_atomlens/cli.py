@@ -314,7 +314,8 @@ def _movie(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    from napari_atomlens.analysis import AnalysisParams, check_pixel_size
+    from napari_atomlens.analysis import AnalysisParams
+    from napari_atomlens.image import check_pixel_size
     from napari_atomlens.streaming import follow_stream, stream_movie
     from napari_atomlens.tracking.changes import ChangeParams
     from napari_atomlens.tracking.linking import LinkParams
@@ -598,7 +599,7 @@ def _adapt(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from napari_atomlens import training
-    from napari_atomlens.analysis import as_stack
+    from napari_atomlens.image import as_stack
     from napari_atomlens.io.readers import read
     from napari_atomlens.training import adaptation as adapting
     from napari_atomlens.training.fourier import FourierParams

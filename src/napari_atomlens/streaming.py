@@ -21,6 +21,7 @@ import pandas as pd
 from napari_atomlens import __version__, analysis, tables
 from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import FormatError
+from napari_atomlens.image import as_stack, check_pixel_size, image_hash
 from napari_atomlens.params import as_dict
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _fingerprint(movie: Any, params: AnalysisParams, frames: list[int]) -> str:
     head = {
         "version": __version__, "parameters": as_dict(params),
         "shape": [int(s) for s in movie.shape], "frames": [frames[0], frames[-1], len(frames)],
-        "first_frame": analysis.image_hash(movie[frames[0]]),
+        "first_frame": image_hash(movie[frames[0]]),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
@@ -100,7 +101,7 @@ def stream_movie(
         image = read(source)[0]
         source = image.data
         pixel_size_nm = image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
-    movie = analysis.as_stack(source)
+    movie = as_stack(source)
     order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
     if not order:
         return
@@ -135,7 +136,7 @@ def stream_movie(
     done = len(order) - len(missing)
     if progress and done:
         progress(done, len(order))
-    size = analysis.check_pixel_size(pixel_size_nm)
+    size = check_pixel_size(pixel_size_nm)
     for k in todo:  # an earlier run ended between the last frame of a part and the part
         if all((k, i) in ready for i in range(len(parts[k]))):
             _close_part(where, k, len(parts[k]))

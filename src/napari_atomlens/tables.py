@@ -9,10 +9,13 @@ first pixel is (0, 0), as in napari.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from napari_atomlens.errors import ParameterError
 
 F, I, B, S = "float64", "int64", "bool", "object"
 #: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
@@ -213,3 +216,51 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     }
     data |= {c: pd.Series(v, index=index) for c, v in columns.items() if c not in data}
     return pd.DataFrame(data, index=index)
+
+
+def need_columns(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:
+    """Check that a table has the columns that are needed.
+
+    Raises
+    ------
+    ParameterError
+        With one sentence that names those that are missing.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise ParameterError(f"The {what} must be a pandas table, not {type(table).__name__}.")
+    missing = [c for c in columns if c not in table]
+    if missing:
+        raise ParameterError(f"The {what} table has no column {', '.join(missing)}.")
+
+
+NEEDED = ("y_px", "x_px", "species")
+
+
+def check_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of an atoms table with clean rows, ids and frames; vacant sites left out.
+
+    Raises
+    ------
+    ParameterError
+        If a column is missing, a position is not finite, or an id appears twice.
+    """
+    missing = [c for c in NEEDED if c not in atoms]
+    if missing:
+        raise ParameterError(f"The atoms table has no column {', '.join(missing)}.")
+    clean = atoms.reset_index(drop=True)
+    if "source" in clean:
+        # the lattice's vacant sites are no atoms
+        clean = clean[clean["source"].astype(str) != "lattice"].reset_index(drop=True)
+    if "frame" not in clean:
+        clean = clean.assign(frame=0)
+    if "atom_id" not in clean:
+        clean = clean.assign(atom_id=np.arange(len(clean), dtype=np.int64))
+    try:
+        places = clean[["y_px", "x_px"]].to_numpy(dtype=float)
+    except (TypeError, ValueError):
+        raise ParameterError("The positions of the atoms are not all numbers.") from None
+    if not np.isfinite(places).all():
+        raise ParameterError("The positions of the atoms are not all finite numbers.")
+    if clean["atom_id"].duplicated().any():
+        raise ParameterError("Two atoms have the same atom_id.")
+    return clean

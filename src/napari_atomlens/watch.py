@@ -202,7 +202,8 @@ def analyse_frame(
             found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
             messages += [m for m in scan.messages if not m.startswith("This scan may")]
         elif kind == "atoms":
-            from napari_atomlens.analysis import analyze, is_height
+            from napari_atomlens.analysis import analyze
+            from napari_atomlens.image import is_height
             from napari_atomlens.stm.levelling import level
 
             flat = level(z) if is_height(z) else z

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import Image
+from napari_atomlens.image import Image
 from napari_atomlens.io.napari_reader import get_reader, layer_tuple, read_layers
 from napari_atomlens.io.napari_writer import write_atoms_csv
 from napari_atomlens.widgets.convert import pixel_size_nm

@@ -17,10 +17,10 @@ import tifffile
 import zarr
 from imageio.v3 import imwrite
 
+from napari_atomlens import image as image_module
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io import Image, read
-from napari_atomlens.io import image as image_module
-from napari_atomlens.io.image import to_nm, to_seconds
+from napari_atomlens.image import Image, to_nm, to_seconds
+from napari_atomlens.io import read
 from napari_atomlens.io.readers import KINDS
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -10,6 +10,7 @@ import pytest
 from napari_atomlens import tables
 from napari_atomlens.analysis import IDS_PER_FRAME
 from napari_atomlens.errors import ImageError
+from napari_atomlens.image import source_stack
 from napari_atomlens.widgets import convert, styles
 
 UNITS = pint.get_application_registry()
@@ -131,19 +132,19 @@ def test_stacks_are_read_frame_by_frame() -> None:
     movie = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
     stored = zarr.array(movie)
     for data in (movie, da.from_array(movie, chunks=(1, 4, 5)), stored):
-        stack = convert.source_stack(data)
+        stack = source_stack(data)
         assert stack.shape == (3, 4, 5) and len(stack) == 3
         np.testing.assert_array_equal(stack[1], movie[1])
     for data in (movie[0], zarr.array(movie[0])):
-        assert convert.source_stack(data).shape == (1, 4, 5)
-        np.testing.assert_array_equal(convert.source_stack(data)[0], movie[0])
+        assert source_stack(data).shape == (1, 4, 5)
+        np.testing.assert_array_equal(source_stack(data)[0], movie[0])
 
 
 def test_colours_become_luminance() -> None:
     grey = np.random.default_rng(0).integers(0, 255, (2, 4, 5)).astype(np.uint8)
     movie = np.repeat(grey[..., None], 3, axis=-1)
-    np.testing.assert_allclose(convert.source_stack(movie, rgb=True)[1], grey[1], rtol=1e-5)
-    np.testing.assert_allclose(convert.source_stack(movie[0], rgb=True)[0], grey[0], rtol=1e-5)
+    np.testing.assert_allclose(source_stack(movie, rgb=True)[1], grey[1], rtol=1e-5)
+    np.testing.assert_allclose(source_stack(movie[0], rgb=True)[0], grey[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_colours_become_luminance() -> None:
 )
 def test_what_is_no_image_is_refused_with_a_sentence(shape: tuple, labels: tuple) -> None:
     with pytest.raises(ImageError, match=r"\.$"):
-        convert.source_stack(np.zeros(shape), axis_labels=labels)
+        source_stack(np.zeros(shape), axis_labels=labels)
 
 
 def test_every_class_has_a_colour_of_its_own() -> None:

@@ -24,6 +24,7 @@ from napari_atomlens.atoms.strain import (
 from napari_atomlens.atoms.vacancies import find_gaps, not_taken
 from napari_atomlens.errors import CalibrationError, ParameterError, TableError
 from napari_atomlens.params import as_dict, param, validate
+from napari_atomlens.points import inside_polygon
 
 #: Columns that :func:`measure_lattice` adds to the atoms table, beside its own.
 MEASURED: dict[str, str] = {
@@ -248,13 +249,6 @@ def _polygon(reference: Any) -> np.ndarray | None:
     if not np.isfinite(vertices).all():
         raise ParameterError("The reference region has vertices that are no finite numbers.")
     return vertices
-
-
-def inside_polygon(points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Which points (n, 2) lie in a polygon (k, 2); bool, shape (n,)."""
-    from skimage.measure import points_in_poly
-
-    return np.asarray(points_in_poly(points, vertices), bool)
 
 
 # --------------------------------------------------------------------------- one frame

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.errors import CalibrationError, ParameterError
+from napari_atomlens.errors import CalibrationError
 from napari_atomlens.graphs.rings import MAX_RING, Rings, trace_rings
 from napari_atomlens.graphs.rules import Rules, preset
+from napari_atomlens.points import near_pairs, typical_spacing
+from napari_atomlens.tables import check_atoms
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -23,7 +25,6 @@ BRIGHT = 2.0
 UNNAMED = ("column", "bright column")
 CHALCOGENS = ("chalcogen pair", "single chalcogen")
 METALS = ("metal", "light metal", "heavy metal")
-NEEDED = ("y_px", "x_px", "species")
 
 
 @dataclass(frozen=True)
@@ -114,36 +115,6 @@ class BondGraph:
         return graph
 
 
-def check_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of an atoms table with clean rows, ids and frames; vacant sites left out.
-
-    Raises
-    ------
-    ParameterError
-        If a column is missing, a position is not finite, or an id appears twice.
-    """
-    missing = [c for c in NEEDED if c not in atoms]
-    if missing:
-        raise ParameterError(f"The atoms table has no column {', '.join(missing)}.")
-    clean = atoms.reset_index(drop=True)
-    if "source" in clean:
-        # the lattice's vacant sites are no atoms
-        clean = clean[clean["source"].astype(str) != "lattice"].reset_index(drop=True)
-    if "frame" not in clean:
-        clean = clean.assign(frame=0)
-    if "atom_id" not in clean:
-        clean = clean.assign(atom_id=np.arange(len(clean), dtype=np.int64))
-    try:
-        places = clean[["y_px", "x_px"]].to_numpy(dtype=float)
-    except (TypeError, ValueError):
-        raise ParameterError("The positions of the atoms are not all numbers.") from None
-    if not np.isfinite(places).all():
-        raise ParameterError("The positions of the atoms are not all finite numbers.")
-    if clean["atom_id"].duplicated().any():
-        raise ParameterError("Two atoms have the same atom_id.")
-    return clean
-
-
 def in_nm(atoms: pd.DataFrame, rules: Rules) -> tuple[np.ndarray, bool]:
     """Positions in the unit of the rules, and whether the pixel size is known.
 
@@ -166,7 +137,7 @@ def in_nm(atoms: pd.DataFrame, rules: Rules) -> tuple[np.ndarray, bool]:
             "The pixel size is unknown and the rules name no reference distance, so bond lengths "
             "cannot be measured."
         )
-    nearest = nearest_distance(places, atoms["frame"].to_numpy())
+    nearest = typical_spacing(places, atoms["frame"].to_numpy())
     return places * (rules.reference_nm / nearest), False
 
 
@@ -187,33 +158,6 @@ def as_seen(atoms: pd.DataFrame, places: np.ndarray) -> np.ndarray:
         good &= ~atoms["edited"].to_numpy(bool)
     shift = np.where(good[:, None], (seen - fitted) * unit, 0.0)
     return places + shift
-
-
-def separated(places: np.ndarray, frame: np.ndarray, reach: float) -> np.ndarray:
-    """Places of a movie in three axes, the frames farther apart than `reach`."""
-    index = np.unique(frame, return_inverse=True)[1]
-    return np.column_stack([4.0 * reach * index, places])
-
-
-def nearest_distance(places: np.ndarray, frame: np.ndarray) -> float:
-    """Typical distance of nearest atoms, the same unit as `places`.
-
-    Raises
-    ------
-    CalibrationError
-        If there are not two atoms in any frame, or all lie on one point.
-    """
-    from scipy.spatial import cKDTree
-
-    span = float(np.ptp(places, axis=0).max()) if len(places) else 0.0
-    spread = separated(places, frame, 10.0 * span + 1.0)
-    distance = cKDTree(spread).query(spread, k=2)[0][:, 1] if len(places) > 1 else np.zeros(0)
-    distance = distance[(distance > 0) & (distance <= 2.0 * span + 1.0)]
-    if not len(distance):
-        raise CalibrationError(
-            "There are not two atoms in a frame, so no distance can be measured."
-        )
-    return float(np.median(distance))
 
 
 def as_species(names: pd.Series, rules: Rules) -> pd.Series:
@@ -248,22 +192,6 @@ def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     told = unnamed | (chalcogen & ~users & np.isin(named, (pairs[0], single)))
     named = np.where(told, named, said.to_numpy(object))
     return atoms.assign(species=named)[named != ""].reset_index(drop=True)
-
-
-def candidates(
-    places: np.ndarray, frame: np.ndarray, reach: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of atoms of one frame nearer than `reach`, and their distances."""
-    from scipy.spatial import cKDTree
-
-    if len(places) < 2:
-        return np.zeros((0, 2), np.int64), np.zeros(0)
-    one = frame.min() == frame.max()
-    spread = places if one else separated(places, frame, reach)
-    pairs = cKDTree(spread).query_pairs(reach, output_type="ndarray").astype(np.int64)
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    step = places[pairs[:, 0]] - places[pairs[:, 1]]
-    return pairs, np.hypot(step[:, 0], step[:, 1])
 
 
 def relax_coordination(
@@ -390,7 +318,7 @@ def bond(
         keep = _believed(clean, drawn, rules)
         clean, places, drawn = clean[keep].reset_index(drop=True), places[keep], drawn[keep]
     frame = clean["frame"].to_numpy()
-    pairs, length = candidates(drawn, frame, rules.max_nm)
+    pairs, length = near_pairs(drawn, frame, rules.max_nm)
     names = tuple(clean["species"].unique())
     code = pd.Categorical(clean["species"], categories=list(names)).codes.astype(np.int64)
     low, high, usual = rules.lengths(names)
@@ -415,7 +343,7 @@ def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarr
 
     names = tuple(atoms["species"].unique())
     code = pd.Categorical(atoms["species"], categories=list(names)).codes.astype(np.int64)
-    pairs, length = candidates(places, atoms["frame"].to_numpy(), 1.1 * rules.max_nm)
+    pairs, length = near_pairs(places, atoms["frame"].to_numpy(), 1.1 * rules.max_nm)
     odds = log_odds(atoms["probability"].to_numpy(float))
     if "amplitude" in atoms:
         host = atoms["species"].isin(rules.host).to_numpy()

@@ -11,9 +11,10 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.graphs import ring_defects
-from napari_atomlens.graphs.bonds import BondGraph, bond, candidates
+from napari_atomlens.graphs.bonds import BondGraph, bond
 from napari_atomlens.graphs.types import defect_graph, same_type, wl_hashes
 from napari_atomlens.params import param, validate
+from napari_atomlens.points import connected, near_pairs
 
 #: Standard error of a position that the table does not tell, over the reference distance.
 UNKNOWN_ERROR = 0.05
@@ -163,15 +164,6 @@ class _Odds:
         return np.where(self._high[kinds] > 0, np.where(given_up, np.log(0.5), right), 0.0)
 
 
-def components(pairs: np.ndarray, n: int) -> np.ndarray:
-    """Label of the connected component of each of `n` nodes."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return np.asarray(connected_components(links, directed=False)[1])
-
-
 def hill(counts: Counter[str], host: tuple[str, ...]) -> str:
     """Write a formula: foreign species first, then the host's, each with its number."""
     foreign = sorted(s for s in counts if s not in host)
@@ -229,7 +221,7 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
         return []
     touching = graph.pairs[foreign[graph.pairs].any(axis=1)]
     linking = touching if rules.share_neighbours else touching[foreign[touching].all(axis=1)]
-    label = components(linking, n)
+    label = connected(linking, n)
     groups, group_of = np.unique(label[core_rows], return_inverse=True)
     n_groups = len(groups)
     group = np.full(n, -1)
@@ -243,7 +235,7 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
     edge_group = np.where(group[touching[:, 0]] >= 0, group[touching[:, 0]], group[touching[:, 1]])
     # what could have been decided otherwise: all near pairs of a core atom
     reach = 1.35 * rules.max_nm
-    near, length = candidates(graph.drawn_nm, graph.atoms["frame"].to_numpy(), reach)
+    near, length = near_pairs(graph.drawn_nm, graph.atoms["frame"].to_numpy(), reach)
     mine = foreign[near].any(axis=1)
     near, length = near[mine], length[mine]
     log_pair = odds.pair(near, length)

@@ -15,11 +15,8 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
-from napari_atomlens.graphs.bonds import (
-    candidates,
-    check_atoms,
-    nearest_distance,
-)
+from napari_atomlens.points import near_pairs, typical_spacing
+from napari_atomlens.tables import check_atoms
 
 #: Columns nearer than this, over the spacing, to an expected site are on it.
 ON_SITE = 0.45
@@ -61,8 +58,8 @@ def sublattices(
         If there are no neighbours.
     """
     n = len(places)
-    spacing = nearest_distance(places, frame)
-    pairs, length = candidates(places, frame, 1.35 * spacing)
+    spacing = typical_spacing(places, frame)
+    pairs, length = near_pairs(places, frame, 1.35 * spacing)
     pairs = pairs[length > 0.6 * spacing]
     step = places[pairs[:, 1]] - places[pairs[:, 0]]
     turn = np.exp(3j * np.arctan2(-step[:, 0], step[:, 1]))

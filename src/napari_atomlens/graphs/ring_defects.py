@@ -90,7 +90,7 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
     max_ring : int
         Larger rings are no defects.
     """
-    from napari_atomlens.graphs.defects import components
+    from napari_atomlens.points import connected
 
     rings, rules = graph.rings, graph.rules
     n = len(graph.atoms)
@@ -103,7 +103,7 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
     order = np.argsort(code, kind="stable")
     same = np.flatnonzero(code[order][1:] == code[order][:-1])
     links = np.sort(np.c_[owner[order[same]], owner[order[same + 1]]], axis=1)
-    label = components(links, len(odd))
+    label = connected(links, len(odd))
     core_of = {int(row): k for k, f in enumerate(found) for row in f.core}
     held = [
         {core_of[int(r)] for r in rings.polygon(i) if int(r) in core_of} if core_of else set()

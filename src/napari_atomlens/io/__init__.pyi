@@ -1,4 +1,3 @@
-from .image import Image
 from .project import (
     load_tables,
     save_tables,
@@ -10,7 +9,6 @@ from .workspace import (
 )
 
 __all__ = [
-    "Image",
     "load_tables",
     "load_workspace",
     "read",

@@ -22,8 +22,8 @@ import pandas as pd
 
 from napari_atomlens.edits import Corrections
 from napari_atomlens.errors import FormatError, TableError
+from napari_atomlens.files import Lock, sync_folder
 from napari_atomlens.io.journal import JournalFile, read_entries
-from napari_atomlens.io.lock import Lock, sync_folder
 
 
 def autosave_folder() -> Path:

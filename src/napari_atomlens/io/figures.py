@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import FormatError, ImageError, ParameterError
-from napari_atomlens.io.parts import write_whole
+from napari_atomlens.files import write_whole
 
 #: Colours of species, told apart also by colour-blind readers.
 COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")

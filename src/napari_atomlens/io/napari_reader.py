@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import Image
+from napari_atomlens.image import Image
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 #: Extensions that many other programs use; the content decides whether we take them.

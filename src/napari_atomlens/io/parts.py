@@ -8,10 +8,7 @@ that nothing is lost and nothing is there twice whatever was killed.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +17,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import write_whole
 
 #: Written last: a part is done when its rows are in this table.
 LAST = "frames"
@@ -50,30 +48,6 @@ def partition_names(names: Iterable[str]) -> list[str]:
         taken.add(unique.lower())
         out.append(unique)
     return out
-
-
-def write_whole(path: Path, write: str | bytes | pd.DataFrame) -> None:
-    """Write a file beside its place and rename it: it is complete, or not there.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there is left as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # not by tempfile, whose files only their owner may read
-    name = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with name.open("wb") as file:
-            if isinstance(write, pd.DataFrame):
-                write.to_parquet(file, index=False)
-            else:
-                file.write(write.encode() if isinstance(write, str) else write)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 class Parts:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import (
+from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
     lazy_frames,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import (
+from napari_atomlens.image import (
     Image,
     make_image,
     number_of,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import swap, umask
 
 #: Raised when a later version can no longer be read by this one.
 VERSION = 2
@@ -130,31 +130,9 @@ def target_of(path: str | Path) -> Path:
     return target
 
 
-def umask() -> int:
-    """Permissions that new files do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _replaceable(target: Path) -> bool:
     known = any((target / name).is_file() for name in ("result.json", "project.json"))
     return target.is_dir() and (known or not any(target.iterdir()))
-
-
-def swap(temporary: Path, target: Path) -> None:
-    """Put a complete folder in the place of an older one."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = temporary.with_name(temporary.name + ".old")
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:

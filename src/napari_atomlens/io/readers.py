@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import Image
+from napari_atomlens.image import Image
 
 #: Extension to kind of file.
 KINDS = {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import Image, make_image, pixel_size, to_nm
+from napari_atomlens.image import Image, make_image, pixel_size, to_nm
 
 _INDEX, _PAGES, _HEADER, _DATA, _STRINGS = 1, 2, 3, 4, 10
 _IMAGE, _MOVIE = 0, 7

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.image import Image, lazy_frames, make_image, pixel_size, to_nm, to_seconds
+from napari_atomlens.image import Image, lazy_frames, make_image, pixel_size, to_nm, to_seconds
 
 _TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8"}
 #: Kind of data: frames rather than spectra.

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.guards import check_hdf5
-from napari_atomlens.io.image import (
+from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
     lazy_frames,
@@ -23,6 +22,7 @@ from napari_atomlens.io.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.guards import check_hdf5
 
 #: Smaller arrays than this in a file of no known layout are parameters, not images.
 MIN_SIDE = 8

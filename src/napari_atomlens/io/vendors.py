@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.guards import check_dm
-from napari_atomlens.io.image import (
+from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
     make_image,
@@ -21,6 +20,7 @@ from napari_atomlens.io.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.guards import check_dm
 
 _PLUGINS = {
     ".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia",

@@ -22,11 +22,11 @@ import pandas as pd
 from napari_atomlens import __version__, tables
 from napari_atomlens.edits import Corrections
 from napari_atomlens.errors import AtomLensError, FormatError
+from napari_atomlens.files import Lock, swap, umask
 from napari_atomlens.io.autosave import read_table, write_table
 from napari_atomlens.io.encode import Encoder, decode
 from napari_atomlens.io.journal import JournalFile, read_entries
-from napari_atomlens.io.lock import Lock
-from napari_atomlens.io.project import VERSION, load_tables, swap, target_of, umask
+from napari_atomlens.io.project import VERSION, load_tables, target_of
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 #: Key in the metadata of a layer under which its corrections are.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import ndimage as ndi
 
-from napari_atomlens.segmentation.scale import peak_positions
+from napari_atomlens.arrays import peak_positions
 
 #: Peaks of the centre map below this are nothing.
 LEAST_HEIGHT = 0.12

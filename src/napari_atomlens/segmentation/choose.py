@@ -171,8 +171,9 @@ def look(
     """Lattice in the middle of an image, as a model sees it; None where there is none."""
     import torch
 
+    from napari_atomlens.arrays import peak_positions
     from napari_atomlens.segmentation.predict import segment
-    from napari_atomlens.segmentation.scale import peak_positions, typical_distance
+    from napari_atomlens.segmentation.scale import typical_distance
 
     side = round(LOOK_PX * spacing_px / info.preferred_spacing_px)
     h, w = (min(side, s) for s in image.shape)

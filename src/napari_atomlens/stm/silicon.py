@@ -14,10 +14,10 @@ from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
+from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import as_dict, param, validate
 from napari_atomlens.segmentation.predict import Probabilities, segment
-from napari_atomlens.segmentation.scale import peak_positions
 from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.levelling import bridged, finite_image
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
-from napari_atomlens.tracking.drift import need_columns
+from napari_atomlens.tables import need_columns
 
 #: What can be watched: value, its error, and the one measured between corrected places.
 QUANTITIES: dict[str, tuple[str, str, str]] = {

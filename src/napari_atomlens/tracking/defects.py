@@ -16,7 +16,8 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
-from napari_atomlens.tracking.drift import need_columns, typical_distance
+from napari_atomlens.points import typical_distance
+from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import LinkParams, link, track_events
 
 #: Farthest a defect goes between frames, over the distance between nearest atoms: one hop on a

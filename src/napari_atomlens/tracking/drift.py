@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.tables import need_columns
 
 #: Fewer atoms than this that go together are no drift, they are atoms that move.
 FEWEST = 8
@@ -18,37 +18,6 @@ AGREE = 0.55
 #: Blur of images that are registered on their pixels; the next one where they are less alike
 #: than CLEAN after it.
 BLURS, CLEAN = (1.0, 3.0), 0.8
-
-
-def need_columns(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:
-    """Check that a table has the columns that are needed.
-
-    Raises
-    ------
-    ParameterError
-        With one sentence that names those that are missing.
-    """
-    if not isinstance(table, pd.DataFrame):
-        raise ParameterError(f"The {what} must be a pandas table, not {type(table).__name__}.")
-    missing = [c for c in columns if c not in table]
-    if missing:
-        raise ParameterError(f"The {what} table has no column {', '.join(missing)}.")
-
-
-def nearest_distance(positions: np.ndarray) -> float:
-    """Median distance to the nearest neighbour, NaN where there are fewer than two points."""
-    if len(positions) < 2:
-        return float("nan")
-    return float(np.median(cKDTree(positions).query(positions, k=2)[0][:, 1]))
-
-
-def typical_distance(frame: np.ndarray, positions: np.ndarray, n_frames: int = 5) -> float:
-    """Median distance between nearest atoms over some frames spread through a movie."""
-    frames = np.unique(frame)
-    some = frames[np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int)]
-    found = [nearest_distance(positions[frame == f]) for f in np.unique(some)]
-    found = [d for d in found if np.isfinite(d) and d > 0]
-    return float(np.median(found)) if found else float("nan")
 
 
 def vote(

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
-from napari_atomlens.tracking.drift import need_columns
+from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import Detections, LinkParams, link_arrays
 
 #: A pair may differ from the vector of its grain by this part of its length.

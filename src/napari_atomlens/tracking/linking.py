@@ -20,7 +20,9 @@ from scipy.spatial import cKDTree
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
-from napari_atomlens.tracking.drift import common_shift, need_columns, typical_distance
+from napari_atomlens.points import typical_distance
+from napari_atomlens.tables import need_columns
+from napari_atomlens.tracking.drift import common_shift
 
 #: Search radius over the distance between nearest atoms, where the user gives none.
 REACH = 0.45

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.tracking.drift import need_columns
+from napari_atomlens.tables import need_columns
 
 #: Correlation length of the jitter felt by columns, over their width: each column averages
 #: the rows that it covers, and two columns share rows while they are about this far apart.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
-from napari_atomlens.tracking.drift import need_columns
+from napari_atomlens.tables import need_columns
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.tracking.drift import need_columns
+from napari_atomlens.tables import need_columns
 
 
 def _pairs(tracks: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

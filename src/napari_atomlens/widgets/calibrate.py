@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxL
 
 from napari_atomlens import calibration
 from napari_atomlens.errors import AtomLensError, CalibrationError
+from napari_atomlens.image import source_stack
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.forms import number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
@@ -188,7 +189,7 @@ class CalibrateWidget(QWidget):
         if layer is None or self._job.is_running:
             return
         try:
-            stack = convert.source_stack(layer.data, getattr(layer, "rgb", False))
+            stack = source_stack(layer.data, getattr(layer, "rgb", False))
         except AtomLensError as error:
             self._status.setText(str(error))
             return

@@ -14,7 +14,6 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.analysis import IDS_PER_FRAME
-from napari_atomlens.errors import ImageError
 
 #: Key of our entry in the metadata of a layer.
 KEY = "napari-atomlens"
@@ -22,72 +21,6 @@ KEY = "napari-atomlens"
 MEASURED = ("probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px")
 #: A machine atom this near to an atom of the user (in spacings) is the same atom.
 SAME_ATOM = 0.5
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-CHANNEL_NAMES = ("c", "ch", "channel", "channels")
-
-
-class Frames:
-    """An image or movie of any kind of array as a stack (t, y, x) that is read frame by frame.
-
-    Parameters
-    ----------
-    data : array-like, shape (H, W) or (T, H, W), with a last axis of colours if `rgb`
-    rgb : bool
-        Colours become their luminance.
-    """
-
-    ndim = 3
-
-    def __init__(self, data: Any, rgb: bool = False) -> None:
-        self._data, self._rgb = data, rgb
-        self._movie = data.ndim - bool(rgb) == 3
-        shape = tuple(int(s) for s in data.shape)
-        self.shape: tuple[int, ...] = shape[:3] if self._movie else (1, *shape[:2])
-        self.dtype = np.dtype(np.float32) if rgb else data.dtype
-
-    def __getitem__(self, frame: int) -> np.ndarray:
-        """Read one frame, shape (H, W)."""
-        image = np.asarray(self._data[frame] if self._movie else self._data)
-        return image[..., :3].astype(np.float32) @ LUMINANCE if self._rgb else image
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-
-def source_stack(data: Any, rgb: bool = False, axis_labels: Sequence[str] = ()) -> Frames:
-    """Return the data of an image layer as a stack (t, y, x), lazily where it is lazy.
-
-    Parameters
-    ----------
-    data : array-like
-        numpy, dask, zarr ..., shape (H, W) or (T, H, W), with a last axis of colours if `rgb`.
-    rgb : bool
-        Whether the last axis holds colours.
-    axis_labels : sequence of str
-        Names of the axes, as far as they are known.
-
-    Raises
-    ------
-    ImageError
-        With one sentence, if it is neither an image nor a movie.
-    """
-    ndim = data.ndim - bool(rgb)
-    names = [str(a).lower() for a in axis_labels]
-    if ndim < 2:
-        raise ImageError(f"An image needs two axes, but this layer has {ndim}.")
-    if ndim > 3:
-        raise ImageError(
-            f"This layer has {ndim} axes; split it (right-click the layer, Split Stack) "
-            "and choose one image or movie (t, y, x)."
-        )
-    if 0 in data.shape:
-        raise ImageError("The image is empty.")
-    if ndim == 3 and names and names[0] in CHANNEL_NAMES:
-        raise ImageError(
-            "The first axis of this layer holds channels; split them (right-click the layer, "
-            "Split Stack) and choose one."
-        )
-    return Frames(data, rgb)
 
 
 def frame_order(current: int, n_frames: int) -> list[int]:

@@ -27,7 +27,8 @@ from superqt import QCollapsible
 from napari_atomlens.edits import actions
 from napari_atomlens.edits.doubt import CERTAIN, doubt, next_doubtful
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.widgets import convert, keys, styles
+from napari_atomlens.image import source_stack
+from napari_atomlens.widgets import keys, styles
 from napari_atomlens.widgets.adapt import AdaptPanel
 from napari_atomlens.widgets.correct_mouse import CorrectMouse
 from napari_atomlens.widgets.dock import DockWidget
@@ -557,7 +558,7 @@ class CorrectWidget(DockWidget):
             return known[2]
         try:
             data = layer.data[0] if layer.multiscale else layer.data
-            stack = convert.source_stack(data, bool(layer.rgb), layer.axis_labels)
+            stack = source_stack(data, bool(layer.rgb), layer.axis_labels)
             if not 0 <= frame < stack.shape[0]:
                 return None
             image = np.asarray(stack[frame], np.float32)

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_atomlens import __version__, analysis
 from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError
+from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.dock import DockWidget
@@ -400,7 +401,7 @@ class FindAtomsWidget(DockWidget):
             if layer is None:
                 raise ImageError("Open an image or a movie first.")
             data = layer.data[0] if layer.multiscale else layer.data
-            stack = convert.source_stack(data, bool(layer.rgb), layer.axis_labels)
+            stack = source_stack(data, bool(layer.rgb), layer.axis_labels)
         except AtomLensError as error:
             self._on_failed(str(error))
             self._status.setText(self._ending)

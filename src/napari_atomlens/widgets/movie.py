@@ -32,6 +32,7 @@ from superqt import QCollapsible
 from napari_atomlens import __version__, analysis
 from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
+from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
@@ -451,7 +452,7 @@ class MovieWidget(DockWidget):
             if layer is None:
                 raise ImageError("Open a movie (t, y, x) first.")
             data = layer.data[0] if layer.multiscale else layer.data
-            stack = convert.source_stack(data, bool(layer.rgb), layer.axis_labels)
+            stack = source_stack(data, bool(layer.rgb), layer.axis_labels)
             if stack.shape[0] < 2:
                 raise ImageError("A movie needs at least two frames.")
         except AtomLensError as error:
@@ -569,7 +570,7 @@ class MovieWidget(DockWidget):
         if self._outputs is not None and np.isfinite(self._outputs.spacing_px):
             spacing = self._outputs.spacing_px
         elif len(atoms):
-            from napari_atomlens.tracking.drift import typical_distance
+            from napari_atomlens.points import typical_distance
 
             spacing = typical_distance(
                 atoms["frame"].to_numpy(), atoms[["y_px", "x_px"]].to_numpy(float)

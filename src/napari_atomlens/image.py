@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import CalibrationError, FormatError, ImageError
 
 #: Larger arrays than this are read frame by frame, when they are needed.
 LAZY_BYTES = 64 * 1024 * 1024
@@ -238,3 +239,129 @@ def make_image(
         name, data, "yx" if data.ndim == 2 else "tyx", pixel_size_nm, time_step_s,
         dict(metadata or {}),
     )  # fmt: skip
+
+
+def image_hash(image: Any) -> str:
+    """SHA-256 of the pixels and their shape and type, for provenance."""
+    array = np.ascontiguousarray(image)
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def as_stack(stack: Any) -> Any:
+    """Return an image or movie with three axes (t, y, x), lazily where it is lazy.
+
+    Raises
+    ------
+    ImageError
+        If it has the wrong number of axes.
+    """
+    if not hasattr(stack, "ndim") or not hasattr(stack, "shape"):
+        stack = np.asarray(stack)
+    if 0 in stack.shape:
+        raise ImageError("The image is empty.")
+    colour = stack.shape[-1:] in ((3,), (4,)) and min(stack.shape[-3:-1], default=0) >= 16
+    if colour and stack.ndim in (3, 4):  # each frame is made grey when it is read
+        return stack[None] if stack.ndim == 3 else stack
+    if stack.ndim == 2:
+        return stack[None]
+    if stack.ndim != 3:
+        raise ImageError(
+            f"An image has two axes (y, x) and a movie three (t, y, x), but this has {stack.ndim}."
+        )
+    return stack
+
+
+def check_pixel_size(size: Any) -> tuple[float, float] | None:
+    """Return a pixel size as (y, x) in nm, None where it is unknown.
+
+    Raises
+    ------
+    CalibrationError
+        If it is not positive and finite.
+    """
+    if size is None:
+        return None
+    try:
+        values = tuple(float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
+    except (TypeError, ValueError):
+        raise CalibrationError("The pixel size must be one number or (y, x), in nm.") from None
+    if not all(np.isfinite(v) and v > 0 for v in values):
+        raise CalibrationError(f"The pixel size must be positive, but it is {size!r} nm.")
+    return values  # type: ignore[return-value]
+
+
+def is_height(frame: np.ndarray) -> bool:
+    """Heights and currents are real numbers, of both signs or tiny; counts are not."""
+    if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
+        return False
+    return bool(np.nanmin(frame) < 0 or np.nanmax(frame) < 1e-3)
+
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+CHANNEL_NAMES = ("c", "ch", "channel", "channels")
+
+
+class Frames:
+    """An image or movie of any kind of array as a stack (t, y, x) that is read frame by frame.
+
+    Parameters
+    ----------
+    data : array-like, shape (H, W) or (T, H, W), with a last axis of colours if `rgb`
+    rgb : bool
+        Colours become their luminance.
+    """
+
+    ndim = 3
+
+    def __init__(self, data: Any, rgb: bool = False) -> None:
+        self._data, self._rgb = data, rgb
+        self._movie = data.ndim - bool(rgb) == 3
+        shape = tuple(int(s) for s in data.shape)
+        self.shape: tuple[int, ...] = shape[:3] if self._movie else (1, *shape[:2])
+        self.dtype = np.dtype(np.float32) if rgb else data.dtype
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        """Read one frame, shape (H, W)."""
+        image = np.asarray(self._data[frame] if self._movie else self._data)
+        return image[..., :3].astype(np.float32) @ LUMINANCE if self._rgb else image
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+def source_stack(data: Any, rgb: bool = False, axis_labels: Sequence[str] = ()) -> Frames:
+    """Return the data of an image layer as a stack (t, y, x), lazily where it is lazy.
+
+    Parameters
+    ----------
+    data : array-like
+        numpy, dask, zarr ..., shape (H, W) or (T, H, W), with a last axis of colours if `rgb`.
+    rgb : bool
+        Whether the last axis holds colours.
+    axis_labels : sequence of str
+        Names of the axes, as far as they are known.
+
+    Raises
+    ------
+    ImageError
+        With one sentence, if it is neither an image nor a movie.
+    """
+    ndim = data.ndim - bool(rgb)
+    names = [str(a).lower() for a in axis_labels]
+    if ndim < 2:
+        raise ImageError(f"An image needs two axes, but this layer has {ndim}.")
+    if ndim > 3:
+        raise ImageError(
+            f"This layer has {ndim} axes; split it (right-click the layer, Split Stack) "
+            "and choose one image or movie (t, y, x)."
+        )
+    if 0 in data.shape:
+        raise ImageError("The image is empty.")
+    if ndim == 3 and names and names[0] in CHANNEL_NAMES:
+        raise ImageError(
+            "The first axis of this layer holds channels; split them (right-click the layer, "
+            "Split Stack) and choose one."
+        )
+    return Frames(data, rgb)

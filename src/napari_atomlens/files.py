@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 
 class Lock:
@@ -76,3 +80,49 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_whole(path: Path, write: str | bytes | pd.DataFrame) -> None:
+    """Write a file beside its place and rename it: it is complete, or not there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # not by tempfile, whose files only their owner may read
+    name = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with name.open("wb") as file:
+            if isinstance(write, pd.DataFrame):
+                write.to_parquet(file, index=False)
+            else:
+                file.write(write.encode() if isinstance(write, str) else write)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def umask() -> int:
+    """Permissions that new files do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def swap(temporary: Path, target: Path) -> None:
+    """Put a complete folder in the place of an older one."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = temporary.with_name(temporary.name + ".old")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
