@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from napari_atomlens.segmentation.predict import network_size
+from napari_atomlens.segmentation.forward import network_size
 from napari_atomlens.segmentation.tiles import PART_PX
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation import seed_for, simulate

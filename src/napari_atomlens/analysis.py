@@ -662,7 +662,8 @@ def find_on_surface(
     ImageError, ParameterError, ModelError
         If the scan, a parameter or the model cannot be used.
     """
-    from napari_atomlens.stm.levelling import bridged, level
+    from napari_atomlens.stm.background import bridged
+    from napari_atomlens.stm.levelling import level
 
     flat = bridged(level(image))
     result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)

@@ -222,7 +222,8 @@ def test_equal_hashes_mean_equal_graphs_up_to_numbering() -> None:
 
 
 def test_the_exact_check_parts_what_the_hash_cannot() -> None:
-    from napari_atomlens.graphs.defects import Found, type_hashes
+    from napari_atomlens.graphs.defects import type_hashes
+    from napari_atomlens.graphs.finding import Finding
 
     # a ring of six and two rings of three: every node has two equal neighbours
     ring = np.array([[i, (i + 1) % 6] for i in range(6)])
@@ -233,8 +234,8 @@ def test_the_exact_check_parts_what_the_hash_cannot() -> None:
     )  # fmt: skip
     graph = al.bond(atoms, "graphene")
     found = [
-        Found(np.arange(6), np.arange(6), "a", "a", np.sort(ring, axis=1), 0.0),
-        Found(np.arange(6, 12), np.arange(6, 12), "b", "b", twins, 0.0),
+        Finding(np.arange(6), np.arange(6), "a", "a", np.sort(ring, axis=1), 0.0),
+        Finding(np.arange(6, 12), np.arange(6, 12), "b", "b", twins, 0.0),
     ]
     a, b = type_hashes(graph, found)
     assert a != b and b.startswith(a)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
-from napari_atomlens.graphs.bonds import as_species, in_nm
+from napari_atomlens.graphs.geometry import as_species, in_nm
 from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, preset, presets
 from napari_atomlens.points import near_pairs, typical_spacing
 from napari_atomlens.tables import check_atoms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from napari_atomlens import tables
 from napari_atomlens.graphs import ring_defects
 from napari_atomlens.graphs.bonds import BondGraph, bond
+from napari_atomlens.graphs.finding import Finding, hill, join_labels
 from napari_atomlens.graphs.types import defect_graph, same_type, wl_hashes
 from napari_atomlens.params import param, validate
 from napari_atomlens.points import connected, near_pairs
@@ -41,23 +42,6 @@ class DefectParams:
         "atoms may lie outside",
     )
     min_score: float = param(0.0, "defects below this score are left out", ge=0, le=1)
-
-
-@dataclass
-class Found:
-    """One defect on the way to its row."""
-
-    rows: np.ndarray  # all its atoms
-    core: np.ndarray  # those that make it a defect
-    formula: str
-    kind: str
-    pairs: np.ndarray
-    log_score: float
-    rings: list[int] = field(default_factory=list)
-    coordination: int = -1
-    angle_std: float = float("nan")
-    named: bool = False  # by what it is, whatever its neighbours
-    place: np.ndarray | None = None  # of what is not there
 
 
 def find_defects(
@@ -164,21 +148,6 @@ class _Odds:
         return np.where(self._high[kinds] > 0, np.where(given_up, np.log(0.5), right), 0.0)
 
 
-def hill(counts: Counter[str], host: tuple[str, ...]) -> str:
-    """Write a formula: foreign species first, then the host's, each with its number."""
-    foreign = sorted(s for s in counts if s not in host)
-    own = [s for s in host if s in counts]
-    return "".join(
-        f"({s}){counts[s]}" if s[-1:].isdigit() else f"{s}{counts[s]}" for s in [*foreign, *own]
-    )
-
-
-def join_labels(labels: list[str]) -> str:
-    """Join the names of point defects: Mo_W+V_S, 2V_S."""
-    counts = Counter(labels)
-    return "+".join(f"{n}{name}" if n > 1 else name for name, n in sorted(counts.items()))
-
-
 def angle_spread(graph: BondGraph) -> np.ndarray:
     """Standard deviation of the angles between neighbouring bonds of each atom, in radians.
 
@@ -212,7 +181,7 @@ def angle_spread(graph: BondGraph) -> np.ndarray:
     return spread
 
 
-def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
+def _foreign(graph: BondGraph, odds: _Odds) -> list[Finding]:
     """Defects round foreign atoms."""
     foreign, rules = graph.foreign, graph.rules
     n = len(graph.atoms)
@@ -256,7 +225,7 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Found]:
         centre = mine_rows[is_core]
         formula, kind = _name(graph, species[mine_rows], species[centre], centre)
         found.append(
-            Found(
+            Finding(
                 mine_rows,
                 centre,
                 formula,
@@ -307,7 +276,7 @@ def _label_kind(label: str) -> str:
     return "vacancy" if label.startswith("V_") else "substitution" if "_" in label else "dopant"
 
 
-def _rows(graph: BondGraph, found: list[Found], params: DefectParams) -> pd.DataFrame:
+def _rows(graph: BondGraph, found: list[Finding], params: DefectParams) -> pd.DataFrame:
     """Defects table."""
     found = [f for f in found if np.exp(f.log_score) >= params.min_score]
     if not found:
@@ -362,7 +331,7 @@ def _lengths(places: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.asarray(np.hypot(step[:, 0], step[:, 1]))
 
 
-def type_hashes(graph: BondGraph, found: list[Found]) -> list[str]:
+def type_hashes(graph: BondGraph, found: list[Finding]) -> list[str]:
     """Hash of the type of each defect: equal if and only if they are isomorphic.
 
     The Weisfeiler-Lehman hash is checked exactly; should two graphs that differ share

@@ -58,7 +58,7 @@ def select(
         Log odds that each atom is there.
     rules : Rules
     """
-    from napari_atomlens.graphs.bonds import drop_chords
+    from napari_atomlens.graphs.geometry import drop_chords
 
     host = np.array([s in rules.host for s in names], bool)[code]
     chosen = np.ones(len(code), bool)

@@ -176,7 +176,7 @@ def _piece(
     odds: Any,
 ) -> Any:
     """One connected piece of odd rings as a defect."""
-    from napari_atomlens.graphs.defects import Found
+    from napari_atomlens.graphs.finding import Finding
 
     n, rules = len(graph.atoms), graph.rules
     chosen = odd[piece]
@@ -210,7 +210,7 @@ def _piece(
     centre = np.average(
         [places[rings.polygon(i)].mean(axis=0) for i in chosen], axis=0, weights=rings.area[chosen]
     )
-    return Found(
+    return Finding(
         rows, open_atoms if kind == "vacancy" else rows, name, kind, pairs, log_score,
         rings=sizes, coordination=-1, place=centre,
     )  # fmt: skip
@@ -254,7 +254,7 @@ def _kind(
 
 def _merge_labels(graph: BondGraph, found: list[Any], n_foreign: int) -> list[Any]:
     """Where point defects have names, join vacancies with the foreign atoms beside them."""
-    from napari_atomlens.graphs.defects import Found, join_labels
+    from napari_atomlens.graphs.finding import Finding, join_labels
 
     if graph.rules.share_neighbours:
         return found
@@ -274,7 +274,7 @@ def _merge_labels(graph: BondGraph, found: list[Any], n_foreign: int) -> list[An
             labels += foreign[k].formula.split("+")
         parts = [f, *(foreign[k] for k in near)]
         out.append(
-            Found(
+            Finding(
                 np.unique(np.concatenate([p.rows for p in parts])),
                 np.unique(np.concatenate([p.core for p in parts])),
                 join_labels(labels),

@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as nnf
 
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.candidates import Candidates
+from napari_atomlens.segmentation.forward import (
+    TILE_PX,
+    _shrink,
+    network_size,
+    resample,
+    run_network,
+)
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
 
-#: Side of the inner part of a tile, and reflected border, in pixels of the network.
-TILE_PX, BORDER_PX = 512, 16
 #: Images with more pixels are done window by window: memory must not follow their size.
 LARGE = 5000**2
 
@@ -61,68 +65,6 @@ class Probabilities:
     frame: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
     candidates: Candidates | None = None
-
-
-def resample(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resample (N, H, W) to `size`; pixel centres keep (i + 0.5) / n."""
-    if tuple(frame.shape[-2:]) == tuple(size):
-        return frame
-    down = size[0] < frame.shape[-2]
-    return nnf.interpolate(
-        frame[:, None],
-        size=size,
-        mode="bilinear" if down else "bicubic",
-        antialias=down,
-        align_corners=False,
-    )[:, 0]
-
-
-@torch.inference_mode()
-def run_network(
-    net: ColumnNet, views: torch.Tensor, tile_px: int = TILE_PX, border_px: int = BORDER_PX
-) -> torch.Tensor:
-    """Run the network over (N, 2, H, W) views with a reflected border, in tiles.
-
-    Returns
-    -------
-    torch.Tensor, shape (N, n_classes + 1, H, W)
-        Logits. Tiles overlap by the receptive field, so that tiling changes nothing.
-    """
-    n, _, h, w = views.shape
-    views = views.to(net.head.weight.dtype)
-    unit = net.multiple
-    bottom, right = (-h) % unit, (-w) % unit
-    border = min(border_px, (h - 1) // unit * unit, (w - 1) // unit * unit)
-    # reflection needs less padding than the side has pixels
-    padded = nnf.pad(
-        views, (border, min(border + right, w - 1), border, min(border + bottom, h - 1)), "reflect"
-    )
-    fill = (0, (-padded.shape[3]) % unit, 0, (-padded.shape[2]) % unit)
-    padded = nnf.pad(padded, fill, "replicate").contiguous(memory_format=torch.channels_last)
-    height, width = padded.shape[2:]
-    if max(height, width) <= tile_px + 2 * net.halo:
-        return net(padded)[:, :, border : border + h, border : border + w].float()
-    out = torch.empty(n, net.n_classes + 1, h, w)
-    for y in range(0, h, tile_px):
-        for x in range(0, w, tile_px):
-            y1, x1 = min(y + tile_px, h), min(x + tile_px, w)
-            top = max(0, (y + border - net.halo) // unit * unit)
-            left = max(0, (x + border - net.halo) // unit * unit)
-            low = min(height, -(-(y1 + border + net.halo) // unit) * unit)
-            far = min(width, -(-(x1 + border + net.halo) // unit) * unit)
-            piece = net(padded[:, :, top:low, left:far])
-            out[:, :, y:y1, x:x1] = piece[
-                :, :, y + border - top : y1 + border - top, x + border - left : x1 + border - left
-            ]
-    return out
-
-
-def network_size(shape: tuple[int, int], spacing_px: float, preferred_px: float) -> tuple[int, int]:
-    """Size of the resampled frame; a change of scale under 8 % is not worth resampling."""
-    zoom = preferred_px / spacing_px
-    if abs(np.log(zoom)) < 0.08:
-        return shape
-    return max(16, round(shape[0] * zoom)), max(16, round(shape[1] * zoom))
 
 
 def segment(
@@ -226,9 +168,3 @@ def _segment_large(
         unfamiliar=full(strange), zoom=(size[0] / frame.shape[0], size[1] / frame.shape[1]),
         spacing_px=spacing, frame=frame, seconds=seconds, candidates=candidates,
     )  # fmt: skip
-
-
-def _shrink(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x
-    return nnf.interpolate(x[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

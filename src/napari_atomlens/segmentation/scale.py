@@ -97,7 +97,7 @@ def response(
     n : int
         Number of columns found.
     """
-    from napari_atomlens.segmentation.predict import resample, run_network
+    from napari_atomlens.segmentation.forward import resample, run_network
 
     best = (0.0, float("nan"), 0)
     for crop in crops:

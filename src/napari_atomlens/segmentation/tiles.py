@@ -54,7 +54,7 @@ def predict_tiled(
     candidates : Candidates
         Of the whole frame, sorted by row and column.
     """
-    from napari_atomlens.segmentation.predict import run_network
+    from napari_atomlens.segmentation.forward import run_network
     from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 
     h, w = small.shape

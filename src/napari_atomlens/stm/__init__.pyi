@@ -1,4 +1,5 @@
 from .assessment import Verdict, assess
+from .background import fit_surface, level_lines, subtract_facet
 from .geometry import (
     correct_drift,
     drift_matrix,
@@ -10,13 +11,7 @@ from .groups import (
     GroupParams,
     group_defects,
 )
-from .levelling import (
-    LevelParams,
-    fit_surface,
-    level,
-    level_lines,
-    subtract_facet,
-)
+from .levelling import LevelParams, level
 from .molecules import (
     Film,
     FilmMovie,

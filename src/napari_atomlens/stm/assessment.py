@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.errors import ImageError, ModelError
-from napari_atomlens.stm.levelling import finite_image
+from napari_atomlens.stm.background import finite_image
 
 #: Faults, in the order of the outputs of the network.
 FAULTS = ("double tip", "noisy", "tip change", "drift", "featureless", "too contaminated")

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.stm.levelling import finite_image
+from napari_atomlens.stm.background import finite_image
 
 #: A drift matrix that differs more from one is taken for a wrong lattice.
 FARTHEST = 0.25
@@ -174,7 +174,7 @@ def lattice_vectors(
     CalibrationError
         If the autocorrelation has no such peaks.
     """
-    from napari_atomlens.stm.levelling import bridged, level_lines, subtract_facet
+    from napari_atomlens.stm.background import bridged, level_lines, subtract_facet
 
     z = bridged(finite_image(image, 32))
     z = level_lines(subtract_facet(z), "median")
@@ -224,7 +224,7 @@ def _by_spectrum(
     CalibrationError
         If the spectrum has no two such peaks.
     """
-    from napari_atomlens.stm.levelling import bridged, level_lines, subtract_facet
+    from napari_atomlens.stm.background import bridged, level_lines, subtract_facet
     from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
 
     z = level_lines(subtract_facet(bridged(finite_image(image, 32))), "median")

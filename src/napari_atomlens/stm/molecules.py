@@ -25,7 +25,8 @@ from scipy.spatial import Delaunay, cKDTree
 
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import param, validate
-from napari_atomlens.stm.levelling import LevelParams, bridged, finite_image, level
+from napari_atomlens.stm.background import bridged, finite_image
+from napari_atomlens.stm.levelling import LevelParams, level
 
 DOWN, UP = 0, 1
 
@@ -647,7 +648,7 @@ def follow_movie(
     ImageError, ParameterError
         If the movie shows no film, or has fewer than two frames.
     """
-    from napari_atomlens.tracking.drift import image_drift
+    from napari_atomlens.tracking.register import image_drift
 
     if np.ndim(movie) != 3 or len(movie) < 2:
         raise ParameterError("Flips need a movie of at least two frames.")

@@ -168,7 +168,12 @@ def shows_dimer_rows(
         Only the middle of a larger scan is looked at.
     """
     from napari_atomlens.errors import ImageError
-    from napari_atomlens.stm.levelling import bridged, finite_image, level_lines, subtract_facet
+    from napari_atomlens.stm.background import (
+        bridged,
+        finite_image,
+        level_lines,
+        subtract_facet,
+    )
 
     if image.ndim != 2 or min(image.shape) < 48:
         return False

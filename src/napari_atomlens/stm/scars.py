@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_atomlens.stm.levelling import finite_image, line_median
+from napari_atomlens.stm.background import finite_image, line_median
 
 
 def find_scars(

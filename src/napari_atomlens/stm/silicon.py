@@ -19,7 +19,7 @@ from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import as_dict, param, validate
 from napari_atomlens.segmentation.predict import Probabilities, segment
 from napari_atomlens.stm.assessment import Verdict, assess
-from napari_atomlens.stm.levelling import bridged, finite_image
+from napari_atomlens.stm.background import bridged, finite_image
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.surface import KINDS, ROW_NM
@@ -112,7 +112,7 @@ class SiliconResult:
 
 
 def _one_terrace(image: np.ndarray) -> Terraces:
-    from napari_atomlens.stm.levelling import level_lines, subtract_facet
+    from napari_atomlens.stm.background import level_lines, subtract_facet
 
     z = level_lines(subtract_facet(image), "median")
     z = z - np.median(z)

@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from napari_atomlens.stm.levelling import (
+from napari_atomlens.stm.background import (
     bridged,
     facet_slope,
     finite_image,

@@ -9,7 +9,12 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.errors import ImageError
-from napari_atomlens.stm.levelling import bridged, finite_image, level_lines, subtract_facet
+from napari_atomlens.stm.background import (
+    bridged,
+    finite_image,
+    level_lines,
+    subtract_facet,
+)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,7 @@ from .defects import (
     DefectTracks,
     follow_defects,
 )
-from .drift import (
-    estimate_drift,
-    image_drift,
-    remove_drift,
-)
+from .drift import estimate_drift, remove_drift
 from .dumbbells import (
     DumbbellParams,
     measure_dumbbells,
@@ -29,6 +25,7 @@ from .linking import (
     track_events,
     tracks_table,
 )
+from .register import image_drift
 from .rolling import (
     choose_window,
     rolling_mean,

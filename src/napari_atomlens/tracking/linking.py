@@ -22,7 +22,7 @@ from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
 from napari_atomlens.points import typical_distance
 from napari_atomlens.tables import need_columns
-from napari_atomlens.tracking.drift import common_shift
+from napari_atomlens.tracking.shift import common_shift
 
 #: Search radius over the distance between nearest atoms, where the user gives none.
 REACH = 0.45

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_atomlens.tracking.drift import register
+from napari_atomlens.tracking.register import register
 
 #: Windows that are tried, one after the other, each about twice as long as the last.
 WINDOWS = (1, 3, 7, 15, 31, 63)

@@ -10,8 +10,9 @@ import torch
 from scipy.optimize import minimize
 
 from napari_atomlens.atoms.peaks import calibrated, find_peaks
+from napari_atomlens.segmentation.forward import run_network
 from napari_atomlens.segmentation.normalise import two_views
-from napari_atomlens.segmentation.predict import Probabilities, run_network
+from napari_atomlens.segmentation.predict import Probabilities
 from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 from napari_atomlens.segmentation.zoo import find_model, load_network, update_facts
 from napari_atomlens.simulation.scenes import seed_for

@@ -11,9 +11,9 @@ from scipy.spatial import cKDTree
 from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ImageError, TableError
+from napari_atomlens.segmentation.forward import network_size, resample
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
-from napari_atomlens.segmentation.predict import network_size, resample
 from napari_atomlens.simulation.formation import render_truth
 
 #: Width of a column over the spacing where nobody measured it, and its outline over the width.

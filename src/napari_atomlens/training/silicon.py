@@ -211,7 +211,7 @@ def adapt_silicon(
     from safetensors.torch import load_file
 
     from napari_atomlens.errors import ImageError, TableError
-    from napari_atomlens.segmentation.predict import resample
+    from napari_atomlens.segmentation.forward import resample
     from napari_atomlens.segmentation.zoo import find_model, write_model
 
     validate(params)
