@@ -13,10 +13,11 @@ from scipy.spatial import cKDTree
 
 import napari_atomlens as al
 from napari_atomlens import tables
-from napari_atomlens.atoms.cell import conventional, name_of, reduced
-from napari_atomlens.atoms.lattice import MEASURED, LatticeParams, measure_lattice
-from napari_atomlens.atoms.shrink import shrink_positions
 from napari_atomlens.errors import AtomLensError, CalibrationError, ParameterError, TableError
+from napari_atomlens.lattice.cell import conventional, name_of, reduced
+from napari_atomlens.lattice.lattice import MEASURED, LatticeParams
+from napari_atomlens.lattice.measure import measure_lattice
+from napari_atomlens.lattice.shrink import shrink_positions
 from napari_atomlens.simulation import crystals
 from napari_atomlens.simulation.scenes import scene_from_crystal, seed_for, thin_out
 

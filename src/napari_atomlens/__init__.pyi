@@ -7,11 +7,6 @@ from .analysis import (
     load,
 )
 from .atoms.find import find_atoms
-from .atoms.lattice import (
-    LatticeParams,
-    measure_lattice,
-)
-from .atoms.shrink import shrink_positions
 from .batch import (
     BatchParams,
     read_batch,
@@ -26,6 +21,9 @@ from .graphs.bonds import bond
 from .graphs.defects import find_defects
 from .graphs.library import DefectLibrary
 from .io.readers import read
+from .lattice.lattice import LatticeParams
+from .lattice.measure import measure_lattice
+from .lattice.shrink import shrink_positions
 from .segmentation.predict import segment
 from .segmentation.scale import find_spacing
 from .segmentation.zoo import list_models

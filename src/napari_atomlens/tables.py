@@ -61,7 +61,7 @@ CONTOURS: dict[str, str] = {
     "anomaly_p": F,
     "anomaly_class": I,
 }
-#: One row per region of one lattice; see :mod:`napari_atomlens.atoms.lattice`.
+#: One row per region of one lattice; see :mod:`napari_atomlens.lattice.measure`.
 LATTICES: dict[str, str] = {
     "frame": I,
     "region": I,

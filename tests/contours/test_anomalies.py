@@ -23,8 +23,8 @@ from napari_atomlens.contours.anomalies import (
 from napari_atomlens.contours.evidence import EvidenceParams, describe_sites, kinds
 from napari_atomlens.contours.naming import name_defects
 from napari_atomlens.contours.report import describe_all
-from napari_atomlens.contours.sites import complete_sites
 from napari_atomlens.errors import ImageError, ParameterError
+from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.simulation.surfaces import manganite, ws2
 
 

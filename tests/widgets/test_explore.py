@@ -13,7 +13,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QComboBox, QPushButton
 
 from napari_atomlens import tables
-from napari_atomlens.contours.sites import complete_sites
+from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.simulation.surfaces import manganite
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens import tables
-from napari_atomlens.atoms import lattice as core
+from napari_atomlens.lattice import measure as core
 from napari_atomlens.simulation import crystals
 from napari_atomlens.widgets import convert_lattice, measure
 from napari_atomlens.widgets.convert import KEY

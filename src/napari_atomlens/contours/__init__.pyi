@@ -12,7 +12,6 @@ from .descriptors import (
     describe_contours,
 )
 from .evidence import describe_sites
-from .sites import complete_sites
 from .tracing import (
     describe,
     label_image,
@@ -25,7 +24,6 @@ __all__ = [
     "ClassParams",
     "DescribeParams",
     "classify_sites",
-    "complete_sites",
     "describe",
     "describe_contours",
     "describe_sites",

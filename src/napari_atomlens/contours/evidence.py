@@ -17,8 +17,8 @@ import pandas as pd
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
-from napari_atomlens.contours.sites import complete_sites
 from napari_atomlens.errors import ImageError
+from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.params import param, validate
 
 #: Fewest sites of a kind.

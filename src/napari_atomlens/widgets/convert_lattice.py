@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.atoms.lattice import Lattice
+from napari_atomlens.lattice.lattice import Lattice
 from napari_atomlens.widgets import convert
 
 FROM_SITES, POLAR, NO_ARROWS = "from the sites", "polar", "none"

@@ -28,8 +28,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_atomlens.atoms.lattice import Lattice, LatticeParams, measure_lattice
 from napari_atomlens.errors import AtomLensError, FormatError, TableError
+from napari_atomlens.lattice.lattice import Lattice, LatticeParams
+from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_lattice as lattice
 from napari_atomlens.widgets.dock import DockWidget

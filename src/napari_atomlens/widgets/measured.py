@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_atomlens.atoms.lattice import MEASURED, Lattice
+from napari_atomlens.lattice.lattice import MEASURED, Lattice
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets import convert_lattice as lattice
 from napari_atomlens.widgets.convert import KEY

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
+from napari_atomlens.points import near_pairs, typical_spacing
 
 #: Translations are looked for up to so many nearest distances.
 REACH = 3.2
@@ -246,3 +247,105 @@ def _complete(atoms: pd.DataFrame, shape: tuple[int, int] | None) -> pd.DataFram
         len(places),
     )  # fmt: skip
     return pd.concat([out, more[[c for c in more if c in out]]], ignore_index=True)
+
+
+#: Columns nearer than this, over the spacing, to an expected site are on it.
+ON_SITE = 0.45
+
+
+def honeycomb_sublattices(
+    places: np.ndarray, frame: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Tell the two sublattices of a honeycomb by the directions of the bonds.
+
+    With ``z`` the sum of ``exp(3 i angle)`` over the bonds of an atom, the two sublattices have
+    opposite ``z``; the phase of the mean of ``z^2`` gives the orientation of the crystal.
+
+    Parameters
+    ----------
+    places : ndarray, shape (n, 2)
+    frame : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    sublattice : ndarray of int, shape (n,)
+        0 or 1, -1 where it cannot be told.
+    pairs : ndarray of int, shape (m, 2)
+        Neighbours.
+    phase : ndarray of complex, shape (n,)
+        ``exp(3 i angle)`` of the bonds of sublattice 0.
+    spacing : float
+        Distance of nearest atoms.
+
+    Raises
+    ------
+    CalibrationError
+        If there are no neighbours.
+    """
+    n = len(places)
+    spacing = typical_spacing(places, frame)
+    pairs, length = near_pairs(places, frame, 1.35 * spacing)
+    pairs = pairs[length > 0.6 * spacing]
+    step = places[pairs[:, 1]] - places[pairs[:, 0]]
+    turn = np.exp(3j * np.arctan2(-step[:, 0], step[:, 1]))
+    z = np.zeros(n, complex)
+    np.add.at(z, pairs[:, 0], turn)
+    np.add.at(z, pairs[:, 1], -turn)  # the way back is turned by pi
+    phase = np.sqrt((z**2).sum() / max(np.abs(z**2).sum(), 1e-12))
+    phase = phase / max(abs(phase), 1e-12)
+    along = (z * np.conj(phase)).real
+    sublattice = np.where(np.abs(along) < 0.6, -1, (along < 0).astype(int))
+    return sublattice, pairs, np.full(n, phase), spacing
+
+
+def empty_sites(
+    places: np.ndarray, frame: np.ndarray, sublattice: np.ndarray, phase: complex, spacing: float
+) -> pd.DataFrame:
+    """Sites that at least two neighbours of the crystal expect and where no atom is.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``frame``, ``y_px``, ``x_px``, ``sublattice``.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    known = np.flatnonzero(sublattice >= 0)
+    # bond length from the crystal: nearest distances are short by the noise
+    base = np.angle(phase) / 3
+    guess, owner = [], []
+    for k in range(3):
+        angle = base + 2 * np.pi / 3 * k + np.pi * sublattice[known]
+        way = spacing * 1.03 * np.column_stack([-np.sin(angle), np.cos(angle)])
+        guess.append(places[known] + way)
+        owner.append(known)
+    site, by = np.concatenate(guess), np.concatenate(owner)
+    apart = 100 * (np.ptp(places) + 1)
+    here = np.column_stack([apart * frame[by], site])
+    there = np.column_stack([apart * frame, places])
+    vacant = cKDTree(there).query(here)[0] > ON_SITE * spacing
+    low, high = places.min(axis=0), places.max(axis=0)
+    vacant &= ((site > low - 0.2 * spacing) & (site < high + 0.2 * spacing)).all(axis=1)
+    site, by, here = site[vacant], by[vacant], here[vacant]
+    columns = ["frame", "y_px", "x_px", "sublattice"]
+    if not len(site):
+        return pd.DataFrame(columns=columns).astype(
+            {"frame": int, "y_px": float, "x_px": float, "sublattice": int}
+        )
+    links = cKDTree(here).query_pairs(ON_SITE * spacing, output_type="ndarray")
+    graph = coo_array(
+        (np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(len(site), len(site))
+    )
+    n, label = connected_components(graph, directed=False)
+    votes = np.bincount(label, minlength=n)
+    mean = np.column_stack([np.bincount(label, site[:, k]) / votes for k in (0, 1)])
+    first = np.unique(label, return_index=True)[1]
+    found = pd.DataFrame(
+        {
+            "frame": frame[by][first], "y_px": mean[:, 0], "x_px": mean[:, 1],
+            "sublattice": 1 - sublattice[by][first],
+        }
+    )  # fmt: skip
+    return found[votes >= 2].reset_index(drop=True)

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from napari_atomlens.atoms.cell import rotation_of, site_neighbours
-from napari_atomlens.atoms.grains import Grain, SiteGrid
+from napari_atomlens.lattice.cell import rotation_of, site_neighbours
+from napari_atomlens.lattice.grain import Grain, SiteGrid
 
 
 @dataclass(frozen=True)

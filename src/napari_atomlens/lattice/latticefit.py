@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from napari_atomlens.atoms.cell import conventional
-from napari_atomlens.atoms.grains import Grain
+from napari_atomlens.lattice.cell import conventional
+from napari_atomlens.lattice.grain import Grain
 
 #: Residuals beyond so many typical ones (medians) lose weight (Huber).
 HUBER = 2.0

@@ -8,7 +8,6 @@ ends at a grain boundary by itself. All steps are vectorised over the atoms.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -16,52 +15,24 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
-from napari_atomlens.atoms.cell import Cloud, Patch, find_cell, matched_to, reduced
+from napari_atomlens.lattice.cell import Cloud, Patch, find_cell
+from napari_atomlens.lattice.grain import (
+    LEAST_TURN,
+    MAX_FAILURES,
+    MAX_PATCHES,
+    MOST_TWICE,
+    STEPS,
+    TOLERANCE,
+    TURN_SIGMAS,
+    Grain,
+    supported,
+    wrapped,
+)
+from napari_atomlens.lattice.joining import join_parts, settle_borders
 
-#: Largest distance of an atom from where its site is expected, over the nearest distance.
-TOLERANCE = 0.35
-#: Translations a, b and a + b as multiples of a and b.
-STEPS = np.array([[1, 0], [0, 1], [1, 1]])
-#: A lattice that turns by more than this between neighbours is broken there ...
-LEAST_TURN = np.deg2rad(1.0)
-#: ... unless its atoms are so uncertain; in standard deviations of the turn between neighbours.
-TURN_SIGMAS = 6.0
 #: Beyond these an atom does not belong to the crystal that the typical atom belongs to:
 #: rotation, and norm of the change of the cell.
 MOST_TURN, MOST_CHANGE = np.deg2rad(7.0), 0.16
-#: Share of the atoms that may claim the same cell of the same sublattice as another.
-MOST_TWICE = 0.03
-#: Parts of one region differ by less than this.
-MAX_JOINED_TURN, MAX_JOINED_STRAIN = np.deg2rad(1.5), 0.04
-MAX_PATCHES = 12
-MAX_FAILURES = 3
-
-
-@dataclass
-class Grain:
-    """Atoms of one region with their cells.
-
-    Attributes
-    ----------
-    rows : ndarray of int, shape (k,)
-        Indices into the atoms of the frame.
-    cells : ndarray of int, shape (k, 2)
-        Cell (m, n) of each: at m a + n b from the origin.
-    sublattice : ndarray of int, shape (k,)
-    cell : ndarray, shape (2, 2)
-        Vectors a and b as rows (y, x).
-    basis : ndarray, shape (s, 2)
-        Fractional position of each sublattice.
-    spacing : float
-        Median distance between nearest atoms.
-    """
-
-    rows: np.ndarray
-    cells: np.ndarray
-    sublattice: np.ndarray
-    cell: np.ndarray
-    basis: np.ndarray
-    spacing: float
 
 
 def find_grains(
@@ -427,11 +398,6 @@ def sublattices(q: np.ndarray, cell: np.ndarray, spacing: float, fewest: float) 
     return basis[keep] - np.floor(basis[keep])
 
 
-def wrapped(fraction: np.ndarray) -> np.ndarray:
-    """Fractional differences to the nearest equivalent, in [-0.5, 0.5]."""
-    return fraction - np.rint(fraction)
-
-
 def assign(
     rows: np.ndarray,
     points: np.ndarray,
@@ -466,228 +432,7 @@ def assign(
     return supported(grain)
 
 
-def supported(grain: Grain, fewest: int = 2) -> Grain:
-    """Leave out atoms with fewer than two of the six translations of their own sublattice."""
-    while len(grain.rows):
-        site = SiteGrid(grain.cells, grain.sublattice, len(grain.basis))
-        count = np.zeros(len(grain.rows), int)
-        for step in np.r_[STEPS, -STEPS]:
-            count += site.find(grain.cells + step, grain.sublattice) >= 0
-        good = count >= fewest
-        if good.all():
-            break
-        grain = part_of(grain, good)
-    return grain
-
-
-def part_of(grain: Grain, keep: np.ndarray) -> Grain:
-    """Return a region with some of its atoms."""
-    return Grain(
-        grain.rows[keep], grain.cells[keep], grain.sublattice[keep], grain.cell, grain.basis,
-        grain.spacing,
-    )  # fmt: skip
-
-
-class SiteGrid:
-    """Which atom is on the site (m, n, sublattice): a lookup that is vectorised.
-
-    Parameters
-    ----------
-    cells : ndarray of int, shape (k, 2)
-    sublattice : ndarray of int, shape (k,)
-    n_sublattices : int
-    pad : int
-        Rows of empty cells kept round the region.
-    """
-
-    def __init__(
-        self, cells: np.ndarray, sublattice: np.ndarray, n_sublattices: int, pad: int = 2
-    ) -> None:
-        self.low = cells.min(0) - pad
-        size = cells.max(0) + pad + 1 - self.low
-        self.shape = (int(size[0]), int(size[1]), n_sublattices)
-        self.occupant = np.full(self.shape, -1, np.int64)
-        at = cells - self.low
-        self.occupant[at[:, 0], at[:, 1], sublattice] = np.arange(len(cells))
-
-    def find(self, cells: np.ndarray, sublattice: np.ndarray) -> np.ndarray:
-        """Index of the atom on each site, -1 where there is none."""
-        at = cells - self.low
-        inside = ((at >= 0) & (at < self.shape[:2])).all(-1)
-        at = np.clip(at, 0, np.array(self.shape[:2]) - 1)
-        return np.where(inside, self.occupant[at[..., 0], at[..., 1], sublattice], -1)
-
-
 # ------------------------------------------------------------------------------ borders
 
 
-def settle_borders(points: np.ndarray, tree: cKDTree, grains: list[Grain]) -> None:
-    """Give atoms at the border of two regions to the one whose lattice they continue, in place.
-
-    A region that was grown first takes what fits by chance from its neighbour. An atom goes
-    over where more of its six nearest atoms belong to the other region.
-    """
-    owner = np.full(len(points), -1)
-    for g, grain in enumerate(grains):
-        owner[grain.rows] = g
-    if len(grains) < 2:
-        return
-    rows = np.flatnonzero(owner >= 0)
-    near = tree.query(points[rows], k=min(9, len(points)))[1]
-    votes = np.stack([(owner[near] == g).sum(1) for g in range(len(grains))], -1)
-    mine = votes[np.arange(len(rows)), owner[rows]]
-    leaves = rows[mine < 0.4 * near.shape[1]]
-    if not len(leaves):
-        return
-    for g, grain in enumerate(grains):
-        keep = ~np.isin(grain.rows, leaves)
-        grains[g] = supported(part_of(grain, keep))
-    held = np.full(len(points), -1)
-    for g, grain in enumerate(grains):
-        held[grain.rows] = g
-    free = np.flatnonzero(held < 0)
-    for g, grain in enumerate(grains):
-        if not len(grain.rows) or not len(free):
-            continue
-        grains[g] = extended(grain, points, free[owner[free] != g])
-        free = np.setdiff1d(free, grains[g].rows, assume_unique=True)
-
-
-def join_parts(points: np.ndarray, grains: list[Grain]) -> None:
-    """Join regions that touch and continue the same lattice, in place.
-
-    A narrow bridge of missing or doubtful atoms divides a region in two while it grows. Two
-    parts are one region where they are not turned or strained against each other and the
-    atoms of one lie on the extrapolated sites of the other.
-    """
-    grains.sort(key=lambda g: -len(g.rows))
-    k = 0
-    while k < len(grains):
-        for h in range(len(grains) - 1, k, -1):
-            whole = joined(grains[k], grains[h], points)
-            if whole is not None:
-                grains[k] = whole
-                del grains[h]
-        k += 1
-
-
-def joined(large: Grain, small: Grain, points: np.ndarray) -> Grain | None:
-    """Return two parts as one region, None where they do not continue each other."""
-    if not len(large.rows) or not len(small.rows):
-        return None
-    near, angle, strain = matched_to(large.cell, small.cell)
-    if abs(angle) > MAX_JOINED_TURN or strain > MAX_JOINED_STRAIN:
-        return None
-    reach = 1.3 * np.linalg.norm(large.cell, axis=1).max()
-    members = points[large.rows]
-    gap, at = cKDTree(members).query(points[small.rows], distance_upper_bound=reach)
-    touch = np.flatnonzero(np.isfinite(gap))
-    if len(touch) < 5:
-        return None
-    inverse = np.linalg.inv(large.cell)
-    known = large.cells[at[touch]] + large.basis[large.sublattice[at[touch]]]
-    q = known + (points[small.rows[touch]] - members[at[touch]]) @ inverse
-    off = wrapped(q[:, None] - large.basis[None])
-    distance = np.linalg.norm(off @ large.cell, axis=2).min(1)
-    if (distance < TOLERANCE * large.spacing).mean() < 0.75:
-        return None
-    # cells of the small part in those of the large one
-    change = np.rint(small.cell @ np.linalg.inv(near)).astype(int)
-    own = (small.cells + small.basis[small.sublattice]) @ change
-    own = own + np.median(q - own[touch], axis=0)
-    off = own[:, None] - large.basis[None]
-    which = np.linalg.norm(wrapped(off) @ large.cell, axis=2).argmin(1)
-    cells = np.rint(own - large.basis[which]).astype(int)
-    every = np.c_[np.r_[large.cells, cells], np.r_[large.sublattice, which]]
-    _, first = np.unique(every, axis=0, return_index=True)
-    first.sort()
-    rows = np.r_[large.rows, small.rows][first]
-    return Grain(rows, every[first, :2], every[first, 2], large.cell, large.basis, large.spacing)
-
-
-def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:
-    """Add free atoms that lie on empty sites next to a region."""
-    if not len(free):
-        return grain
-    members = points[grain.rows]
-    whole = grain.cells + grain.basis[grain.sublattice]
-    k = min(4, len(members))
-    gap, near = cKDTree(members).query(points[free], k=k)
-    gap, near = gap.reshape(len(free), k), near.reshape(len(free), k)
-    inverse = np.linalg.inv(grain.cell)
-    q = (whole[near] + (points[free][:, None] - members[near]) @ inverse).mean(1)
-    off = wrapped(q[:, None] - grain.basis[None])
-    distance = np.linalg.norm(off @ grain.cell, axis=2)
-    which = distance.argmin(1)
-    distance = distance[np.arange(len(free)), which]
-    index = np.rint(q - grain.basis[which]).astype(int)
-    grid = SiteGrid(grain.cells, grain.sublattice, len(grain.basis))
-    good = (
-        (distance < TOLERANCE * grain.spacing) & (gap[:, 0] < 1.3 * grain.spacing)
-        & (grid.find(index, which) < 0)
-    )  # fmt: skip
-    picked = np.flatnonzero(good)
-    picked = picked[np.argsort(distance[picked], kind="stable")]
-    _, first = np.unique(np.c_[index[picked], which[picked]], axis=0, return_index=True)
-    picked = picked[first]
-    return Grain(
-        np.r_[grain.rows, free[picked]], np.r_[grain.cells, index[picked]],
-        np.r_[grain.sublattice, which[picked]], grain.cell, grain.basis, grain.spacing,
-    )  # fmt: skip
-
-
 # ------------------------------------------------------------------------ common naming
-
-
-def renamed(grain: Grain, amplitude: np.ndarray, like: np.ndarray | None = None) -> Grain:
-    """Name vectors and sublattices the same way in every region.
-
-    The cell becomes the reduced one (or that nearest to `like`, the cell of another frame),
-    sublattice 0 is the brightest and the origin. Sublattices as bright as each other (within
-    15 %) are ordered by where they lie: from 0 to 1 goes towards +x as drawn.
-
-    Parameters
-    ----------
-    grain : Grain
-    amplitude : ndarray, shape (k,)
-        Of the atoms of the region, NaN where unknown.
-    like : ndarray, shape (2, 2), optional
-    """
-    cell = reduced(grain.cell)
-    if like is not None:
-        near, angle, strain = matched_to(like, cell)
-        if abs(angle) < 0.2 and strain < 0.1:
-            cell = near
-    change = np.rint(grain.cell @ np.linalg.inv(cell)).astype(int)  # old = change @ new
-    cells, basis = grain.cells @ change, grain.basis @ change
-    n = len(basis)
-    bright = np.full(n, np.nan)
-    for s in range(n):
-        values = amplitude[grain.sublattice == s]
-        if np.isfinite(values).any():
-            bright[s] = np.nanmedian(values)
-    count = np.bincount(grain.sublattice, minlength=n)
-    order = list(np.lexsort((-count, -np.nan_to_num(bright, nan=0.0))))
-    known = np.isfinite(bright).all() and n > 1
-    if n > 1 and (not known or bright[order[1]] > 0.85 * bright[order[0]]):
-        first, second = order[0], order[1]
-        step = nearest_image(basis[second] - basis[first], cell)
-        if (step[1], -step[0]) < (0.0, 0.0):
-            order[0], order[1] = second, first
-    origin = basis[order[0]].copy()
-    relative = basis[order] - origin
-    whole = np.floor(relative + 1e-6).astype(int)
-    place = np.empty(n, int)
-    place[order] = np.arange(n)
-    sub = place[grain.sublattice]
-    return Grain(grain.rows, cells + whole[sub], sub, cell, relative - whole, grain.spacing)
-
-
-def nearest_image(fraction: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Shortest vector (y, x) between equivalents of a fractional difference."""
-    shifts = np.array([[m, n] for m in (-1, 0, 1) for n in (-1, 0, 1)])
-    vectors = (wrapped(fraction) + shifts) @ cell
-    size = np.linalg.norm(vectors, axis=1)
-    # a bond and its equals by symmetry: the one nearest to +x, whatever the noise
-    short = vectors[size < size.min() * 1.05]
-    return np.asarray(short[np.argmax(np.abs(short[:, 1]))])
