@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_atomlens import tables
-from napari_atomlens.edits import Corrections, actions
+from napari_atomlens.session.edits import Corrections, actions
 
 
 def many_atoms(n: int, frames: int = 1, spacing: float = 12.0):

@@ -24,7 +24,7 @@ SIDE = 2048
 CHILD = r"""
 import json, os, sys, time
 import napari, numpy as np, psutil
-from napari_atomlens.io.napari_reader import read_layers
+from napari_atomlens.widgets.open_save.reader import read_layers
 import dask.array, zarr, tifffile, mrcfile, h5py
 viewer = napari.Viewer(show=True)
 viewer.add_image(np.zeros((2, 64, 64)))

@@ -144,7 +144,7 @@ class Window:
 
 
 def _species(c: Any, atom_id: int, k: int) -> Any:
-    from napari_atomlens.edits import actions
+    from napari_atomlens.session.edits import actions
 
     return actions.set_species(c, [int(atom_id)], ("column", "bright column")[k % 2])
 

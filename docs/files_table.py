@@ -10,7 +10,7 @@ from pathlib import Path
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import read
-from napari_atomlens.io.readers import KINDS
+from napari_atomlens.io.formats.kinds import KINDS
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -68,7 +68,7 @@ def save_movie(sample: str, frame: int, tab: str, path: Path) -> Path:
     import napari
     from napari.layers import Layer
 
-    from napari_atomlens.io import samples
+    from napari_atomlens.widgets.open_save import samples
 
     viewer = napari.Viewer(title="napari with AtomLens")
     viewer.window.resize(1500, 940)

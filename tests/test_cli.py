@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from napari_atomlens import __version__, analysis, cli, tables
 from napari_atomlens.errors import ImageError, ModelError, ParameterError
+from napari_atomlens.io.export.tables import write_tables
 from napari_atomlens.params import describe, param
 
 runner = CliRunner()
@@ -124,7 +125,7 @@ def test_later_tables_are_written_where_there_are_any(tmp_path: Path) -> None:
         tracks=None,
         provenance={},
     )
-    names = [p.name for p in cli.write_tables(result, tmp_path / "deep" / "out")]
+    names = [p.name for p in write_tables(result, tmp_path / "deep" / "out")]
     assert names == ["atoms.csv", "contours.csv", "bonds.csv", "provenance.json"]
 
 
@@ -143,7 +144,7 @@ def test_bonds_and_defects_are_written(tmp_path: Path) -> None:
     )  # fmt: skip
     empty = {"contours": tables.empty("contours"), "outlines": {}, "probabilities": None,
              "unfamiliar": None, "classes": (), "frames": [0]}  # fmt: skip
-    cli.write_tables(Result(atoms=atoms, provenance={}, **empty), tmp_path)
+    write_tables(Result(atoms=atoms, provenance={}, **empty), tmp_path)
     bonds, defects = (pd.read_csv(tmp_path / f"{t}.csv") for t in ("bonds", "defects"))
     assert len(bonds) == len(sheet.bonds)
     assert defects["formula"].tolist() == ["Si1C3"]
@@ -151,7 +152,7 @@ def test_bonds_and_defects_are_written(tmp_path: Path) -> None:
     rules = json.loads((tmp_path / "provenance.json").read_text())["rules"]
     assert rules["name"] == "graphene-si"
     twice = atoms.head(2).assign(y_px=0.0, x_px=0.0, y_nm=float("nan"), x_nm=float("nan"))
-    written = cli.write_tables(Result(atoms=twice, provenance={}, **empty), tmp_path / "b")
+    written = write_tables(Result(atoms=twice, provenance={}, **empty), tmp_path / "b")
     assert {"atoms.csv", "provenance.json"} <= {p.name for p in written}
 
 

@@ -20,7 +20,7 @@ from .contours.tracing import outline
 from .graphs.bonds import bond
 from .graphs.defects import find_defects
 from .graphs.library import DefectLibrary
-from .io.readers import read
+from .io.formats.readers import read
 from .lattice.lattice import LatticeParams
 from .lattice.measure import measure_lattice
 from .lattice.shrink import shrink_positions

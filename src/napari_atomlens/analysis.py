@@ -212,7 +212,7 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a ``.atomlens`` project folder."""
-        from napari_atomlens.io.project import save_tables
+        from napari_atomlens.io.projects.folder import save_tables
 
         payload = {f: getattr(self, f) for f in self.__dataclass_fields__}
         return Path(save_tables(path, payload))
@@ -224,8 +224,8 @@ def load(path: str | Path) -> Result:
     Of a window there are the corrected atoms; maps and contours are layers there, see
     :func:`napari_atomlens.io.load_workspace`.
     """
-    from napari_atomlens.io.project import load_tables
-    from napari_atomlens.io.workspace import CORRECTIONS, load_workspace
+    from napari_atomlens.io.projects.folder import load_tables
+    from napari_atomlens.session.project import CORRECTIONS, load_workspace
 
     if not (Path(path) / "project.json").is_file():
         return Result(**load_tables(path))
@@ -580,7 +580,7 @@ def analyze(
     chosen = params or AnalysisParams(model=model)
     name, technique = "array", ""
     if isinstance(source, (str, Path)):
-        from napari_atomlens.io.readers import read
+        from napari_atomlens.io.formats.readers import read
 
         technique = technique_of(source)
 

@@ -124,7 +124,7 @@ _opening = threading.Lock()
 
 def _open(path: str) -> Any:
     """First image of a file; the two latest stay open, so that chunks need not read again."""
-    from napari_atomlens.io.readers import read
+    from napari_atomlens.io.formats.readers import read
 
     file = Path(path)
     try:
@@ -463,7 +463,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
     ParameterError
         If one does not exist, or nothing is left.
     """
-    from napari_atomlens.io.readers import KINDS, is_store
+    from napari_atomlens.io.formats.kinds import KINDS, is_store
 
     found: dict[Path, None] = {}
     for given in inputs:

@@ -20,10 +20,8 @@ import typer
 from typer.core import TyperGroup
 
 from napari_atomlens.errors import AtomLensError, ParameterError
+from napari_atomlens.io.export.tables import write_tables
 from napari_atomlens.params import ParamInfo, describe
-
-# Tables that a result may have, in the order of the workflow; the first two always.
-_TABLES = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
 
 
 def _sentences(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,42 +138,6 @@ def _folders(inputs: Sequence[Path], out: Path | None) -> list[Path]:
     return folders
 
 
-def write_tables(result: Any, folder: Path) -> list[Path]:
-    """Write the tables of a result as CSV files and its provenance as JSON.
-
-    Parameters
-    ----------
-    result : napari_atomlens.Result
-        What :func:`napari_atomlens.analyze` gave.
-    folder : pathlib.Path
-        Where the files go; made if it is missing.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files, tables first. Tables that the result does not have are not written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in _TABLES:
-        try:
-            table = getattr(result, name, None)
-        except AtomLensError as error:  # a later table that cannot be made costs no other
-            typer.echo(f"There is no {name}.csv: {error}", err=True)
-            continue
-        if table is None:
-            continue
-        written.append(folder / f"{name}.csv")
-        if "atom_ids" in table:  # a list in one cell, parted by blanks
-            table = table.assign(atom_ids=[" ".join(map(str, ids)) for ids in table["atom_ids"]])
-        table.to_csv(written[-1], index=False)
-    written.append(folder / "provenance.json")
-    written[-1].write_text(
-        json.dumps(result.provenance, indent=2, default=str) + "\n", encoding="utf-8"
-    )
-    return written
-
-
 def _analyze(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Images or movies to analyse.")
@@ -261,8 +223,8 @@ def _draw(path: Path, folder: Path, result: Any, *, report: bool, movie: str) ->
     """Write the report and the movie of a result beside its tables."""
     import numpy as np
 
-    from napari_atomlens.io import figures
-    from napari_atomlens.io.readers import read
+    from napari_atomlens.io.export import figures
+    from napari_atomlens.io.formats.readers import read
 
     stack = read(path)[0].data
     stack = stack[None] if stack.ndim == 2 else stack
@@ -600,7 +562,7 @@ def _adapt(
 
     from napari_atomlens import training
     from napari_atomlens.image import as_stack
-    from napari_atomlens.io.readers import read
+    from napari_atomlens.io.formats.readers import read
     from napari_atomlens.training import adaptation as adapting
     from napari_atomlens.training.fourier import FourierParams
 
@@ -739,7 +701,7 @@ def assess(
     ] = False,
 ) -> None:
     """Say whether STM scans are any good, and why not."""
-    from napari_atomlens.io.readers import read
+    from napari_atomlens.io.formats.readers import read
     from napari_atomlens.stm.assessment import assess as judge
 
     failed = 0

@@ -96,7 +96,7 @@ def stream_movie(
         If the folder holds the results of another movie or of other parameters.
     """
     if isinstance(source, (str, Path)):
-        from napari_atomlens.io.readers import read
+        from napari_atomlens.io.formats.readers import read
 
         image = read(source)[0]
         source = image.data

@@ -373,7 +373,7 @@ def add_to_library(path: str | Path, analysis: Analysis, source: str) -> int:
 
 
 def _first_image(path: Path) -> Any:
-    from napari_atomlens.io.readers import read
+    from napari_atomlens.io.formats.readers import read
 
     images = read(path)
     if not images:

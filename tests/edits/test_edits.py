@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_atomlens import tables
-from napari_atomlens.edits import Corrections, Derived, Journal, actions
-from napari_atomlens.edits.corrections import inside
-from napari_atomlens.edits.doubt import doubt, next_doubtful
-from napari_atomlens.edits.place import halves, measure, nearest_peak, snap
 from napari_atomlens.errors import ImageError, ParameterError, TableError
+from napari_atomlens.session.edits import Corrections, Derived, Journal, actions
+from napari_atomlens.session.edits.corrections import inside
+from napari_atomlens.session.edits.doubt import doubt, next_doubtful
+from napari_atomlens.session.edits.place import halves, measure, nearest_peak, snap
 from napari_atomlens.simulation import simulate
 
 
@@ -239,7 +239,7 @@ def test_derived_things_are_made_at_once_or_wait() -> None:
 
 
 def test_slow_things_wait_for_the_button(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens.edits import derived as module
+    from napari_atomlens.session.edits import derived as module
 
     clock = [0.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from napari_atomlens.edits import Corrections, actions
+from napari_atomlens.session.edits import Corrections, actions
 
 FRAMES = st.integers(0, 2)
 PICK = st.integers(0, 1000)
@@ -123,7 +123,7 @@ class Session(RuleBasedStateMachine):
         kept = mine.merge(now, on="atom_id", suffixes=("", "_now"))
         # what the user placed stays where it was put, unless a region excludes it
         for row in mine[~mine["atom_id"].isin(kept["atom_id"])].itertuples():
-            from napari_atomlens.edits.corrections import inside
+            from napari_atomlens.session.edits.corrections import inside
 
             assert any(
                 inside(p, np.array([[row.y_px, row.x_px]])).any()
@@ -154,7 +154,7 @@ class Session(RuleBasedStateMachine):
             t = self.c.table(f)
             model = t[~t["edited"]]
             for polygon in self.c.regions(f):
-                from napari_atomlens.edits.corrections import inside
+                from napari_atomlens.session.edits.corrections import inside
 
                 assert not inside(polygon, model[["y_px", "x_px"]].to_numpy()).any()
 

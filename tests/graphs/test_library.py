@@ -21,9 +21,9 @@ import pytest
 
 import napari_atomlens as al
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.graphs import export
 from napari_atomlens.graphs import library as lib
 from napari_atomlens.graphs.library import DefectLibrary, Entry, entries_of
+from napari_atomlens.io.export import graphs
 
 
 @pytest.fixture(scope="module")
@@ -244,27 +244,27 @@ def test_the_published_format_is_read(entries: dict[str, Entry], tmp_path: Path)
 
 def test_exports(entries: dict[str, Entry], tmp_path: Path) -> None:
     several = [entries["Si1C3"], entries["Si3C6"]]
-    (xyz,) = export.save(several, tmp_path / "a.extxyz")
+    (xyz,) = graphs.save(several, tmp_path / "a.extxyz")
     lines = xyz.read_text().splitlines()
     assert lines[0] == "4" and lines[6] == "9" and len(lines) == 2 + 4 + 2 + 9
     silicon = next(line.split() for line in lines[2:6] if line.startswith("Si"))
     k = entries["Si1C3"].species.index("Si")
     y, x = 10 * entries["Si1C3"].places_nm[k]
     assert [float(v) for v in silicon[1:4]] == pytest.approx([x, -y, 0], abs=1e-4)
-    (csv,) = export.save(several, tmp_path / "a.csv")
+    (csv,) = graphs.save(several, tmp_path / "a.csv")
     assert len(pd.read_csv(csv)) == 13
-    cifs = export.save(several, tmp_path / "a.cif")
+    cifs = graphs.save(several, tmp_path / "a.cif")
     assert [c.name for c in cifs] == ["a-1.cif", "a-2.cif"]
     text = cifs[0].read_text()
     assert text.count("\nC") == 3 and "_cell_length_a" in text
-    (graphml,) = export.save(several[:1], tmp_path / "a.graphml")
+    (graphml,) = graphs.save(several[:1], tmp_path / "a.graphml")
     graph = nx.read_graphml(graphml)
     assert nx.degree_histogram(graph) == [0, 3, 0, 1]
     with pytest.raises(ParameterError, match="suffix"):
-        export.save(several, tmp_path / "a.doc")
+        graphs.save(several, tmp_path / "a.doc")
     with pytest.raises(ParameterError, match="no defect"):
-        export.save([], tmp_path / "b.csv")
-    assert [export.element(s) for s in ("S2", "Mo", "A", "weak", "Si")] == [
+        graphs.save([], tmp_path / "b.csv")
+    assert [graphs.element(s) for s in ("S2", "Mo", "A", "weak", "Si")] == [
         "S", "Mo", "X", "X", "Si",
     ]  # fmt: skip
 
@@ -281,7 +281,7 @@ def test_strain_is_that_of_the_deformation(entries: dict[str, Entry]) -> None:
         "Si3C6", "trimer", "x", [reference.species[i] for i in order],
         (moved * flip)[:, ::-1][order], np.argsort(order)[reference.pairs],
     )  # fmt: skip
-    found = export.strain(other, reference)
+    found = graphs.strain(other, reference)
     green = 0.5 * (stretch.T @ stretch - np.eye(2))
     # a trimer fits on itself in several ways, of which rotations by 120 degrees turn the axes
     assert found["dilation"] == pytest.approx(np.trace(green), abs=2e-3)
@@ -289,4 +289,4 @@ def test_strain_is_that_of_the_deformation(entries: dict[str, Entry]) -> None:
     values = np.linalg.eigvalsh(green)
     assert found["shear"] == pytest.approx(values[1] - values[0], abs=3e-3)
     with pytest.raises(ParameterError, match="different types"):
-        export.strain(entries["Si1C3"], reference)
+        graphs.strain(entries["Si1C3"], reference)

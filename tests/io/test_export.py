@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError, TableError
-from napari_atomlens.io import export
-from napari_atomlens.io.export import read_atoms, write_atoms
-from napari_atomlens.io.napari_reader import get_atoms_reader
-from napari_atomlens.io.napari_writer import (
+from napari_atomlens.io.export import structures
+from napari_atomlens.io.export.structures import write_atoms
+from napari_atomlens.io.formats.atoms import from_ase, read_atoms
+from napari_atomlens.widgets.open_save.reader import get_atoms_reader
+from napari_atomlens.widgets.open_save.writer import (
     write_atoms_csv,
     write_atoms_parquet,
     write_atoms_structure,
@@ -91,8 +92,8 @@ def test_ase(places: list[tuple[float, float]], size: tuple[float, float]) -> No
     pytest.importorskip("ase")
     y, x = np.array(places).T
     table = tables.make("atoms", {"frame": 3, "y_px": y, "x_px": x, "species": "Si"}, len(y))
-    (structure,) = export.to_ase(table, pixel_size_nm=size)
-    found = export.from_ase([structure])
+    (structure,) = structures.to_ase(table, pixel_size_nm=size)
+    found = from_ase([structure])
     np.testing.assert_allclose(found["y_nm"], y * size[0], atol=1e-8)
     np.testing.assert_allclose(found["x_px"], x, atol=1e-6)
     assert set(found["species"]) == {"Si"} and set(found["frame"]) == {3}
@@ -132,7 +133,7 @@ def test_other_tables_are_left_to_others(tmp_path: Path) -> None:
 
 
 def test_atomai() -> None:
-    found = export.to_atomai(atoms(5, 2))
+    found = structures.to_atomai(atoms(5, 2))
     table = atoms(5, 2)
     assert sorted(found) == [0, 1] and found[1].shape == (5, 3)
     np.testing.assert_array_equal(found[1][:, :2], table[["y_px", "x_px"]].to_numpy()[5:])
@@ -143,24 +144,24 @@ def test_atomai() -> None:
 def test_graphml(tmp_path: Path) -> None:
     table = atoms(4, 1)
     bonds = pd.DataFrame({"frame": 0, "atom_a": [0, 1], "atom_b": [1, 3], "length_px": [1.5, 2.5]})
-    path = export.write_graphml(tmp_path / "a.graphml", table, bonds)
+    path = structures.write_graphml(tmp_path / "a.graphml", table, bonds)
     graph = nx.read_graphml(path, node_type=int)
     assert sorted(map(sorted, graph.edges)) == [[0, 1], [1, 3]]
     assert graph.nodes[3]["species"] == table["species"][3]
     assert graph.nodes[2]["y_px"] == pytest.approx(table["y_px"][2])
     assert graph.edges[1, 3]["length_px"] == 2.5
     with pytest.raises(TableError, match="1 atoms of the bonds"):
-        export.to_graph(table, bonds.assign(atom_b=[1, 99]))
+        structures.to_graph(table, bonds.assign(atom_b=[1, 99]))
 
 
 def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = atoms().drop(columns=["y_nm", "x_nm"])
     with pytest.raises(TableError, match="pixel size is not known"):
-        export.to_ase(bare)
+        structures.to_ase(bare)
     with pytest.raises(TableError, match="lacks y_px, x_px"):
-        export.to_atomai(pd.DataFrame({"a": [1]}))
+        structures.to_atomai(pd.DataFrame({"a": [1]}))
     with pytest.raises(TableError, match="no numbers"):
-        export.to_atomai(atoms().assign(y_px=np.nan))
+        structures.to_atomai(atoms().assign(y_px=np.nan))
     with pytest.raises(FormatError, match=r"cannot be written as \.doc"):
         write_atoms(tmp_path / "a.doc", bare)
     with pytest.raises(FormatError, match="could not be written"):
@@ -176,9 +177,9 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("hyperspy.api", "atomap.api", "ase"):
         monkeypatch.setitem(sys.modules, name, None)
     for call in (
-        lambda: export.to_hyperspy(np.zeros((9, 9)), atoms(3, 1)),
-        lambda: export.to_atomap(np.zeros((9, 9)), atoms(3, 1)),
-        lambda: export.to_ase(atoms(3, 1)),
+        lambda: structures.to_hyperspy(np.zeros((9, 9)), atoms(3, 1)),
+        lambda: structures.to_atomap(np.zeros((9, 9)), atoms(3, 1)),
+        lambda: structures.to_ase(atoms(3, 1)),
     ):
         with pytest.raises(FormatError, match="pip install"):
             call()
@@ -186,10 +187,10 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 PEER_CODE = """
 import sys, numpy as np, pandas as pd, hyperspy.api as hs
-from napari_atomlens.io import export
+from napari_atomlens.io.export import structures
 table = pd.read_csv(sys.argv[1])
 size = (0.0123, 0.0123)
-signal = export.to_hyperspy(np.zeros((2, 500, 500)), table, size)
+signal = structures.to_hyperspy(np.zeros((2, 500, 500)), table, size)
 signal.save(sys.argv[2])
 back = hs.load(sys.argv[2])
 assert back.axes_manager.signal_axes[0].units == "nm"
@@ -197,7 +198,7 @@ assert back.axes_manager.signal_axes[0].units == "nm"
 got = np.concatenate([np.asarray(o) for o in marker.kwargs["offsets"]])
 assert np.abs(got - table[["x_px", "y_px"]].to_numpy() * 0.0123).max() < 1e-6
 one = table[table["frame"] == 0]
-lattice = export.to_atomap(np.random.default_rng(0).random((500, 500)), one, size)
+lattice = structures.to_atomap(np.random.default_rng(0).random((500, 500)), one, size)
 for sub in lattice.sublattice_list:
     here = one[one["species"] == sub.name]
     assert np.abs(np.asarray(sub.atom_positions) - here[["x_px", "y_px"]].to_numpy()).max() < 1e-6
@@ -209,7 +210,7 @@ print(len(lattice.sublattice_list), "sublattices")
 @pytest.mark.skipif(not PEERS, reason="ATOMLENS_PEERS_PYTHON names no interpreter with HyperSpy")
 def test_hyperspy_and_atomap(tmp_path: Path) -> None:
     write_atoms(tmp_path / "a.csv", atoms())
-    source = str(Path(export.__file__).parents[2])
+    source = str(Path(structures.__file__).parents[3])
     done = subprocess.run(
         [PEERS, "-c", PEER_CODE, str(tmp_path / "a.csv"), str(tmp_path / "a.hspy")],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source}, check=False,

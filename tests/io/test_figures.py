@@ -16,7 +16,7 @@ from imageio.v3 import imread
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError, ImageError, ParameterError
-from napari_atomlens.io import figures
+from napari_atomlens.io.export import figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 IMAGE = np.random.default_rng(0).random((60, 80))

@@ -11,8 +11,8 @@ import pytest
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import read
-from napari_atomlens.io.guards import check_dm, check_hdf5
-from napari_atomlens.io.tia import read_series
+from napari_atomlens.io.formats.guards import check_dm, check_hdf5
+from napari_atomlens.io.formats.tia import read_series
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "formats"
 
@@ -40,7 +40,7 @@ def series(path: Path, frames: np.ndarray, version: int = 544, nm: float = 0.02)
 def test_large_series_stays_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
-    monkeypatch.setattr("napari_atomlens.io.vendors.LAZY_BYTES", 100)
+    monkeypatch.setattr("napari_atomlens.io.formats.vendors.LAZY_BYTES", 100)
     frames = np.random.default_rng(0).integers(-999, 999, (4, 6, 9)).astype(np.int16)
     series(tmp_path / "a_1.ser", frames, version)
     (image,) = read(tmp_path / "a_1.ser")
@@ -51,7 +51,7 @@ def test_large_series_stays_on_disk(
 
 @pytest.mark.parametrize("cut", [10, 60, 100, -5])
 def test_damaged_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr("napari_atomlens.io.vendors.LAZY_BYTES", 1)
+    monkeypatch.setattr("napari_atomlens.io.formats.vendors.LAZY_BYTES", 1)
     path = tmp_path / "a.ser"
     series(path, np.zeros((3, 6, 9), np.int16))
     path.write_bytes(path.read_bytes()[:cut])
@@ -79,7 +79,7 @@ def test_published_series_as_the_library_reads_them(
     for file in (f"{name}_1.ser", f"{name}.emi"):
         (known,) = read(DATA / file)
         with monkeypatch.context() as patch:
-            patch.setattr("napari_atomlens.io.vendors.LAZY_BYTES", 1)
+            patch.setattr("napari_atomlens.io.formats.vendors.LAZY_BYTES", 1)
             (ours,) = read(DATA / file)
         np.testing.assert_array_equal(np.asarray(ours.data), np.asarray(known.data))
         assert ours.pixel_size_nm == pytest.approx(known.pixel_size_nm)

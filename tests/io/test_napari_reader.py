@@ -12,9 +12,9 @@ import tifffile
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
-from napari_atomlens.io.napari_reader import get_reader, layer_tuple, read_layers
-from napari_atomlens.io.napari_writer import write_atoms_csv
 from napari_atomlens.widgets.convert import pixel_size_nm
+from napari_atomlens.widgets.open_save.reader import get_reader, layer_tuple, read_layers
+from napari_atomlens.widgets.open_save.writer import write_atoms_csv
 
 FRAME = np.random.default_rng(2).random((20, 30)).astype(np.float32)
 

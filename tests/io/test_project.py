@@ -11,7 +11,7 @@ import pytest
 from napari_atomlens import analysis, tables
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import load_tables, save_tables
-from napari_atomlens.io import project as module
+from napari_atomlens.io.projects import folder as module
 
 
 def result(n: int = 3) -> analysis.Result:

@@ -21,7 +21,7 @@ from napari_atomlens import image as image_module
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image, to_nm, to_seconds
 from napari_atomlens.io import read
-from napari_atomlens.io.readers import KINDS
+from napari_atomlens.io.formats.kinds import KINDS
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 RNG = np.random.default_rng(1)
@@ -119,7 +119,7 @@ def test_large_tiff_stays_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     for module in ("image", "pictures"):
-        monkeypatch.setattr(f"napari_atomlens.io.{module}.LAZY_BYTES", 1000)
+        monkeypatch.setattr(f"napari_atomlens.io.formats.{module}.LAZY_BYTES", 1000)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, STACK, photometric="minisblack", **options)
     image = one(path)
@@ -192,7 +192,7 @@ def test_mrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.set_data(STACK.astype(np.int16))
         file.voxel_size = (0.2, 0.4, 1.0)  # x, y, z in angstrom
     same(one(path), STACK.astype(np.int16), (0.04, 0.02))
-    monkeypatch.setattr("napari_atomlens.io.arrays.LAZY_BYTES", 1000)
+    monkeypatch.setattr("napari_atomlens.io.formats.arrays.LAZY_BYTES", 1000)
     image = one(path)
     assert isinstance(image.data, np.memmap)
     same(image, STACK.astype(np.int16), (0.04, 0.02))
@@ -268,7 +268,7 @@ def test_spectra_and_diffraction_are_refused(tmp_path: Path, navigate: tuple[boo
 
 
 def test_berkeley_emd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_atomlens.io.trees.LAZY_BYTES", 1000)
+    monkeypatch.setattr("napari_atomlens.io.formats.trees.LAZY_BYTES", 1000)
     path = tmp_path / "a.emd"
     with h5py.File(path, "w") as file:
         group = file.create_group("data/film")

@@ -19,18 +19,18 @@ from napari.layers import Image, Labels, Layer, Points, Shapes, Tracks, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_atomlens import tables
-from napari_atomlens.edits import Corrections, actions
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io import autosave as saving
-from napari_atomlens.io import napari_reader
-from napari_atomlens.io.journal import JournalFile, read_entries
-from napari_atomlens.io.workspace import (
+from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
+from napari_atomlens.session import autosave as saving
+from napari_atomlens.session.edits import Corrections, actions
+from napari_atomlens.session.project import (
     CORRECTIONS,
     PROJECT,
     load_workspace,
     open_project,
     save_workspace,
 )
+from napari_atomlens.widgets.open_save import reader
 
 PLACE: dict[str, Any] = {
     "scale": (0.5, 0.02, 0.03), "units": ("s", "nm", "nm"), "axis_labels": ("t", "y", "x"),
@@ -148,12 +148,12 @@ def test_a_window_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_napari_opens_and_writes_it(tmp_path: Path) -> None:
     viewer = window()
-    from napari_atomlens.io.workspace import write_project
+    from napari_atomlens.session.project import write_project
 
     assert write_project(str(tmp_path / "a.atomlens"), tuples(viewer)) == [
         str(tmp_path / "a.atomlens")
     ]
-    read = napari_reader.get_reader(str(tmp_path / "a.atomlens"))
+    read = reader.get_reader(str(tmp_path / "a.atomlens"))
     assert read is not None
     layers = [Layer.create(*t) for t in read(str(tmp_path / "a.atomlens"))]
     for a, b in zip(viewer.layers, layers, strict=True):
@@ -170,7 +170,7 @@ def test_the_second_window_is_read_only(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="open in another window"):
         save_workspace(path, tuples(window()), opened=second)
     with pytest.warns(UserWarning, match="read-only here"):
-        layers = napari_reader.get_reader(str(path))(str(path))  # type: ignore[misc]
+        layers = reader.get_reader(str(path))(str(path))  # type: ignore[misc]
     assert layers[0][1]["metadata"][PROJECT].read_only
     save_workspace(path, tuples(window()), opened=first)
     save_workspace(tmp_path / "b", tuples(window()), opened=second)
@@ -180,7 +180,7 @@ def test_the_second_window_is_read_only(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom napari_atomlens.io.workspace import open_project\n"
+        "import sys, time\nfrom napari_atomlens.session.project import open_project\n"
         "p = open_project(sys.argv[1])\nsys.stdout.write(str(p.read_only))\nsys.stdout.flush()\n"
         "time.sleep(60)\n"
     )
@@ -207,9 +207,9 @@ def test_a_project_of_version_1_opens_as_layers() -> None:
 
 
 def test_a_large_image_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens.io import workspace
+    from napari_atomlens.session import project
 
-    monkeypatch.setattr(workspace, "COPY_BYTES", 10)
+    monkeypatch.setattr(project, "COPY_BYTES", 10)
     image = np.random.default_rng(0).random((32, 32)).astype(np.float32)
     np.save(tmp_path / "image.npy", image)
     layer = (image, {"name": "i", "metadata": {"file": {"path": str(tmp_path / "image.npy")}}},
@@ -252,9 +252,9 @@ def test_a_failed_save_leaves_the_older_project(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError("disk full")
 
-    from napari_atomlens.io import workspace
+    from napari_atomlens.session import project
 
-    monkeypatch.setattr(workspace, "write_table", full)
+    monkeypatch.setattr(project, "write_table", full)
     with pytest.raises(FormatError, match="disk full"):
         save_workspace(path, tuples(window()))
     assert len(load_workspace(path).layers) == 6
@@ -302,8 +302,8 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_workspace import machine
-from napari_atomlens.edits import Corrections, actions
-from napari_atomlens.io.autosave import Autosave
+from napari_atomlens.session.edits import Corrections, actions
+from napari_atomlens.session.autosave import Autosave
 c = Corrections(machine(40, 20), "me", 6.0)
 Autosave(c, {}, Path(sys.argv[1]))
 n = 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import analysis, cli, tables
+from napari_atomlens import analysis, tables
+from napari_atomlens.io.export.tables import write_tables
 from napari_atomlens.simulation import movies
 
 
@@ -51,10 +52,10 @@ def test_tables_are_made_once_and_survive_a_save(tmp_path: Path) -> None:
 
 
 def test_the_command_line_writes_them(tmp_path: Path) -> None:
-    names = [p.name for p in cli.write_tables(result(atoms()), tmp_path)]
+    names = [p.name for p in write_tables(result(atoms()), tmp_path)]
     assert {"tracks.csv", "dumbbells.csv"} <= set(names)
     assert pd.read_csv(tmp_path / "tracks.csv")["track_id"].nunique() > 40
-    empty = cli.write_tables(result(tables.empty("atoms")), tmp_path / "empty")
+    empty = write_tables(result(tables.empty("atoms")), tmp_path / "empty")
     assert "dumbbells.csv" in [p.name for p in empty]
     assert list(pd.read_csv(tmp_path / "empty" / "dumbbells.csv")) == list(
         result(tables.empty("atoms")).dumbbells

@@ -23,9 +23,9 @@ from qtpy.QtWidgets import (
     QTreeWidget,
 )
 
-from napari_atomlens.edits import actions
 from napari_atomlens.graphs.library import DefectLibrary
 from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.session.edits import actions
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import editor_of

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QTreeWidget,
 )
 
-from napari_atomlens.widgets import chooser
+from napari_atomlens.widgets.open_save import chooser
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("QT_QPA_PLATFORM") == "offscreen",

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QPushButton,
 )
 
-from napari_atomlens.io import autosave
+from napari_atomlens.session import autosave
 from napari_atomlens.widgets.convert import KEY
 
 WAIT = 20_000
@@ -373,7 +373,7 @@ def test_save_open_and_read_only(desk: Desk, tmp_path: Path) -> None:
         desk.atoms.features["species"], desk.atoms.border_color, strict=True)}  # fmt: skip
     assert colour["column"] != colour["bright column"]
     # another window
-    from napari_atomlens.io.workspace import PROJECT, open_project
+    from napari_atomlens.session.project import PROJECT, open_project
 
     second = open_project(path)
     assert second.read_only

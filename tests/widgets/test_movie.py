@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QPushButton, QTabWidget
 
 from napari_atomlens import tables
 from napari_atomlens.analysis import IDS_PER_FRAME
-from napari_atomlens.edits import actions
+from napari_atomlens.session.edits import actions
 from napari_atomlens.simulation import movies
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
@@ -354,7 +354,7 @@ def test_defects_that_move_are_followed_drawn_and_told(make_napari_viewer, qtbot
 
 
 def test_the_table_of_transitions_counts_what_there_is():
-    from napari_atomlens.widgets.movie_data import transitions_text
+    from napari_atomlens.session.movie import transitions_text
 
     tracks = pd.DataFrame({
         "track_id": [0, 0, 0, 1, 1, 1], "frame": [0, 1, 2, 0, 1, 2],

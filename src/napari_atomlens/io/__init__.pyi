@@ -1,17 +1,8 @@
-from .project import (
-    load_tables,
-    save_tables,
-)
-from .readers import read
-from .workspace import (
-    load_workspace,
-    save_workspace,
-)
+from .formats.readers import read
+from .projects.folder import load_tables, save_tables
 
 __all__ = [
     "load_tables",
-    "load_workspace",
     "read",
     "save_tables",
-    "save_workspace",
 ]

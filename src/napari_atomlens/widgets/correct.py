@@ -24,10 +24,10 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_atomlens.edits import actions
-from napari_atomlens.edits.doubt import CERTAIN, doubt, next_doubtful
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.image import source_stack
+from napari_atomlens.session.edits import actions
+from napari_atomlens.session.edits.doubt import CERTAIN, doubt, next_doubtful
 from napari_atomlens.widgets import keys, styles
 from napari_atomlens.widgets.adapt import AdaptPanel
 from napari_atomlens.widgets.correct_mouse import CorrectMouse
@@ -39,8 +39,8 @@ from napari_atomlens.widgets.forms import (
     number_box,
     shrinkable_combo,
 )
+from napari_atomlens.widgets.open_save.project import ProjectPanel
 from napari_atomlens.widgets.outputs import entry as our_entry
-from napari_atomlens.widgets.project import ProjectPanel
 from napari_atomlens.widgets.regions import Regions
 
 if TYPE_CHECKING:
@@ -505,7 +505,7 @@ class CorrectWidget(DockWidget):
         if len(chosen) != 1:
             self._status.setText("Select one atom to split.")
             return
-        from napari_atomlens.edits.place import halves
+        from napari_atomlens.session.edits.place import halves
 
         c = editor.corrections
         row = c.rows(chosen)[0]
@@ -584,7 +584,7 @@ class CorrectWidget(DockWidget):
         image = self._pixels(frame) if self._snap.isChecked() else None
         if editor is None or image is None or not all(self._is_on(image, *p) for p in places):
             return plain
-        from napari_atomlens.edits.place import measure, nearest_peak
+        from napari_atomlens.session.edits.place import measure, nearest_peak
 
         columns = editor.corrections.columns(frame)
         others = columns.positions[~np.isin(columns.ids, besides or [])]

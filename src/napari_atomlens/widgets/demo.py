@@ -78,7 +78,7 @@ def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, 
     Parameters
     ----------
     sample : str
-        Name of a function of :mod:`napari_atomlens.io.samples`.
+        Name of a function of :mod:`napari_atomlens.widgets.open_save.samples`.
     size : tuple of int, optional
         Width and height of the window in screen pixels.
 
@@ -92,7 +92,7 @@ def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, 
     import napari
     from napari.layers import Layer
 
-    from napari_atomlens.io import samples
+    from napari_atomlens.widgets.open_save import samples
 
     viewer = napari.Viewer(title="napari with AtomLens")
     if size:

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.edits import Corrections, actions
-from napari_atomlens.edits.columns import as_row, same
-from napari_atomlens.edits.corrections import Change, Conflict
 from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.io.autosave import Autosave
-from napari_atomlens.io.workspace import CORRECTIONS, PROJECT
+from napari_atomlens.session.autosave import Autosave
+from napari_atomlens.session.edits import Corrections, actions
+from napari_atomlens.session.edits.columns import as_row, same
+from napari_atomlens.session.edits.corrections import Change, Conflict
+from napari_atomlens.session.project import CORRECTIONS, PROJECT
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
 

@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.graphs import export
 from napari_atomlens.graphs.library import DefectLibrary, Entry
+from napari_atomlens.io.export import graphs
 
 #: So many pictures are shown at once; a search finds the others.
 MOST_SHOWN = 200
@@ -214,7 +214,7 @@ class LibraryBrowser(QWidget):
             return
         try:
             with DefectLibrary(self.path) as library:
-                written = export.save([library.get(i) for i in ids], name)
+                written = graphs.save([library.get(i) for i in ids], name)
             self._status.setText(f"{len(ids)} defects written to {written[0].name}.")
         except (AtomLensError, OSError) as error:
             self._status.setText(str(error))

@@ -34,6 +34,7 @@ from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
+from napari_atomlens.session.movie import MAPS, MovieData
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import Followed, follow
@@ -44,7 +45,6 @@ from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.find_atoms import model_names
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
-from napari_atomlens.widgets.movie_data import MAPS, MovieData
 from napari_atomlens.widgets.movie_layers import MovieLayers
 from napari_atomlens.widgets.outputs import ATOMS, LABELS, Drawn, Outputs, Wanted
 from napari_atomlens.widgets.outputs import entry as our_entry
@@ -923,7 +923,7 @@ class MovieWidget(DockWidget):
 
     def _show_transitions(self) -> None:
         """Table of the changes of class per frame, and how long each class lasts."""
-        from napari_atomlens.widgets.movie_data import transitions_text
+        from napari_atomlens.session.movie import transitions_text
 
         data, tracks = self._data, self._tracks_shown()
         if data is None:

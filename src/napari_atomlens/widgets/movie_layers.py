@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_atomlens.session.movie import MovieData
 from napari_atomlens.widgets import styles
 from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.movie_data import MovieData
 from napari_atomlens.widgets.outputs import entry
 
 if TYPE_CHECKING:

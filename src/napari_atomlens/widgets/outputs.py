@@ -12,8 +12,8 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.analysis import FrameResult
-from napari_atomlens.edits import actions
-from napari_atomlens.edits.corrections import SAME_ATOM, Change, inside
+from napari_atomlens.session.edits import actions
+from napari_atomlens.session.edits.corrections import SAME_ATOM, Change, inside
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import Editor, editor_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_atomlens.io.napari_reader import LayerTuple
+    from napari_atomlens.widgets.open_save.reader import LayerTuple
 
 #: Files with more images than these are not opened whole without asking.
 MANY = 4
@@ -21,24 +21,24 @@ def get_reader(
 ) -> Callable[[Any], list[LayerTuple]] | None:
     """Return the function that opens a file in napari, None where the file is not for us.
 
-    As :func:`napari_atomlens.io.napari_reader.get_reader`, but where there is a window, the
+    As :func:`napari_atomlens.widgets.open_save.reader.get_reader`, but where there is a window, the
     images of a file that holds more than a few are offered by name.
     """
-    from napari_atomlens.io import napari_reader
+    from napari_atomlens.widgets.open_save import reader
 
-    found = napari_reader.get_reader(path)
-    return read_chosen if found is napari_reader.read_layers else found
+    found = reader.get_reader(path)
+    return read_chosen if found is reader.read_layers else found
 
 
 def read_chosen(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     """Read files as layer tuples; ask which ones where there are many and somebody to ask."""
-    from napari_atomlens.io import napari_reader
+    from napari_atomlens.widgets.open_save import reader
 
-    layers = napari_reader.read_layers(path)
+    layers = reader.read_layers(path)
     window = _window() if len(layers) > MANY else None
     if window is None:
         return layers
-    names = [p.name for p in napari_reader._paths(path)]
+    names = [p.name for p in reader._paths(path)]
     chosen = ask(layers, window, names[0] if len(names) == 1 else "")
     for k, (_, keywords, _) in enumerate(chosen):
         keywords["visible"] = k == 0

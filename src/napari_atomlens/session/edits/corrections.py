@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.edits.columns import Columns, Row, same
-from napari_atomlens.edits.derived import Derived
-from napari_atomlens.edits.journal import ALL_FRAMES, Edit, Journal
 from napari_atomlens.errors import TableError
+from napari_atomlens.session.edits.columns import Columns, Row, same
+from napari_atomlens.session.edits.derived import Derived
+from napari_atomlens.session.edits.journal import ALL_FRAMES, Edit, Journal
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
 #: An atom of the model this near to one of the user (in spacings) is the same atom.

@@ -1,6 +1,6 @@
 """Analysed images as ``.atomlens`` folders of open formats: Parquet, zarr, JSON.
 
-Windows with all their layers are saved by :mod:`napari_atomlens.io.workspace`.
+Windows with all their layers are saved by :mod:`napari_atomlens.session.project`.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from napari_atomlens import tables
-from napari_atomlens.edits.columns import NAN, Row
 from napari_atomlens.errors import TableError
+from napari_atomlens.session.edits.columns import NAN, Row
 
 #: Frame of an edit that concerns all of them.
 ALL_FRAMES = -1
@@ -235,7 +235,7 @@ class Journal:
         return self.edits[number]
 
     def _row(self, named: Mapping[str, Any]) -> Row:
-        from napari_atomlens.edits.columns import as_row
+        from napari_atomlens.session.edits.columns import as_row
 
         extra = [c for c in named if c not in self.columns]
         if extra:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_atomlens.edits.columns import Row, as_row
-from napari_atomlens.edits.corrections import Change, Corrections, inside
-from napari_atomlens.edits.journal import ALL_FRAMES
 from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.session.edits.columns import Row, as_row
+from napari_atomlens.session.edits.corrections import Change, Corrections, inside
+from napari_atomlens.session.edits.journal import ALL_FRAMES
 
 #: Measured where an atom was; unknown once it is elsewhere.
 MEASURED = (

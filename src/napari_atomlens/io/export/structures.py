@@ -7,37 +7,23 @@ up, so that nothing is mirrored; in everything else y points down, as in the ima
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import tables
 from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import FormatError, TableError
+from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, optional_library
 
 if TYPE_CHECKING:
     import networkx as nx
 
-#: What is not a chemical element is this in a structure; its name is kept beside it.
-UNKNOWN = "X"
 _ELEMENTS = frozenset(SYMBOLS[:92])
-#: Columns that a structure carries beside positions and elements.
-_CARRIED = ("atom_id", "probability", "amplitude", "sigma_px", "y_err_px", "x_err_px")
 #: Empty space above and below the atoms of a structure, in nm.
 _VACUUM_NM = 1.0
-
-
-def _library(name: str, install: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise FormatError(
-            f"This needs {name.split('.')[0]}; install it with `pip install {install}`."
-        ) from error
 
 
 def _checked(atoms: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -108,7 +94,7 @@ def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
             np.savez(target, **arrays)  # type: ignore[arg-type]
         else:
             structures = to_ase(atoms, **options)
-            write = _library("ase.io", "ase").write
+            write = optional_library("ase.io", "ase").write
             if kind == ".cif":
                 write(str(target), structures[:1], format="cif")
             else:
@@ -116,39 +102,6 @@ def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
     except OSError as error:
         raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
     return target
-
-
-def read_atoms(path: str | Path) -> pd.DataFrame:
-    """Read a table of atoms that :func:`write_atoms` wrote (CSV, Parquet, extended XYZ, CIF).
-
-    Raises
-    ------
-    FormatError
-        If it cannot be read, or holds no atoms.
-    """
-    source = Path(path)
-    kind = source.suffix.lower()
-    if not source.exists():
-        raise FormatError(f"{source.name} does not exist.")
-    try:
-        if kind == ".csv":
-            table = pd.read_csv(source, keep_default_na=True)
-        elif kind == ".parquet":
-            table = pd.read_parquet(source)
-        elif kind in (".xyz", ".extxyz", ".cif"):
-            table = from_ase(_library("ase.io", "ase").read(str(source), index=":"))
-        else:
-            raise FormatError(f"{source.name} is not a table of atoms.")
-    except FormatError:
-        raise
-    except Exception as error:  # damaged files raise errors of every type
-        raise FormatError(f"{source.name} could not be read as a table of atoms.") from error
-    if not {"y_px", "x_px"} <= set(table) and not {"y_nm", "x_nm"} <= set(table):
-        raise FormatError(f"{source.name} holds no atoms: it has no columns y_px and x_px.")
-    for column in table.columns:
-        if table[column].dtype in ("str", "object") or tables.ATOMS.get(column) == tables.S:
-            table[column] = table[column].astype(object).where(table[column].notna(), "")
-    return table
 
 
 # Structures -----------------------------------------------------------------------------------
@@ -180,7 +133,7 @@ def to_ase(
         One per frame, z = 0, with a vacuum of 1 nm; ``arrays`` has the number of the species and
         what was measured, ``info`` what :func:`from_ase` needs to come back.
     """
-    structure = _library("ase", "ase").Atoms
+    structure = optional_library("ase", "ase").Atoms
     table = _in_nm(atoms, pixel_size_nm)
     out = []
     for frame in np.unique(table["frame"].to_numpy()):
@@ -196,7 +149,7 @@ def to_ase(
         # names may hold spaces, which columns of XYZ files may not
         kinds, kind = np.unique(names, return_inverse=True)
         found.set_array("kind", kind.astype(np.int64))
-        for column in _CARRIED:
+        for column in CARRIED:
             if column in here:
                 found.set_array(column, here[column].to_numpy(copy=True))
         found.info.update(frame=int(frame), height_nm=height, kinds="|".join(kinds))
@@ -204,33 +157,6 @@ def to_ase(
             found.info.update(pixel_y_nm=pixel_size_nm[0], pixel_x_nm=pixel_size_nm[1])
         out.append(found)
     return out
-
-
-def from_ase(structures: Sequence[Any]) -> pd.DataFrame:
-    """Return structures as a table of atoms, y downwards; the reverse of :func:`to_ase`."""
-    parts = []
-    for k, structure in enumerate(structures):
-        x, y, _ = structure.get_positions().T
-        info = structure.info
-        height = float(info.get("height_nm", structure.cell.lengths()[1] / 10))
-        table = pd.DataFrame(
-            {"frame": int(info.get("frame", k)), "y_nm": height - y / 10, "x_nm": x / 10}
-        )
-        if "pixel_y_nm" in info:
-            table["y_px"] = table["y_nm"] / float(info["pixel_y_nm"])
-            table["x_px"] = table["x_nm"] / float(info["pixel_x_nm"])
-        known = [n.replace(UNKNOWN, "") for n in structure.get_chemical_symbols()]
-        if "kind" in structure.arrays and "kinds" in info:
-            kinds = np.array(str(info["kinds"]).split("|"), dtype=object)
-            known = list(kinds[structure.arrays["kind"]])
-        table["species"] = pd.Series(known, dtype=object)
-        for column in _CARRIED:
-            if column in structure.arrays:
-                table[column] = structure.arrays[column]
-        parts.append(table)
-    if not parts:
-        raise FormatError("There is no structure.")
-    return pd.concat(parts, ignore_index=True)
 
 
 # Arrays and objects of other programs ---------------------------------------------------------
@@ -270,7 +196,7 @@ def to_hyperspy(
     hyperspy.signals.Signal2D
         The markers are permanent: they are saved with the signal.
     """
-    api = _library("hyperspy.api", "hyperspy")
+    api = optional_library("hyperspy.api", "hyperspy")
     table = _checked(atoms)
     signal = api.signals.Signal2D(np.asarray(image))
     size = pixel_size_nm or (1.0, 1.0)
@@ -306,7 +232,7 @@ def to_atomap(
     -------
     atomap.api.Atom_Lattice
     """
-    api = _library("atomap.api", "atomap")
+    api = optional_library("atomap.api", "atomap")
     table = _checked(atoms)
     if table["frame"].nunique() > 1:
         raise TableError("Atomap takes one frame at a time.")

@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.io import autosave
-from napari_atomlens.io.workspace import (
+from napari_atomlens.session import autosave
+from napari_atomlens.session.project import (
     CORRECTIONS,
     PROJECT,
     OpenProject,

@@ -19,7 +19,7 @@ from napari_atomlens.image import (
     text_of,
     to_nm,
 )
-from napari_atomlens.io.vendors import optional
+from napari_atomlens.io.formats.vendors import optional
 
 #: Channels that show atoms, best first; the others keep the order of the file.
 _FIRST = ("Z", "Frequency_Shift", "OC_M1_Freq._Shift", "Current")

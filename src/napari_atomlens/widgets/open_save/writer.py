@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.io.export import write_atoms
+from napari_atomlens.io.export.structures import write_atoms
 
 
 def atoms_table(data: Any, attributes: Mapping[str, Any]) -> pd.DataFrame:

@@ -20,10 +20,10 @@ from typing import Any
 
 import pandas as pd
 
-from napari_atomlens.edits import Corrections
 from napari_atomlens.errors import FormatError, TableError
 from napari_atomlens.files import Lock, sync_folder
-from napari_atomlens.io.journal import JournalFile, read_entries
+from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
+from napari_atomlens.session.edits import Corrections
 
 
 def autosave_folder() -> Path:

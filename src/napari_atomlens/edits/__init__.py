@@ -1,7 +1,0 @@
-"""Corrections: a journal of edits on top of the model's output, with undo, and what follows."""
-
-from napari_atomlens.edits.corrections import Conflict, Corrections
-from napari_atomlens.edits.derived import Derived
-from napari_atomlens.edits.journal import Edit, Journal
-
-__all__ = ["Conflict", "Corrections", "Derived", "Edit", "Journal"]

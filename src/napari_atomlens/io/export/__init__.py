@@ -1,0 +1,1 @@
+"""Files out: tables, structures, graphs, figures, reports."""

@@ -1,0 +1,1 @@
+"""Files in: one list of kinds, one module per family of formats."""

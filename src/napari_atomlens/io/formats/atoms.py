@@ -1,0 +1,89 @@
+"""Tables and structures of atoms that are read: CSV, Parquet, extended XYZ, CIF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.errors import FormatError
+
+#: What is not a chemical element is this in a structure; its name is kept beside it.
+UNKNOWN = "X"
+#: Columns that a structure carries beside positions and elements.
+CARRIED = ("atom_id", "probability", "amplitude", "sigma_px", "y_err_px", "x_err_px")
+
+
+def optional_library(name: str, install: str) -> Any:
+    """Import a library that not everybody has; a FormatError says how to get it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise FormatError(
+            f"This needs {name.split('.')[0]}; install it with `pip install {install}`."
+        ) from error
+
+
+def read_atoms(path: str | Path) -> pd.DataFrame:
+    """Read a table of atoms that :func:`write_atoms` wrote (CSV, Parquet, extended XYZ, CIF).
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, or holds no atoms.
+    """
+    source = Path(path)
+    kind = source.suffix.lower()
+    if not source.exists():
+        raise FormatError(f"{source.name} does not exist.")
+    try:
+        if kind == ".csv":
+            table = pd.read_csv(source, keep_default_na=True)
+        elif kind == ".parquet":
+            table = pd.read_parquet(source)
+        elif kind in (".xyz", ".extxyz", ".cif"):
+            table = from_ase(optional_library("ase.io", "ase").read(str(source), index=":"))
+        else:
+            raise FormatError(f"{source.name} is not a table of atoms.")
+    except FormatError:
+        raise
+    except Exception as error:  # damaged files raise errors of every type
+        raise FormatError(f"{source.name} could not be read as a table of atoms.") from error
+    if not {"y_px", "x_px"} <= set(table) and not {"y_nm", "x_nm"} <= set(table):
+        raise FormatError(f"{source.name} holds no atoms: it has no columns y_px and x_px.")
+    for column in table.columns:
+        if table[column].dtype in ("str", "object") or tables.ATOMS.get(column) == tables.S:
+            table[column] = table[column].astype(object).where(table[column].notna(), "")
+    return table
+
+
+def from_ase(structures: Sequence[Any]) -> pd.DataFrame:
+    """Return structures as a table of atoms, y downwards; the reverse of :func:`to_ase`."""
+    parts = []
+    for k, structure in enumerate(structures):
+        x, y, _ = structure.get_positions().T
+        info = structure.info
+        height = float(info.get("height_nm", structure.cell.lengths()[1] / 10))
+        table = pd.DataFrame(
+            {"frame": int(info.get("frame", k)), "y_nm": height - y / 10, "x_nm": x / 10}
+        )
+        if "pixel_y_nm" in info:
+            table["y_px"] = table["y_nm"] / float(info["pixel_y_nm"])
+            table["x_px"] = table["x_nm"] / float(info["pixel_x_nm"])
+        known = [n.replace(UNKNOWN, "") for n in structure.get_chemical_symbols()]
+        if "kind" in structure.arrays and "kinds" in info:
+            kinds = np.array(str(info["kinds"]).split("|"), dtype=object)
+            known = list(kinds[structure.arrays["kind"]])
+        table["species"] = pd.Series(known, dtype=object)
+        for column in CARRIED:
+            if column in structure.arrays:
+                table[column] = structure.arrays[column]
+        parts.append(table)
+    if not parts:
+        raise FormatError("There is no structure.")
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,71 @@
+"""Read images and movies of microscopes: one function for every format.
+
+The content decides what a file is; its extension only has to agree. Each format has a
+function in a module of its own family, imported when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.image import Image
+from napari_atomlens.io.formats.kinds import READERS, kind_of
+
+
+def read(path: str | Path) -> list[Image]:
+    """Read every image and movie of a file.
+
+    Parameters
+    ----------
+    path : path
+        TIFF, PNG, JPEG, NumPy, HDF5 (HyperSpy, Berkeley and Velox EMD, NeXus ...), MRC,
+        zarr, DigitalMicrograph, TIA, Nion, Nanonis, Gwyddion, Igor, RHK, Omicron MATRIX,
+        Createc or MATLAB.
+
+    Returns
+    -------
+    list of Image
+        One or more; the channels of a scan are images of their own.
+
+    Raises
+    ------
+    FormatError
+        One sentence, if it is missing, damaged, of an unknown format, or holds no image.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    what, module, function = READERS[kind]
+    reader: Callable[[Path], list[Image]] = getattr(
+        import_module(f"napari_atomlens.io.formats.{module}"), function
+    )
+    try:
+        images = reader(path)
+    except FormatError:
+        raise
+    except MemoryError as error:
+        raise FormatError(f"{path.name} does not fit into the memory.") from error
+    except Exception as error:  # the libraries raise errors of every type on damaged files
+        raise FormatError(f"{path.name} could not be read as {what}: {reason(error)}") from error
+    if not images:
+        raise FormatError(f"{path.name} holds no image.")
+    return _unique_names(images)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error as the end of a sentence."""
+    lines = str(error).strip().splitlines()
+    text = lines[0].strip() if lines else type(error).__name__
+    return text if text.endswith(".") else f"{text}."
+
+
+def _unique_names(images: list[Image]) -> list[Image]:
+    seen: dict[str, int] = {}
+    out = []
+    for image in images:
+        n = seen[image.name] = seen.get(image.name, 0) + 1
+        out.append(image if n == 1 else replace(image, name=f"{image.name} ({n})"))
+    return out

@@ -1,0 +1,1 @@
+"""Analysed images and windows as ``.atomlens`` folders."""
