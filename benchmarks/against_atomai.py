@@ -63,7 +63,7 @@ import numpy as np
 start = time.perf_counter()
 import napari_atomlens as al
 import torch
-from napari_atomlens.analysis import AnalysisParams
+from napari_atomlens.runs.params import AnalysisParams
 loaded = time.perf_counter() - start
 file, mode, repeats, model = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 image = np.load(file)["image"]
@@ -135,7 +135,8 @@ print(json.dumps({"times": times[1:], "first": times[0], "import": loaded, "peak
 GROWTH = r"""
 import json, resource, sys
 import numpy as np
-from napari_atomlens.analysis import AnalysisParams, analyze_frames
+from napari_atomlens.runs.frame import analyze_frames
+from napari_atomlens.runs.params import AnalysisParams
 image = np.load(sys.argv[1])["image"]; n = int(sys.argv[2])
 class Movie:
     shape = (n, *image.shape[1:]); ndim = 3; dtype = image.dtype

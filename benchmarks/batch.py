@@ -28,12 +28,12 @@ import pandas as pd
 import psutil
 
 import napari_atomlens as al
-from napari_atomlens.batch import read_batch
+from napari_atomlens.runs.batch import read_batch
 from napari_atomlens.simulation import seed_for, simulate
 
 CHILD = r"""
 import json, resource, sys, time
-from napari_atomlens.batch import BatchParams, run_batch
+from napari_atomlens.runs.batch import BatchParams, run_batch
 if __name__ == "__main__":
     source, out, workers, processes, chunk = sys.argv[1:6]
     done = run_batch([source], out, BatchParams(chunk_frames=int(chunk)), workers=int(workers),

@@ -30,7 +30,7 @@ SPACING = 15.0
 CHILD = r"""
 import json, resource, sys, time
 import numpy as np, torch
-from napari_atomlens.analysis import analyze_frames
+from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.segmentation import predict, tiles
 image, out, whole, part = np.load(sys.argv[1], mmap_mode="r"), sys.argv[2], sys.argv[3], sys.argv[4]
 predict.LARGE = float("inf") if whole == "whole" else min(predict.LARGE, image.size // 2)

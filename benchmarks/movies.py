@@ -504,7 +504,7 @@ def slider() -> list[str]:
     from qtpy.QtWidgets import QApplication
 
     from napari_atomlens import tables
-    from napari_atomlens.analysis import IDS_PER_FRAME
+    from napari_atomlens.runs.frame import IDS_PER_FRAME
     from napari_atomlens.tracking import follow
     from napari_atomlens.widgets import convert, outputs, styles
 

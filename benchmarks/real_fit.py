@@ -19,8 +19,8 @@ from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 
 import napari_atomlens as al
-from napari_atomlens.analysis import AnalysisParams
 from napari_atomlens.atoms.refine import FitParams, fit_columns
+from napari_atomlens.runs.params import AnalysisParams
 
 DUMBBELLS = ("Si_110_tilt_HAADF85.dm3", "CdTe_110_tilt_HAADF149.dm3", "03_afterimage_8nm_crp.png")
 LATTICES = (

@@ -20,7 +20,7 @@ CHILD = r"""
 import json, resource, sys, time
 import numpy as np
 import napari_atomlens as al
-from napari_atomlens.analysis import analyze_frames
+from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.simulation import seed_for, simulate
 side, spacing, frames = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 image, _ = simulate("honeycomb", (side, side), spacing, rotation_deg=17, counts=1000,

@@ -24,7 +24,7 @@ viewer = napari.Viewer(show=False)
 seconds = time.perf_counter() - start
 import npe2
 assert ("napari-atomlens" in npe2.PluginManager.instance()._manifests) == (sys.argv[1] == "with")
-loaded = [k for k in ("torch", "napari_atomlens.analysis") if k in sys.modules]
+loaded = [k for k in ("torch", "napari_atomlens.runs.analysis") if k in sys.modules]
 print(seconds, *loaded)
 import os; sys.stdout.flush(); os._exit(0)
 """

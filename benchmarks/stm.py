@@ -293,8 +293,8 @@ def surfaces_figure(data: Path | None, small: bool) -> None:
     if data is None:
         print("## 5. needs --data\n")
         return
-    from napari_atomlens.analysis import analyze
     from napari_atomlens.io import read
+    from napari_atomlens.runs.analysis import analyze
     from napari_atomlens.simulation.scoring import match
     from napari_atomlens.stm.levelling import level
     from napari_atomlens.stm.reconstruction import fit_seven_by_seven
@@ -381,8 +381,8 @@ def molecules_figure(data: Path | None, small: bool) -> None:
 
 
 def watch_figure(data: Path | None, small: bool) -> None:
+    from napari_atomlens.runs.watch import LEDGER, Ledger
     from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
-    from napari_atomlens.watch import LEDGER, Ledger
 
     n = 12 if small else 200
     rng = random.Random(0)

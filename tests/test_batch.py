@@ -18,12 +18,15 @@ import pytest
 from typer.testing import CliRunner
 
 import napari_atomlens as al
-from napari_atomlens import batch, cli
-from napari_atomlens.batch import BatchParams, find_inputs, read_batch, run_batch
+from napari_atomlens import cli
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import write_whole
-from napari_atomlens.io import parts as parts_module
-from napari_atomlens.io.parts import Parts, partition_names
+from napari_atomlens.runs import store, tasks
+from napari_atomlens.runs.batch import find_inputs, read_batch, run_batch
+from napari_atomlens.runs.params import BatchParams
+from napari_atomlens.runs.store import Parts, partition_names
+from napari_atomlens.runs.tasks import _open
+from napari_atomlens.runs.workers import Cluster
 from napari_atomlens.simulation import seed_for, simulate
 
 pytestmark = pytest.mark.needs_model
@@ -112,7 +115,7 @@ def test_a_full_disk_costs_the_chunk_in_flight(
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, what)
 
-    monkeypatch.setattr(parts_module, "write_whole", full)
+    monkeypatch.setattr(store, "write_whole", full)
     with pytest.raises(FormatError, match="disk of out is full"):
         run_batch([folder], out, SMALL, workers=2)
     monkeypatch.undo()
@@ -139,11 +142,11 @@ def test_a_frame_that_cannot_be_read_costs_no_other(
             return movie[f]
 
     np.save(tmp_path / "a.npy", movie)
-    whole = batch._open(str(tmp_path / "a.npy"))
+    whole = _open(str(tmp_path / "a.npy"))
     from dataclasses import replace
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "_open", lambda path: replace(whole, data=Damaged()))
+        patch.setattr(tasks, "_open", lambda path: replace(whole, data=Damaged()))
         done = run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL)
     assert done.failures[["file", "frame"]].values.tolist() == [["a.npy", 3]]
     assert "the block is damaged" in done.failures["reason"][0]
@@ -157,7 +160,7 @@ def test_a_frame_that_cannot_be_read_costs_no_other(
 
 CLIENT = """
 import sys
-from napari_atomlens.batch import BatchParams, run_batch
+from napari_atomlens.runs.batch import BatchParams, run_batch
 run_batch([sys.argv[1]], sys.argv[2], BatchParams(chunk_frames=1), workers=1)
 """
 
@@ -238,7 +241,7 @@ def test_two_clients_keep_apart(folder: Path, tmp_path: Path) -> None:
 def test_a_scheduler_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ParameterError, match="No dask scheduler answers"):
-        batch._Cluster(1, "tcp://127.0.0.1:9")
+        Cluster(1, "tcp://127.0.0.1:9")
 
 
 def started(*command: str, ready: Path | None = None) -> subprocess.Popen[bytes]:
@@ -304,7 +307,7 @@ def test_a_scheduler_of_other_processes_and_kills(tmp_path: Path) -> None:
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ParameterError, match=r"pip install \"napari-atomlens\[cluster\]\""):
-        batch._Cluster(1, None)
+        Cluster(1, None)
 
 
 def test_partition_names() -> None:

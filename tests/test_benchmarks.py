@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         (["scaling.py", "--small"], "grows as pixels"),
         (["fit.py", "--columns", "60", "--only", "dumbbells"], "| 4.0 | 10000 |"),
         (["large.py", "--small"], "near seams"),
-        (["batch.py", "scaling", "--frames", "4", "--side", "96"], "| 4 threads |"),
+        (["runs/batch.py", "scaling", "--frames", "4", "--side", "96"], "| 4 threads |"),
         (["correct.py", "--frames", "--journal", "200"], "memory of 200 mixed edits"),
         (["decomposition.py", "--steps", "2", "--frames", "2", "--threads", "1"], "2 steps in"),
         (

@@ -18,10 +18,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from napari_atomlens import __version__, analysis, cli, tables
+from napari_atomlens import __version__, cli, tables
 from napari_atomlens.errors import ImageError, ModelError, ParameterError
 from napari_atomlens.io.export.tables import write_tables
 from napari_atomlens.params import describe, param
+from napari_atomlens.runs import analysis
+from napari_atomlens.runs import frame as frame_loop
+from napari_atomlens.runs.params import AnalysisParams
 
 runner = CliRunner()
 
@@ -39,7 +42,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Put a quick analysis in place of the real one; returns how it was called."""
     seen: list[dict[str, Any]] = []
 
-    def analyze(source: str, **settings: Any) -> SimpleNamespace:
+    def stand_in(source: str, **settings: Any) -> SimpleNamespace:
         seen.append({"source": source, **settings})
         if Path(source).name.startswith("bad"):
             raise ImageError("The image is empty.")
@@ -52,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             seconds={"network": 3.0, "atoms": 1.0},
         )
 
-    monkeypatch.setattr(analysis, "analyze", analyze)
+    monkeypatch.setattr(analysis, "analyze", stand_in)
     return seen
 
 
@@ -69,7 +72,7 @@ def test_every_parameter_is_an_option() -> None:
         assert name in text
     command = typer.main.get_command(cli.app).get_command(None, "analyze")  # type: ignore[attr-defined]
     options = {p.name: p for p in command.params}
-    for info in describe(analysis.AnalysisParams):
+    for info in describe(AnalysisParams):
         default = options[info.name].default
         assert getattr(default, "value", default) == info.default
         assert info.help in (options[info.name].help or "")
@@ -79,7 +82,7 @@ def test_defaults_are_those_of_the_dataclass(calls: list, image: Path, tmp_path:
     run("analyze", image, "--out", tmp_path / "out")
     (call,) = calls
     assert call["source"] == str(image)
-    assert call["params"] == analysis.AnalysisParams()
+    assert call["params"] == AnalysisParams()
     assert call["pixel_size_nm"] is None
     assert call["frames"] is None
 
@@ -99,7 +102,7 @@ def test_options_reach_the_analysis(calls: list, image: Path, tmp_path: Path) ->
         ),
     )
     (call,) = calls
-    assert call["params"] == analysis.AnalysisParams(
+    assert call["params"] == AnalysisParams(
         model="mine", spacing_px=12.5, min_probability=0.7, refine="off"
     )
     assert call["pixel_size_nm"] == (0.02, 0.02)
@@ -130,7 +133,7 @@ def test_later_tables_are_written_where_there_are_any(tmp_path: Path) -> None:
 
 
 def test_bonds_and_defects_are_written(tmp_path: Path) -> None:
-    from napari_atomlens.analysis import Result
+    from napari_atomlens.runs.result import Result
     from napari_atomlens.simulation.graphene_defects import graphene_sheet
 
     sheet = graphene_sheet((2.4, 2.4), [("Si1C3", (1.2, 1.2))])
@@ -379,7 +382,7 @@ def test_every_input_is_told_its_model_and_keeps_its_frames(tmp_path: Path) -> N
 def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from imageio.v3 import imread
 
-    def analyze(source: str, **settings: Any) -> SimpleNamespace:
+    def stand_in(source: str, **settings: Any) -> SimpleNamespace:
         atoms = tables.make(
             "atoms", {"frame": [1, 3, 3], "y_px": [9, 5, 20], "x_px": [9, 30, 8], "species": "C"}, 3
         )
@@ -388,7 +391,7 @@ def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             provenance={"pixel_size_nm": (0.1, 0.1)}, messages=[], seconds={},
         )  # fmt: skip
 
-    monkeypatch.setattr(analysis, "analyze", analyze)
+    monkeypatch.setattr(analysis, "analyze", stand_in)
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((5, 30, 40)))
     out = tmp_path / "out"
     run("analyze", tmp_path / "a.npy", "--out", out, "--report", "--movie", "gif")
@@ -409,7 +412,7 @@ def test_movie_is_followed_into_a_folder_and_goes_on(
     from fake_analysis import FakeAnalysis, lattice
 
     fake = FakeAnalysis()
-    monkeypatch.setattr(analysis, "analyze_frames", fake)
+    monkeypatch.setattr(frame_loop, "analyze_frames", fake)
     np.save(tmp_path / "movie.npy", lattice(4, frames=6))
     out = tmp_path / "out"
     done = run("movie", tmp_path / "movie.npy", "--out", out, "--pixel-size", "0.02")

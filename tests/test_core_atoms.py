@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_atomlens.analysis import AnalysisParams, MapStore, analyze, analyze_frames
 from napari_atomlens.atoms.peaks import one_per_place
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.errors import CalibrationError, ImageError, ModelError, ParameterError
+from napari_atomlens.runs.analysis import analyze
+from napari_atomlens.runs.frame import analyze_frames
+from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.runs.store import MapStore
 from napari_atomlens.simulation import seed_for, simulate
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.scoring import score

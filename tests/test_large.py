@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from napari_atomlens.analysis import analyze_frames
 from napari_atomlens.atoms import background
 from napari_atomlens.atoms.refine import fit_columns
+from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.segmentation import predict, tiles
 from napari_atomlens.simulation import seed_for, simulate
 

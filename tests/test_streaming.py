@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 import napari_atomlens as al
-from napari_atomlens import analysis, streaming
 from napari_atomlens.errors import FormatError
+from napari_atomlens.runs import frame as loop
+from napari_atomlens.runs import movie as streaming
 
 sys.path.insert(0, str(Path(__file__).parent / "widgets"))
 from fake_analysis import FakeAnalysis, lattice
@@ -20,7 +21,7 @@ from fake_analysis import FakeAnalysis, lattice
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAnalysis:
     stand_in = FakeAnalysis()
-    monkeypatch.setattr(analysis, "analyze_frames", stand_in)
+    monkeypatch.setattr(loop, "analyze_frames", stand_in)
     monkeypatch.setattr(streaming, "PART", 4)
     return stand_in
 

@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import napari_atomlens.watch as module
+import napari_atomlens.runs.watch as module
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.runs.hooks import Event
+from napari_atomlens.runs.params import WatchParams
+from napari_atomlens.runs.watch import LEDGER, FolderWatch, Ledger, stream
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
-from napari_atomlens.watch import LEDGER, FolderWatch, Ledger, WatchParams, stream
 
 QUICK = WatchParams(analysis="none", settle_s=0.02, poll_s=0.01, tries=2)
 EVENTS: list[str] = []
 
 
-def hook(event: module.Event) -> None:
+def hook(event: Event) -> None:
     EVENTS.append(event.name)
 
 
@@ -37,7 +39,7 @@ def save(path: Path, image: np.ndarray) -> None:
     os.utime(path, (past, past))
 
 
-def run(folder: Path, params: WatchParams = QUICK) -> list[module.Event]:
+def run(folder: Path, params: WatchParams = QUICK) -> list[Event]:
     return list(FolderWatch(folder, params).run(once=True))
 
 

@@ -1,17 +1,5 @@
 __version__: str
-from .analysis import (
-    AnalysisParams,
-    Result,
-    analyze,
-    analyze_frames,
-    load,
-)
 from .atoms.find import find_atoms
-from .batch import (
-    BatchParams,
-    read_batch,
-    run_batch,
-)
 from .contours.anomalies import find_anomalies
 from .contours.classes import classify_sites
 from .contours.descriptors import describe_contours
@@ -24,24 +12,23 @@ from .io.formats.readers import read
 from .lattice.lattice import LatticeParams
 from .lattice.measure import measure_lattice
 from .lattice.shrink import shrink_positions
+from .runs.analysis import analyze
+from .runs.batch import read_batch, run_batch
+from .runs.frame import analyze_frames
+from .runs.movie import follow_stream, load_stream, stream_movie
+from .runs.params import AnalysisParams, BatchParams
+from .runs.result import Result
+from .runs.watch import stream, watch_folder
 from .segmentation.predict import segment
 from .segmentation.scale import find_spacing
 from .segmentation.zoo import list_models
+from .session.project import load
 from .simulation.scenes import simulate
 from .stm.assessment import assess
 from .stm.silicon import analyze_silicon
-from .streaming import (
-    follow_stream,
-    load_stream,
-    stream_movie,
-)
 from .tracking.defects import follow_defects
 from .tracking.dumbbells import measure_dumbbells
 from .tracking.linking import link
-from .watch import (
-    stream,
-    watch_folder,
-)
 
 __all__ = [
     "AnalysisParams",

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from napari_atomlens.errors import AtomLensError, ParameterError
 from napari_atomlens.io.export.tables import write_tables
 from napari_atomlens.params import ParamInfo, describe
+from napari_atomlens.runs.params import AnalysisParams
 
 
 def _sentences(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,11 +172,11 @@ def _analyze(
     chosen = parse_frames(frames)
     if pixel_size is not None and not 0 < pixel_size < float("inf"):
         raise ParameterError(f"pixel-size is {pixel_size:g} nm, but must be above 0.")
-    from napari_atomlens import analysis
+    from napari_atomlens.runs import analysis
 
     if movie not in ("", "gif", "mp4"):
         raise ParameterError(f"movie is {movie!r}, but must be gif or mp4.")
-    settings = analysis.AnalysisParams(**params)
+    settings = AnalysisParams(**params)
     failed = 0
     for path, folder in zip(inputs, _folders(inputs, out), strict=True):
         try:
@@ -244,7 +245,7 @@ def _draw(path: Path, folder: Path, result: Any, *, report: bool, movie: str) ->
 
 
 def _build_analyze() -> Any:
-    from napari_atomlens.analysis import AnalysisParams
+    from napari_atomlens.runs.params import AnalysisParams
 
     return _build("analyze", _sentences(_analyze), AnalysisParams)
 
@@ -276,9 +277,9 @@ def _movie(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    from napari_atomlens.analysis import AnalysisParams
     from napari_atomlens.image import check_pixel_size
-    from napari_atomlens.streaming import follow_stream, stream_movie
+    from napari_atomlens.runs.movie import follow_stream, stream_movie
+    from napari_atomlens.runs.params import AnalysisParams
     from napari_atomlens.tracking.changes import ChangeParams
     from napari_atomlens.tracking.linking import LinkParams
 
@@ -321,7 +322,7 @@ def _movie(
 
 
 def _build_movie() -> Any:
-    from napari_atomlens.analysis import AnalysisParams
+    from napari_atomlens.runs.params import AnalysisParams
 
     return _build("movie", _sentences(_movie), AnalysisParams)
 
@@ -357,7 +358,8 @@ def _batch(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    from napari_atomlens.batch import BatchParams, run_batch
+    from napari_atomlens.runs.batch import run_batch
+    from napari_atomlens.runs.params import BatchParams
 
     chosen = BatchParams(**params)
     text = TextColumn("frames, {task.fields[failed]} failed")
@@ -385,7 +387,7 @@ def _batch(
 
 
 def _build_batch() -> Any:
-    from napari_atomlens.batch import BatchParams
+    from napari_atomlens.runs.params import BatchParams
 
     return _build("batch", _sentences(_batch), BatchParams)
 
@@ -434,7 +436,8 @@ def _watch(
     **params: Any,
 ) -> None:
     """Analyse every new file of a folder; one line of JSON for each on standard output."""
-    from napari_atomlens.watch import FolderWatch, WatchParams
+    from napari_atomlens.runs.params import WatchParams
+    from napari_atomlens.runs.watch import FolderWatch
 
     watching = FolderWatch(folder, WatchParams(**params))
     typer.echo(f"Watching {folder}; results go to {watching.out}. Ctrl-C ends.", err=True)
@@ -447,7 +450,7 @@ def _watch(
 
 
 def _build_watch() -> Any:
-    from napari_atomlens.watch import WatchParams
+    from napari_atomlens.runs.params import WatchParams
 
     return _build("watch", _sentences(_watch), WatchParams)
 
@@ -619,7 +622,7 @@ def read_atoms(path: Path) -> Any:
     if not path.exists():
         raise ParameterError(f"There is no file {path}.")
     if path.is_dir():
-        from napari_atomlens.analysis import load
+        from napari_atomlens.session.project import load
 
         return load(path).atoms
     try:

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_atomlens import analysis, tables
+from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import load_tables, save_tables
 from napari_atomlens.io.projects import folder as module
+from napari_atomlens.runs.result import Result
+from napari_atomlens.session.project import load
 
 
-def result(n: int = 3) -> analysis.Result:
+def result(n: int = 3) -> Result:
     rng = np.random.default_rng(0)
     atoms = tables.empty("atoms").reindex(range(n))
     for column, dtype in tables.ATOMS.items():
@@ -22,7 +24,7 @@ def result(n: int = 3) -> analysis.Result:
         atoms[column] = pd.Series([value] * n, dtype=dtype)
     atoms.loc[0, "y_nm"] = np.nan
     contours = tables.empty("contours")
-    return analysis.Result(
+    return Result(
         atoms=atoms, contours=contours,
         outlines={0: [rng.random((5, 2)), rng.random((8, 2))], 3: []},
         probabilities=rng.random((2, 3, 8, 9)).astype(np.float16),
@@ -38,7 +40,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     first = result()
     path = first.save(tmp_path / "new" / "a")
     assert path == tmp_path / "new" / "a.atomlens"
-    again = analysis.load(path)
+    again = load(path)
     pd.testing.assert_frame_equal(again.atoms, first.atoms)
     pd.testing.assert_frame_equal(again.contours, first.contours, check_index_type=False)
     assert again.outlines.keys() == first.outlines.keys() and again.outlines[3] == []
@@ -56,7 +58,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 def test_an_older_project_is_replaced(tmp_path: Path) -> None:
     path = result(3).save(tmp_path / "a.atomlens")
     result(5).save(path)
-    assert len(analysis.load(path).atoms) == 5
+    assert len(load(path).atoms) == 5
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -71,7 +73,7 @@ def test_a_failed_save_leaves_the_older_project(
     monkeypatch.setattr(module, "save_maps", full)
     with pytest.raises(FormatError, match="disk full"):
         result(5).save(path)
-    assert len(analysis.load(path).atoms) == 3
+    assert len(load(path).atoms) == 3
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -123,7 +125,7 @@ def test_a_later_version(tmp_path: Path) -> None:
 
 
 def test_a_project_of_version_1_opens() -> None:
-    again = analysis.load(Path(__file__).parent / "data" / "version1.atomlens")
+    again = load(Path(__file__).parent / "data" / "version1.atomlens")
     assert len(again.atoms) == 6 and again.frames == [0, 3]
     assert again.probabilities.shape == (2, 4, 8, 9) and again.provenance["image"] == "old.npy"
     assert [len(o) for o in again.outlines[0]] == [5, 8]

@@ -118,8 +118,8 @@ def test_tiff_channels_are_images_of_their_own(tmp_path: Path) -> None:
 def test_large_tiff_stays_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    for module in ("image", "pictures"):
-        monkeypatch.setattr(f"napari_atomlens.io.formats.{module}.LAZY_BYTES", 1000)
+    for module in ("image", "io.formats.pictures"):
+        monkeypatch.setattr(f"napari_atomlens.{module}.LAZY_BYTES", 1000)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, STACK, photometric="minisblack", **options)
     image = one(path)

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import analysis, tables
+from napari_atomlens import tables
 from napari_atomlens.io.export.tables import write_tables
+from napari_atomlens.runs.result import Result
+from napari_atomlens.session.project import load
 from napari_atomlens.simulation import movies
 
 
-def result(atoms: pd.DataFrame) -> analysis.Result:
-    return analysis.Result(
+def result(atoms: pd.DataFrame) -> Result:
+    return Result(
         atoms=atoms, contours=tables.empty("contours"), outlines={},
         probabilities=np.zeros((1, 2, 8, 8), np.float16),
         unfamiliar=np.zeros((1, 8, 8), np.float16), classes=("background", "column"),
@@ -46,7 +48,7 @@ def test_tables_are_made_once_and_survive_a_save(tmp_path: Path) -> None:
         np.nanmedian(first.dumbbells["length_nm"]) * 1000, 134, 138
     )
     assert set(first.dumbbells["atom_a"]) <= set(first.atoms["atom_id"])
-    again = analysis.load(first.save(tmp_path / "movie"))
+    again = load(first.save(tmp_path / "movie"))
     pd.testing.assert_frame_equal(again.tracks, first.tracks)
     pd.testing.assert_frame_equal(again.dumbbells, first.dumbbells)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from fake_analysis import FakeAnalysis
 
-from napari_atomlens import analysis
+from napari_atomlens.runs import frame as loop
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAnalysis:
     """Replace the analysis by local maxima."""
     stand_in = FakeAnalysis()
-    monkeypatch.setattr(analysis, "analyze_frames", stand_in)
+    monkeypatch.setattr(loop, "analyze_frames", stand_in)
     return stand_in

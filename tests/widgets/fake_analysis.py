@@ -11,10 +11,11 @@ import numpy as np
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
-from napari_atomlens import analysis, tables
-from napari_atomlens.analysis import IDS_PER_FRAME, AnalysisParams, FrameResult
+from napari_atomlens import tables
 from napari_atomlens.errors import ImageError
 from napari_atomlens.params import validate
+from napari_atomlens.runs.frame import IDS_PER_FRAME, FrameResult, add_nm, empty_result
+from napari_atomlens.runs.params import AnalysisParams
 
 CLASSES = ("background", "column", "bright column", "contamination")
 SPACING = 12
@@ -88,7 +89,7 @@ class FakeAnalysis:
         if not np.isfinite(image).all():
             raise ImageError("The image holds no finite number.")
         if image.max() == image.min():
-            return analysis.empty_result(
+            return empty_result(
                 f, image.shape, CLASSES, "The image is constant: every pixel has the same value."
             )
         smooth = ndi.gaussian_filter(image, 1.5)
@@ -106,7 +107,7 @@ class FakeAnalysis:
             },
             len(places),
         )  # fmt: skip
-        analysis.add_nm(atoms, size)
+        add_nm(atoms, size)
         p = np.clip(smooth / smooth.max(), 0, 1)
         maps = np.stack([1 - p, p, 0 * p, 0 * p]).astype(np.float16)
         angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)

@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
     QTableWidget,
 )
 
-from napari_atomlens import batch
 from napari_atomlens.errors import FormatError
+from napari_atomlens.runs import batch
 
 WAIT = 20_000
 

@@ -8,9 +8,9 @@ import pint
 import pytest
 
 from napari_atomlens import tables
-from napari_atomlens.analysis import IDS_PER_FRAME
 from napari_atomlens.errors import ImageError
 from napari_atomlens.image import source_stack
+from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.widgets import convert, styles
 
 UNITS = pint.get_application_registry()

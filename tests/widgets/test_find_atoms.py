@@ -498,13 +498,13 @@ def test_closing_the_viewer_stops_the_worker(
 def test_unexpected_errors_end_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari.utils.notifications import notification_manager
 
-    from napari_atomlens import analysis
+    from napari_atomlens.runs import frame as loop
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise KeyError("oops")
         yield
 
-    monkeypatch.setattr(analysis, "analyze_frames", broken)
+    monkeypatch.setattr(loop, "analyze_frames", broken)
     shown: list[Any] = []
     monkeypatch.setattr(notification_manager, "receive_error", lambda *a: shown.append(a))
     bench.viewer.add_image(lattice())

@@ -17,7 +17,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QPushButton, QTabWidget
 
 from napari_atomlens import tables
-from napari_atomlens.analysis import IDS_PER_FRAME
+from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.session.edits import actions
 from napari_atomlens.simulation import movies
 from napari_atomlens.widgets import convert

@@ -27,8 +27,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_atomlens import batch
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.runs import batch
+from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.widgets.forms import ParamForm, number_box
 from napari_atomlens.widgets.jobs import Job
 
@@ -102,7 +103,7 @@ class BatchWidget(QWidget):
         self._scheduler.setObjectName("scheduler")
         self._scheduler.setPlaceholderText("none: this computer")
         self._scheduler.setToolTip("Address of a dask scheduler, such as tcp://host:8786")
-        self._form = ParamForm(batch.BatchParams, special={"spacing_px": "auto"})
+        self._form = ParamForm(BatchParams, special={"spacing_px": "auto"})
         self._button = QPushButton("Run")
         self._button.setObjectName("run")
         self._bar = QProgressBar()

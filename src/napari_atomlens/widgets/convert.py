@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.analysis import IDS_PER_FRAME
+from napari_atomlens.runs.frame import IDS_PER_FRAME
 
 #: Key of our entry in the metadata of a layer.
 KEY = "napari-atomlens"

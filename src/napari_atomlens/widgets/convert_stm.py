@@ -18,7 +18,7 @@ from napari_atomlens.stm.traces import Comparison
 from napari_atomlens.widgets.convert import KEY
 
 if TYPE_CHECKING:
-    from napari_atomlens.analysis import SurfaceSites
+    from napari_atomlens.runs.surface import SurfaceSites
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 PREPARED, PREVIEW, FLAT = "prepared scan", "preview", "terraces levelled"

@@ -21,11 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_atomlens import __version__, analysis
-from napari_atomlens.analysis import AnalysisParams
+from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, ImageError
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
+from napari_atomlens.runs import frame as loop
+from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
@@ -435,7 +436,7 @@ class FindAtomsWidget(DockWidget):
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Drawn]:
             # in the thread: nothing here touches the viewer or a layer
-            for result in analysis.analyze_frames(
+            for result in loop.analyze_frames(
                 stack, params, pixel_size_nm=size, frames=order, cancelled=cancelled
             ):
                 if "model" not in provenance:

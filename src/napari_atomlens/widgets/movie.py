@@ -29,11 +29,12 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_atomlens import __version__, analysis
-from napari_atomlens.analysis import AnalysisParams
+from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
+from napari_atomlens.runs import frame as loop
+from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.session.movie import MAPS, MovieData
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
@@ -494,7 +495,7 @@ class MovieWidget(DockWidget):
             if atoms is None:
                 tables_of: list[pd.DataFrame] = []
                 shapes: list[pd.DataFrame] = []
-                for result in analysis.analyze_frames(
+                for result in loop.analyze_frames(
                     stack, params, pixel_size_nm=size, frames=order, cancelled=cancelled
                 ):
                     tables_of.append(result.atoms)

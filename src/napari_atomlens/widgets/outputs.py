@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.analysis import FrameResult
+from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.edits.corrections import SAME_ATOM, Change, inside
 from napari_atomlens.widgets import convert, styles

@@ -463,7 +463,7 @@ class StmWidget(DockWidget):
             charge = self._charge.value() if self._kind.currentText() == CHARGE else None
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.analysis import find_on_surface
+                from napari_atomlens.runs.surface import find_on_surface
 
                 yield find_on_surface(image, size, charge, cancelled=stop)
 

@@ -26,7 +26,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.watch import Event, FolderWatch, WatchParams
+from napari_atomlens.runs.hooks import Event
+from napari_atomlens.runs.params import WatchParams
+from napari_atomlens.runs.watch import FolderWatch
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert_stm import kind_colours, limits
 from napari_atomlens.widgets.dock import DockWidget

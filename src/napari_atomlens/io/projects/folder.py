@@ -37,7 +37,7 @@ def save_tables(path: str | Path, payload: dict[str, Any]) -> Path:
     path : path
         ``.atomlens`` is added where it is missing.
     payload : dict
-        The fields of ``napari_atomlens.analysis.Result``.
+        The fields of ``napari_atomlens.runs.result.Result``.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def load_tables(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The fields of ``napari_atomlens.analysis.Result``.
+        The fields of ``napari_atomlens.runs.result.Result``.
 
     Raises
     ------

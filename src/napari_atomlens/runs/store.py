@@ -1,23 +1,68 @@
-"""Tables of many files in parts on disk: Parquet, partitioned by file, each part all or nothing.
-
-``ROOT/atoms/file=movie.dm4/part-00000000.parquet`` is what pandas, polars, DuckDB and
-Arrow open as one data set with a column ``file``. A part appears under its name only once
-it is complete, and its name says which frames it holds: writing it again replaces it, so
-that nothing is lost and nothing is there twice whatever was killed.
-"""
+"""Where results are kept: maps, and tables in parts."""
 
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import write_whole
+from napari_atomlens.runs.frame import FrameResult
+
+
+class MapStore:
+    """Probability and unfamiliar maps of many frames: in memory while small, else on disk.
+
+    On disk they are zarr arrays, one chunk per frame, in a temporary folder that goes
+    when the store is no longer used.
+    """
+
+    in_memory_bytes = 256 << 20
+
+    def __init__(self, n_frames: int) -> None:
+        self.n_frames = n_frames
+        self.probabilities: Any = None
+        self.unfamiliar: Any = None
+
+    def _open(self, result: FrameResult) -> None:
+        shapes = [(self.n_frames, *m.shape) for m in (result.probabilities, result.unfamiliar)]
+        if 2 * np.prod(shapes[0]) <= self.in_memory_bytes:
+            self.probabilities, self.unfamiliar = (np.zeros(s, np.float16) for s in shapes)
+            return
+        import tempfile
+
+        import zarr
+
+        folder = tempfile.TemporaryDirectory(prefix="atomlens-", ignore_cleanup_errors=True)
+        self._folder = folder
+        self.probabilities, self.unfamiliar = (
+            zarr.create_array(f"{folder.name}/{n}", shape=s, chunks=(1, *s[1:]), dtype="float16")
+            for n, s in zip(("probabilities", "unfamiliar"), shapes, strict=True)
+        )
+        # the folder must live as long as the arrays that read it
+        weakref.finalize(self.probabilities, folder.cleanup)
+
+    def put(self, index: int, result: FrameResult) -> None:
+        """Store the maps of one frame."""
+        if self.probabilities is None:
+            self._open(result)
+        self.probabilities[index] = result.probabilities
+        self.unfamiliar[index] = result.unfamiliar
+
+    def ordered(self, order: list[int]) -> tuple[Any, Any]:
+        """Maps of the finished frames in the given order."""
+        if order == list(range(self.n_frames)):
+            return self.probabilities, self.unfamiliar
+        return np.asarray(self.probabilities)[order], np.asarray(self.unfamiliar)[order]
+
 
 #: Written last: a part is done when its rows are in this table.
 LAST = "frames"

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import json
-import logging
 import os
 import shutil
 import sqlite3
@@ -19,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +24,10 @@ import numpy as np
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import validate
+from napari_atomlens.runs.hooks import Analysis, Event, call_hooks, find_hooks
+from napari_atomlens.runs.params import WatchParams
 
-#: Entry points of this group are called with every event.
-HOOK_GROUP = "napari_atomlens.watch"
 #: Suffixes that are looked at; others are no images of microscopes.
 SUFFIXES = frozenset(
     [
@@ -64,98 +61,6 @@ SUFFIXES = frozenset(
 LEDGER = "atomlens_watch.sqlite"
 #: Every event of a folder, one line of JSON each, with the latency of every stage.
 LOG = "events.jsonl"
-
-
-@dataclass(frozen=True)
-class WatchParams:
-    """How a folder is watched."""
-
-    analysis: str = param(
-        "auto", "silicon: H-Si(100); atoms: the universal model; auto: the first where it fits",
-        choices=("auto", "silicon", "atoms", "none"),
-    )  # fmt: skip
-    pixel_nm: float = param(0.0, "pixel size; 0 takes it from the file", unit="nm", ge=0, le=100)
-    out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
-    poll_s: float = param(0.1, "pause between two looks", unit="s", ge=0.01, le=3600)
-    settle_s: float = param(
-        0.25, "a file is complete when it rests for so long", unit="s", ge=0, le=3600
-    )
-    tries: int = param(
-        5, "times that an unreadable file is tried before it must change", ge=1, le=100
-    )
-    min_score: float = param(0.0, "scans with a lower score are not analysed", ge=0, le=1)
-    hook: str = param("", "module:function that is called with every event")
-    library: str = param("", "defect library to which the defects of H-Si(100) are added")
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to a file or frame.
-
-    Attributes
-    ----------
-    event : str
-        "analysed", "skipped" (unreadable, tried again later), "failed" (given up until it
-        changes), "repeated" (the same content was analysed before), "rejected" (score too low).
-    name : str
-    message : str
-    score, label : float, str
-        Of the assessment.
-    counts : dict of str to int
-        Rows by table.
-    seconds : dict of str to float
-        By stage: wait (from complete to noticed), read, assess, analyse, store; total.
-    folder : str
-        Where the results are.
-    result : Any
-        What was computed (image, verdict, tables), in this process only.
-    """
-
-    event: str
-    name: str
-    message: str = ""
-    score: float = float("nan")
-    label: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    folder: str = ""
-    result: Any = None
-
-    def as_json(self) -> str:
-        """Return one line of JSON, without the result."""
-        plain = {
-            "event": self.event, "name": self.name, "message": self.message,
-            "score": round(self.score, 4) if self.score == self.score else None,
-            "label": self.label, "counts": self.counts,
-            "seconds": {k: round(v, 4) for k, v in self.seconds.items()}, "folder": self.folder,
-        }  # fmt: skip
-        return json.dumps(plain, ensure_ascii=False)
-
-
-@dataclass
-class Analysis:
-    """What was computed of one frame.
-
-    Attributes
-    ----------
-    image : ndarray, shape (H, W)
-    verdict : Verdict
-    tables : dict of str to DataFrame
-        "atoms" and, for H-Si(100), "defects" and "steps".
-    messages : list of str
-    pixel_size_nm : tuple of float or None
-    kind : str
-        Which analysis it was.
-    seconds : dict of str to float
-    """
-
-    image: np.ndarray
-    verdict: Any
-    tables: dict[str, Any]
-    messages: list[str]
-    pixel_size_nm: tuple[float, float] | None
-    kind: str
-    seconds: dict[str, float]
 
 
 def analyse_frame(
@@ -202,8 +107,8 @@ def analyse_frame(
             found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
             messages += [m for m in scan.messages if not m.startswith("This scan may")]
         elif kind == "atoms":
-            from napari_atomlens.analysis import analyze
             from napari_atomlens.image import is_height
+            from napari_atomlens.runs.analysis import analyze
             from napari_atomlens.stm.levelling import level
 
             flat = level(z) if is_height(z) else z
@@ -215,38 +120,6 @@ def analyse_frame(
     if verdict.label != "good":
         messages = [*verdict.reasons, *messages]
     return Analysis(z, verdict, found, messages, size, kind, seconds)
-
-
-def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
-    """Functions to call with every event: entry points of `HOOK_GROUP`, and `module:function`.
-
-    Raises
-    ------
-    ParameterError
-        If `name` cannot be imported or called.
-    """
-    from importlib.metadata import entry_points
-
-    hooks: list[Callable[[Event], Any]] = [p.load() for p in entry_points(group=HOOK_GROUP)]
-    if name:
-        module, _, attribute = name.partition(":")
-        try:
-            function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ParameterError(f"The hook {name!r} cannot be imported ({error}).") from None
-        if not callable(function):
-            raise ParameterError(f"The hook {name!r} cannot be called.")
-        hooks.append(function)
-    return hooks
-
-
-def _call(hooks: list[Callable[[Event], Any]], event: Event) -> None:
-    """Call hooks; one that fails is said in the log of Python and does not end the watch."""
-    for hook in hooks:
-        try:
-            hook(event)
-        except Exception:  # code of others: whatever it raises, the next file counts
-            logging.getLogger(__name__).exception("A hook failed at %s", event.name)
 
 
 class Ledger:
@@ -508,7 +381,7 @@ class FolderWatch:
             line = json.loads(event.as_json()) | {"at": time.strftime("%Y-%m-%dT%H:%M:%S")}
             with (self.out / LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line, ensure_ascii=False) + "\n")
-        _call(self.hooks, event)
+        call_hooks(self.hooks, event)
         return event
 
     def run(self, stop: Callable[[], bool] | None = None, *, once: bool = False) -> Iterator[Event]:
@@ -613,5 +486,5 @@ def stream(
                 analysis.verdict.score, analysis.verdict.label,
                 {n: len(t) for n, t in analysis.tables.items()}, seconds, "", analysis,
             )  # fmt: skip
-        _call(hooks, event)
+        call_hooks(hooks, event)
         yield event

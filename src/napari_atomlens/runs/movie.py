@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from napari_atomlens import __version__, analysis, tables
-from napari_atomlens.analysis import AnalysisParams
+from napari_atomlens import __version__, tables
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import as_stack, check_pixel_size, image_hash
 from napari_atomlens.params import as_dict
+from napari_atomlens.runs import frame as loop
+from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.runs.plan import ENOUGH
 
 if TYPE_CHECKING:
     from napari_atomlens.tracking.changes import ChangeParams
@@ -148,7 +150,7 @@ def stream_movie(
     window = int(text.get("window", params.window))
     for slot, result in zip(
         missing,
-        analysis.analyze_frames(
+        loop.analyze_frames(
             movie, replace(params, model=model, spacing_px=given, window=window),
             pixel_size_nm=size, frames=[parts[k][i] for k, i in missing], cancelled=cancelled,
         ),
@@ -156,7 +158,7 @@ def stream_movie(
     ):  # fmt: skip
         for name in reversed(_TABLES):
             _write(_single(where, name, *slot), getattr(result, name))
-        if not given and len(result.atoms) >= analysis.ENOUGH:
+        if not given and len(result.atoms) >= ENOUGH:
             given = text["spacing_px"] = float(result.spacing_px)
             text["window"], text["model"] = int(result.window), str(result.model)
             _write_note(note, text)

@@ -1,0 +1,68 @@
+"""What a run may be told: the parameters of the analysis, of a batch, of a watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from napari_atomlens.params import param
+
+
+@dataclass(frozen=True)
+class AnalysisParams:
+    """How to analyse an image or a movie. Zero means "find it in the image"."""
+
+    model: str = param("auto", "name of the model; auto chooses for you")
+    spacing_px: float = param(
+        0.0, "distance between nearest columns; 0 finds it in the image", unit="px", ge=0, le=2000
+    )
+    min_probability: float = param(0.5, "atoms below this probability are left out", ge=0, le=1)
+    refine: str = param(
+        "fit", "refine positions on the original pixels: joint fit of round or elliptic columns",
+        choices=("fit", "elliptic fit", "centre of mass", "off"),
+    )  # fmt: skip
+    column_width: str = param(
+        "auto", "widths in the fit: one per kind of column, free, or what the image asks for",
+        choices=("auto", "shared", "free"),
+    )  # fmt: skip
+    contours: bool = param(True, "draw the outline of every atom")
+    window: int = param(
+        1, "frames of a movie that are summed to find atoms at low dose, 0 for as many as the dose "
+        "asks for; positions are still measured in each frame", unit="frames", ge=0, le=1001,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BatchParams(AnalysisParams):
+    """How to analyse many files; every parameter of the analysis, and these."""
+
+    chunk_frames: int = param(
+        8, "frames that are written together, the most that a killed worker costs", ge=1, le=10_000
+    )  # fmt: skip
+    maps: bool = param(False, "also write the probability maps, as zarr")
+    retry: bool = param(False, "try files and frames again that failed in an earlier run")
+
+    def analysis(self) -> AnalysisParams:
+        """Return the part that a single analysis takes."""
+        return AnalysisParams(**{f.name: getattr(self, f.name) for f in fields(AnalysisParams)})
+
+
+@dataclass(frozen=True)
+class WatchParams:
+    """How a folder is watched."""
+
+    analysis: str = param(
+        "auto", "silicon: H-Si(100); atoms: the universal model; auto: the first where it fits",
+        choices=("auto", "silicon", "atoms", "none"),
+    )  # fmt: skip
+    pixel_nm: float = param(0.0, "pixel size; 0 takes it from the file", unit="nm", ge=0, le=100)
+    out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
+    poll_s: float = param(0.1, "pause between two looks", unit="s", ge=0.01, le=3600)
+    settle_s: float = param(
+        0.25, "a file is complete when it rests for so long", unit="s", ge=0, le=3600
+    )
+    tries: int = param(
+        5, "times that an unreadable file is tried before it must change", ge=1, le=100
+    )
+    min_score: float = param(0.0, "scans with a lower score are not analysed", ge=0, le=1)
+    hook: str = param("", "module:function that is called with every event")
+    library: str = param("", "defect library to which the defects of H-Si(100) are added")

@@ -1,0 +1,84 @@
+"""Sites of a surface in a raw STM scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens.image import check_pixel_size
+from napari_atomlens.runs.analysis import analyze
+
+
+@dataclass
+class SurfaceSites:
+    """Sites of a surface, found in a raw STM scan.
+
+    Attributes
+    ----------
+    sites : pandas.DataFrame
+        Atoms table; after a search for anomalies with the columns of
+        :func:`napari_atomlens.find_anomalies`, vacant sites included.
+    spacing_px : float
+        Distance of nearest sites.
+    flat : ndarray, shape (H, W)
+        The levelled scan.
+    messages : list of str
+    provenance : dict
+    """
+
+    sites: pd.DataFrame
+    spacing_px: float
+    flat: np.ndarray
+    messages: list[str]
+    provenance: dict[str, Any]
+
+
+def find_on_surface(
+    image: Any,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    anomalies: Any = None,
+    *,
+    model: str = "auto",
+    cancelled: Callable[[], bool] | None = None,
+) -> SurfaceSites:
+    """Level a raw STM scan, find its sites, and flag charge clouds unlike the others.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W)
+    pixel_size_nm : float or tuple of float, optional
+    anomalies : AnomalyParams, optional
+        How the unusual is told (:func:`napari_atomlens.find_anomalies`); not at all without.
+    model : str
+    cancelled : callable, optional
+        Asked between the stages; where it says so, what is left is left out.
+
+    Returns
+    -------
+    SurfaceSites
+
+    Raises
+    ------
+    ImageError, ParameterError, ModelError
+        If the scan, a parameter or the model cannot be used.
+    """
+    from napari_atomlens.stm.background import bridged
+    from napari_atomlens.stm.levelling import level
+
+    flat = bridged(level(image))
+    result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)
+    sites, messages = result.atoms, list(result.messages)
+    if anomalies is not None and len(sites) and not (cancelled and cancelled()):
+        from napari_atomlens.contours.report import describe_all
+
+        columns = 1 - np.asarray(result.probabilities[0][0], np.float32)
+        size = check_pixel_size(pixel_size_nm)
+        for _, _, table in describe_all(
+            flat, sites, columns, pixel_size_nm=size, params=anomalies, cancelled=cancelled
+        ):
+            sites = sites if table is None else table
+    return SurfaceSites(sites, result.spacing_px, flat, messages, result.provenance)
