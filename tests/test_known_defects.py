@@ -201,7 +201,7 @@ def test_a_column_is_any_class_of_columns(model: str) -> None:
 
 @defect("clouds of a surface are drawn on contamination too")
 def test_clouds_of_a_surface_are_the_outlines_of_its_columns() -> None:
-    from napari_atomlens.analysis import find_on_surface
+    from napari_atomlens.runs.surface import find_on_surface
     from napari_atomlens.contours import AnomalyParams
 
     sample = samples.graphene_si(192)
