@@ -19,8 +19,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_atomlens.segmentation import find_model, runtime
+from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
-from napari_atomlens.segmentation.zoo import load_network
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:

@@ -10,10 +10,11 @@ from napari_atomlens.errors import CalibrationError, ImageError, ModelError, Par
 from napari_atomlens.params import describe, param, validate
 from napari_atomlens.segmentation import find_model, find_spacing, list_models, segment
 from napari_atomlens.segmentation.forward import run_network
+from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
-from napari_atomlens.segmentation.zoo import BUNDLED, load_network
+from napari_atomlens.segmentation.zoo import BUNDLED
 from napari_atomlens.simulation import faults, seed_for, simulate
 from napari_atomlens.simulation.formation import render_columns
 

@@ -201,8 +201,8 @@ def test_a_column_is_any_class_of_columns(model: str) -> None:
 
 @defect("clouds of a surface are drawn on contamination too")
 def test_clouds_of_a_surface_are_the_outlines_of_its_columns() -> None:
-    from napari_atomlens.runs.surface import find_on_surface
     from napari_atomlens.contours import AnomalyParams
+    from napari_atomlens.runs.surface import find_on_surface
 
     sample = samples.graphene_si(192)
     surface = find_on_surface(sample.data, sample.pixel_size_nm, AnomalyParams())
@@ -286,12 +286,12 @@ def test_formulas_group_the_vacancies(vacant: tuple[np.ndarray, al.Result, np.nd
 @defect("two functions typical_distance, two answers")
 def test_the_spacing_of_places_has_one_answer() -> None:
     from napari_atomlens import points
-    from napari_atomlens.segmentation.scale import typical_distance
+    from napari_atomlens.points import shell_distance
 
     rng = np.random.default_rng(seed_for("test", 901))
     scene, _ = scene_from_crystal(crystals.honeycomb(), (300, 300), 10.0, rng, jitter=0.03)
     places = np.c_[scene.y, scene.x]
-    spacing = typical_distance(places)
+    spacing = shell_distance(places)
     assert spacing == pytest.approx(10, rel=0.005)
     other = points.typical_distance(np.zeros(len(places), int), places)
     assert other == pytest.approx(spacing, rel=0.005)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn import functional as nnf
+from scipy import ndimage as ndi
 
 
-def peak_positions(centre: torch.Tensor, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Local maxima of a centre map: (n, 2) positions with a parabola's sub-pixel part, heights."""
-    top = nnf.max_pool2d(centre[None, None], 3, 1, 1)[0, 0]
-    rows, cols = torch.nonzero((centre == top) & (centre > threshold), as_tuple=True)
-    y, x = rows.numpy(), cols.numpy()
-    c = centre.numpy()
+def peak_positions(centre: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Local maxima of a map with a parabola's sub-pixel part.
+
+    Parameters
+    ----------
+    centre : ndarray, shape (h, w)
+        Positive numbers; the parabola goes through their logarithms.
+    threshold : float
+        Maxima up to this height are left out.
+
+    Returns
+    -------
+    positions : ndarray, shape (n, 2)
+        (y, x), in the order of the rows.
+    heights : ndarray, shape (n,)
+    """
+    c = np.asarray(centre)
+    top = ndi.maximum_filter(c, 3, mode="constant", cval=-np.inf)
+    y, x = np.nonzero((c == top) & (c > threshold))
     padded = np.pad(np.log(np.maximum(c, 1e-4)), 1, mode="edge")
     here = padded[y + 1, x + 1]
     offsets = []

@@ -12,7 +12,7 @@ from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
-from napari_atomlens.segmentation.predict import Probabilities
+from napari_atomlens.segmentation.probabilities import Probabilities
 
 
 def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_atomlens.segmentation.candidates import LEAST_HEIGHT, find_candidates
-from napari_atomlens.segmentation.predict import Probabilities
+from napari_atomlens.segmentation.probabilities import Probabilities
 
 #: Closer than this, over the spacing, two peaks are one column.
 ONE_PLACE = 0.45

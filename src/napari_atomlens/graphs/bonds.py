@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.geometry import (
     as_seen,
     as_species,
@@ -17,6 +18,8 @@ from napari_atomlens.graphs.geometry import (
     in_nm,
     relax_coordination,
 )
+from napari_atomlens.graphs.occupancy import site_species
+from napari_atomlens.graphs.plausible import dimness, log_odds, select
 from napari_atomlens.graphs.rings import MAX_RING, Rings, trace_rings
 from napari_atomlens.graphs.rules import Rules, preset
 from napari_atomlens.points import near_pairs
@@ -138,7 +141,6 @@ def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     model = atoms["species"].isin((*CHALCOGENS, *METALS)).to_numpy()
     if not ((unnamed | users).all() or (model | users).all()):
         return atoms.assign(species=said)
-    from napari_atomlens.graphs.occupancy import site_species
 
     metal = next(h for h in rules.host if h not in pairs)
     single = pairs[0][:-1]
@@ -180,12 +182,7 @@ def bond(
     """
     clean = check_atoms(atoms)
     if isinstance(rules, str):
-        if rules == "auto":
-            from napari_atomlens.graphs.choose import choose_rules
-
-            rules = choose_rules(clean)[0]
-        else:
-            rules = preset(rules)
+        rules = choose_rules(clean)[0] if rules == "auto" else preset(rules)
     clean = _name_species(clean, rules)
     places, calibrated = in_nm(clean, rules)
     drawn = as_seen(clean, places)
@@ -214,8 +211,6 @@ def bond(
 
 def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarray:
     """Mask of the atoms that chemistry leaves in (see :mod:`napari_atomlens.graphs.plausible`)."""
-    from napari_atomlens.graphs.plausible import dimness, log_odds, select
-
     names = tuple(atoms["species"].unique())
     code = pd.Categorical(atoms["species"], categories=list(names)).codes.astype(np.int64)
     pairs, length = near_pairs(places, atoms["frame"].to_numpy(), 1.1 * rules.max_nm)

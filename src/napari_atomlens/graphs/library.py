@@ -23,6 +23,8 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.graphs.bonds import bond
+from napari_atomlens.graphs.defects import find_defects
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -632,9 +634,6 @@ def read_published(path: str | Path, rules: Any = "graphene-si") -> list[Entry]:
         If the file is damaged or of another format.
     """
     import h5py
-
-    from napari_atomlens.graphs.bonds import bond
-    from napari_atomlens.graphs.defects import find_defects
 
     source = Path(path)
     entries = []

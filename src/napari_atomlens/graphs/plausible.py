@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_atomlens.graphs.geometry import drop_chords
 from napari_atomlens.graphs.rules import Rules
 
 #: An overlap costs half the square of (typical - distance) over this times the typical length.
@@ -58,8 +59,6 @@ def select(
         Log odds that each atom is there.
     rules : Rules
     """
-    from napari_atomlens.graphs.geometry import drop_chords
-
     host = np.array([s in rules.host for s in names], bool)[code]
     chosen = np.ones(len(code), bool)
     foreign = ~host

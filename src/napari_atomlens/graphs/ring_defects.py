@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_atomlens.graphs.finding import Finding, join_labels
+from napari_atomlens.points import connected
+
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
     from napari_atomlens.graphs.rings import Rings
@@ -90,8 +93,6 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
     max_ring : int
         Larger rings are no defects.
     """
-    from napari_atomlens.points import connected
-
     rings, rules = graph.rings, graph.rules
     n = len(graph.atoms)
     normal = rings.size == rules.ring_size
@@ -176,8 +177,6 @@ def _piece(
     odds: Any,
 ) -> Any:
     """One connected piece of odd rings as a defect."""
-    from napari_atomlens.graphs.finding import Finding
-
     n, rules = len(graph.atoms), graph.rules
     chosen = odd[piece]
     rows = np.unique(np.concatenate([rings.polygon(i) for i in chosen.tolist()]))
@@ -254,8 +253,6 @@ def _kind(
 
 def _merge_labels(graph: BondGraph, found: list[Any], n_foreign: int) -> list[Any]:
     """Where point defects have names, join vacancies with the foreign atoms beside them."""
-    from napari_atomlens.graphs.finding import Finding, join_labels
-
     if graph.rules.share_neighbours:
         return found
     foreign, rest = found[:n_foreign], found[n_foreign:]

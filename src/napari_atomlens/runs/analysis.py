@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_atomlens.image import as_stack, check_pixel_size
+from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams
@@ -67,8 +68,6 @@ def analyze(
     chosen = params or AnalysisParams(model=model)
     name, technique = "array", ""
     if isinstance(source, (str, Path)):
-        from napari_atomlens.io.formats.readers import read
-
         technique = technique_of(source)
 
         images = read(source)

@@ -23,6 +23,8 @@ import pandas as pd
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import write_whole
+from napari_atomlens.image import check_pixel_size
+from napari_atomlens.io.formats.kinds import KINDS, is_store
 from napari_atomlens.params import as_dict, validate
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.store import Parts, partition_names
@@ -37,6 +39,9 @@ from napari_atomlens.runs.tasks import (
     row_of,
 )
 from napari_atomlens.runs.workers import Cluster, Threads
+from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.runtime import half_precision
+from napari_atomlens.segmentation.zoo import find_model
 
 #: Raised when a later version can no longer go on with the folders of this one.
 VERSION = 1
@@ -99,8 +104,6 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
     ParameterError
         If one does not exist, or nothing is left.
     """
-    from napari_atomlens.io.formats.kinds import KINDS, is_store
-
     found: dict[Path, None] = {}
     for given in inputs:
         path = Path(given).expanduser().absolute()
@@ -148,9 +151,6 @@ def _settings(
     folder: Path, params: BatchParams, size: tuple[float, float] | None, paths: list[Path]
 ) -> tuple[BatchParams, dict[Path, str]]:
     """Begin a folder, or go on with it; return the settings and the name of each file."""
-    from napari_atomlens.segmentation.runtime import half_precision
-    from napari_atomlens.segmentation.zoo import find_model
-
     info = find_model(params.model)
     now: dict[str, Any] = {
         "format": "napari-atomlens batch", "format_version": VERSION, "atomlens": __version__,
@@ -270,9 +270,6 @@ def run_batch(
     AtomLensError
         If the settings make no sense, or the disk is full; what is finished is kept.
     """
-    from napari_atomlens.image import check_pixel_size
-    from napari_atomlens.segmentation import runtime
-
     validate(params)
     size = check_pixel_size(pixel_size_nm)
     if workers is not None and not 1 <= int(workers) <= 10_000:

@@ -12,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import tables
+from napari_atomlens import segmentation, tables
+from napari_atomlens.atoms.find import find_atoms
+from napari_atomlens.atoms.refine import FitParams
+from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.image import as_stack, check_pixel_size, is_height
 from napari_atomlens.params import validate
+from napari_atomlens.points import shell_distance
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import ENOUGH, ModelChoice, _window_of, choose_for_movie
+from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.probabilities import LARGE
+from napari_atomlens.segmentation.spacing import check_spacing
+from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.stm.rows import shows_dimer_rows
+from napari_atomlens.tracking.rolling import rolling_mean
 
 if TYPE_CHECKING:
-    from napari_atomlens.segmentation.predict import Probabilities
+    from napari_atomlens.segmentation.probabilities import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
 
@@ -138,8 +148,6 @@ def analyze_frames(
     for f in order:
         if not 0 <= f < movie.shape[0]:
             raise ImageError(f"Frame {f} does not exist; the movie has {movie.shape[0]} frames.")
-    from napari_atomlens.segmentation.scale import check_spacing
-    from napari_atomlens.segmentation.zoo import find_model
 
     choice = ModelChoice(find_model(params.model))
     check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
@@ -189,8 +197,6 @@ def _in_parallel(
     """Analyse frames side by side, each on one core, and yield them in order."""
     import torch
 
-    from napari_atomlens.segmentation import runtime
-
     workers = min(runtime.prepare(), len(order))
     if not order:
         return
@@ -225,25 +231,17 @@ def _one_frame(
     spacing: float,
     size: tuple[float, float] | None,
 ) -> FrameResult:
-    from napari_atomlens.atoms.find import find_atoms
-    from napari_atomlens.atoms.refine import FitParams
-    from napari_atomlens.contours.tracing import outline
-    from napari_atomlens.segmentation import runtime
-    from napari_atomlens.segmentation.predict import LARGE, segment
-    from napari_atomlens.segmentation.scale import typical_distance
 
     start = time.perf_counter()
     frame = np.asarray(movie[f])
     read = time.perf_counter() - start
     probabilities: Probabilities
     if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
-        from napari_atomlens.tracking.rolling import rolling_mean
-
-        probabilities = segment(rolling_mean(movie, f, params.window), info, spacing)
+        probabilities = segmentation.segment(rolling_mean(movie, f, params.window), info, spacing)
         # found in the sum, measured in the frame
         probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
     else:
-        probabilities = segment(frame, info, spacing)
+        probabilities = segmentation.segment(frame, info, spacing)
     if frame.size > LARGE:  # memory must not follow the size of the image
         runtime.release()
     seconds = {"read": read, **probabilities.seconds}
@@ -263,7 +261,7 @@ def _one_frame(
     if params.contours:
         contours, outlines = outline(probabilities.maps, atoms, frame=f)
     seconds["contours"] = time.perf_counter() - start
-    found = typical_distance(atoms[["y_px", "x_px"]].to_numpy())
+    found = shell_distance(atoms[["y_px", "x_px"]].to_numpy())
     message = ""
     if not len(atoms):
         message = "No atom was found in this frame."
@@ -273,11 +271,8 @@ def _one_frame(
             "on; look at the unfamiliar-region map before you trust the atoms there."
         )
     start = time.perf_counter()
-    if info.name != "h-si-100" and is_height(frame):
-        from napari_atomlens.stm.rows import shows_dimer_rows
-
-        if shows_dimer_rows(frame, size):
-            message = f"{DIMER_ROWS} {message}".strip()
+    if info.name != "h-si-100" and is_height(frame) and shows_dimer_rows(frame, size):
+        message = f"{DIMER_ROWS} {message}".strip()
     seconds["rows"] = time.perf_counter() - start
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,

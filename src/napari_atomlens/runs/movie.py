@@ -21,10 +21,14 @@ import pandas as pd
 from napari_atomlens import __version__, tables
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import as_stack, check_pixel_size, image_hash
+from napari_atomlens.io.formats.readers import read
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import ENOUGH
+from napari_atomlens.tracking.changes import ChangeParams
+from napari_atomlens.tracking.following import follow, save_followed
+from napari_atomlens.tracking.linking import LinkParams
 
 if TYPE_CHECKING:
     from napari_atomlens.tracking.changes import ChangeParams
@@ -98,8 +102,6 @@ def stream_movie(
         If the folder holds the results of another movie or of other parameters.
     """
     if isinstance(source, (str, Path)):
-        from napari_atomlens.io.formats.readers import read
-
         image = read(source)[0]
         source = image.data
         pixel_size_nm = image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
@@ -270,10 +272,6 @@ def follow_stream(
     FormatError
         If the folder holds no atoms, or is damaged.
     """
-    from napari_atomlens.tracking.changes import ChangeParams
-    from napari_atomlens.tracking.following import follow, save_followed
-    from napari_atomlens.tracking.linking import LinkParams
-
     where = Path(folder)
     linking, changes = linking or LinkParams(), changes or ChangeParams()
     try:

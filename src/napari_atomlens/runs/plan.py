@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_atomlens import segmentation
+from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.tracking.rolling import choose_window, rolling_mean
 
 #: A frame with so many atoms shows the scale of its movie.
 ENOUGH = 12
@@ -58,18 +62,15 @@ def choose_for_movie(
     -------
     Chosen
     """
-    from napari_atomlens.segmentation.choose import choose_model
-    from napari_atomlens.segmentation.zoo import find_model
-
     best = ModelChoice(find_model("universal"), "Model universal: no frame shows a lattice.")
     for f in (range(movie.shape[0]) if order is None else order)[:LOOKED_AT]:
         frame = np.asarray(movie[f])
         if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
-            from napari_atomlens.tracking.rolling import rolling_mean
-
             frame = rolling_mean(movie, f, params.window)
         try:
-            made = choose_model(frame, size, spacing_px=params.spacing_px, technique=technique)
+            made = segmentation.choose_model(
+                frame, size, spacing_px=params.spacing_px, technique=technique
+            )
         except ImageError:  # told by the analysis of this frame
             continue
         best = ModelChoice(made.info, made.reason, made.spacing_px)
@@ -85,16 +86,12 @@ def technique_of(source: str | Path) -> str:
 
 def _window_of(movie: Any, params: AnalysisParams, info: Any) -> int:
     """Frames that must be summed until the model is no surer with more of them."""
-    from napari_atomlens.atoms.find import find_atoms
-    from napari_atomlens.segmentation.predict import segment
-    from napari_atomlens.tracking.rolling import choose_window
-
     if movie.shape[0] < 3 or movie.ndim != 3:
         return 1
 
     def certainty(image: np.ndarray) -> float:
         try:
-            seen = segment(image, info, params.spacing_px)
+            seen = segmentation.segment(image, info, params.spacing_px)
         except (ImageError, CalibrationError):
             return 0.0
         atoms = find_atoms(seen, refine="off", calibration=info.calibration.get("atoms"))

@@ -11,11 +11,19 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import __version__, tables
+from napari_atomlens.graphs.bonds import bond
+from napari_atomlens.graphs.choose import choose_rules
+from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.image import image_hash
+from napari_atomlens.io.projects.folder import save_tables
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.store import MapStore
+from napari_atomlens.segmentation.runtime import half_precision
+from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.tracking.dumbbells import measure_dumbbells
+from napari_atomlens.tracking.linking import link, tracks_table
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
@@ -65,15 +73,11 @@ class Result:
     @cached_property
     def tracks(self) -> pd.DataFrame:
         """Tracks table: which atom is which from frame to frame, found when first asked for."""
-        from napari_atomlens.tracking.linking import link, tracks_table
-
         return tracks_table(link(self.atoms))
 
     @cached_property
     def dumbbells(self) -> pd.DataFrame:
         """Dumbbells table, measured when first asked for; empty where there are none."""
-        from napari_atomlens.tracking.dumbbells import measure_dumbbells
-
         return measure_dumbbells(
             self.atoms, self.contours, pixel_size_nm=self.provenance.get("pixel_size_nm")
         )
@@ -89,9 +93,6 @@ class Result:
             Rules, the name of a preset or "auto". The tables `bonds` and `defects` are then
             those of these rules.
         """
-        from napari_atomlens.graphs.bonds import bond
-        from napari_atomlens.graphs.choose import choose_rules
-
         why = ""
         if rules == "auto":
             rules, why = choose_rules(self.atoms)
@@ -118,15 +119,11 @@ class Result:
     def defects(self) -> pd.DataFrame:
         """Defects table, computed when it is first asked for."""
         if "_defects" not in self.__dict__:
-            from napari_atomlens.graphs.defects import find_defects
-
             self.__dict__["_defects"] = find_defects(self.bond_graph)
         return self.__dict__["_defects"]
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a ``.atomlens`` project folder."""
-        from napari_atomlens.io.projects.folder import save_tables
-
         payload = {f: getattr(self, f) for f in self.__dataclass_fields__}
         return Path(save_tables(path, payload))
 
@@ -140,9 +137,6 @@ def collect(
     maps: MapStore | None = None,
 ) -> Result:
     """Join the results of frames, in the order of the frames, with their provenance."""
-    from napari_atomlens.segmentation.runtime import half_precision
-    from napari_atomlens.segmentation.zoo import find_model
-
     order = sorted(range(len(results)), key=lambda i: results[i].frame)
     results = [results[i] for i in order]
     info = find_model(results[0].model or params.model if results else params.model)

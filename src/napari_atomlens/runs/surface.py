@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.contours.report import describe_all
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.runs.analysis import analyze
+from napari_atomlens.stm.background import bridged
+from napari_atomlens.stm.levelling import level
 
 
 @dataclass
@@ -66,15 +69,10 @@ def find_on_surface(
     ImageError, ParameterError, ModelError
         If the scan, a parameter or the model cannot be used.
     """
-    from napari_atomlens.stm.background import bridged
-    from napari_atomlens.stm.levelling import level
-
     flat = bridged(level(image))
     result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)
     sites, messages = result.atoms, list(result.messages)
     if anomalies is not None and len(sites) and not (cancelled and cancelled()):
-        from napari_atomlens.contours.report import describe_all
-
         columns = 1 - np.asarray(result.probabilities[0][0], np.float32)
         size = check_pixel_size(pixel_size_nm)
         for _, _, table in describe_all(

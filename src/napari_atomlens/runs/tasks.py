@@ -16,10 +16,14 @@ import pandas as pd
 
 from napari_atomlens.errors import AtomLensError, FormatError
 from napari_atomlens.files import write_whole
+from napari_atomlens.image import as_stack, check_pixel_size, image_hash
+from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams, BatchParams
+from napari_atomlens.runs.plan import choose_for_movie, technique_of
 from napari_atomlens.runs.store import Parts
+from napari_atomlens.segmentation import runtime
 
 SCOUT = "scout"
 #: Tables of a frame that are written.
@@ -61,8 +65,6 @@ _opening = threading.Lock()
 
 def _open(path: str) -> Any:
     """First image of a file; the two latest stay open, so that chunks need not read again."""
-    from napari_atomlens.io.formats.readers import read
-
     file = Path(path)
     try:
         stat = file.stat()
@@ -81,8 +83,6 @@ def _open(path: str) -> Any:
 def _pin() -> None:
     """One thread per frame: frames side by side are faster than threads within one."""
     import torch
-
-    from napari_atomlens.segmentation import runtime
 
     runtime.prepare()
     torch.set_num_threads(1)
@@ -188,9 +188,6 @@ def disk_full(folder: str) -> str:
 
 def _scout(task: Task) -> Done:
     """Open a file and analyse its first frames, until the spacing of the lattice is known."""
-    from napari_atomlens.image import as_stack, check_pixel_size, image_hash  # fmt: skip
-    from napari_atomlens.runs.plan import choose_for_movie, technique_of
-
     image = _open(task.path)
     movie = as_stack(image.data)
     size = check_pixel_size(task.pixel_size_nm or image.pixel_size_nm)
@@ -222,8 +219,6 @@ def _scout(task: Task) -> Done:
 
 def _chunk(task: Task) -> Done:
     """Analyse some frames of a scouted file."""
-    from napari_atomlens.image import as_stack
-
     movie = as_stack(_open(task.path).data)
     params = task.params.analysis()
     params = replace(params, spacing_px=task.spacing_px, model=task.model or params.model)

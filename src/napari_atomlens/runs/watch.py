@@ -22,11 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from napari_atomlens import __version__
+from napari_atomlens import __version__, segmentation, stm
 from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
+from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
+from napari_atomlens.image import is_height
+from napari_atomlens.io.formats.readers import read
 from napari_atomlens.params import validate
+from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.runs.hooks import Analysis, Event, call_hooks, find_hooks
 from napari_atomlens.runs.params import WatchParams
+from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.stm.assessment import WEIGHTS, Verdict, _network, assess
+from napari_atomlens.stm.levelling import level
+from napari_atomlens.stm.rows import shows_dimer_rows
 
 #: Suffixes that are looked at; others are no images of microscopes.
 SUFFIXES = frozenset(
@@ -73,8 +81,6 @@ def analyse_frame(
     AtomLensError
         If the frame cannot be used at all.
     """
-    from napari_atomlens.stm.assessment import Verdict, assess
-
     size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
     z = np.asarray(image if np.ndim(image) == 2 else image[0])
     seconds: dict[str, float] = {}
@@ -96,21 +102,13 @@ def analyse_frame(
         if kind != "none" and params.min_score > 0 and judged.result().score < params.min_score:
             kind = "none"
         if kind == "auto":
-            from napari_atomlens.stm.rows import shows_dimer_rows
-
             silicon = size is not None and shows_dimer_rows(z, size)
             kind = "silicon" if silicon else "atoms"
         if kind == "silicon":
-            from napari_atomlens.stm.silicon import analyze_silicon
-
-            scan = analyze_silicon(z, size, verdict=judged.result)
+            scan = stm.analyze_silicon(z, size, verdict=judged.result)
             found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
             messages += [m for m in scan.messages if not m.startswith("This scan may")]
         elif kind == "atoms":
-            from napari_atomlens.image import is_height
-            from napari_atomlens.runs.analysis import analyze
-            from napari_atomlens.stm.levelling import level
-
             flat = level(z) if is_height(z) else z
             result = analyze(flat, pixel_size_nm=size, keep_maps=False)
             found = {"atoms": result.atoms}
@@ -220,8 +218,6 @@ def add_to_library(path: str | Path, analysis: Analysis, source: str) -> int:
     int
         Number of defects that were added.
     """
-    from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
-
     defects = analysis.tables.get("defects")
     if defects is None or not len(defects):
         return 0
@@ -246,7 +242,6 @@ def add_to_library(path: str | Path, analysis: Analysis, source: str) -> int:
 
 
 def _first_image(path: Path) -> Any:
-    from napari_atomlens.io.formats.readers import read
 
     images = read(path)
     if not images:
@@ -421,13 +416,9 @@ class FolderWatch:
 
 def warm_up() -> None:
     """Load the networks before the first file comes."""
-    from napari_atomlens.errors import AtomLensError
-    from napari_atomlens.segmentation.zoo import find_model, load_network
-    from napari_atomlens.stm.assessment import WEIGHTS, _network
-
     for name in ("universal", "h-si-100"):
         try:
-            load_network(find_model(name))
+            segmentation.load_network(find_model(name))
         except AtomLensError:
             continue
     _network(WEIGHTS)

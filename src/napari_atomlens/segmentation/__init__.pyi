@@ -1,7 +1,7 @@
-from .predict import (
-    Probabilities,
-    segment,
-)
+from .choose import choose_model
+from .loading import load_network
+from .predict import segment
+from .probabilities import Probabilities
 from .scale import find_spacing
 from .zoo import (
     ModelInfo,
@@ -10,6 +10,8 @@ from .zoo import (
 )
 
 __all__ = [
+    "load_network",
+    "choose_model",
     "ModelInfo",
     "Probabilities",
     "find_model",

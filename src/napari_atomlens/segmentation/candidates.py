@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import ndimage as ndi
 
 from napari_atomlens.arrays import peak_positions
@@ -48,11 +47,11 @@ def find_candidates(
     ----------
     centre, strange : ndarray of float32, shape (h, w)
     soft : ndarray of float32, shape (n_classes, h, w)
-        See :class:`napari_atomlens.segmentation.predict.Probabilities`.
+        See :class:`napari_atomlens.segmentation.probabilities.Probabilities`.
     least : float
         Least height of a peak.
     """
-    positions, height = peak_positions(torch.from_numpy(centre), least)
+    positions, height = peak_positions(centre, least)
     columns = np.zeros((len(positions), len(soft) - 2))
     for k, one in enumerate(soft[1:-1]):
         columns[:, k] = ndi.map_coordinates(one, positions.T, order=1, mode="nearest")

@@ -17,8 +17,17 @@ import numpy as np
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
+from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.segmentation.zoo import ModelInfo, find_model, list_models
+from napari_atomlens.points import shell_distance
+from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.loading import load_network
+from napari_atomlens.segmentation.normalise import remove_hot_pixels
+from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.scale import _crops, find_spacing, response
+from napari_atomlens.segmentation.spacing import check_spacing
+from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model, list_models
 
 #: Side of the part of the image that is looked at, in pixels of the network.
 LOOK_PX = 512
@@ -169,25 +178,19 @@ def look(
     image: np.ndarray, info: ModelInfo, spacing_px: float, pixel_size_nm: tuple[float, float]
 ) -> Lattice | None:
     """Lattice in the middle of an image, as a model sees it; None where there is none."""
-    import torch
-
-    from napari_atomlens.arrays import peak_positions
-    from napari_atomlens.segmentation.predict import segment
-    from napari_atomlens.segmentation.scale import typical_distance
-
     side = round(LOOK_PX * spacing_px / info.preferred_spacing_px)
     h, w = (min(side, s) for s in image.shape)
     y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
     part = np.ascontiguousarray(image[y : y + h, x : x + w])
     seen = segment(part, info, spacing_px)
-    places, _ = peak_positions(torch.from_numpy(seen.centre), 0.4)
+    places, _ = peak_positions(seen.centre, 0.4)
     if len(places) < FEWEST:
         return None
     zoom = np.asarray(seen.zoom)
     here = (places + 0.5) / zoom - 0.5
     bright = column_brightness(seen.frame, here, spacing_px)
     nm = here * np.asarray(pixel_size_nm)
-    spacing_nm = typical_distance(nm)
+    spacing_nm = shell_distance(nm)
     return lattice_of(nm, bright, spacing_nm, spacing_nm) if np.isfinite(spacing_nm) else None
 
 
@@ -250,12 +253,6 @@ def choose_model(
     ImageError
         If the image cannot be used.
     """
-    from napari_atomlens.segmentation import runtime
-    from napari_atomlens.segmentation.normalise import remove_hot_pixels
-    from napari_atomlens.segmentation.pixels import as_frame
-    from napari_atomlens.segmentation.scale import _crops, check_spacing, find_spacing, response
-    from napari_atomlens.segmentation.zoo import load_network
-
     universal = find_model("universal")
 
     def stay(why: str, spacing: float = 0.0) -> Choice:
@@ -291,7 +288,6 @@ def choose_model(
             f"{fits(lattice, nearest.lattice)}", spacing,
         )  # fmt: skip
     # the user's own models first, then the nearest in distance
-    from napari_atomlens.segmentation.zoo import BUNDLED
 
     best = min(
         right,

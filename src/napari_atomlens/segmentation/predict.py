@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from napari_atomlens.segmentation import runtime
-from napari_atomlens.segmentation.candidates import Candidates
 from napari_atomlens.segmentation.forward import (
     TILE_PX,
     _shrink,
@@ -18,53 +16,16 @@ from napari_atomlens.segmentation.forward import (
     resample,
     run_network,
 )
+from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
-from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
-
-#: Images with more pixels are done window by window: memory must not follow their size.
-LARGE = 5000**2
-
-
-@dataclass
-class Probabilities:
-    """What the network says of one frame.
-
-    Attributes
-    ----------
-    maps : ndarray of float16, shape (n_classes, H, W)
-        Class probabilities at the size of the input; they sum to one.
-    classes : tuple of str
-        Names of the classes, background first.
-    centre : ndarray of float32, shape (h, w)
-        Height of the peak at each column's centre (0 to 1), at the network's sampling;
-        of a large image it is not kept, nor are `soft` and `strange` (all are empty).
-    soft : ndarray of float32, shape (n_classes, h, w)
-        Class probabilities at the network's sampling.
-    strange : ndarray of float32, shape (h, w)
-        The unfamiliar-region map at the network's sampling.
-    unfamiliar : ndarray of float16, shape (H, W)
-        0 where the image looks like the training images, 1 where it does not.
-    zoom : tuple of float
-        Network pixels per image pixel, (y, x).
-    spacing_px : float
-        Distance between nearest columns that the image was resampled for.
-    frame : ndarray of float32, shape (H, W)
-        The frame without hot pixels, as the refinement wants it.
-    """
-
-    maps: np.ndarray
-    classes: tuple[str, ...]
-    centre: np.ndarray
-    soft: np.ndarray
-    strange: np.ndarray
-    unfamiliar: np.ndarray
-    zoom: tuple[float, float]
-    spacing_px: float
-    frame: np.ndarray
-    seconds: dict[str, float] = field(default_factory=dict)
-    candidates: Candidates | None = None
+from napari_atomlens.segmentation.probabilities import LARGE, Probabilities
+from napari_atomlens.segmentation.scale import find_spacing
+from napari_atomlens.segmentation.spacing import check_spacing
+from napari_atomlens.segmentation.tiles import predict_tiled
+from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 
 
 def segment(
@@ -96,9 +57,6 @@ def segment(
     CalibrationError
         If the spacing cannot be found in the image.
     """
-    from napari_atomlens.segmentation.scale import check_spacing, find_spacing
-    from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
-
     info = model if isinstance(model, ModelInfo) else find_model(model)
     start = time.perf_counter()
     frame = remove_hot_pixels(as_frame(image))
@@ -146,8 +104,6 @@ def _segment_large(
     seconds: dict[str, float],
 ) -> Probabilities:
     """Class probabilities of a frame that is too large to be held several times."""
-    from napari_atomlens.segmentation.tiles import predict_tiled
-
     small = resample(torch.from_numpy(frame)[None], size)[0]
     soft, strange, candidates = predict_tiled(net, small)
     del small

@@ -15,13 +15,16 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.forward import resample, run_network
+from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
-from napari_atomlens.segmentation.zoo import ModelInfo, find_model, load_network
+from napari_atomlens.segmentation.spacing import LARGEST_PX, SMALLEST_PX
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 
-SMALLEST_PX, LARGEST_PX = 3.0, 400.0
 LADDER = 1.45
 CROP_PX = 168
 #: A shorter distance wins when it explains this share of what the best one explains.
@@ -31,44 +34,6 @@ FINER_WINS = 0.6
 SURE_SCORE = 0.85
 #: Nine in ten images of pure noise stay below this at every scale (measured).
 NOISE_SCORE = 0.27
-
-
-def check_spacing(spacing_px: float, shape: tuple[int, ...]) -> float:
-    """Return a spacing that was given by hand, 0 where there is none.
-
-    Raises
-    ------
-    CalibrationError
-        If it is not a number, or absurd for an image of this shape.
-    """
-    if not spacing_px:
-        return 0.0
-    largest = min(shape) / 1.5
-    if not SMALLEST_PX * 0.66 <= spacing_px <= largest:
-        raise CalibrationError(
-            f"A spacing of {spacing_px:g} px does not fit an image of {shape[1]} x {shape[0]} px: "
-            f"it must lie between 2 and {largest:.0f} px."
-        )
-    return float(spacing_px)
-
-
-def typical_distance(positions: np.ndarray) -> float:
-    """Distance between nearest columns: centre of the first shell of neighbours.
-
-    The nearest neighbour of a column with a position error is too near on average; the
-    whole first shell (within 30 %) has no such bias.
-    """
-    if len(positions) < 3:
-        return float("nan")
-    k = min(7, len(positions))
-    distances = cKDTree(positions).query(positions, k=k)[0][:, 1:]
-    shell = float(np.median(distances[:, 0]))
-    for _ in range(4):
-        inside = distances[(distances > 0.7 * shell) & (distances < 1.3 * shell)]
-        if not len(inside):
-            break
-        shell = float(np.median(inside))
-    return shell
 
 
 def _crops(frame: np.ndarray, spacing: float, preferred: float, n: int) -> list[np.ndarray]:
@@ -97,8 +62,6 @@ def response(
     n : int
         Number of columns found.
     """
-    from napari_atomlens.segmentation.forward import resample, run_network
-
     best = (0.0, float("nan"), 0)
     for crop in crops:
         zoom = preferred / spacing
@@ -106,11 +69,11 @@ def response(
         small = resample(torch.from_numpy(np.ascontiguousarray(crop))[None], size)
         logits = run_network(net, two_views(small), border_px=8)[0]
         centre = torch.sigmoid(logits[-1])
-        positions, heights = peak_positions(centre, 0.25)
+        positions, heights = peak_positions(centre.numpy(), 0.25)
         if len(positions) < 4:
             continue
         sure = np.clip((heights - 0.3) / 0.5, 0, 1)
-        typical = typical_distance(positions[sure >= np.median(sure)])
+        typical = shell_distance(positions[sure >= np.median(sure)])
         if not np.isfinite(typical) or typical < 2:
             continue
         nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]

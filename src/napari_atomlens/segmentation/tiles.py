@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from napari_atomlens.segmentation.candidates import Candidates, find_candidates
+from napari_atomlens.segmentation.forward import run_network
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import SURROUNDINGS_PX, grey_range, two_views
+from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 
 #: Side of the part of a window that is used, in pixels of the network.
 PART_PX = 1024
@@ -54,9 +56,6 @@ def predict_tiled(
     candidates : Candidates
         Of the whole frame, sorted by row and column.
     """
-    from napari_atomlens.segmentation.forward import run_network
-    from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
-
     h, w = small.shape
     reach = 3 * SURROUNDINGS_PX + net.halo + 40
     margin = -(-reach // GRID_PX) * GRID_PX

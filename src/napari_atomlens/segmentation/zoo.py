@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_atomlens.errors import ModelError
 
 if TYPE_CHECKING:
-    from napari_atomlens.segmentation.network import ColumnNet
+    pass
 
 BUNDLED = Path(__file__).parent / "weights"
 
@@ -67,7 +66,7 @@ def user_folder() -> Path:
     return Path(override) if override else Path.home() / ".atomlens" / "models"
 
 
-def _header(path: Path) -> dict[str, Any]:
+def header_of(path: Path) -> dict[str, Any]:
     """Metadata of a safetensors file, read without PyTorch."""
     try:
         with path.open("rb") as file:
@@ -86,7 +85,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _info(path: Path) -> ModelInfo:
-    facts = _header(path)
+    facts = header_of(path)
     card = path.with_suffix(".md")
     return ModelInfo(
         name=path.stem,
@@ -135,91 +134,3 @@ def find_model(name: str = "auto") -> ModelInfo:
             f"There is no model named {wanted!r}; there are: {', '.join(models) or 'none'}."
         )
     return models[wanted]
-
-
-def load_network(info: ModelInfo) -> ColumnNet:
-    """Load the weights of a model, ready for inference (cached by file and its age)."""
-    try:
-        stamp = info.path.stat().st_mtime_ns
-    except OSError as error:
-        raise ModelError(f"The model file {info.path.name} cannot be read ({error}).") from None
-    return _load(info.path, stamp)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, stamp: int) -> ColumnNet:
-    import torch
-
-    from napari_atomlens.segmentation.runtime import half_precision
-
-    fused = _build(path).fused()
-    if half_precision():
-        fused.to(torch.bfloat16)
-    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def unfused_network(info: ModelInfo) -> ColumnNet:
-    """Load a network that can learn on: float32, the batch normalisation not folded in."""
-    return _build(info.path)
-
-
-def _build(path: Path) -> ColumnNet:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from napari_atomlens.segmentation.network import ARCHITECTURE, ColumnNet
-
-    facts = _header(path)["architecture"]
-    if facts.get("name") != ARCHITECTURE:
-        raise ModelError(
-            f"{path.name} holds a network of another kind ({facts.get('name', 'unnamed')}); "
-            "it needs another version of napari-atomlens."
-        )
-    try:
-        state = load_file(str(path))
-        net = ColumnNet(facts["n_classes"], tuple(facts["widths"]))
-        missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        wrong = [k for k in missing.missing_keys if not k.endswith("num_batches_tracked")]
-        if wrong or missing.unexpected_keys:
-            raise KeyError(f"{len(wrong)} weights are missing")
-    except (SafetensorError, RuntimeError, KeyError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(f"The weights in {path.name} are damaged: {first}") from None
-    return net
-
-
-def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
-    """Write weights and what is known of them as one safetensors file, atomically."""
-    from safetensors.torch import save_file
-
-    from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
-
-    metadata = {
-        "classes": list(UNIVERSAL_CLASSES),
-        "preferred_spacing_px": 10.0,
-        **facts,
-        "architecture": net.architecture(),
-    }
-    state = {
-        k: v.detach().cpu().contiguous()
-        for k, v in net.state_dict().items()
-        if not k.endswith("num_batches_tracked")
-    }
-    fresh = path.with_suffix(".tmp")
-    save_file(state, str(fresh), metadata={"atomlens": json.dumps(metadata)})
-    fresh.replace(path)
-    return path
-
-
-def update_facts(path: Path, **facts: Any) -> Path:
-    """Change what a model file says of itself, atomically; the weights stay as they are."""
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
-
-    with safe_open(str(path), "pt") as file:
-        known = json.loads(file.metadata()["atomlens"])
-    fresh = path.with_suffix(".tmp")
-    text = json.dumps({**known, **facts})
-    save_file(load_file(str(path)), str(fresh), metadata={"atomlens": text})
-    fresh.replace(path)
-    return path

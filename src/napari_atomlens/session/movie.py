@@ -11,6 +11,11 @@ from scipy.spatial import cKDTree
 from napari_atomlens.tracking.changes import ChangeParams, deviations, series
 from napari_atomlens.tracking.defects import DefectTracks
 from napari_atomlens.tracking.following import Followed
+from napari_atomlens.tracking.transitions import (
+    dwell_times,
+    mean_dwell,
+    transition_matrix,
+)
 
 #: What the map of dumbbells can show.
 MAPS = ("length", "angle", "shift", "intensity ratio")
@@ -366,12 +371,6 @@ def transitions_text(tracks: pd.DataFrame, noun: str, time_step_s: float | None)
     time_step_s : float or None
         Dwell times are in seconds where it is known, else in frames.
     """
-    from napari_atomlens.tracking.transitions import (
-        dwell_times,
-        mean_dwell,
-        transition_matrix,
-    )
-
     if "species" not in tracks or tracks["species"].nunique() < 2:
         return f"<p>There is only one class of {noun}: nothing to change into.</p>"
     often = tracks["species"].astype(str).value_counts()

@@ -22,12 +22,13 @@ import pandas as pd
 from napari_atomlens import __version__, tables
 from napari_atomlens.errors import AtomLensError, FormatError
 from napari_atomlens.files import Lock, swap, umask
+from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects.encode import Encoder, decode
 from napari_atomlens.io.projects.folder import VERSION, load_tables, target_of
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.runs.result import Result
 from napari_atomlens.session.autosave import read_table, write_table
-from napari_atomlens.session.edits import Corrections
+from napari_atomlens.session.edits import Conflict, Corrections
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 #: Key in the metadata of a layer under which its corrections are.
@@ -331,7 +332,6 @@ def _read(
 
 
 def _read_corrections(folder: Path) -> Corrections:
-    from napari_atomlens.session.edits import Conflict
 
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     spacing = about["spacing_px"]
@@ -364,8 +364,6 @@ def _read_data(
 
 def _from_file(entry: dict[str, Any], find: Callable[[str], str | None] | None) -> Any:
     """Read the pixels of an image that lives in a file of its own, if it is still that file."""
-    from napari_atomlens.io.formats.readers import read
-
     given: str | None = entry["file"]
     if not Path(str(given)).exists():
         given = find(entry["file"]) if find is not None else None
@@ -482,9 +480,6 @@ def load(path: str | Path) -> Result:
     Of a window there are the corrected atoms; maps and contours are layers there, see
     :func:`napari_atomlens.io.load_workspace`.
     """
-    from napari_atomlens.io.projects.folder import load_tables
-    from napari_atomlens.session.project import CORRECTIONS, load_workspace
-
     if not (Path(path) / "project.json").is_file():
         return Result(**load_tables(path))
     space = load_workspace(path)

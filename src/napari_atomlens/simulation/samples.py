@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.simulation import crystals, faults, movies, surfaces
+from napari_atomlens.simulation.molecules import simulate_flips
 from napari_atomlens.simulation.scenes import (
     Scene,
     add_columns,
@@ -186,8 +187,6 @@ def buckybowl_movie() -> Sample:
 
 def sumanene_film() -> Sample:
     """Film of bowls with three-fold symmetry: up or down, four rotations, some flips (STM)."""
-    from napari_atomlens.simulation.molecules import simulate_flips
-
     movie, _, _ = simulate_flips(8, 220, rate=0.02, seed=seed_for("sample", 11))
     data = movie.astype(np.float32)
     return Sample("film of bowls, STM (simulated)", data, 0.055, 60.0, ())

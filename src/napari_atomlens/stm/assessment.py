@@ -19,6 +19,8 @@ from scipy import ndimage as ndi
 
 from napari_atomlens.errors import ImageError, ModelError
 from napari_atomlens.stm.background import finite_image
+from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
+from napari_atomlens.stm.scars import find_scars
 
 #: Faults, in the order of the outputs of the network.
 FAULTS = ("double tip", "noisy", "tip change", "drift", "featureless", "too contaminated")
@@ -480,8 +482,6 @@ def lattice_change(image: np.ndarray) -> tuple[float, float]:
     uniform : float
         20th percentile of the amplitude of the strongest one over its rms, in the last half.
     """
-    from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
-
     z = np.where(np.isfinite(image), image, np.nanmedian(image))
     z = z - np.median(z, axis=1, keepdims=True)
     h, w = z.shape
@@ -655,8 +655,6 @@ def _usable(
     z: np.ndarray, label: str, faults: dict[str, float], places: dict[str, Any], step: int
 ) -> np.ndarray:
     """Pixels that can be used."""
-    from napari_atomlens.stm.scars import find_scars
-
     mask = np.isfinite(z)
     if label in ("double tip", "noisy", "drift", "featureless"):
         return np.zeros_like(mask)

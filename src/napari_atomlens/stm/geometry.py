@@ -8,7 +8,8 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.stm.background import finite_image
+from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
+from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
 
 #: A drift matrix that differs more from one is taken for a wrong lattice.
 FARTHEST = 0.25
@@ -174,8 +175,6 @@ def lattice_vectors(
     CalibrationError
         If the autocorrelation has no such peaks.
     """
-    from napari_atomlens.stm.background import bridged, level_lines, subtract_facet
-
     z = bridged(finite_image(image, 32))
     z = level_lines(subtract_facet(z), "median")
     z = z - ndi.gaussian_filter(z, 1.5 * max(lengths))
@@ -224,9 +223,6 @@ def _by_spectrum(
     CalibrationError
         If the spectrum has no two such peaks.
     """
-    from napari_atomlens.stm.background import bridged, level_lines, subtract_facet
-    from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
-
     z = level_lines(subtract_facet(bridged(finite_image(image, 32))), "median")
     ratio, fy, fx = whitened_spectrum(z, np.ones(z.shape, bool))
     radius = np.hypot(fy, fx)

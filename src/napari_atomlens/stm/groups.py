@@ -22,7 +22,7 @@ from scipy import ndimage as ndi
 from napari_atomlens.contours.classes import by_size
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import param, validate
-from napari_atomlens.segmentation.predict import Probabilities
+from napari_atomlens.segmentation.probabilities import Probabilities
 
 #: Edges of the rings round a defect, in pixels of the network (8 between dimer rows).
 RINGS_PX = (0.0, 2.5, 5.0, 8.0)

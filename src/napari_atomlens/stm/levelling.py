@@ -12,6 +12,8 @@ import numpy as np
 
 from napari_atomlens.params import param, validate
 from napari_atomlens.stm.background import finite_image, fit_surface, level_lines, subtract_facet
+from napari_atomlens.stm.scars import remove_scars
+from napari_atomlens.stm.terraces import find_terraces
 
 METHODS = ("none", "plane", "polynomial", "facet", "terraces")
 LINES = ("none", "median", "difference", "polynomial")
@@ -58,8 +60,6 @@ def level(
     validate(params)
     z = finite_image(image)
     if params.scars:
-        from napari_atomlens.stm.scars import remove_scars
-
         z = remove_scars(z)
     if params.surface == "plane":
         z = z - fit_surface(z, 1)
@@ -68,8 +68,6 @@ def level(
     elif params.surface == "facet":
         z = subtract_facet(z)
     elif params.surface == "terraces":
-        from napari_atomlens.stm.terraces import find_terraces
-
         return find_terraces(z, pixel_nm=pixel_nm).levelled
     if params.lines != "none":
         z = level_lines(z, params.lines, params.line_degree)

@@ -27,6 +27,7 @@ from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import param, validate
 from napari_atomlens.stm.background import bridged, finite_image
 from napari_atomlens.stm.levelling import LevelParams, level
+from napari_atomlens.tracking.register import image_drift
 
 DOWN, UP = 0, 1
 
@@ -648,8 +649,6 @@ def follow_movie(
     ImageError, ParameterError
         If the movie shows no film, or has fewer than two frames.
     """
-    from napari_atomlens.tracking.register import image_drift
-
     if np.ndim(movie) != 3 or len(movie) < 2:
         raise ParameterError("Flips need a movie of at least two frames.")
     film = read_film(movie[0], params)

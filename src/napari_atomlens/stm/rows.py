@@ -12,7 +12,13 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage as ndi
 
-from napari_atomlens.errors import CalibrationError
+from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.stm.background import (
+    bridged,
+    finite_image,
+    level_lines,
+    subtract_facet,
+)
 from napari_atomlens.stm.surface import ALONG_NM, ROW_NM
 
 #: A peak of the spectrum counts from this ratio to the typical power at its distance on.
@@ -167,14 +173,6 @@ def shows_dimer_rows(
     side_px : int
         Only the middle of a larger scan is looked at.
     """
-    from napari_atomlens.errors import ImageError
-    from napari_atomlens.stm.background import (
-        bridged,
-        finite_image,
-        level_lines,
-        subtract_facet,
-    )
-
     if image.ndim != 2 or min(image.shape) < 48:
         return False
     if pixel_size_nm is not None and abs(np.log(pixel_size_nm[0] / pixel_size_nm[1])) > 0.03:

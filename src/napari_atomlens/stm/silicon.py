@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
@@ -17,9 +16,10 @@ from napari_atomlens import tables
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import as_dict, param, validate
-from napari_atomlens.segmentation.predict import Probabilities, segment
+from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
-from napari_atomlens.stm.background import bridged, finite_image
+from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.surface import KINDS, ROW_NM
@@ -112,7 +112,6 @@ class SiliconResult:
 
 
 def _one_terrace(image: np.ndarray) -> Terraces:
-    from napari_atomlens.stm.background import level_lines, subtract_facet
 
     z = level_lines(subtract_facet(image), "median")
     z = z - np.median(z)
@@ -266,7 +265,7 @@ def find_defects(
     """
     kinds = probabilities.classes[1:]
     zoom = np.asarray(probabilities.zoom)
-    place, height = peak_positions(torch.from_numpy(probabilities.centre), min_probability)
+    place, height = peak_positions(probabilities.centre, min_probability)
     at = (place + 0.5) / zoom - 0.5
     inside = (at >= -0.5) & (at <= np.asarray(probabilities.frame.shape) - 0.5)
     good = inside.all(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from napari_atomlens.tables import need_columns
+from napari_atomlens.tracking.linking import LinkParams, link_arrays, prepare
 
 
 def estimate_drift(atoms: pd.DataFrame, guess: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -27,8 +28,6 @@ def estimate_drift(atoms: pd.DataFrame, guess: pd.DataFrame | None = None) -> pd
         ``drift_err_px``, the standard error of the last step per axis (NaN where the drift
         could not be found and the movement of the frames before was continued).
     """
-    from napari_atomlens.tracking.linking import LinkParams, link_arrays, prepare
-
     table = prepare(atoms)
     return link_arrays(table, LinkParams(motion="last"), guess).drift
 

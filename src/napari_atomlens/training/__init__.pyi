@@ -1,7 +1,9 @@
 from .adaptation import (
     Adapted,
     AdaptParams,
+    Step,
     adapt,
+    adapting,
     discard,
     keep,
 )
@@ -20,6 +22,8 @@ from .loop import (
 )
 
 __all__ = [
+    "Step",
+    "adapting",
     "AdaptParams",
     "Adapted",
     "FourierParams",

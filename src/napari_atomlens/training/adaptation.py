@@ -20,17 +20,14 @@ import numpy as np
 import torch
 
 from napari_atomlens import __version__
+from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
 from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
-from napari_atomlens.segmentation.zoo import (
-    ModelInfo,
-    find_model,
-    unfused_network,
-    user_folder,
-    write_model,
-)
+from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model, user_folder
 from napari_atomlens.simulation.scenes import seed_for, simulate
 from napari_atomlens.simulation.scoring import Score, match, score
 from napari_atomlens.simulation.training_scenes import noise_only, training_pair
@@ -152,9 +149,6 @@ def judge(
         Stated probability of everything found anywhere in the usable part, and whether it
         is an atom.
     """
-    from napari_atomlens.atoms.find import find_atoms
-    from napari_atomlens.segmentation.predict import segment
-
     total, chances = Score(0, 0, 0), [np.zeros((0, 2))]
     for frame, part in zip(frames, where, strict=True):
         p = segment(frame.image, model, frame.spacing_px)
@@ -192,9 +186,6 @@ def on_known_materials(model: ModelInfo, n: int = 2) -> float:
     `n` simulated images of each of five lattices, of many and of few counts, and three times
     as many of noise, in which every atom is a false one.
     """
-    from napari_atomlens.atoms.find import find_atoms
-    from napari_atomlens.segmentation.predict import segment
-
     total = Score(0, 0, 0)
     for number, lattice in enumerate(KNOWN):
         for i in range(n):
@@ -432,8 +423,6 @@ def check_name(name: str) -> None:
     ModelError
         If it cannot be a file name, or is that of a bundled model.
     """
-    from napari_atomlens.segmentation.zoo import BUNDLED
-
     if not name or name == "auto" or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
         raise ModelError(f"{name!r} cannot be the name of a model; use letters, digits and -.")
     if (BUNDLED / f"{name}.safetensors").exists():

@@ -11,10 +11,11 @@ from scipy.optimize import minimize
 
 from napari_atomlens.atoms.peaks import calibrated, find_peaks
 from napari_atomlens.segmentation.forward import run_network
+from napari_atomlens.segmentation.loading import load_network, update_facts
 from napari_atomlens.segmentation.normalise import two_views
-from napari_atomlens.segmentation.predict import Probabilities
+from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
-from napari_atomlens.segmentation.zoo import find_model, load_network, update_facts
+from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
 from napari_atomlens.training.materials import material_of

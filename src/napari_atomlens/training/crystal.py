@@ -9,7 +9,8 @@ from pathlib import Path
 from napari_atomlens import __version__
 from napari_atomlens.errors import ModelError
 from napari_atomlens.params import param, validate
-from napari_atomlens.segmentation.zoo import ModelInfo, find_model, update_facts, user_folder
+from napari_atomlens.segmentation.loading import update_facts
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model, user_folder
 from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.training.adaptation import check_name
 from napari_atomlens.training.calibrate import calibrate

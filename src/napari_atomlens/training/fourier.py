@@ -18,9 +18,11 @@ from scipy import ndimage as ndi
 from napari_atomlens import tables
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import param, validate
+from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
-from napari_atomlens.segmentation.scale import check_spacing, spectral_guess, typical_distance
+from napari_atomlens.segmentation.scale import spectral_guess
+from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.training.labelled import FEWEST, Labelled, label_frame
 
 
@@ -151,7 +153,7 @@ def fourier_labels(image: np.ndarray, p: FourierParams = FourierParams()) -> Lab
     found = fourier_recipe(image, p)
     if len(found.atoms) < FEWEST:
         raise CalibrationError("The Fourier recipe finds too few atoms in this frame.")
-    spacing = p.spacing_px or typical_distance(found.atoms[["y_px", "x_px"]].to_numpy())
+    spacing = p.spacing_px or shell_distance(found.atoms[["y_px", "x_px"]].to_numpy())
     # between the thresholds nobody knows, and above the high one the lattice is no guide
     reach = max(1, round(0.25 * spacing))
     usable = ~ndi.binary_dilation(found.difference > p.high, iterations=reach)

@@ -11,9 +11,11 @@ from scipy.spatial import cKDTree
 from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ImageError, TableError
+from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation.forward import network_size, resample
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.simulation.formation import render_truth
 
 #: Width of a column over the spacing where nobody measured it, and its outline over the width.
@@ -77,8 +79,6 @@ def label_frame(
     ImageError
         If the image cannot be used.
     """
-    from napari_atomlens.segmentation.scale import check_spacing, typical_distance
-
     missing = {"y_px", "x_px"} - set(atoms.columns)
     if missing:
         raise TableError(f"The corrected atoms lack {', '.join(sorted(missing))}.")
@@ -93,7 +93,7 @@ def label_frame(
             f"A corrected frame needs at least {FEWEST} atoms to learn from, but this has "
             f"{len(positions)}."
         )
-    spacing = check_spacing(spacing_px, frame.shape) or typical_distance(positions)
+    spacing = check_spacing(spacing_px, frame.shape) or shell_distance(positions)
     if not np.isfinite(spacing) or spacing <= 0:
         raise TableError("The distance between the corrected atoms could not be measured.")
     width = np.full(len(positions), np.nan)

@@ -18,8 +18,10 @@ from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ModelError
 from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation.loading import load_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
+from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.training.materials import Material, material
 
@@ -152,8 +154,6 @@ def distance_to(taught: torch.Tensor, output: torch.Tensor, target: torch.Tensor
 def _weights(model: str) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    from napari_atomlens.segmentation.zoo import find_model
-
     return {k: v.float() for k, v in load_file(str(find_model(model).path)).items()}
 
 
@@ -176,7 +176,6 @@ def _average(mean: torch.Tensor, new: torch.Tensor, n: torch.Tensor | int) -> to
 
 
 def _teacher(model: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    from napari_atomlens.segmentation.zoo import find_model, load_network
 
     net = load_network(find_model(model))
     kind = next(net.parameters()).dtype
@@ -210,7 +209,6 @@ def train(
         The written model (weights only; the figures of its card are measured apart).
     """
     validate(p)
-    from napari_atomlens.segmentation.zoo import write_model
 
     goal = material(p.material)
     folder = Path(p.out or f"runs/{goal.name}")

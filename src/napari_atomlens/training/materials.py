@@ -14,7 +14,13 @@ import numpy as np
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
 from napari_atomlens.segmentation.zoo import ModelInfo
-from napari_atomlens.simulation import material_scenes
+from napari_atomlens.simulation import (
+    dumbbell_scenes,
+    graphene_scenes,
+    material_scenes,
+    training_scenes,
+)
+from napari_atomlens.simulation.known_materials import RECIPES
 from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.simulation.scenes import Scene
 
@@ -65,25 +71,18 @@ def material(name: str) -> Material:
         If there is no such material.
     """
     if name == "universal":
-        from napari_atomlens.simulation import training_scenes
-
         return Material(
             name, "any", "STEM, STM", UNIVERSAL_CLASSES, training_scenes.training_pair,
             lambda shape, seed: training_scenes.draw(shape, seed)[:2],
         )  # fmt: skip
     if name in ("graphene", WITHOUT_TRIMERS):
-        from napari_atomlens.simulation import graphene_scenes
-
         pair = partial(graphene_scenes.training_pair, trimers=name == "graphene")
         return Material(name, name, "STEM", graphene_scenes.CLASSES, pair, graphene_scenes.draw)
     if name in ("silicon-110", DUMBBELLS):
-        from napari_atomlens.simulation import dumbbell_scenes
-
         return Material(
             "silicon-110", DUMBBELLS, "STEM", dumbbell_scenes.CLASSES,
             dumbbell_scenes.training_pair, dumbbell_scenes.draw,
         )  # fmt: skip
-    from napari_atomlens.simulation.known_materials import RECIPES
 
     if name in RECIPES:
         return from_recipe(RECIPES[name]())

@@ -12,9 +12,14 @@ import numpy as np
 import torch
 from torch.nn import functional as nnf
 
+from napari_atomlens.errors import ImageError, TableError
 from napari_atomlens.params import param, validate
+from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.forward import resample
+from napari_atomlens.segmentation.loading import write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
+from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.silicon import SiliconScan, training_scan
 from napari_atomlens.stm.surface import KINDS
 
@@ -108,8 +113,6 @@ def train_silicon(
         The written model, ``h-si-100.safetensors``.
     """
     validate(p)
-    from napari_atomlens.segmentation import runtime
-    from napari_atomlens.segmentation.zoo import find_model, write_model
 
     runtime.prepare()
     torch.set_num_threads(p.threads)
@@ -209,10 +212,6 @@ def adapt_silicon(
         If labels, image or model cannot be used.
     """
     from safetensors.torch import load_file
-
-    from napari_atomlens.errors import ImageError, TableError
-    from napari_atomlens.segmentation.forward import resample
-    from napari_atomlens.segmentation.zoo import find_model, write_model
 
     validate(params)
     missing = {"y_px", "x_px", "half_y_px", "half_x_px", "kind"} - set(defects)

@@ -19,7 +19,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_atomlens import segmentation, training
+from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError, TableError
+from napari_atomlens.segmentation.zoo import find_model, list_models
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import Editor
@@ -149,7 +152,6 @@ class AdaptPanel(QWidget):
     def showEvent(self, event: Any) -> None:
         """List the models when they are about to be seen."""
         super().showEvent(event)
-        from napari_atomlens.segmentation.zoo import list_models
 
         there = [self._start.itemText(i) for i in range(self._start.count())]
         self._start.addItems([m.name for m in list_models() if m.name not in there])
@@ -206,21 +208,22 @@ class AdaptPanel(QWidget):
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
             # in the thread: nothing here touches the viewer or a layer
-            from napari_atomlens.training.adaptation import Adapted, AdaptParams, adapting
-            from napari_atomlens.training.fourier import FourierParams, fourier_labels
-            from napari_atomlens.training.labelled import label_frame
 
             labelled = []
             for f in frames:
                 if fourier:
-                    labelled.append(fourier_labels(images[f], FourierParams(spacing_px=spacing)))
+                    labelled.append(
+                        training.fourier_labels(
+                            images[f], training.FourierParams(spacing_px=spacing)
+                        )
+                    )
                     continue
                 usable = outside(regions[f], images[f].shape)
-                labelled.append(label_frame(images[f], tables[f], spacing, usable))
-            params = AdaptParams(name=name, minutes=minutes, start=start, steps=100_000)
-            for what in adapting(labelled, params, lambda: enough.is_set() or cancelled()):
+                labelled.append(training.label_frame(images[f], tables[f], spacing, usable))
+            params = training.AdaptParams(name=name, minutes=minutes, start=start, steps=100_000)
+            for what in training.adapting(labelled, params, lambda: enough.is_set() or cancelled()):
                 yield what
-                if isinstance(what, Adapted) and look is not None:
+                if isinstance(what, training.Adapted) and look is not None:
                     yield (preview, *previews(what, start, look, labelled[0].spacing_px))
 
         self._ending = ""
@@ -231,12 +234,11 @@ class AdaptPanel(QWidget):
         self._job.start(make)
 
     def _on_results(self, results: list[Any]) -> None:
-        from napari_atomlens.training.adaptation import Adapted, Step
 
         for what in results:
-            if isinstance(what, Step):
+            if isinstance(what, training.Step):
                 self._losses.append(what.loss)
-            elif isinstance(what, Adapted):
+            elif isinstance(what, training.Adapted):
                 self.result = what
                 self._ending = what.sentence
             else:
@@ -302,12 +304,11 @@ class AdaptPanel(QWidget):
             self._discard.setDefault(not self.result.is_better)
 
     def _on_keep(self) -> None:
-        from napari_atomlens.training.adaptation import keep
 
         if self.result is None:
             return
         try:
-            info = keep(self.result)
+            info = training.keep(self.result)
         except AtomLensError as error:
             self._status.setText(str(error))
             return
@@ -331,9 +332,7 @@ class AdaptPanel(QWidget):
 
     def _drop(self) -> None:
         if self.result is not None:
-            from napari_atomlens.training.adaptation import discard
-
-            discard(self.result)
+            training.discard(self.result)
             self.result = None
         self._remove_preview()
 
@@ -352,14 +351,10 @@ def previews(
     adapted: Any, start: str, image: np.ndarray, spacing_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 2) that the old and the new model find in a frame."""
-    from napari_atomlens.atoms.find import find_atoms
-    from napari_atomlens.segmentation.predict import segment
-    from napari_atomlens.segmentation.zoo import find_model
-
     out = []
     for name in (start, str(adapted.path)):
         info = find_model(name)
-        p = segment(image, info, spacing_px)
+        p = segmentation.segment(image, info, spacing_px)
         atoms = find_atoms(p, calibration=info.calibration.get("atoms"), refine="off")
         out.append(convert.points_from_atoms(atoms, 2))
     return out[0], out[1]

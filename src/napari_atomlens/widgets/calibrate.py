@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_atomlens import calibration
+from napari_atomlens import calibration, segmentation
 from napari_atomlens.errors import AtomLensError, CalibrationError
 from napari_atomlens.image import source_stack
 from napari_atomlens.widgets import convert
@@ -201,9 +201,8 @@ class CalibrateWidget(QWidget):
             if bar:
                 yield calibration.find_scale_bar(image)
                 return
-            from napari_atomlens.segmentation.scale import find_spacing
 
-            yield find_spacing(image)
+            yield segmentation.find_spacing(image)
 
         self._find.setEnabled(False)
         self._status.setText("Looking at the image…")

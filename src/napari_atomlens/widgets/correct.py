@@ -28,6 +28,7 @@ from napari_atomlens.errors import AtomLensError
 from napari_atomlens.image import source_stack
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.edits.doubt import CERTAIN, doubt, next_doubtful
+from napari_atomlens.session.edits.place import halves, measure, nearest_peak
 from napari_atomlens.widgets import keys, styles
 from napari_atomlens.widgets.adapt import AdaptPanel
 from napari_atomlens.widgets.correct_mouse import CorrectMouse
@@ -505,7 +506,6 @@ class CorrectWidget(DockWidget):
         if len(chosen) != 1:
             self._status.setText("Select one atom to split.")
             return
-        from napari_atomlens.session.edits.place import halves
 
         c = editor.corrections
         row = c.rows(chosen)[0]
@@ -584,7 +584,6 @@ class CorrectWidget(DockWidget):
         image = self._pixels(frame) if self._snap.isChecked() else None
         if editor is None or image is None or not all(self._is_on(image, *p) for p in places):
             return plain
-        from napari_atomlens.session.edits.place import measure, nearest_peak
 
         columns = editor.corrections.columns(frame)
         others = columns.positions[~np.isin(columns.ids, besides or [])]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.widgets.open_save import samples
 
 PLUGIN = "napari-atomlens"
 
@@ -91,8 +92,6 @@ def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, 
     """
     import napari
     from napari.layers import Layer
-
-    from napari_atomlens.widgets.open_save import samples
 
     viewer = napari.Viewer(title="napari with AtomLens")
     if size:

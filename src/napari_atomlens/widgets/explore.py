@@ -29,8 +29,10 @@ from qtpy.QtWidgets import (
 from napari_atomlens import tables
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.contours.classbook import COLOURS, ClassBook, populations
-from napari_atomlens.contours.classes import Classes, ClassParams
+from napari_atomlens.contours.classes import Classes, ClassParams, classify_sites
+from napari_atomlens.contours.report import describe_all
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.params import validate
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.dock import DockWidget
@@ -605,7 +607,6 @@ class ExploreWidget(DockWidget):
         if self._layer is None or image is None or not len(self._layer.data):
             self._status.setText("There are no atoms with an image to describe.")
             return
-        from napari_atomlens.params import validate
 
         try:
             params = self._anomaly_form.value()
@@ -619,7 +620,6 @@ class ExploreWidget(DockWidget):
         size = convert.pixel_size_nm(image.scale, image.units)
 
         def work(stop: Any) -> Iterator[Any]:
-            from napari_atomlens.contours.report import describe_all
 
             return describe_all(
                 data, atoms, maps, pixel_size_nm=size, params=params, cancelled=stop
@@ -743,7 +743,6 @@ class ExploreWidget(DockWidget):
         if self._layer is None or image is None:
             self._status.setText("There are no atoms with an image to classify.")
             return
-        from napari_atomlens.contours.classes import classify_sites
 
         sites = self._table.assign(frame=self.frames())
         rows = np.arange(len(sites))

@@ -27,6 +27,7 @@ from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.segmentation.zoo import find_model, list_models
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
@@ -54,15 +55,11 @@ REST_MS = 100
 
 def model_names() -> list[str]:
     """Names of the models that there are, from their cards alone."""
-    from napari_atomlens.segmentation.zoo import list_models
-
     return [m.name for m in list_models()]
 
 
 def model_hash(name: str) -> str:
     """SHA-256 of the weights of a model, "" where there is no such file."""
-    from napari_atomlens.segmentation.zoo import find_model
-
     try:
         return str(find_model(name).file_hash())
     except (AtomLensError, OSError):

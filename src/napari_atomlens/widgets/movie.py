@@ -31,22 +31,32 @@ from superqt import QCollapsible
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
+from napari_atomlens.graphs.bonds import bond
+from napari_atomlens.graphs.choose import choose_rules
+from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
+from napari_atomlens.points import typical_distance
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.session.movie import MAPS, MovieData
-from napari_atomlens.tracking.changes import ChangeParams
+from napari_atomlens.session.movie import MAPS, MovieData, transitions_text
+from napari_atomlens.tracking.changes import ChangeParams, neighbour_correlation
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
-from napari_atomlens.tracking.following import Followed, follow
+from napari_atomlens.tracking.following import Followed, follow, save_followed
 from napari_atomlens.tracking.linking import LinkParams
+from napari_atomlens.tracking.trajectories import (
+    estimate_diffusion,
+    mean_squared_displacement,
+    occupancy_map,
+)
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.find_atoms import model_names
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.jobs import Job
-from napari_atomlens.widgets.movie_layers import MovieLayers
+from napari_atomlens.widgets.movie_layers import TRACKS, MovieLayers
+from napari_atomlens.widgets.movie_plots import CurvePlot, EventList, Kymograph, TimePlot
 from napari_atomlens.widgets.outputs import ATOMS, LABELS, Drawn, Outputs, Wanted
 from napari_atomlens.widgets.outputs import entry as our_entry
 
@@ -63,10 +73,6 @@ ATOM_TRACKS, DEFECT_TRACKS = "all atoms", "defects"
 
 def _defects_of(followed: Followed) -> DefectTracks | None:
     """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
-    from napari_atomlens.graphs.bonds import bond
-    from napari_atomlens.graphs.choose import choose_rules
-    from napari_atomlens.graphs.defects import find_defects
-
     try:
         rules, _ = choose_rules(followed.atoms)
         found = find_defects(bond(followed.atoms, rules))
@@ -138,7 +144,6 @@ class MovieWidget(DockWidget):
     # -------------------------------------------------------------- the window
 
     def _create_fields(self) -> None:
-        from napari_atomlens.widgets.movie_plots import CurvePlot, EventList, Kymograph, TimePlot
 
         self._image = shrinkable_combo()
         self._image.setObjectName("image")
@@ -571,8 +576,6 @@ class MovieWidget(DockWidget):
         if self._outputs is not None and np.isfinite(self._outputs.spacing_px):
             spacing = self._outputs.spacing_px
         elif len(atoms):
-            from napari_atomlens.points import typical_distance
-
             spacing = typical_distance(
                 atoms["frame"].to_numpy(), atoms[["y_px", "x_px"]].to_numpy(float)
             )
@@ -828,8 +831,6 @@ class MovieWidget(DockWidget):
         if self._data.has_dumbbells:
             import pyqtgraph as pg
 
-            from napari_atomlens.tracking.changes import neighbour_correlation
-
             together = neighbour_correlation(
                 self._data.followed.dumbbells, "length", self._data.watch
             )
@@ -875,10 +876,6 @@ class MovieWidget(DockWidget):
         tracks = self._tracks_shown()
         if data is None or not len(tracks):
             return
-        from napari_atomlens.tracking.trajectories import (
-            estimate_diffusion,
-            mean_squared_displacement,
-        )
 
         nm = data.pixel_size_nm is not None and data.time_step_s is not None
         kwargs: dict[str, Any] = {}
@@ -924,8 +921,6 @@ class MovieWidget(DockWidget):
 
     def _show_transitions(self) -> None:
         """Table of the changes of class per frame, and how long each class lasts."""
-        from napari_atomlens.session.movie import transitions_text
-
         data, tracks = self._data, self._tracks_shown()
         if data is None:
             self._matrix.setText("")
@@ -997,8 +992,6 @@ class MovieWidget(DockWidget):
 
     def _on_space(self, on: bool) -> None:
         """Turn the tracks into space and time, or back."""
-        from napari_atomlens.widgets.movie_layers import TRACKS
-
         if self._layers is None:
             return
         tracks = self._layers.layer(TRACKS)
@@ -1025,7 +1018,6 @@ class MovieWidget(DockWidget):
                     layer.visible = True
 
     def _on_occupancy(self) -> None:
-        from napari_atomlens.tracking.trajectories import occupancy_map
 
         layer = self._movie_layer()
         if self._data is None or layer is None:
@@ -1058,8 +1050,6 @@ class MovieWidget(DockWidget):
 
     def save_tables(self, folder: Path) -> list[str]:
         """Write tracks, dumbbells, changes, events, drift (CSV) and how they were found (JSON)."""
-        from napari_atomlens.tracking.following import save_followed
-
         if self._data is None:
             return []
         names = [f.name for f in save_followed(self._data.followed, folder, self._provenance)]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.contours.tracing import label_image, outline
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.edits.corrections import SAME_ATOM, Change, inside
@@ -148,7 +149,6 @@ class Outputs:
         return Drawn(result, self._label_image(result.outlines))
 
     def _label_image(self, outlines: list[np.ndarray]) -> np.ndarray:
-        from napari_atomlens.contours.tracing import label_image
 
         shape = (self._shape[1] * self._zoom, self._shape[2] * self._zoom)
         labels = label_image(convert.zoomed(outlines, self._zoom), shape)
@@ -459,7 +459,6 @@ class Outputs:
         layer, editor = self.layer(CONTOURS), self._editor
         if layer is None or editor is None or self._maps is None:
             return
-        from napari_atomlens.contours.tracing import outline
 
         with self._own_changes():
             for f in sorted(frames):

@@ -24,10 +24,14 @@ from superqt import QCollapsible
 
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.errors import AtomLensError, ImageError
-from napari_atomlens.stm.groups import GroupParams
-from napari_atomlens.stm.levelling import LevelParams
-from napari_atomlens.stm.molecules import MoleculeParams
-from napari_atomlens.stm.silicon import SiliconAnalysisParams
+from napari_atomlens.runs.surface import find_on_surface
+from napari_atomlens.stm.assessment import assess
+from napari_atomlens.stm.geometry import correct_drift, find_drift, square_pixels
+from napari_atomlens.stm.groups import GroupParams, group_defects
+from napari_atomlens.stm.levelling import LevelParams, level
+from napari_atomlens.stm.molecules import MoleculeParams, follow_movie, read_film
+from napari_atomlens.stm.silicon import SiliconAnalysisParams, analyze_silicon
+from napari_atomlens.stm.traces import compare_traces
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_stm as stm
 from napari_atomlens.widgets.dock import DockWidget
@@ -381,8 +385,6 @@ class StmWidget(DockWidget):
 
     def assess(self) -> None:
         """Assess the scan and say what is wrong with it."""
-        from napari_atomlens.stm.assessment import assess
-
         image = self._scan_or_say()
         if image is not None:
             self._start("assess", lambda stop: iter([assess(image)]))
@@ -415,7 +417,6 @@ class StmWidget(DockWidget):
             self._level_in_thread("preview")
 
     def _level_in_thread(self, what: str) -> None:
-        from napari_atomlens.stm.levelling import level
 
         image = self._scan_or_say()
         if image is None:
@@ -449,21 +450,18 @@ class StmWidget(DockWidget):
             params = self._silicon.value()
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.stm.silicon import analyze_silicon
 
                 yield analyze_silicon(image, size, params, cancelled=stop)
         elif self._kind.currentText() == FILM:
             film = self._film.value()
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.stm.molecules import read_film
 
                 yield read_film(image, film)
         else:
             charge = self._charge.value() if self._kind.currentText() == CHARGE else None
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.runs.surface import find_on_surface
 
                 yield find_on_surface(image, size, charge, cancelled=stop)
 
@@ -479,7 +477,6 @@ class StmWidget(DockWidget):
         movie, params = layer.data, self._film.value()
 
         def work(stop: Callable[[], bool]) -> Iterator[Any]:
-            from napari_atomlens.stm.molecules import follow_movie
 
             yield follow_movie(movie, params, cancelled=stop)
 
@@ -500,7 +497,6 @@ class StmWidget(DockWidget):
             back = self.scan(other)
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.stm.traces import compare_traces
 
                 yield compare_traces(image, back)
         elif size is None:
@@ -509,14 +505,12 @@ class StmWidget(DockWidget):
         elif what == "square":
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.stm.geometry import square_pixels
 
                 yield square_pixels(image, size)
         else:
             a, b, angle = self._geometry.lattice()
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
-                from napari_atomlens.stm.geometry import correct_drift, find_drift, square_pixels
 
                 flat, pixel = square_pixels(image, size)
                 matrix = find_drift(flat, a / pixel, b / pixel, angle)
@@ -533,7 +527,6 @@ class StmWidget(DockWidget):
         params = self._groups.value()
 
         def work(stop: Callable[[], bool]) -> Iterator[Any]:
-            from napari_atomlens.stm.groups import group_defects
 
             yield group_defects(result.terraces.flat, result.probabilities, result.defects, params)
 

@@ -22,7 +22,9 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.formats.arrays import nion_image
 from napari_atomlens.io.formats.guards import check_hdf5
+from napari_atomlens.io.formats.vendors import read_vendor
 
 #: Smaller arrays than this in a file of no known layout are parameters, not images.
 MIN_SIDE = 8
@@ -42,8 +44,6 @@ def read_hdf5(path: Path) -> list[Image]:
             velox = False
             images = _layouts(path, file, lambda dataset: _load_hdf5(path, dataset))
     if velox:
-        from napari_atomlens.io.formats.vendors import read_vendor
-
         return read_vendor(path)
     return images
 
@@ -114,8 +114,6 @@ def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
     if "Experiments" in root:
         return _hyperspy(name, root["Experiments"], load)
     if "data" in root and not _is_group(root["data"]) and "properties" in root["data"].attrs:
-        from napari_atomlens.io.formats.arrays import nion_image
-
         properties = _json(root["data"].attrs["properties"])  # Nion Swift
         return [nion_image(name, load(root["data"]), properties)]
     if "image_data" in root or "nn_input" in root:

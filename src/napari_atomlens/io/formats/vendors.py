@@ -21,6 +21,7 @@ from napari_atomlens.image import (
     to_seconds,
 )
 from napari_atomlens.io.formats.guards import check_dm
+from napari_atomlens.io.formats.tia import read_series
 
 _PLUGINS = {
     ".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia",
@@ -100,7 +101,6 @@ def _large_series(path: Path) -> list[Image]:
         series = sorted(path.parent.glob(f"{escape(path.stem)}_[0-9].ser"))
     if not any(s.stat().st_size > LAZY_BYTES for s in series):
         return []
-    from napari_atomlens.io.formats.tia import read_series
 
     images, refused = [], None
     for one in series:

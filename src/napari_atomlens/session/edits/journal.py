@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_atomlens import tables
 from napari_atomlens.errors import TableError
-from napari_atomlens.session.edits.columns import NAN, Row
+from napari_atomlens.session.edits.columns import NAN, Row, as_row
 
 #: Frame of an edit that concerns all of them.
 ALL_FRAMES = -1
@@ -235,7 +235,6 @@ class Journal:
         return self.edits[number]
 
     def _row(self, named: Mapping[str, Any]) -> Row:
-        from napari_atomlens.session.edits.columns import as_row
 
         extra = [c for c in named if c not in self.columns]
         if extra:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.errors import ImageError
 
 #: Side of the piece of image that is fitted, in spacings to each side.
@@ -108,8 +109,6 @@ def measure(
         the names of the atoms table. A fit that runs away by more than half a spacing
         counts as none.
     """
-    from napari_atomlens.atoms.refine import FitParams, fit_columns
-
     spots = np.asarray(places, float).reshape(-1, 2)
     plain = [{"y_px": float(y), "x_px": float(x)} for y, x in spots]
     middle = spots.mean(0)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_atomlens.widgets.open_save import reader
+
 if TYPE_CHECKING:
     from napari_atomlens.widgets.open_save.reader import LayerTuple
 
@@ -24,16 +26,12 @@ def get_reader(
     As :func:`napari_atomlens.widgets.open_save.reader.get_reader`, but where there is a window, the
     images of a file that holds more than a few are offered by name.
     """
-    from napari_atomlens.widgets.open_save import reader
-
     found = reader.get_reader(path)
     return read_chosen if found is reader.read_layers else found
 
 
 def read_chosen(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     """Read files as layer tuples; ask which ones where there are many and somebody to ask."""
-    from napari_atomlens.widgets.open_save import reader
-
     layers = reader.read_layers(path)
     window = _window() if len(layers) > MANY else None
     if window is None:

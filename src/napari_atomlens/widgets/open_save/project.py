@@ -26,7 +26,7 @@ from napari_atomlens.session.project import (
     read_only_sentence,
     save_workspace,
 )
-from napari_atomlens.widgets import convert
+from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.editor import EDITOR, Editor, editor_of
 from napari_atomlens.widgets.forms import get_value, set_value
 
@@ -250,7 +250,6 @@ class ProjectPanel(QWidget):
             self._viewer.layers.remove(layer)
         entry = dict(about.get("entry") or {})
         species = [s for s in dict.fromkeys(table["species"].astype(str)) if s]
-        from napari_atomlens.widgets import styles
 
         style = styles.AtomStyle(
             size=float(about.get("size", 4.0)), border_color_cycle=styles.class_colours(species)

@@ -8,6 +8,10 @@ from typing import Any
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
+from napari_atomlens.io.formats.atoms import read_atoms
+from napari_atomlens.io.formats.kinds import KINDS, kind_of
+from napari_atomlens.io.formats.readers import read
+from napari_atomlens.session.project import read_project
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 #: Extensions that many other programs use; the content decides whether we take them.
@@ -31,8 +35,6 @@ def get_reader(
     """
     paths = _paths(path)
     if len(paths) == 1 and paths[0].suffix.lower() == ".atomlens" and paths[0].is_dir():
-        from napari_atomlens.session.project import read_project
-
         return read_project
     return read_layers if paths and all(_ours(p) for p in paths) else None
 
@@ -42,7 +44,6 @@ def _paths(path: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _ours(path: Path) -> bool:
-    from napari_atomlens.io.formats.kinds import KINDS, kind_of
 
     extension = path.suffix.lower()
     if path.is_dir() or extension not in KINDS or not path.exists():
@@ -95,8 +96,6 @@ def read_atoms_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTupl
     FormatError
         One sentence, if a file cannot be read.
     """
-    from napari_atomlens.io.formats.atoms import read_atoms
-
     return [atoms_layer(read_atoms(p), p) for p in _paths(path)]
 
 
@@ -150,8 +149,6 @@ def read_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     FormatError
         One sentence, if a file cannot be read.
     """
-    from napari_atomlens.io.formats.readers import read
-
     layers = []
     for file in _paths(path):
         for index, image in enumerate(read(file)):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_atomlens.simulation.samples import SAMPLES
+
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 
 def _layers(name: str) -> list[LayerTuple]:
     import numpy as np
-
-    from napari_atomlens.simulation.samples import SAMPLES
 
     sample = SAMPLES[name]()
     pixel = sample.pixel_size_nm
