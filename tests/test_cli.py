@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from napari_atomlens import __version__, cli, tables
 from napari_atomlens.errors import ImageError, ModelError, ParameterError
 from napari_atomlens.io.export.tables import write_tables
-from napari_atomlens.params import describe, param
+from napari_atomlens.params import Params, describe, param
 from napari_atomlens.runs import analysis
 from napari_atomlens.runs import frame as frame_loop
 from napari_atomlens.runs.params import AnalysisParams
@@ -227,8 +227,8 @@ def test_wrong_frames(text: str) -> None:
 
 def test_a_choice_is_an_option_with_these_values() -> None:
     @dataclass(frozen=True)
-    class Colours:
-        colour: str = param("red", "which one", choices=("red", "green"))
+    class Colours(Params):
+        colour: Literal["red", "green"] = param("red", "which one")
 
     seen = []
     lone = cli._build("paint", lambda **given: seen.append(given), Colours)

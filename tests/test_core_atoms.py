@@ -292,7 +292,7 @@ def test_how_positions_are_refined():
     image, _ = simulate("honeycomb", (160, 160), 12.0, counts=3000, seed=seed_for("test", 77))
     results = {
         how: analyze(image, params=AnalysisParams(refine=how, spacing_px=12.0)).atoms
-        for how in ("fit", "elliptic fit", "centre of mass", "off")
+        for how in ("fit", "elliptic", "centroid", "off")
     }
     # what lies on the border only the fit can place
     results = {
@@ -300,10 +300,10 @@ def test_how_positions_are_refined():
         for how, t in results.items()
     }
     assert {len(t) for t in results.values()} == {len(results["fit"])}
-    assert "aspect" in results["elliptic fit"] and "aspect" not in results["fit"]
-    assert results["fit"]["fit_ok"].mean() > 0.95 and not results["centre of mass"]["fit_ok"].any()
-    assert results["centre of mass"]["amplitude"].notna().all()
-    assert results["centre of mass"]["y_err_px"].isna().all()
+    assert "aspect" in results["elliptic"] and "aspect" not in results["fit"]
+    assert results["fit"]["fit_ok"].mean() > 0.95 and not results["centroid"]["fit_ok"].any()
+    assert results["centroid"]["amplitude"].notna().all()
+    assert results["centroid"]["y_err_px"].isna().all()
     assert results["off"]["amplitude"].isna().all()
-    fitted, moved = (results[h].sort_values("x_px")["x_px"] for h in ("fit", "centre of mass"))
+    fitted, moved = (results[h].sort_values("x_px")["x_px"] for h in ("fit", "centroid"))
     assert 0 < np.abs(fitted.to_numpy() - moved.to_numpy()).mean() < 0.5

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_atomlens.errors import CalibrationError, ImageError, ModelError, ParameterError
-from napari_atomlens.params import describe, param, validate
+from napari_atomlens.errors import CalibrationError, ImageError, ModelError
 from napari_atomlens.segmentation import find_model, find_spacing, list_models, segment
 from napari_atomlens.segmentation.forward import run_network
 from napari_atomlens.segmentation.loading import load_network
@@ -141,18 +140,3 @@ def test_models_say_what_is_wrong_with_them(tmp_path, monkeypatch):
     header = json.dumps({"__metadata__": {"atomlens": "[]"}}).encode()
     (tmp_path / "list.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     assert "list" not in [m.name for m in list_models()]
-
-
-def test_parameters_know_their_bounds():
-    from dataclasses import dataclass
-
-    @dataclass(frozen=True)
-    class P:
-        a: float = param(1.0, "a number", unit="px", ge=0, le=2)
-        b: str = param("x", "a choice", choices=("x", "y"))
-
-    assert [i.unit for i in describe(P)] == ["px", ""]
-    validate(P())
-    for wrong in (P(a=3), P(a=float("nan")), P(b="z")):
-        with pytest.raises(ParameterError):
-            validate(wrong)

@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ImageError
-from napari_atomlens.params import validate
 from napari_atomlens.runs.frame import IDS_PER_FRAME, FrameResult, add_nm, empty_result
 from napari_atomlens.runs.params import AnalysisParams
 
@@ -65,7 +64,6 @@ class FakeAnalysis:
         frames: Sequence[int] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[FrameResult]:
-        validate(params)
         self.params, self.pixel_size = params, pixel_size_nm
         self.threads.add(threading.get_ident())
         self.frames.clear()

@@ -12,6 +12,8 @@ from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
+from napari_atomlens.atoms.ways import Refine
+from napari_atomlens.params import check_choice
 from napari_atomlens.segmentation.probabilities import Probabilities
 
 
@@ -73,18 +75,18 @@ def _refined(
     probabilities: Probabilities,
     positions: np.ndarray,
     shares: np.ndarray,
-    refine: str,
+    refine: Refine,
     params: FitParams,
 ) -> Fit:
     """Positions refined as asked for; NaN for what was not measured."""
     n = len(positions)
     frame, spacing = probabilities.frame, probabilities.spacing_px
-    if n and refine in ("fit", "elliptic fit"):
-        params = replace(params, elliptic=params.elliptic or refine == "elliptic fit")
+    if n and refine in ("fit", "elliptic"):
+        params = replace(params, elliptic=params.elliptic or refine == "elliptic")
         return fit_columns(frame, positions, spacing, params, width_groups(shares.argmax(1)))
     unknown = np.full((6, n), np.nan)
     bare = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
-    if n and refine == "centre of mass":
+    if n and refine == "centroid":
         found, bare.amplitude, bare.background = centre_of_mass(frame, positions, spacing)
         bare.y, bare.x = found.T
     return bare
@@ -94,7 +96,7 @@ def find_atoms(
     probabilities: Probabilities,
     *,
     min_probability: float = 0.5,
-    refine: str = "fit",
+    refine: Refine = "fit",
     fit: FitParams = FitParams(),
     calibration: dict[str, float] | None = None,
     frame: int = 0,
@@ -109,9 +111,9 @@ def find_atoms(
     min_probability : float
         Atoms below are left out, and doubtful ones that stand alone (see :func:`alone`);
         0 keeps everything.
-    refine : str
-        How positions are refined on the original pixels: "fit" or "elliptic fit" (all columns
-        together, with standard errors), "centre of mass" (quick, without errors), or "off".
+    refine : {"fit", "elliptic", "centroid", "off"}
+        How positions are refined on the original pixels: "fit" or "elliptic" (all columns
+        together, with standard errors), "centroid" (quick, without errors), or "off".
     fit : FitParams
         How columns are fitted.
     calibration : dict, optional
@@ -123,7 +125,13 @@ def find_atoms(
     -------
     pandas.DataFrame
         Atoms table, sorted by row then column; lengths in nm are NaN here.
+
+    Raises
+    ------
+    ParameterError
+        If `refine` is none of its choices.
     """
+    check_choice("refine", refine, Refine)
     positions, evidence, shares = find_peaks(probabilities)
     chance = calibrated(evidence, calibration or {})
     # what may be a column still takes its light away from its neighbours

@@ -17,24 +17,23 @@ import numpy as np
 from napari_atomlens.atoms.noise import Noise, find_noise, inflation
 from napari_atomlens.atoms.patches import Crew
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
-from napari_atomlens.params import param, validate
+from napari_atomlens.atoms.ways import NoiseKind, Width
+from napari_atomlens.params import Params, param
 
 #: Rounds of shape and everything else in turn, of elliptic columns.
 SHAPE_STEPS = 8
 
 
 @dataclass(frozen=True)
-class FitParams:
+class FitParams(Params):
     """How columns are fitted."""
 
-    width: str = param(
-        "auto", "widths: one per group of columns, free, or tied as far as the data allow",
-        choices=("auto", "shared", "free"),
-    )  # fmt: skip
-    noise: str = param(
-        "auto", "noise model: found in the image, counting statistics, or the same everywhere",
-        choices=("auto", "poisson", "uniform"),
-    )  # fmt: skip
+    width: Width = param(
+        "auto", "widths: one per group of columns, free, or tied as far as the data allow"
+    )
+    noise: NoiseKind = param(
+        "auto", "noise model: found in the image, counting statistics, or the same everywhere"
+    )
     gain: float = param(
         0.0, "grey values per count, for noise 'poisson'; 0 finds it", ge=0, le=1e12
     )
@@ -136,7 +135,6 @@ def fit_columns(
     mean (McCullagh and Nelder, Generalized Linear Models, 2nd ed., chapter 9). Standard
     errors are those of the Fisher information with all other parameters free.
     """
-    validate(params)
     n = len(positions)
     if n == 0:
         return Fit(*np.zeros((8, 0)), ok=np.zeros(0, bool))  # type: ignore[misc]

@@ -22,7 +22,7 @@ from scipy import stats
 
 from napari_atomlens.contours.evidence import FAINTEST, kinds
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 
 #: What is looked at where nothing else is asked for, in words for low and high.
 #: Only columns that are there and vary are used; those of the raw image come first.
@@ -65,7 +65,7 @@ RESPECTS = (
 
 
 @dataclass(frozen=True)
-class AnomalyParams:
+class AnomalyParams(Params):
     """How unusual sites are found."""
 
     rate: float = param(
@@ -112,7 +112,6 @@ def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams())
     determinant estimator", Technometrics 41, 212 (1999). Y. Benjamini and Y. Hochberg,
     "Controlling the false discovery rate", J. R. Stat. Soc. B 57, 289 (1995).
     """
-    validate(params)
     names = chosen(table, params.columns)
     n = len(table)
     values = (

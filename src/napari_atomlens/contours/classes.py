@@ -9,7 +9,7 @@ an ordinary cloud of vectors for HDBSCAN, Gaussian mixtures or mean-shift.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.contours.surroundings import nearest
 from napari_atomlens.errors import ImageError, ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 
 #: So many sites at most are compared with each other; the rest with the nearest of them.
 LANDMARKS = 2000
@@ -30,13 +30,12 @@ MOST_FOR_MEAN_SHIFT = 5000
 
 
 @dataclass(frozen=True)
-class ClassParams:
+class ClassParams(Params):
     """How sites are put into classes."""
 
-    method: str = param(
-        "hdbscan", "hdbscan finds rare classes and outliers; mixture counts by BIC",
-        choices=("hdbscan", "mixture", "mean-shift"),
-    )  # fmt: skip
+    method: Literal["hdbscan", "mixture", "mean-shift"] = param(
+        "hdbscan", "hdbscan finds rare classes and outliers; mixture counts by BIC"
+    )
     fold: int = param(
         0, "turns under which a site looks the same (3 for a monolayer); 0 finds it, 1 is none",
         ge=0, le=12,
@@ -105,7 +104,6 @@ def classify_sites(
     ImageError, ParameterError
         If there is nothing to classify or the image does not fit.
     """
-    validate(params)
     stack = image if np.ndim(image) == 3 else np.asarray(image)[None]
     if np.ndim(stack) != 3:
         raise ImageError(
@@ -150,7 +148,6 @@ def classify_descriptors(
     ParameterError
         If a column is missing or fewer than four rows are complete.
     """
-    validate(params)
     missing = [c for c in columns if c not in table]
     if missing or not columns:
         raise ParameterError(f"There is no column {(missing or [''])[0]!r} to classify by.")

@@ -20,7 +20,7 @@ from napari_atomlens import tables
 from napari_atomlens.contours import mask, polygons
 from napari_atomlens.contours.surroundings import surroundings
 from napari_atomlens.errors import ImageError, ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 
 #: Descriptors of lengths, and what they are called in nm.
 _LENGTHS = (
@@ -30,7 +30,7 @@ _LENGTHS = (
 
 
 @dataclass(frozen=True)
-class DescribeParams:
+class DescribeParams(Params):
     """How contours are described."""
 
     cutoff: float = param(1.25, "atoms within so many nearest distances are neighbours", ge=1, le=5)
@@ -81,7 +81,6 @@ def describe_contours(
     ImageError
         If maps, outlines and atoms do not fit together.
     """
-    validate(params)
     size = _pixel_size(pixel_size_nm)
     frames: Mapping[int, Any]
     known: pd.DataFrame | None = None

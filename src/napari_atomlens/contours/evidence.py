@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ImageError
 from napari_atomlens.lattice.sites import complete_sites
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 
 #: Fewest sites of a kind.
 FEWEST = 8
@@ -32,15 +32,13 @@ MODES = ("strength", "moved_y_px", "moved_x_px", "wider", "stretch_x", "stretch_
 
 
 @dataclass(frozen=True)
-class EvidenceParams:
+class EvidenceParams(Params):
     """How the image round each site is measured."""
 
     radius: float = param(
         1.25, "radius of the patches over the distance between nearest sites", ge=0.3, le=3
     )
-    scan_lines: str = param(
-        "auto", "take out an offset of each scan line", choices=("auto", "yes", "no")
-    )
+    scan_lines: Literal["auto", "yes", "no"] = param("auto", "take out an offset of each scan line")
 
 
 def describe_sites(
@@ -85,7 +83,6 @@ def describe_sites(
     ImageError
         If image and atoms do not fit together.
     """
-    validate(params)
     stack = image if np.ndim(image) == 3 else np.asarray(image)[None]
     if np.ndim(stack) != 3:
         raise ImageError(

@@ -14,7 +14,7 @@ from napari_atomlens.graphs import ring_defects
 from napari_atomlens.graphs.bonds import BondGraph, bond
 from napari_atomlens.graphs.finding import Finding, hill, join_labels
 from napari_atomlens.graphs.types import defect_graph, same_type, wl_hashes
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.points import connected, near_pairs
 
 #: Standard error of a position that the table does not tell, over the reference distance.
@@ -23,7 +23,7 @@ FOLD = {2: "two-fold", 3: "three-fold", 4: "four-fold", 5: "five-fold", 6: "six-
 
 
 @dataclass(frozen=True)
-class DefectParams:
+class DefectParams(Params):
     """What counts as a defect."""
 
     distorted_deg: float = param(
@@ -76,7 +76,6 @@ def find_defects(
     ParameterError
         If a parameter is out of bounds, or the atoms cannot be bonded.
     """
-    validate(params)
     made = graph if isinstance(graph, BondGraph) else bond(graph, rules)
     if not len(made.atoms):
         return tables.empty("defects")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 
 #: Stands for any species in a bond rule.
 ANY = "*"
@@ -69,7 +69,7 @@ class SpeciesRule:
 
 
 @dataclass(frozen=True)
-class Rules:
+class Rules(Params):
     """The chemistry of one material.
 
     Attributes
@@ -119,7 +119,7 @@ class Rules:
     )
 
     def __post_init__(self) -> None:
-        validate(self)
+        super().__post_init__()
         if not self.host:
             raise ParameterError(f"The rules {self.name!r} name no host species.")
         if not self.bonds:

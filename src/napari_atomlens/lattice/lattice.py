@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from napari_atomlens import tables
 from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.latticefit import LatticeFit
 from napari_atomlens.lattice.strain import LocalFit, local_fit
-from napari_atomlens.params import param
+from napari_atomlens.params import Params, param
 
 #: Columns that :func:`measure_lattice` adds to the atoms table, beside its own.
 MEASURED: dict[str, str] = {
@@ -32,11 +32,10 @@ MEASURED: dict[str, str] = {
 }  # fmt: skip
 #: Ids of vacant sites of a frame start here, after those of the machine and of the user.
 FIRST_VACANCY = tables.IDS_PER_FRAME * 3 // 4
-SITES = ("region", "local")
 
 
 @dataclass(frozen=True)
-class LatticeParams:
+class LatticeParams(Params):
     """How to measure a lattice."""
 
     min_atoms: int = param(12, "a region with fewer atoms is no lattice", ge=6, le=100_000)
@@ -46,10 +45,9 @@ class LatticeParams:
     strain_window: float = param(
         1.5, "radius of the window for strain, in lattice vectors (the longer one)", ge=1, le=20
     )
-    sites: str = param(
+    sites: Literal["region", "local"] = param(
         "region",
         "ideal sites: of the lattice of the region, or as the atoms round each site put them",
-        choices=SITES,
     )
     against: int = param(
         -1, "sublattice that polar displacements refer to; -1 is the brightest other one",

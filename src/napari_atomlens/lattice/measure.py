@@ -31,7 +31,6 @@ from napari_atomlens.lattice.strain import (
 )
 from napari_atomlens.lattice.summary import describe_regions, join_frames, message_of
 from napari_atomlens.lattice.vacancies import add_vacancies
-from napari_atomlens.params import validate
 from napari_atomlens.points import inside_polygon
 
 
@@ -90,7 +89,6 @@ def measure_lattice(
     only counted in a message. ``probability`` of a vacancy is the mean probability of the
     atoms on the sites round it, where a further empty site counts 0.
     """
-    validate(params)
     size = _pixel_size(pixel_size_nm)
     table = _checked(atoms)
     polygon = _polygon(reference)

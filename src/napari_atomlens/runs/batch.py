@@ -25,7 +25,7 @@ from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import write_whole
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.formats.kinds import KINDS, is_store
-from napari_atomlens.params import as_dict, validate
+from napari_atomlens.params import as_dict
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.store import Parts, partition_names
 from napari_atomlens.runs.tasks import (
@@ -270,7 +270,6 @@ def run_batch(
     AtomLensError
         If the settings make no sense, or the disk is full; what is finished is kept.
     """
-    validate(params)
     size = check_pixel_size(pixel_size_nm)
     if workers is not None and not 1 <= int(workers) <= 10_000:
         raise ParameterError(f"workers is {workers}, but must lie between 1 and 10000.")

@@ -18,7 +18,6 @@ from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.image import as_stack, check_pixel_size, is_height
-from napari_atomlens.params import validate
 from napari_atomlens.points import shell_distance
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import ENOUGH, ModelChoice, _window_of, choose_for_movie
@@ -141,7 +140,6 @@ def analyze_frames(
     ImageError, ModelError, ParameterError, CalibrationError
         Before the first frame. A later frame that cannot be used gives a message instead.
     """
-    validate(params)
     size = check_pixel_size(pixel_size_nm)
     movie = as_stack(stack)
     order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
@@ -248,7 +246,7 @@ def _one_frame(
     start = time.perf_counter()
     atoms = find_atoms(
         probabilities, min_probability=params.min_probability, refine=params.refine,
-        fit=FitParams(width=params.column_width, elliptic=params.refine == "elliptic fit"),
+        fit=FitParams(width=params.column_width, elliptic=params.refine == "elliptic"),
         calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
     )  # fmt: skip
     atoms = add_nm(atoms, size)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
-from napari_atomlens.params import param
+from napari_atomlens.atoms.ways import Refine, Width
+from napari_atomlens.params import Params, param
 
 
 @dataclass(frozen=True)
-class AnalysisParams:
+class AnalysisParams(Params):
     """How to analyse an image or a movie. Zero means "find it in the image"."""
 
     model: str = param("auto", "name of the model; auto chooses for you")
@@ -16,14 +18,14 @@ class AnalysisParams:
         0.0, "distance between nearest columns; 0 finds it in the image", unit="px", ge=0, le=2000
     )
     min_probability: float = param(0.5, "atoms below this probability are left out", ge=0, le=1)
-    refine: str = param(
-        "fit", "refine positions on the original pixels: joint fit of round or elliptic columns",
-        choices=("fit", "elliptic fit", "centre of mass", "off"),
-    )  # fmt: skip
-    column_width: str = param(
-        "auto", "widths in the fit: one per kind of column, free, or what the image asks for",
-        choices=("auto", "shared", "free"),
-    )  # fmt: skip
+    refine: Refine = param(
+        "fit",
+        "refine positions on the original pixels: joint fit of round or elliptic columns, or "
+        "centre of mass",
+    )
+    column_width: Width = param(
+        "auto", "widths in the fit: one per kind of column, free, or what the image asks for"
+    )
     contours: bool = param(True, "draw the outline of every atom")
     window: int = param(
         1, "frames of a movie that are summed to find atoms at low dose, 0 for as many as the dose "
@@ -47,13 +49,12 @@ class BatchParams(AnalysisParams):
 
 
 @dataclass(frozen=True)
-class WatchParams:
+class WatchParams(Params):
     """How a folder is watched."""
 
-    analysis: str = param(
-        "auto", "silicon: H-Si(100); atoms: the universal model; auto: the first where it fits",
-        choices=("auto", "silicon", "atoms", "none"),
-    )  # fmt: skip
+    analysis: Literal["auto", "silicon", "atoms", "none"] = param(
+        "auto", "silicon: H-Si(100); atoms: the universal model; auto: the first where it fits"
+    )
     pixel_nm: float = param(0.0, "pixel size; 0 takes it from the file", unit="nm", ge=0, le=100)
     out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
     poll_s: float = param(0.1, "pause between two looks", unit="s", ge=0.01, le=3600)

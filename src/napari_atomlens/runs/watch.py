@@ -27,7 +27,6 @@ from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
 from napari_atomlens.image import is_height
 from napari_atomlens.io.formats.readers import read
-from napari_atomlens.params import validate
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.runs.hooks import Analysis, Event, call_hooks, find_hooks
 from napari_atomlens.runs.params import WatchParams
@@ -264,7 +263,6 @@ class FolderWatch:
     """
 
     def __init__(self, folder: str | Path, params: WatchParams = WatchParams()) -> None:
-        validate(params)
         self.folder, self.params = Path(folder), params
         if not self.folder.is_dir():
             raise ParameterError(f"There is no folder {self.folder}.")
@@ -457,7 +455,6 @@ def stream(
     Event
         "analysed", "rejected", or "failed" with a sentence; one for each frame.
     """
-    validate(params)
     hooks = find_hooks(params.hook)
     warm_up()
     for k, frame in enumerate(frames):

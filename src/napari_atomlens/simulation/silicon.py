@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.simulation import faults
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.stm.surface import ALONG_NM, KINDS, ROW_NM, STEP_NM
@@ -23,7 +23,7 @@ CLEARANCE_NM = 1.1
 
 
 @dataclass(frozen=True)
-class SiliconParams:
+class SiliconParams(Params):
     """What a simulated scan of H-Si(100) looks like."""
 
     size_px: int = param(512, "side of the scan", unit="px", ge=32, le=8192)
@@ -265,7 +265,6 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
     ParameterError
         If a parameter lies outside of its bounds.
     """
-    validate(p)
     rng = np.random.default_rng(p.seed)
     shape, pixel = (p.size_px, p.size_px), p.pixel_nm
     terrace, steps = _terraces(shape, p.steps, pixel, rng)

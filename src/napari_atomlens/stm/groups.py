@@ -21,7 +21,7 @@ from scipy import ndimage as ndi
 
 from napari_atomlens.contours.classes import by_size
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.probabilities import Probabilities
 
 #: Edges of the rings round a defect, in pixels of the network (8 between dimer rows).
@@ -29,7 +29,7 @@ RINGS_PX = (0.0, 2.5, 5.0, 8.0)
 
 
 @dataclass(frozen=True)
-class GroupParams:
+class GroupParams(Params):
     """How defects are grouped."""
 
     quantile: float = param(
@@ -99,7 +99,6 @@ def mean_shift(
     ParameterError
         If there are too few vectors, or more than mean-shift can treat.
     """
-    validate(params)
     from sklearn.cluster import MeanShift, estimate_bandwidth
 
     n = len(vectors)

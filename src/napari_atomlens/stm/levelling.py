@@ -6,31 +6,28 @@ Every function returns a new image; NaN pixels stay NaN and do not count.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.stm.background import finite_image, fit_surface, level_lines, subtract_facet
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.terraces import find_terraces
 
-METHODS = ("none", "plane", "polynomial", "facet", "terraces")
-LINES = ("none", "median", "difference", "polynomial")
+Surface = Literal["none", "plane", "polynomial", "facet", "terraces"]
+Lines = Literal["none", "median", "difference", "polynomial"]
 
 
 @dataclass(frozen=True)
-class LevelParams:
+class LevelParams(Params):
     """How a scan is levelled."""
 
-    surface: str = param(
-        "facet", "what is subtracted: facet follows the most frequent slope, terraces knows steps",
-        choices=METHODS,
-    )  # fmt: skip
-    degree: int = param(2, "degree of the polynomial surface", ge=1, le=6)
-    lines: str = param(
-        "median", "line by line: median, median of differences, or a polynomial", choices=LINES
+    surface: Surface = param(
+        "facet", "what is subtracted: facet follows the most frequent slope, terraces knows steps"
     )
+    degree: int = param(2, "degree of the polynomial surface", ge=1, le=6)
+    lines: Lines = param("median", "line by line: median, median of differences, or a polynomial")
     line_degree: int = param(1, "degree of the polynomial of a line", ge=0, le=5)
     scars: bool = param(True, "bridge scars: parts of lines that jump and come back")
 
@@ -57,7 +54,6 @@ def level(
     ImageError, ParameterError
         If the image or a parameter cannot be used.
     """
-    validate(params)
     z = finite_image(image)
     if params.scars:
         z = remove_scars(z)

@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
 
 from napari_atomlens.errors import ImageError, ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.stm.background import bridged, finite_image
 from napari_atomlens.stm.levelling import LevelParams, level
 from napari_atomlens.tracking.register import image_drift
@@ -33,7 +33,7 @@ DOWN, UP = 0, 1
 
 
 @dataclass(frozen=True)
-class MoleculeParams:
+class MoleculeParams(Params):
     """How a film of molecules is read."""
 
     spacing_px: float = param(
@@ -449,7 +449,6 @@ def read_film(
     ImageError, ParameterError
         If the image shows no film or a parameter is out of bounds.
     """
-    validate(params)
     z = level(image, LevelParams(surface="facet", lines="median", scars=False))
     z = bridged(z)
     if places is None:
@@ -552,7 +551,6 @@ def follow_film(
     events : pandas.DataFrame
         One row per flip: ``frame`` (the first after it), ``molecule``, ``to`` ("up", "down").
     """
-    validate(params)
     found = np.asarray(places, float).reshape(-1, 2)
     n_frames = len(movie)
     drift = np.zeros((n_frames, 2)) if drift_px is None else np.asarray(drift_px, float)

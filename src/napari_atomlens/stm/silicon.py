@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from napari_atomlens import tables
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.params import as_dict, param, validate
+from napari_atomlens.params import Params, as_dict, param
 from napari_atomlens.segmentation.predict import segment
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
@@ -49,7 +49,7 @@ DEFECT_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class SiliconAnalysisParams:
+class SiliconAnalysisParams(Params):
     """How a scan of H-Si(100) is analysed."""
 
     model: str = param("h-si-100", "model that finds and names defects")
@@ -423,7 +423,6 @@ def analyze_silicon(
     CalibrationError
         If neither dimer rows nor a pixel size give the scale, or pixels are not square.
     """
-    validate(params)
     seconds: dict[str, float] = {}
     messages: list[str] = []
     stop = cancelled or (lambda: False)

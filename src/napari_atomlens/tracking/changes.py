@@ -10,13 +10,14 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.tables import need_columns
 
 #: What can be watched: value, its error, and the one measured between corrected places.
@@ -40,14 +41,15 @@ FEWEST = 12
 TRIALS = 20_000
 
 
+#: What is watched, by name.
+Watched = Literal["length-angle", "length", "angle", "shift", "intensity-ratio", "everything"]
+
+
 @dataclass(frozen=True)
-class ChangeParams:
+class ChangeParams(Params):
     """How changes are found."""
 
-    watch: str = param(
-        "length and angle", "what is watched",
-        choices=("length and angle", "length", "angle", "shift", "intensity ratio", "everything"),
-    )  # fmt: skip
+    watch: Watched = param("length-angle", "what is watched")
     false_alarms: float = param(
         0.01, "false alarms per dumbbell in the whole movie, all that is watched together",
         ge=1e-6, le=0.5,
@@ -61,7 +63,8 @@ class ChangeParams:
     def quantities(self) -> tuple[str, ...]:
         """Names of the series that are watched, keys of :data:`QUANTITIES`."""
         return {
-            "length and angle": ("length", "angle"),
+            "length-angle": ("length", "angle"),
+            "intensity-ratio": ("intensity ratio",),
             "shift": ("shift y", "shift x"),
             "everything": tuple(QUANTITIES),
         }.get(self.watch, (self.watch,))
@@ -368,7 +371,6 @@ def find_changes(
     segmentation) as long as their likelihood ratio passes the threshold. A series that a
     straight line explains better than its steps is a trend.
     """
-    validate(params)
     need_columns(dumbbells, ("frame", "dumbbell_id", "y_px", "x_px"), "dumbbells")
     columns = [
         "frame", "last", "dumbbell_id", "quantity", "kind", "size", "size_err", "score", "y_px",

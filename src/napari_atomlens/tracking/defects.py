@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.points import typical_distance
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import LinkParams, link, track_events
@@ -28,7 +28,7 @@ STEP = 0.6
 
 
 @dataclass(frozen=True)
-class DefectParams:
+class DefectParams(Params):
     """How defects are followed. Zero means "find it in the movie"."""
 
     search_px: float = param(
@@ -85,7 +85,6 @@ def follow_defects(
     ParameterError
         If columns are missing or a parameter is out of bounds.
     """
-    validate(params)
     need_columns(defects, ("frame", "defect_id", "y_px", "x_px", "formula", "kind"), "defects")
     need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
     if drift is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import Detections, LinkParams, link_arrays
 
@@ -30,7 +31,7 @@ MOST, SAME_WAY = 0.5, 0.65
 
 
 @dataclass(frozen=True)
-class DumbbellParams:
+class DumbbellParams(Params):
     """How dumbbells are found and followed. Zero means "find it in the movie"."""
 
     length_px: float = param(
@@ -46,10 +47,9 @@ class DumbbellParams:
         ge=-1,
         le=10**6,
     )
-    polar: str = param(
-        "auto", "whether column a is the brighter one: found, always or never",
-        choices=("auto", "always", "never"),
-    )  # fmt: skip
+    polar: Literal["auto", "always", "never"] = param(
+        "auto", "whether column a is the brighter one: found, always or never"
+    )
 
 
 @dataclass
@@ -372,7 +372,6 @@ def measure_dumbbells(
     The error of the length adds those of both columns along the dumbbell, that of the angle
     those across it, with the correlation of the two from :func:`pair_correlation`.
     """
-    validate(params)
     need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
     tell = progress or (lambda done, n: None)
     extra = (

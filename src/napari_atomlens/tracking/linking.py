@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.points import typical_distance
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.shift import common_shift
@@ -35,7 +36,7 @@ MISSED = 0.02
 
 
 @dataclass(frozen=True)
-class LinkParams:
+class LinkParams(Params):
     """How atoms are followed from frame to frame. Zero means "find it in the movie"."""
 
     search_px: float = param(
@@ -45,17 +46,15 @@ class LinkParams:
     max_gap: int = param(
         3, "frames an atom may be missed before its track ends; -1 for any number", ge=-1, le=10**6
     )
-    motion: str = param(
-        "auto", "where an atom is expected: as the movie shows, where it was last, where it was on "
-        "average, or on with its velocity", choices=("auto", "last", "site", "velocity"),
-    )  # fmt: skip
-    drift: str = param(
-        "auto", "remove the drift that is common to all atoms", choices=("auto", "none")
+    motion: Literal["auto", "last", "site", "velocity"] = param(
+        "auto",
+        "where an atom is expected: as the movie shows, where it was last, where it was on "
+        "average, or on with its velocity",
     )
-    species: str = param(
-        "may change", "whether the species of an atom may change along its track",
-        choices=("may change", "stays"),
-    )  # fmt: skip
+    drift: Literal["auto", "none"] = param("auto", "remove the drift that is common to all atoms")
+    species: Literal["varies", "stays"] = param(
+        "varies", "whether the species of an atom may change along its track"
+    )
     jump_px: float = param(
         0.0, "an atom that vanishes is the one that appears within this distance; 0 takes a "
         "spacing, where atoms are few and their number stays; -1 for never",
@@ -396,7 +395,6 @@ def link(
     ParameterError
         If columns are missing, positions are not finite or a parameter is out of bounds.
     """
-    validate(params)
     found = prepare(atoms, params.species == "stays")
     if not len(found.frame):
         return atoms.assign(

@@ -22,7 +22,7 @@ import torch
 from napari_atomlens import __version__
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
@@ -45,7 +45,7 @@ FORGOTTEN = 0.01
 
 
 @dataclass(frozen=True)
-class AdaptParams:
+class AdaptParams(Params):
     """How a model is adapted to corrected frames."""
 
     start: str = param("auto", "model to start from")
@@ -326,7 +326,6 @@ def adapting(
 
     Parameters, errors: see :func:`adapt`.
     """
-    validate(p)
     if not frames:
         raise TableError("Correct at least one frame first: there is nothing to learn from.")
     check_name(p.name)

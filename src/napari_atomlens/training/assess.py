@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from scipy.linalg import block_diag
 
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.simulation.scans import faulty_scan
 from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure
 
 
 @dataclass(frozen=True)
-class AssessTrainParams:
+class AssessTrainParams(Params):
     """How the network of the assessment is trained."""
 
     out: str = param("runs/assess", "folder of the finished network")
@@ -104,7 +104,6 @@ def train_assessment(
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Train the network of the assessment and write it, ``assess.safetensors``."""
-    validate(p)
     vectors, truth, names = draw_features(p, progress)
     layers = fit_network(vectors, truth, p)
     return write_network(layers, fit_known(vectors, layers), names, p, len(vectors))

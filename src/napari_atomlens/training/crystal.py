@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import ModelError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import update_facts
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model, user_folder
 from napari_atomlens.simulation.material_scenes import Recipe
@@ -21,7 +21,7 @@ from napari_atomlens.training.recipes import make_recipe
 
 
 @dataclass(frozen=True)
-class CrystalParams:
+class CrystalParams(Params):
     """How the model of a crystal is made."""
 
     name: str = param("", "name of the model; empty takes that of the file")
@@ -140,7 +140,6 @@ def train_crystal(
     FormatError, ParameterError, ModelError
         If a file cannot be used, or the checkpoints in the folder are of another recipe.
     """
-    validate(p)
     name = p.name or Path(crystal).stem
     check_name(name)
     made = make_recipe(name, crystal, recipe)

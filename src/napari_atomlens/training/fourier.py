@@ -17,7 +17,7 @@ from scipy import ndimage as ndi
 
 from napari_atomlens import tables
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
@@ -27,7 +27,7 @@ from napari_atomlens.training.labelled import FEWEST, Labelled, label_frame
 
 
 @dataclass(frozen=True)
-class FourierParams:
+class FourierParams(Params):
     """The Fourier-subtraction recipe."""
 
     centre: float = param(0.1, "radius of the disc taken out, over the side", ge=0.005, le=0.45)
@@ -77,7 +77,6 @@ def fourier_recipe(image: np.ndarray, p: FourierParams = FourierParams()) -> Fou
     CalibrationError
         If there is no lattice in it.
     """
-    validate(p)
     frame = remove_hot_pixels(as_frame(image)).astype(float)
     h, w = frame.shape
     guess = check_spacing(p.spacing_px, (h, w)) or spectral_guess(frame.astype(np.float32))

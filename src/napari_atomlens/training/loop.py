@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ModelError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import load_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
@@ -27,7 +27,7 @@ from napari_atomlens.training.materials import Material, material
 
 
 @dataclass(frozen=True)
-class TrainParams:
+class TrainParams(Params):
     """How a model is trained."""
 
     material: str = param("universal", "what the model is for: a name, or the file of a recipe")
@@ -208,8 +208,6 @@ def train(
     pathlib.Path
         The written model (weights only; the figures of its card are measured apart).
     """
-    validate(p)
-
     goal = material(p.material)
     folder = Path(p.out or f"runs/{goal.name}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ImageError, TableError
-from napari_atomlens.params import param, validate
+from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample
 from napari_atomlens.segmentation.loading import write_model
@@ -32,7 +32,7 @@ FIRST_EVALUATION_SEED = 2**32
 
 
 @dataclass(frozen=True)
-class SiliconTrainParams:
+class SiliconTrainParams(Params):
     """How the H-Si(100) network is trained."""
 
     out: str = param("runs/h-si-100", "folder of the finished model")
@@ -112,8 +112,6 @@ def train_silicon(
     pathlib.Path
         The written model, ``h-si-100.safetensors``.
     """
-    validate(p)
-
     runtime.prepare()
     torch.set_num_threads(p.threads)
     torch.manual_seed(p.seed)
@@ -160,7 +158,7 @@ def train_silicon(
 
 
 @dataclass(frozen=True)
-class AdaptParams:
+class AdaptParams(Params):
     """How the network is adapted to labelled scans of a user."""
 
     steps: int = param(250, "optimiser steps", ge=1, le=100000)
@@ -213,7 +211,6 @@ def adapt_silicon(
     """
     from safetensors.torch import load_file
 
-    validate(params)
     missing = {"y_px", "x_px", "half_y_px", "half_x_px", "kind"} - set(defects)
     if missing or not len(defects):
         raise TableError(

@@ -32,7 +32,6 @@ from napari_atomlens.contours.classbook import COLOURS, ClassBook, populations
 from napari_atomlens.contours.classes import Classes, ClassParams, classify_sites
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import validate
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.dock import DockWidget
@@ -610,7 +609,6 @@ class ExploreWidget(DockWidget):
 
         try:
             params = self._anomaly_form.value()
-            validate(params)
         except ParameterError as error:
             self._status.setText(str(error))
             return
