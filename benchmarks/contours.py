@@ -305,12 +305,12 @@ def figure_5(args: argparse.Namespace) -> list[str]:
     traced, (vertices, counts) = cpu(lambda: trace(cover, centre, 0.5))
     outlines = ragged(vertices, counts)
     described, _ = cpu(
-        lambda: al.describe_contours(outlines, atoms, image=image, probabilities=cover)
+        lambda: al.describe_contours(outlines, atoms, image=image, probability=cover)
     )
     which, rows, cols = fill(vertices, cover.shape)
     labels = np.zeros(cover.shape, np.int32)
     labels[rows, cols] = which + 1
-    masked, ours = cpu(lambda: al.describe_contours(labels, image=image, probabilities=cover))
+    masked, ours = cpu(lambda: al.describe_contours(labels, image=image, probability=cover))
     names = (
         "label", "area", "centroid", "axis_major_length", "axis_minor_length", "eccentricity",
         "orientation", "moments_hu", "solidity", "perimeter", "equivalent_diameter_area",

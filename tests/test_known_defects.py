@@ -188,7 +188,6 @@ def test_auto_is_the_same_model_in_segment_and_analyze(
 # ------------------------------------------------------- 5: the probability of a column
 
 
-@defect("the probability of a column has no one home", AttributeError)
 @pytest.mark.parametrize("model", ["universal", "graphene"])
 def test_a_column_is_any_class_of_columns(model: str) -> None:
     seen = al.segment(samples.graphene_si(192).data, model)
@@ -199,7 +198,6 @@ def test_a_column_is_any_class_of_columns(model: str) -> None:
     np.testing.assert_allclose(columns, sum(maps.values()) - maps["background"], atol=2e-3)
 
 
-@defect("clouds of a surface are drawn on contamination too")
 def test_clouds_of_a_surface_are_the_outlines_of_its_columns() -> None:
     from napari_atomlens.contours import AnomalyParams
     from napari_atomlens.runs.surface import find_on_surface

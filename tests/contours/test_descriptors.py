@@ -224,7 +224,9 @@ def test_a_result_is_described_with_its_maps_and_image():
     )  # fmt: skip
     result = SimpleNamespace(
         outlines={0: polygons.ragged(vertices, counts)}, atoms=atoms, contours=None, frames=[0],
-        probabilities=np.stack([1 - p, p, 0 * p])[None], provenance={"pixel_size_nm": (0.02, 0.02)},
+        probabilities=np.stack([1 - p, p, 0 * p])[None],
+        classes=("background", "column", "contamination"),
+        provenance={"pixel_size_nm": (0.02, 0.02)},
     )  # fmt: skip
     table = al.describe_contours(result, image=image)
     assert list(table.atom_id) == list(range(100, 149))

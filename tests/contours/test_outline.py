@@ -18,7 +18,7 @@ def ellipse_map(shape, y, x, long, short, angle):
     across = dx * np.sin(angle) + dy * np.cos(angle)
     r = np.hypot(along / long, across / short)
     p = 1 / (1 + np.exp((r - 1) * np.sqrt(long * short) * 3))
-    return np.stack([1 - p, p, np.zeros_like(p)])
+    return p
 
 
 def atoms(*centres):
@@ -48,26 +48,25 @@ def test_ellipse_gives_its_area_axes_and_angle(aspect, angle):
 
 
 def test_touching_atoms_are_split_half_way():
-    one = ellipse_map((40, 60), 20, 24, 6, 6, 0)[1]
-    two = ellipse_map((40, 60), 20, 34, 6, 6, 0)[1]
+    one = ellipse_map((40, 60), 20, 24, 6, 6, 0)
+    two = ellipse_map((40, 60), 20, 34, 6, 6, 0)
     p = np.maximum(one, two)
-    maps = np.stack([1 - p, p, np.zeros_like(p)])
-    _, lines = outline(maps, atoms((20, 24), (20, 34)))
+    _, lines = outline(p, atoms((20, 24), (20, 34)))
     assert lines[0][:, 1].max() <= 29 + 1e-6
     assert lines[1][:, 1].min() >= 29 - 1e-6
 
 
 def test_border_atom_stays_in_the_image_and_empty_table_is_empty():
-    maps = ellipse_map((30, 30), 1, 1, 6, 6, 0)
-    _, lines = outline(maps, atoms((1, 1)))
+    p = ellipse_map((30, 30), 1, 1, 6, 6, 0)
+    _, lines = outline(p, atoms((1, 1)))
     assert lines[0].min() >= -0.5
-    table, lines = outline(maps, atoms((1, 1)).iloc[:0])
+    table, lines = outline(p, atoms((1, 1)).iloc[:0])
     assert len(table) == 0 and lines == [] and "area_px2" in table
 
 
 def test_unlikely_atom_gets_the_outline_at_half_of_its_own_height():
-    maps = ellipse_map((60, 60), 30, 30, 8, 8, 0) * np.array([1, 0.4, 1])[:, None, None]
-    table, _ = outline(maps, atoms((30, 30)))
+    p = ellipse_map((60, 60), 30, 30, 8, 8, 0) * 0.4
+    table, _ = outline(p, atoms((30, 30)))
     assert table.area_px2[0] == pytest.approx(np.pi * 64, rel=0.05)
 
 

@@ -96,10 +96,10 @@ def test_maps_of_classes() -> None:
     classes = ("background", "column", "bright column", "contamination")
     maps = np.array([0.1, 0.3, 0.4, 0.2], np.float16)[:, None, None] * np.ones((1, 4, 5))
     assert convert.shown_maps(classes) == ("any atom", *classes[1:])
-    total = convert.map_of(maps, classes, "any atom", styles.NOT_ATOMS)
+    total = convert.map_of(maps, classes, "any atom")
     assert total.dtype == np.float16 and total.shape == (4, 5)
     np.testing.assert_allclose(total.astype(float), 0.7, atol=2e-3)
-    one = convert.map_of(maps, classes, "contamination", styles.NOT_ATOMS)
+    one = convert.map_of(maps, classes, "contamination")
     np.testing.assert_allclose(one.astype(float), 0.2, atol=1e-3)
 
 

@@ -141,8 +141,9 @@ def find_atoms(
     positions, chance, shares = positions[known], chance[known], shares[known]
     n = len(positions)
     result = _refined(probabilities, positions, shares, refine, fit)
-    species = np.asarray(probabilities.classes[1:-1], dtype=object)[shares.argmax(1)] if n else []
-    if n and probabilities.classes[1:-1] == ("column", "bright column"):
+    kinds = probabilities.column_classes
+    species = np.asarray(kinds, dtype=object)[shares.argmax(1)] if n else []
+    if n and kinds == ("column", "bright column"):
         bright = bright_probability(
             np.c_[result.y, result.x],
             result.amplitude,

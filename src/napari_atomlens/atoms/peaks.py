@@ -7,6 +7,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.segmentation.candidates import LEAST_HEIGHT, find_candidates
 from napari_atomlens.segmentation.probabilities import Probabilities
+from napari_atomlens.segmentation.zoo import columns_among
 
 #: Closer than this, over the spacing, two peaks are one column.
 ONE_PLACE = 0.45
@@ -79,13 +80,13 @@ def find_peaks(
         (y, x) in pixels of the image.
     evidence : ndarray, shape (n, 4)
         See :func:`calibrated`.
-    shares : ndarray, shape (n, n_classes - 2)
+    shares : ndarray, shape (n, n_kinds)
         Share of each column class there; they sum to one.
     """
     found = probabilities.candidates
     if found is None:
         maps = probabilities.centre, probabilities.soft, probabilities.strange
-        found = find_candidates(*maps, min_height)
+        found = find_candidates(*maps, columns_among(probabilities.roles), min_height)
     zoom = np.asarray(probabilities.zoom)
     network_spacing = probabilities.spacing_px * float(zoom.mean())
     found = found[one_per_place(found.positions, found.height, ONE_PLACE * network_spacing)]

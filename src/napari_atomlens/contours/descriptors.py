@@ -9,8 +9,9 @@ Hu 7 alone changes its sign in a mirror.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from napari_atomlens.contours import mask, polygons
 from napari_atomlens.contours.surroundings import surroundings
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import Params, param
+from napari_atomlens.segmentation.probabilities import column_probability
+from napari_atomlens.segmentation.zoo import roles_of
 
 #: Descriptors of lengths, and what they are called in nm.
 _LENGTHS = (
@@ -43,7 +46,7 @@ def describe_contours(
     source: Any,
     atoms: pd.DataFrame | None = None,
     *,
-    probabilities: Any = None,
+    probability: Any = None,
     image: Any = None,
     pixel_size_nm: float | tuple[float, float] | None = None,
     params: DescribeParams = DescribeParams(),
@@ -61,9 +64,8 @@ def describe_contours(
         Atoms table whose rows, frame by frame, go with the outlines (the result's own by
         default). Without it offsets from the fitted position are NaN and the surroundings
         are those of the contours' centres.
-    probabilities : array-like, optional
-        Probability of a column (H, W), (T, H, W), or class probabilities (C, H, W),
-        (T, C, H, W) with background first and contamination last. The result's own by default.
+    probability : array-like, optional
+        Probability of a column, (H, W) or (T, H, W). The result's own by default.
     image : array-like, optional
         The image (H, W) or movie (T, H, W), for the intensities.
     pixel_size_nm : float or tuple of float, optional
@@ -84,12 +86,12 @@ def describe_contours(
     size = _pixel_size(pixel_size_nm)
     frames: Mapping[int, Any]
     known: pd.DataFrame | None = None
-    numbers: list[int] | None = None
+    maps = partial(_plane, probability)
     if hasattr(source, "outlines") and hasattr(source, "atoms"):
         frames, known = source.outlines, getattr(source, "contours", None)
         atoms = source.atoms if atoms is None else atoms
-        probabilities = source.probabilities if probabilities is None else probabilities
-        numbers = [int(f) for f in source.frames]
+        if probability is None:
+            maps = partial(_columns_of, source)
         if size is None:
             size = _pixel_size(source.provenance.get("pixel_size_nm"))
     elif isinstance(source, Mapping):
@@ -103,7 +105,7 @@ def describe_contours(
         raise ImageError(
             "Contours are outlines (m, 2), one list or one per frame, or a label image of integers."
         )
-    parts = list(_frames(frames, atoms, known, probabilities, image, numbers, params))
+    parts = list(_frames(frames, atoms, known, maps, image, params))
     parts = [p for p in parts if len(p["frame"])]
     if not parts:
         return tables.empty("contours")
@@ -127,33 +129,34 @@ def _pixel_size(size: Any) -> tuple[float, float] | None:
     return y, x
 
 
-def _plane(maps: Any, frame: int, position: int, columns: bool) -> np.ndarray | None:
-    """One frame (H, W) of an image, a movie or class maps."""
+def _columns_of(result: Any, frame: int, position: int) -> np.ndarray | None:
+    """Probability of a column (H, W) in the frame at a position of a result with maps."""
+    maps = result.probabilities
     if maps is None or 0 in np.shape(maps):
         return None
-    shape = np.shape(maps)
-    if columns and len(shape) == 4:
-        one = np.asarray(maps[position])
-    elif columns and len(shape) == 3 and shape[0] in (3, 4, 5, 6) and min(shape[1:]) > 8:
-        one = np.asarray(maps)  # class maps of one image
-    elif len(shape) == 3:
-        if not 0 <= frame < shape[0]:
-            raise ImageError(f"There is no frame {frame}: the maps have {shape[0]}.")
-        return np.asarray(maps[frame], float)
-    elif len(shape) == 2:
-        return np.asarray(maps, float)
-    else:
-        raise ImageError(f"Maps have two to four axes, but these have {len(shape)}.")
-    return np.asarray(one[1:-1], float).sum(0)
+    return column_probability(np.asarray(maps[position]), roles_of(result.classes))
+
+
+def _plane(stack: Any, frame: int, position: int) -> np.ndarray | None:
+    """One frame (H, W) of an image or a movie."""
+    if stack is None or 0 in np.shape(stack):
+        return None
+    shape = np.shape(stack)
+    if len(shape) == 2:
+        return np.asarray(stack, float)
+    if len(shape) != 3:
+        raise ImageError(f"Maps have two or three axes, but these have {len(shape)}.")
+    if not 0 <= frame < shape[0]:
+        raise ImageError(f"There is no frame {frame}: the maps have {shape[0]}.")
+    return np.asarray(stack[frame], float)
 
 
 def _frames(
     frames: Mapping[int, Any],
     atoms: pd.DataFrame | None,
     known: pd.DataFrame | None,
-    probabilities: Any,
+    maps: Callable[[int, int], np.ndarray | None],
     image: Any,
-    numbers: list[int] | None,
     params: DescribeParams,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Descriptors that need one frame only."""
@@ -201,9 +204,9 @@ def _frames(
                 level = mine["background"].to_numpy(float)
         part |= {"y_px": centre[:, 0], "x_px": centre[:, 1]}
         part |= {"site_y_px": site[:, 0], "site_x_px": site[:, 1]}
-        maps = _plane(probabilities, frame, position, True)
-        raw = _plane(image, frame, position, False)
-        part |= _under(vertices, part, pixels, maps, raw, level, params)
+        probability = maps(frame, position)
+        raw = _plane(image, frame, position)
+        part |= _under(vertices, part, pixels, probability, raw, level, params)
         yield part
 
 
@@ -222,7 +225,7 @@ def _under(
     vertices: np.ndarray,
     part: dict[str, np.ndarray],
     pixels: mask.Pixels | None,
-    maps: np.ndarray | None,
+    probability: np.ndarray | None,
     image: np.ndarray | None,
     level: np.ndarray,
     params: DescribeParams,
@@ -238,12 +241,12 @@ def _under(
         )
     }  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):
-        if maps is not None:
+        if probability is not None:
             if pixels is not None:
-                total, out["peak_probability"] = pixels.values(maps)
+                total, out["peak_probability"] = pixels.values(probability)
             else:
-                total = polygons.integrate(maps, vertices)
-                out["peak_probability"] = polygons.highest(maps, vertices)
+                total = polygons.integrate(probability, vertices)
+                out["peak_probability"] = polygons.highest(probability, vertices)
             out["mean_probability"] = total / np.where(area > 0, area, np.nan)
         if image is not None:
             if pixels is not None:

@@ -18,7 +18,7 @@ from napari_atomlens.contours.tracing import trace
 def describe_all(
     image: Any,
     atoms: pd.DataFrame,
-    columns: Any = None,
+    probability: Any = None,
     *,
     pixel_size_nm: tuple[float, float] | None = None,
     params: AnomalyParams = AnomalyParams(),
@@ -31,7 +31,7 @@ def describe_all(
     image : array-like, shape (H, W) or (T, H, W)
     atoms : pandas.DataFrame
         Atoms table.
-    columns : array-like, optional
+    probability : array-like, optional
         Probability of a column, (H, W) or (T, H, W), for the contours; without it there are
         the measurements on the raw image only.
     pixel_size_nm : tuple of float, optional
@@ -46,7 +46,9 @@ def describe_all(
         Frames done and in all; the table comes with the last, None before.
     """
     stack = image if np.ndim(image) == 3 else np.asarray(image)[None]
-    maps = columns if columns is None or np.ndim(columns) == 3 else np.asarray(columns)[None]
+    maps = probability
+    if maps is not None and np.ndim(maps) != 3:
+        maps = np.asarray(maps)[None]
     frames = sorted(int(f) for f in atoms["frame"].unique())
     parts = []
     for done, frame in enumerate(frames, start=1):
@@ -63,7 +65,7 @@ def describe_all(
                 c: sites[c].to_numpy()[: len(mine)] for c in ("site_y_px", "site_x_px")
             })  # fmt: skip
             contours = describe_contours(
-                {0: ragged(*trace(plane, centres))}, found, probabilities=plane, image=one,
+                {0: ragged(*trace(plane, centres))}, found, probability=plane, image=one,
                 pixel_size_nm=pixel_size_nm,
             ).drop(columns=["frame", "anomaly_p", "anomaly_class"])  # fmt: skip
             fresh = [c for c in contours if c == "atom_id" or c not in sites]

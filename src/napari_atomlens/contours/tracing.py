@@ -34,14 +34,14 @@ BAND_PIXELS = 1 << 22
 
 
 def outline(
-    probabilities: np.ndarray, atoms: pd.DataFrame, *, frame: int = 0, level: float = 0.5
+    probability: np.ndarray, atoms: pd.DataFrame, *, frame: int = 0, level: float = 0.5
 ) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Outline every atom of one frame.
 
     Parameters
     ----------
-    probabilities : ndarray, shape (n_classes, H, W)
-        Class probabilities, background first and contamination last.
+    probability : ndarray, shape (H, W)
+        Probability of a column (:attr:`napari_atomlens.segmentation.Probabilities.columns`).
     atoms : pandas.DataFrame
         Atoms table of the frame.
     frame : int
@@ -62,10 +62,7 @@ def outline(
     if not len(atoms):
         return tables.empty("contours"), []
     centres = atoms[["y_px", "x_px"]].to_numpy(float)
-    columns = np.zeros(probabilities.shape[1:], np.float32)
-    for one in probabilities[1:-1]:
-        columns += one
-    vertices, counts = trace(columns, centres, level)
+    vertices, counts = trace(np.asarray(probability, np.float32), centres, level)
     table = {
         "frame": frame,
         "atom_id": atoms["atom_id"].to_numpy(),
@@ -75,13 +72,13 @@ def outline(
 
 
 def trace(
-    columns: np.ndarray, centres: np.ndarray, level: float = 0.5
+    probability: np.ndarray, centres: np.ndarray, level: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outlines round centres in one map.
 
     Parameters
     ----------
-    columns : ndarray, shape (H, W)
+    probability : ndarray, shape (H, W)
         Probability of a column.
     centres : ndarray, shape (n, 2)
         (row, column) in pixels.
@@ -101,7 +98,7 @@ def trace(
         typical = float(np.median(distance[:, 0]))
     else:
         distance, near = np.zeros((1, 0)), np.zeros((1, 0), int)
-        typical = min(columns.shape) / 2.0
+        typical = min(probability.shape) / 2.0
     zoom = 1
     while zoom * typical < COARSE:  # small atoms: vertices a pixel apart would cut their corners
         zoom *= 2
@@ -114,8 +111,8 @@ def trace(
     torch = sys.modules.get("torch")
     workers = min(4, n // chunk, torch.get_num_threads() if torch else 4)
     with ThreadPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
-        for here, low, high in _bands(centres, columns.shape, 2 * radius // zoom + 4):
-            fine = columns[low:high]
+        for here, low, high in _bands(centres, probability.shape, 2 * radius // zoom + 4):
+            fine = probability[low:high]
             for _ in range(zoom.bit_length() - 1):
                 fine = between(fine)
             rimmed = np.pad(fine, radius, mode="edge")

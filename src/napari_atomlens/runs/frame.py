@@ -257,7 +257,7 @@ def _one_frame(
     contours = tables.empty("contours")
     outlines: list[np.ndarray] = []
     if params.contours:
-        contours, outlines = outline(probabilities.maps, atoms, frame=f)
+        contours, outlines = outline(probabilities.columns, atoms, frame=f)
     seconds["contours"] = time.perf_counter() - start
     found = shell_distance(atoms[["y_px", "x_px"]].to_numpy())
     message = ""

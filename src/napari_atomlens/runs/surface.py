@@ -12,6 +12,8 @@ import pandas as pd
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.runs.analysis import analyze
+from napari_atomlens.segmentation.probabilities import column_probability
+from napari_atomlens.segmentation.zoo import roles_of
 from napari_atomlens.stm.background import bridged
 from napari_atomlens.stm.levelling import level
 
@@ -73,7 +75,7 @@ def find_on_surface(
     result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)
     sites, messages = result.atoms, list(result.messages)
     if anomalies is not None and len(sites) and not (cancelled and cancelled()):
-        columns = 1 - np.asarray(result.probabilities[0][0], np.float32)
+        columns = column_probability(result.probabilities[0], roles_of(result.classes))
         size = check_pixel_size(pixel_size_nm)
         for _, _, table in describe_all(
             flat, sites, columns, pixel_size_nm=size, params=anomalies, cancelled=cancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Candidates:
         (y, x) at the network's sampling.
     height : ndarray, shape (n,)
         Height of the peak.
-    columns : ndarray, shape (n, n_classes - 2)
+    columns : ndarray, shape (n, n_kinds)
         Probability of each class of columns there.
     familiar : ndarray, shape (n,)
         1 where the image looks like the training images, 0 where it does not.
@@ -39,7 +40,11 @@ class Candidates:
 
 
 def find_candidates(
-    centre: np.ndarray, soft: np.ndarray, strange: np.ndarray, least: float = LEAST_HEIGHT
+    centre: np.ndarray,
+    soft: np.ndarray,
+    strange: np.ndarray,
+    kinds: Sequence[int],
+    least: float = LEAST_HEIGHT,
 ) -> Candidates:
     """Find the peaks of the centre map and look up the other maps there.
 
@@ -48,12 +53,14 @@ def find_candidates(
     centre, strange : ndarray of float32, shape (h, w)
     soft : ndarray of float32, shape (n_classes, h, w)
         See :class:`napari_atomlens.segmentation.probabilities.Probabilities`.
+    kinds : sequence of int
+        Numbers of the classes that are columns.
     least : float
         Least height of a peak.
     """
     positions, height = peak_positions(centre, least)
-    columns = np.zeros((len(positions), len(soft) - 2))
-    for k, one in enumerate(soft[1:-1]):
-        columns[:, k] = ndi.map_coordinates(one, positions.T, order=1, mode="nearest")
+    columns = np.zeros((len(positions), len(kinds)))
+    for k, kind in enumerate(kinds):
+        columns[:, k] = ndi.map_coordinates(soft[kind], positions.T, order=1, mode="nearest")
     familiar = 1 - ndi.map_coordinates(strange, positions.T, order=1, mode="nearest")
     return Candidates(positions, height, columns, familiar)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_atomlens.errors import ModelError
 from napari_atomlens.segmentation.network import ARCHITECTURE, UNIVERSAL_CLASSES, ColumnNet
 from napari_atomlens.segmentation.runtime import half_precision
-from napari_atomlens.segmentation.zoo import ModelInfo, header_of
+from napari_atomlens.segmentation.zoo import ModelInfo, header_of, roles_of
 
 if TYPE_CHECKING:
     from napari_atomlens.segmentation.network import ColumnNet
@@ -67,8 +67,10 @@ def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
     """Write weights and what is known of them as one safetensors file, atomically."""
     from safetensors.torch import save_file
 
+    classes = facts.get("classes", list(UNIVERSAL_CLASSES))
     metadata = {
-        "classes": list(UNIVERSAL_CLASSES),
+        "classes": classes,
+        "roles": list(roles_of(classes)),
         "preferred_spacing_px": 10.0,
         **facts,
         "architecture": net.architecture(),

@@ -25,7 +25,7 @@ from napari_atomlens.segmentation.scale import find_spacing
 from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.segmentation.tiles import predict_tiled
 from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
-from napari_atomlens.segmentation.zoo import ModelInfo, find_model
+from napari_atomlens.segmentation.zoo import ModelInfo, columns_among, find_model
 
 
 def segment(
@@ -77,7 +77,7 @@ def segment(
     soft = torch.softmax(logits[:-1], 0)
     centre = torch.sigmoid(logits[-1])
     del small, logits  # of large images every copy counts
-    strange = unfamiliar_map(soft, centre)
+    strange = unfamiliar_map(soft, centre, columns_among(info.roles))
     maps = _shrink(soft, frame.shape)
     result = Probabilities(
         maps=maps.to(torch.float16).numpy(),
@@ -90,6 +90,7 @@ def segment(
         spacing_px=spacing,
         frame=frame,
         seconds=seconds,
+        roles=info.roles,
     )
     seconds["network"] = time.perf_counter() - start
     return result
@@ -105,7 +106,7 @@ def _segment_large(
 ) -> Probabilities:
     """Class probabilities of a frame that is too large to be held several times."""
     small = resample(torch.from_numpy(frame)[None], size)[0]
-    soft, strange, candidates = predict_tiled(net, small)
+    soft, strange, candidates = predict_tiled(net, small, columns_among(info.roles))
     del small
 
     def full(one: np.ndarray) -> np.ndarray:
@@ -122,5 +123,5 @@ def _segment_large(
     return Probabilities(
         maps=maps, classes=info.classes, centre=nothing, soft=nothing[None], strange=nothing,
         unfamiliar=full(strange), zoom=(size[0] / frame.shape[0], size[1] / frame.shape[1]),
-        spacing_px=spacing, frame=frame, seconds=seconds, candidates=candidates,
+        spacing_px=spacing, frame=frame, seconds=seconds, candidates=candidates, roles=info.roles,
     )  # fmt: skip

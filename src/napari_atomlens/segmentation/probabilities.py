@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from napari_atomlens.segmentation.candidates import Candidates
+from napari_atomlens.segmentation.zoo import Role, columns_among, roles_of
+
+
+def column_probability(maps: np.ndarray, roles: Sequence[str]) -> np.ndarray:
+    """Probability that a pixel belongs to a column, whatever its kind.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (n_classes, ...)
+        Class probabilities.
+    roles : sequence of str
+        Role of each class; background and contamination are no columns.
+
+    Returns
+    -------
+    ndarray of float32, shape (...)
+    """
+    total = np.zeros(maps.shape[1:], np.float32)
+    for k in columns_among(roles):
+        total += maps[k]
+    return total
 
 
 @dataclass
@@ -34,6 +56,9 @@ class Probabilities:
         Distance between nearest columns that the image was resampled for.
     frame : ndarray of float32, shape (H, W)
         The frame without hot pixels, as the refinement wants it.
+    roles : tuple of str
+        Role of each class ("background", "column", "contamination"), by default that of its
+        name.
     """
 
     maps: np.ndarray
@@ -47,6 +72,20 @@ class Probabilities:
     frame: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
     candidates: Candidates | None = None
+    roles: tuple[Role, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.roles = self.roles or roles_of(self.classes)
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Probability that a pixel belongs to a column; float32, shape (H, W)."""
+        return column_probability(self.maps, self.roles)
+
+    @property
+    def column_classes(self) -> tuple[str, ...]:
+        """Names of the classes that are columns."""
+        return tuple(self.classes[k] for k in columns_among(self.roles))
 
 
 #: Images with more pixels are done window by window: memory must not follow their size.

@@ -7,6 +7,8 @@ image. What comes out is that of the whole image but for rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -35,7 +37,7 @@ def own_part(
 
 
 def predict_tiled(
-    net: ColumnNet, small: torch.Tensor, part_px: int = PART_PX
+    net: ColumnNet, small: torch.Tensor, kinds: Sequence[int], part_px: int = PART_PX
 ) -> tuple[np.ndarray, np.ndarray, Candidates]:
     """Run the network over a resampled frame, window by window.
 
@@ -44,6 +46,8 @@ def predict_tiled(
     net : ColumnNet
     small : torch.Tensor of float32, shape (h, w)
         The frame at the network's sampling.
+    kinds : sequence of int
+        Numbers of the classes that are columns.
     part_px : int
         Side of the part of a window that is used, a multiple of `GRID_PX`.
 
@@ -70,8 +74,8 @@ def predict_tiled(
             window = small[top : y1 + margin, left : x1 + margin].contiguous()
             logits = run_network(net, two_views(window[None], grey))[0]
             classes, centre = torch.softmax(logits[:-1], 0), torch.sigmoid(logits[-1])
-            odd = unfamiliar_map(classes, centre)
-            here = find_candidates(centre.numpy(), classes.numpy(), odd.numpy())
+            odd = unfamiliar_map(classes, centre, kinds)
+            here = find_candidates(centre.numpy(), classes.numpy(), odd.numpy(), kinds)
             part = slice(y - top, y1 - top), slice(x - left, x1 - left)
             soft[:, y:y1, x:x1] = classes[:, *part].numpy()
             strange[y:y1, x:x1] = odd[part].numpy()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as nnf
 
 
-def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor, kinds: Sequence[int]) -> torch.Tensor:
     """How far the network's two answers disagree, smoothed over a few columns.
 
     Two heads answer the same question in different ways: the classes say which pixels
@@ -21,13 +23,15 @@ def unfamiliar_map(soft: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
         Class probabilities at the network's sampling.
     centre : torch.Tensor, shape (h, w)
         Height of the centre peaks.
+    kinds : sequence of int
+        Numbers of the classes that are columns.
 
     Returns
     -------
     torch.Tensor of float32, shape (h, w)
         0 familiar, 1 unfamiliar.
     """
-    columns = soft[1:-1].sum(0)
+    columns = soft[list(kinds)].sum(0)
     # area of the peak map under a perfect peak of sigma 1.3 px is 10.6 px
     blocks = nnf.avg_pool2d(
         torch.stack([columns * (1 - columns), columns, centre])[None],

@@ -5,16 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, get_args
 
 from napari_atomlens.errors import ModelError
 
-if TYPE_CHECKING:
-    pass
-
 BUNDLED = Path(__file__).parent / "weights"
+
+#: What a class of the probability map stands for.
+Role = Literal["background", "column", "contamination"]
+#: Classes that are no columns; every other class is one kind of them.
+_OTHER_ROLES: dict[str, Role] = {
+    "background": "background",
+    "contamination": "contamination",
+    "contaminant": "contamination",
+}
+
+
+def role_of(name: str) -> Role:
+    """Role of a class by its name, for models that do not say it themselves."""
+    return _OTHER_ROLES.get(name, "column")
+
+
+def roles_of(classes: Iterable[str]) -> tuple[Role, ...]:
+    """Role of each class by its name, for models that do not say them themselves."""
+    return tuple(role_of(name) for name in classes)
+
+
+def columns_among(roles: Iterable[str]) -> list[int]:
+    """Numbers of the classes that are columns."""
+    return [k for k, role in enumerate(roles) if role == "column"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,8 @@ class ModelInfo:
         The model card as Markdown: training data, seeds, figures, known failures.
     path : pathlib.Path
         The weights.
+    roles : tuple of str
+        What each class stands for: "background", "column" or "contamination".
     calibration : dict
         Constants measured after training (temperature and the like).
     recipe : dict
@@ -50,6 +74,7 @@ class ModelInfo:
     preferred_spacing_px: float
     card: str
     path: Path
+    roles: tuple[Role, ...]
     calibration: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     lattice: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +112,9 @@ def header_of(path: Path) -> dict[str, Any]:
 def _info(path: Path) -> ModelInfo:
     facts = header_of(path)
     card = path.with_suffix(".md")
+    roles = tuple(facts.get("roles") or roles_of(facts["classes"]))
+    if len(roles) != len(facts["classes"]) or not set(roles) <= set(get_args(Role)):
+        raise ModelError(f"{path.name} does not say of every class what it stands for.")
     return ModelInfo(
         name=path.stem,
         material=facts.get("material", "any"),
@@ -95,6 +123,7 @@ def _info(path: Path) -> ModelInfo:
         preferred_spacing_px=float(facts["preferred_spacing_px"]),
         card=card.read_text(encoding="utf-8") if card.exists() else "",
         path=path,
+        roles=roles,
         calibration=facts.get("calibration", {}),
         recipe=facts.get("recipe", {}),
         lattice=facts.get("lattice", {}),

@@ -488,7 +488,8 @@ def analyze_silicon(
         at = np.clip(np.rint(line).astype(int), 0, np.asarray(flat.shape) - 1)
         edge[at[:, 0], at[:, 1]] = True
     beside = ndi.distance_transform_edt(~edge) < 0.6 * row_px if edge.any() else edge
-    large = probabilities.classes.index(KINDS[-1]) if KINDS[-1] in probabilities.classes else 0
+    roles = probabilities.roles
+    large = roles.index("contamination") if "contamination" in roles else 0
     blocked = ndi.binary_dilation(contaminated, iterations=max(1, int(0.3 * row_px)))
     defects = find_defects(probabilities, params.min_probability, blocked | beside)
     defects = name_by_halo(defects, flat, row_px)

@@ -15,7 +15,7 @@ from napari_atomlens.segmentation.loading import load_network, update_facts
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
-from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.segmentation.zoo import columns_among, find_model
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
 from napari_atomlens.training.materials import material_of
@@ -42,10 +42,10 @@ def peaks_with_truth(
         frame = image.astype(np.float32)
         logits = run_network(net, two_views(torch.from_numpy(frame)[None]))[0]
         soft, centre = torch.softmax(logits[:-1], 0), torch.sigmoid(logits[-1])
-        strange = unfamiliar_map(soft, centre).numpy()
+        strange = unfamiliar_map(soft, centre, columns_among(info.roles)).numpy()
         p = Probabilities(
             soft.numpy(), info.classes, centre.numpy(), soft.numpy(), strange, strange, (1.0, 1.0),
-            scene.spacing_px, frame,
+            scene.spacing_px, frame, roles=info.roles,
         )  # fmt: skip
         positions, evidence, _ = find_peaks(p)
         inside = np.all((positions >= 4) & (positions <= size_px - 5), axis=1)

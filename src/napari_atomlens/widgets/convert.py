@@ -14,6 +14,8 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
+from napari_atomlens.segmentation.probabilities import column_probability
+from napari_atomlens.segmentation.zoo import roles_of
 
 #: Key of our entry in the metadata of a layer.
 KEY = "napari-atomlens"
@@ -250,9 +252,7 @@ def shown_maps(classes: Sequence[str]) -> tuple[str, ...]:
     return ("any atom", *(c for c in classes if c != "background"))
 
 
-def map_of(
-    probabilities: np.ndarray, classes: Sequence[str], name: str, not_atoms: Sequence[str]
-) -> np.ndarray:
+def map_of(probabilities: np.ndarray, classes: Sequence[str], name: str) -> np.ndarray:
     """One map (H, W) of float16 out of class probabilities (n_classes, H, W).
 
     Parameters
@@ -262,11 +262,8 @@ def map_of(
         Names of the classes.
     name : str
         A class, or "any atom" for the sum over the classes that are atoms.
-    not_atoms : sequence of str
-        Classes that are no atoms.
     """
     if name != "any atom":
         return np.asarray(probabilities[list(classes).index(name)], dtype=np.float16)
-    which = [i for i, c in enumerate(classes) if c not in not_atoms]
-    total = np.asarray(probabilities[which], dtype=np.float32).sum(axis=0)
+    total = column_probability(probabilities, roles_of(classes))
     return np.clip(total, 0, 1).astype(np.float16)

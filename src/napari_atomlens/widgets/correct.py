@@ -26,10 +26,11 @@ from superqt import QCollapsible
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.image import source_stack
+from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.edits.doubt import CERTAIN, doubt, next_doubtful
 from napari_atomlens.session.edits.place import halves, measure, nearest_peak
-from napari_atomlens.widgets import keys, styles
+from napari_atomlens.widgets import keys
 from napari_atomlens.widgets.adapt import AdaptPanel
 from napari_atomlens.widgets.correct_mouse import CorrectMouse
 from napari_atomlens.widgets.dock import DockWidget
@@ -744,7 +745,7 @@ class CorrectWidget(DockWidget):
         if self._editor is None:
             return []
         names = self._editor.species()
-        return names or [n for n in PREFERRED_SPECIES if n not in styles.NOT_ATOMS]
+        return names or [n for n in PREFERRED_SPECIES if role_of(n) == "column"]
 
     def _on_species_chosen(self, name: str) -> None:
         self._adding = name

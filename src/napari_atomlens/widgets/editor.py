@@ -16,6 +16,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import AtomLensError, FormatError
+from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.autosave import Autosave
 from napari_atomlens.session.edits import Corrections, actions
 from napari_atomlens.session.edits.columns import as_row, same
@@ -161,7 +162,7 @@ class Editor:
         # the order never changes: the keys must mean the same all day
         names = [*self._names, *self._entry().get("classes", ()), *there]
         self._names = [
-            n for n in dict.fromkeys(names) if n and n != "nan" and n not in styles.NOT_ATOMS
+            n for n in dict.fromkeys(names) if n and n != "nan" and role_of(n) == "column"
         ]
         return list(self._names)
 

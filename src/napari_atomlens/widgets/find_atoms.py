@@ -27,7 +27,7 @@ from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.segmentation.zoo import find_model, list_models
+from napari_atomlens.segmentation.zoo import find_model, list_models, role_of
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
@@ -574,7 +574,7 @@ class FindAtomsWidget(DockWidget):
             species = species[frame == self.current_frame(layer)]
         counts = species.value_counts()
         names = [*outputs.classes, *(c for c in counts.index if c not in outputs.classes)]
-        shown = [n for n in names if n not in styles.NOT_ATOMS and (n or counts.get(n, 0))]
+        shown = [n for n in names if role_of(n) == "column" and (n or counts.get(n, 0))]
         self._legend.show_counts(
             {n: int(counts.get(n, 0)) for n in shown},
             styles.class_colours(names),

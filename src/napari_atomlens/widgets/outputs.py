@@ -13,6 +13,7 @@ import pandas as pd
 from napari_atomlens import tables
 from napari_atomlens.contours.tracing import label_image, outline
 from napari_atomlens.runs.frame import FrameResult
+from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.edits.corrections import SAME_ATOM, Change, inside
 from napari_atomlens.widgets import convert, styles
@@ -343,7 +344,7 @@ class Outputs:
         return self._editor.corrections.atoms()
 
     def _species(self) -> list[str]:
-        return [c for c in self.classes if c not in styles.NOT_ATOMS]
+        return [c for c in self.classes if role_of(c) == "column"]
 
     def _apply_atoms(self, results: Sequence[FrameResult]) -> None:
         from napari.layers import Points
@@ -466,7 +467,7 @@ class Outputs:
                     continue
                 atoms = editor.corrections.table(f)
                 p = np.asarray(self._maps[0][f], np.float32)
-                contours, outlines = outline(np.stack([1 - p, p, 0 * p]), atoms, frame=f)
+                contours, outlines = outline(p, atoms, frame=f)
                 species = atoms.set_index("atom_id")["species"].astype(str)
                 table = contours.assign(
                     species=contours["atom_id"].map(species).fillna(""), edited=False
@@ -663,9 +664,7 @@ class Outputs:
             self._maps = np.zeros((n, *self._shape), np.float16)
         for r in results:
             for k, name in enumerate(names[:n]):
-                self._maps[k, r.frame] = convert.map_of(
-                    r.probabilities, r.classes, name, styles.NOT_ATOMS
-                )
+                self._maps[k, r.frame] = convert.map_of(r.probabilities, r.classes, name)
         which = names.index(self.wanted.map_name) if self.wanted.map_name in names[:n] else 0
         style = styles.ProbabilityStyle()
         self._apply_map(PROBABILITY, self._view(self._maps[which]), style, results)

@@ -19,8 +19,6 @@ CLASS_COLOURS = {
 }
 #: For the classes of other models, in their order.
 MORE_COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#e8590c", "#7b9ff2")
-#: Not atoms, whatever the model calls its other classes.
-NOT_ATOMS = ("background", "contamination")
 
 
 def class_colours(classes: Iterable[str]) -> dict[str, str]:
