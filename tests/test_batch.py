@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import napari_atomlens as al
 from napari_atomlens import cli
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import write_whole
+from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.runs import store, tasks
 from napari_atomlens.runs.batch import find_inputs, read_batch, run_batch
 from napari_atomlens.runs.params import BatchParams
@@ -106,7 +106,7 @@ def test_a_full_disk_costs_the_chunk_in_flight(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, written = tmp_path / "out", []
-    real = write_whole
+    real = write_table
 
     def full(path: Path, what: Any) -> None:
         if path.suffix == ".parquet":
@@ -115,7 +115,7 @@ def test_a_full_disk_costs_the_chunk_in_flight(
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, what)
 
-    monkeypatch.setattr(store, "write_whole", full)
+    monkeypatch.setattr(store, "write_table", full)
     with pytest.raises(FormatError, match="disk of out is full"):
         run_batch([folder], out, SMALL, workers=2)
     monkeypatch.undo()

@@ -1,74 +1,182 @@
-"""One writer per folder: a lock of the operating system, which a crash cannot leave behind."""
+"""Writing so that a crash or a full disk spoils nothing, locks, folders of the user, digests.
+
+No format is known here: the tables, structures and figures that are written have their own rooms.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import sys
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Literal
 
-import pandas as pd
+import filelock
+import numpy as np
+import platformdirs
+
+from napari_atomlens.errors import FormatError
+
+#: How the names of files and folders end that are being written; a killed writer leaves them.
+UNFINISHED = ".tmp"
 
 
-class Lock:
-    """An exclusive lock on a file, held until :meth:`release` or the end of the process.
+def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> Path:
+    """Write a file beside its place and rename it: it is complete and on the disk, or not there.
 
     Parameters
     ----------
-    path : pathlib.Path
-        The file; made where it is missing.
+    path : path
+        Its folder is made where it is missing.
+    content : str, bytes or callable
+        Text becomes UTF-8; a function is given the open binary file to write to.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is left as it was.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: Any = None
+    def put(file: BinaryIO) -> None:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
 
-    @property
-    def is_held(self) -> bool:
-        """Whether we hold the lock."""
-        return self._file is not None
+    target = Path(path)
+    if target.exists() and not target.is_file():  # a device: there is nothing to keep
+        with target.open("wb") as file:
+            put(file)
+        return target
+    with new_file_beside(target) as fresh, fresh.open("wb") as file:
+        put(file)
+    return target
 
-    def acquire(self) -> bool:
-        """Try to take the lock; False where another window holds it, or nothing can be written."""
-        if self._file is not None:
-            return True
-        try:
-            file = self.path.open("a+b")
-        except OSError:
-            return False
-        try:
-            if sys.platform == "win32":
-                import msvcrt
 
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
+@contextlib.contextmanager
+def new_file_beside(target: Path, ending: str = UNFINISHED) -> Iterator[Path]:
+    """Give a name to write to; the file takes its place once the block ends without an error.
 
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return False
-        self._file = file
-        return True
+    For libraries that write to a name; else :func:`write_whole`.
 
-    def release(self) -> None:
-        """Give the lock back and remove its file."""
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        # removed while it is held: nobody can hold a lock on a file that is going
+    Parameters
+    ----------
+    target : pathlib.Path
+        The place of the file; its folder is made where it is missing.
+    ending : str
+        How the name ends, for libraries that ask it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is left as it was.
+    """
+    place = Path(os.path.realpath(target))  # a link stays a link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # not by tempfile, whose files only their owner may read
+    fresh = place.with_name(f".{place.name}.{uuid.uuid4().hex}{ending}")
+    try:
+        yield fresh
+        _sync(fresh)
+        os.replace(fresh, place)
+        with contextlib.suppress(OSError):  # some shares cannot; the file is there nevertheless
+            sync_folder(place.parent)
+    finally:
         with contextlib.suppress(OSError):
-            if sys.platform != "win32":
-                self.path.unlink()
-        file.close()
+            fresh.unlink()
 
-    def __del__(self) -> None:
-        if getattr(self, "_file", None) is not None:
-            self._file.close()
+
+@contextlib.contextmanager
+def user_file(path: str | Path) -> Iterator[Path]:
+    """Write to a file that the user named: what goes wrong becomes one sentence.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    FormatError
+        If its folder is missing (it may be misspelt), or the block cannot write it.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FormatError(
+            f"{target.name} could not be written: there is no folder {target.parent}."
+        )
+    try:
+        yield target
+    except OSError as error:
+        why = error.strerror or error
+        raise FormatError(f"{target.name} could not be written: {why}.") from error
+
+
+@contextlib.contextmanager
+def new_folder_beside(target: Path) -> Iterator[Path]:
+    """Give an empty folder, which takes its place once the block ends without an error.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+        The place of the folder; one that is there is replaced, and only then.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is left as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # not by tempfile, whose folders only their owner may read
+    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}{UNFINISHED}")
+    fresh.mkdir()
+    try:
+        yield fresh
+        swap_folder(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def swap_folder(fresh: Path, target: Path) -> None:
+    """Put a complete folder in the place of an older one, all of it on the disk.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; the older one is left as it was.
+    """
+    for folder, _, names in os.walk(fresh):
+        for name in names:
+            _sync(Path(folder, name))
+        with contextlib.suppress(OSError):
+            sync_folder(Path(folder))
+    if target.exists():
+        old = fresh.with_name(f"{fresh.name}.old")
+        target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        fresh.rename(target)
+    with contextlib.suppress(OSError):
+        sync_folder(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -82,28 +190,90 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_whole(path: Path, write: str | bytes | pd.DataFrame) -> None:
-    """Write a file beside its place and rename it: it is complete, or not there.
+class Lock:
+    """An exclusive lock on a file, held until :meth:`release` or the end of the process.
+
+    It is one of the operating system, which a crash cannot leave behind.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; made with its folder where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # any thread may give it back
+        self._lock = filelock.FileLock(path, blocking=False, thread_local=False)
+
+    def acquire(self) -> bool:
+        """Try to take the lock; False where another holds it, or nothing can be written."""
+        if self._lock.is_locked:  # taken twice it would have to be given back twice
+            return True
+        try:
+            self._lock.acquire()
+        except (OSError, NotImplementedError):  # filelock.Timeout is an OSError
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back and remove its file."""
+        if not self._lock.is_locked:
+            return
+        # removed while it is held: nobody can hold a lock on a file that is going
+        if sys.platform != "win32":
+            self.path.unlink(missing_ok=True)
+        self._lock.release()
+
+
+def user_folder(kind: Literal["models", "autosave", "library", "settings"]) -> Path:
+    """Folder of what a user keeps; the variable ``ATOMLENS_MODELS`` (by kind) overrides it.
+
+    Parameters
+    ----------
+    kind : str
+        What is kept there: "models", "autosave", "library" or "settings".
+
+    Returns
+    -------
+    pathlib.Path
+        Where such things are kept on this system; it may not exist yet.
+    """
+    override = os.environ.get(f"ATOMLENS_{kind.upper()}")
+    if override:
+        return Path(override)
+    return platformdirs.user_data_path("napari-atomlens", appauthor=False) / kind
+
+
+def digest(source: np.ndarray | Path) -> str:
+    """SHA-256 of an array (its pixels, shape and type), of a file, or of all files of a folder.
+
+    Parameters
+    ----------
+    source : numpy.ndarray or pathlib.Path
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. That of a file is what other programs say of it.
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there is left as it was.
+        If a file cannot be read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # not by tempfile, whose files only their owner may read
-    name = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with name.open("wb") as file:
-            if isinstance(write, pd.DataFrame):
-                write.to_parquet(file, index=False)
-            else:
-                file.write(write.encode() if isinstance(write, str) else write)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    if not isinstance(source, Path):
+        array = np.ascontiguousarray(source)
+        total = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.data if array.size else b"")
+        return total.hexdigest()
+    if source.is_dir():
+        total = hashlib.sha256()
+        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+            total.update(f"{path.relative_to(source).as_posix()}\0{digest(path)}\0".encode())
+        return total.hexdigest()
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def umask() -> int:
@@ -113,16 +283,5 @@ def umask() -> int:
     return mask
 
 
-def swap(temporary: Path, target: Path) -> None:
-    """Put a complete folder in the place of an older one."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    old = temporary.with_name(temporary.name + ".old")
-    target.rename(old)
-    try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+#: Until its users take :func:`swap_folder`.
+swap = swap_folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import CalibrationError, FormatError, ImageError
+from napari_atomlens.files import digest
 
 #: Larger arrays than this are read frame by frame, when they are needed.
 LAZY_BYTES = 64 * 1024 * 1024
@@ -243,10 +243,7 @@ def make_image(
 
 def image_hash(image: Any) -> str:
     """SHA-256 of the pixels and their shape and type, for provenance."""
-    array = np.ascontiguousarray(image)
-    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(array.data if array.size else b"")
-    return digest.hexdigest()
+    return digest(np.asarray(image))
 
 
 def as_stack(stack: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.params import Params, param
 
 #: Stands for any species in a bond rule.
@@ -260,15 +261,8 @@ class Rules(Params):
         FormatError
             If it cannot be written.
         """
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.part")
-        try:
-            temporary.write_text(self.to_toml(), encoding="utf-8")
-            temporary.replace(target)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
-        return target
+        with user_file(path) as target:
+            return write_whole(target, self.to_toml())
 
     @classmethod
     def load(cls, path: str | Path) -> Rules:

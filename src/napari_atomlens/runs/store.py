@@ -14,7 +14,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import write_whole
+from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.runs.frame import FrameResult
 
 
@@ -121,7 +121,7 @@ class Parts:
         """
         for table in sorted(parts, key=lambda t: t == LAST):
             if len(parts[table]) or table == LAST:
-                write_whole(self.path(table, file, part), parts[table])
+                write_table(self.path(table, file, part), parts[table])
 
     def done(self, file: str) -> set[str]:
         """Names of the parts of a file that are complete."""

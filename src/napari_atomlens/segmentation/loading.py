@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_atomlens.errors import ModelError
+from napari_atomlens.files import write_whole
 from napari_atomlens.segmentation.network import ARCHITECTURE, UNIVERSAL_CLASSES, ColumnNet
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import ModelInfo, header_of, roles_of
@@ -65,7 +66,7 @@ def _build(path: Path) -> ColumnNet:
 
 def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
     """Write weights and what is known of them as one safetensors file, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     classes = facts.get("classes", list(UNIVERSAL_CLASSES))
     metadata = {
@@ -80,21 +81,15 @@ def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
         for k, v in net.state_dict().items()
         if not k.endswith("num_batches_tracked")
     }
-    fresh = path.with_suffix(".tmp")
-    save_file(state, str(fresh), metadata={"atomlens": json.dumps(metadata)})
-    fresh.replace(path)
-    return path
+    return write_whole(path, save(state, {"atomlens": json.dumps(metadata)}))
 
 
 def update_facts(path: Path, **facts: Any) -> Path:
     """Change what a model file says of itself, atomically; the weights stay as they are."""
     from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     with safe_open(str(path), "pt") as file:
         known = json.loads(file.metadata()["atomlens"])
-    fresh = path.with_suffix(".tmp")
     text = json.dumps({**known, **facts})
-    save_file(load_file(str(path)), str(fresh), metadata={"atomlens": text})
-    fresh.replace(path)
-    return path
+    return write_whole(path, save(load_file(str(path)), {"atomlens": text}))

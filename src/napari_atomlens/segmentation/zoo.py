@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from napari_atomlens.errors import ModelError
+from napari_atomlens.files import digest, user_folder
 
 BUNDLED = Path(__file__).parent / "weights"
 
@@ -82,13 +81,7 @@ class ModelInfo:
 
     def file_hash(self) -> str:
         """SHA-256 of the weights file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
-
-
-def user_folder() -> Path:
-    """Folder of the user's own models (``ATOMLENS_MODELS`` overrides it)."""
-    override = os.environ.get("ATOMLENS_MODELS")
-    return Path(override) if override else Path.home() / ".atomlens" / "models"
+        return digest(self.path)
 
 
 def header_of(path: Path) -> dict[str, Any]:
@@ -134,7 +127,7 @@ def _info(path: Path) -> ModelInfo:
 def list_models() -> list[ModelInfo]:
     """Bundled models, then the user's own; damaged files are left out."""
     found: dict[str, ModelInfo] = {}
-    for folder in (BUNDLED, user_folder()):
+    for folder in (BUNDLED, user_folder("models")):
         for path in sorted(folder.glob("*.safetensors")):
             try:
                 found[path.stem] = _info(path)

@@ -21,15 +21,14 @@ from typing import Any
 import pandas as pd
 
 from napari_atomlens.errors import FormatError, TableError
-from napari_atomlens.files import Lock, sync_folder
+from napari_atomlens.files import Lock, sync_folder, user_folder
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.session.edits import Corrections
 
 
 def autosave_folder() -> Path:
     """Where sessions are kept until they are saved (``ATOMLENS_AUTOSAVE`` overrides it)."""
-    override = os.environ.get("ATOMLENS_AUTOSAVE")
-    return Path(override) if override else Path.home() / ".atomlens" / "autosave"
+    return user_folder("autosave")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.files import write_whole
 from napari_atomlens.tracking.changes import ChangeParams, find_changes
 from napari_atomlens.tracking.dumbbells import DumbbellParams, measure_dumbbells
 from napari_atomlens.tracking.linking import LinkParams, link, track_events, tracks_table
@@ -118,18 +118,11 @@ def save_followed(
         The files, tables first.
     """
     where = Path(folder)
-    where.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in SAVED:
-        place = where / f"{name}.csv"
-        fresh = place.with_suffix(f".{os.getpid()}.tmp")
-        getattr(followed, name).to_csv(fresh, index=False)
-        os.replace(fresh, place)
-        written.append(place)
+    written = [
+        write_whole(where / f"{name}.csv", getattr(followed, name).to_csv(index=False))
+        for name in SAVED
+    ]
     if provenance is not None:
-        place = where / "provenance.json"
-        fresh = place.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps(provenance, indent=2, default=str) + "\n", encoding="utf-8")
-        os.replace(fresh, place)
-        written.append(place)
+        text = json.dumps(provenance, indent=2, default=str) + "\n"
+        written.append(write_whole(where / "provenance.json", text))
     return written

@@ -22,12 +22,13 @@ import torch
 from napari_atomlens import __version__
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
+from napari_atomlens.files import user_folder, write_whole
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.predict import segment
-from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model, user_folder
+from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model
 from napari_atomlens.simulation.scenes import seed_for, simulate
 from napari_atomlens.simulation.scoring import Score, match, score
 from napari_atomlens.simulation.training_scenes import noise_only, training_pair
@@ -436,16 +437,11 @@ def keep(adapted: Adapted) -> ModelInfo:
     ModelError
         If it cannot be written.
     """
-    import shutil
-
-    folder = user_folder()
+    folder = user_folder("models")
     target = folder / f"{adapted.name}.safetensors"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for source in (adapted.path.with_suffix(".md"), adapted.path):  # the weights last
-            fresh = folder / f".{source.name}.tmp"
-            shutil.copyfile(source, fresh)
-            fresh.replace(folder / source.name)
+            write_whole(folder / source.name, source.read_bytes())
     except OSError as error:
         raise ModelError(f"The model could not be saved: {error.strerror}.") from error
     discard(adapted)
@@ -457,7 +453,7 @@ def discard(adapted: Adapted) -> None:
     """Remove an adapted model that is not kept."""
     import shutil
 
-    if adapted.path.parent != user_folder():
+    if adapted.path.parent != user_folder("models"):
         shutil.rmtree(adapted.path.parent, ignore_errors=True)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import ModelError
+from napari_atomlens.files import user_folder, write_whole
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import update_facts
-from napari_atomlens.segmentation.zoo import ModelInfo, find_model, user_folder
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.training.adaptation import check_name
 from napari_atomlens.training.calibrate import calibrate
@@ -97,9 +98,7 @@ def finish(
     universal = held_out(find_model("universal"), goal, n_images)
     update_facts(path, lattice=lattice_facts(recipe), figures=figures_facts(own, universal))
     info = find_model(str(path))
-    fresh = path.with_suffix(".card")
-    fresh.write_text(card(info, recipe, own, universal), encoding="utf-8")
-    fresh.replace(path.with_suffix(".md"))
+    write_whole(path.with_suffix(".md"), card(info, recipe, own, universal))
     return find_model(str(path))
 
 
@@ -170,11 +169,7 @@ def train_crystal(
     if stopped:
         return None
     info = finish(path, made, p.images, progress=stage)
-    home = user_folder()
-    home.mkdir(parents=True, exist_ok=True)
     for suffix in (".md", ".safetensors"):  # the card first: no model is without
-        target = home / f"{name}{suffix}"
-        fresh = target.with_suffix(".tmp")
-        fresh.write_bytes(info.path.with_suffix(suffix).read_bytes())
-        fresh.replace(target)
+        content = info.path.with_suffix(suffix).read_bytes()
+        write_whole(user_folder("models") / f"{name}{suffix}", content)
     return find_model(name)

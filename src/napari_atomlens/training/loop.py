@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ModelError
+from napari_atomlens.files import write_whole
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import load_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
@@ -301,15 +302,11 @@ def _save(
     drawn: int,
 ) -> None:
     """Write a checkpoint so that a crash while writing leaves the old one."""
-    fresh = path.with_suffix(".tmp")
-    torch.save(
-        {
-            "net": net.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "drawn": drawn,
-        },
-        fresh,
-    )
-    fresh.replace(path)
+    state = {
+        "net": net.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "drawn": drawn,
+    }
+    write_whole(path, lambda file: torch.save(state, file))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.files import write_whole
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
 from napari_atomlens.segmentation.zoo import ModelInfo
 from napari_atomlens.simulation import (
@@ -119,10 +120,7 @@ def material_of(info: ModelInfo) -> Material:
 
 def save_recipe(path: Path, recipe: Recipe) -> Path:
     """Write a recipe with its projected crystals, whole or not at all."""
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
-    return path
+    return write_whole(path, json.dumps(recipe.as_dict(), indent=1) + "\n")
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.files import user_file, write_whole
+from napari_atomlens.io.export.tables import write_table
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.library import Entry
@@ -96,15 +98,19 @@ def save(entries: Sequence[Entry], path: str | Path) -> list[Path]:
     ------
     ParameterError
         If there is nothing to write or the suffix is none of these.
+    FormatError
+        If a file cannot be written.
     """
     target = Path(path)
     if not entries:
         raise ParameterError("There is no defect to export.")
     kind = target.suffix.lower()
     if kind in (".xyz", ".extxyz"):
-        target.write_text(extxyz(entries), encoding="utf-8")
+        with user_file(target):
+            write_whole(target, extxyz(entries))
     elif kind == ".csv":
-        table(entries).to_csv(target, index=False)
+        with user_file(target):
+            write_table(target, table(entries))
     elif kind in (".cif", ".graphml"):
         write = cif if kind == ".cif" else graphml
         if len(entries) > 1:
@@ -112,7 +118,8 @@ def save(entries: Sequence[Entry], path: str | Path) -> list[Path]:
         else:
             names = [target]
         for name, entry in zip(names, entries, strict=True):
-            name.write_text(write(entry), encoding="utf-8")
+            with user_file(name):
+                write_whole(name, write(entry))
         return names
     else:
         raise ParameterError(

@@ -16,6 +16,8 @@ import pandas as pd
 
 from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import FormatError, TableError
+from napari_atomlens.files import new_file_beside, user_file, write_whole
+from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, optional_library
 
 if TYPE_CHECKING:
@@ -83,24 +85,20 @@ def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
     kind = target.suffix.lower()
     if kind not in (".csv", ".parquet", ".xyz", ".extxyz", ".cif", ".npz"):
         raise FormatError(f"Atoms cannot be written as {kind or 'a file without extension'}.")
-    try:
-        if kind == ".csv":
-            atoms.to_csv(target, index=False)
-        elif kind == ".parquet":
-            plain = {c: str for c in atoms if isinstance(atoms[c].dtype, pd.CategoricalDtype)}
-            atoms.astype(plain).to_parquet(target, index=False)
+    with user_file(target):
+        if kind in (".csv", ".parquet"):
+            write_table(target, atoms)
         elif kind == ".npz":
             arrays = {str(f): a for f, a in to_atomai(atoms).items()}
-            np.savez(target, **arrays)  # type: ignore[arg-type]
+            write_whole(target, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
         else:
             structures = to_ase(atoms, **options)
             write = optional_library("ase.io", "ase").write
-            if kind == ".cif":
-                write(str(target), structures[:1], format="cif")
-            else:
-                write(str(target), structures, format="extxyz")
-    except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
+            with new_file_beside(target) as fresh:
+                if kind == ".cif":
+                    write(str(fresh), structures[:1], format="cif")
+                else:
+                    write(str(fresh), structures, format="extxyz")
     return target
 
 
@@ -279,9 +277,5 @@ def write_graphml(path: str | Path, atoms: pd.DataFrame, bonds: pd.DataFrame) ->
     """Write atoms and bonds as GraphML, which Gephi, igraph, networkx and yEd read."""
     import networkx as nx
 
-    target = Path(path)
-    try:
-        nx.write_graphml(to_graph(atoms, bonds), target)
-    except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
-    return target
+    with user_file(path) as target:
+        return write_whole(target, lambda file: nx.write_graphml(to_graph(atoms, bonds), file))

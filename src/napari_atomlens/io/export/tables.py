@@ -1,4 +1,4 @@
-"""The tables of a result as files."""
+"""Tables as files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,40 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typer
 
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.files import write_whole
 
 # Tables that a result may have, in the order of the workflow; the first two always.
 _TABLES = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> Path:
+    """Write a table as ``.csv`` or ``.parquet``; it is complete and on the disk, or not there.
+
+    Parameters
+    ----------
+    path : path
+        Its folder is made where it is missing.
+    table : pandas.DataFrame
+        The index is left out.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is left as it was.
+    """
+    if Path(path).suffix.lower() == ".csv":
+        return write_whole(path, lambda file: table.to_csv(file, index=False))
+    plain = {c: str for c in table if isinstance(table[c].dtype, pd.CategoricalDtype)}
+    return write_whole(path, lambda file: table.astype(plain).to_parquet(file, index=False))
 
 
 def write_tables(result: Any, folder: Path) -> list[Path]:
@@ -29,7 +57,6 @@ def write_tables(result: Any, folder: Path) -> list[Path]:
     list of pathlib.Path
         The files, tables first. Tables that the result does not have are not written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in _TABLES:
         try:
@@ -42,9 +69,6 @@ def write_tables(result: Any, folder: Path) -> list[Path]:
         written.append(folder / f"{name}.csv")
         if "atom_ids" in table:  # a list in one cell, parted by blanks
             table = table.assign(atom_ids=[" ".join(map(str, ids)) for ids in table["atom_ids"]])
-        table.to_csv(written[-1], index=False)
-    written.append(folder / "provenance.json")
-    written[-1].write_text(
-        json.dumps(result.provenance, indent=2, default=str) + "\n", encoding="utf-8"
-    )
-    return written
+        write_table(written[-1], table)
+    text = json.dumps(result.provenance, indent=2, default=str) + "\n"
+    return [*written, write_whole(folder / "provenance.json", text)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import write_whole
 
 
 def line_of(entry: Mapping[str, Any]) -> bytes:
@@ -33,13 +34,9 @@ class JournalFile:
 
     def __init__(self, path: Path, entries: Iterable[Mapping[str, Any]] = ()) -> None:
         self.path = path
-        fresh = path.with_name(path.name + ".new")
         try:
-            self._file = fresh.open("wb")
-            for entry in entries:
-                self._file.write(line_of(entry))
-            self._sync()
-            fresh.replace(path)
+            write_whole(path, b"".join(map(line_of, entries)))
+            self._file = path.open("ab")
         except OSError as error:
             raise FormatError(f"{path.name} could not be written: {error.strerror}.") from error
 
@@ -53,15 +50,12 @@ class JournalFile:
         """
         try:
             self._file.write(line_of(entry))
-            self._sync()
+            self._file.flush()
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise FormatError(
                 f"The edit could not be written to {self.path.name}: {error.strerror}."
             ) from error
-
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,203 @@
+"""Writing whole or not at all, locks, digests and folders of the user."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_atomlens import files
+from napari_atomlens.files import Lock, digest, new_folder_beside, user_folder, write_whole
+from napari_atomlens.io.export.tables import write_table
+
+
+def full(file: BinaryIO) -> None:
+    """Write a part, then run out of space."""
+    file.write(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.parametrize("content", ["né\n", "né\n".encode(), lambda f: f.write("né\n".encode())])
+def test_a_file_is_written_with_its_folder(tmp_path: Path, content: object) -> None:
+    path = write_whole(tmp_path / "new" / "a.txt", content)  # type: ignore[arg-type]
+    assert path.read_text(encoding="utf-8") == "né\n" and names(path.parent) == ["a.txt"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a.txt", "old")
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, full)
+    assert path.read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_a_table_on_a_full_disk_leaves_the_table_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [3.0]})
+    for suffix, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+        path = write_table(tmp_path / f"a{suffix}", old)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda handle: full(io.BytesIO()))
+            with pytest.raises(OSError, match="No space"):
+                write_table(path, new)
+        pd.testing.assert_frame_equal(read(path), old)
+        write_table(path, new)
+        pd.testing.assert_frame_equal(read(path), new)
+    assert names(tmp_path) == ["a.csv", "a.parquet"]
+
+
+def test_what_is_written_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append("sync"), sync(handle))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b))[1])
+    write_whole(tmp_path / "a", "x")
+    assert done[:2] == ["sync", "replace"]
+    if sys.platform != "win32":
+        assert done[2:] == ["sync"]  # the folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and devices of POSIX")
+def test_a_link_stays_one_and_a_device_too(tmp_path: Path) -> None:
+    write_whole(tmp_path / "real", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "new"
+    read, write = os.pipe()
+    write_whole(f"/dev/fd/{write}", "through a pipe")
+    os.close(write)
+    with os.fdopen(read) as file:
+        assert file.read() == "through a pipe"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        path = write_whole(tmp_path / "a", "x")
+        with new_folder_beside(tmp_path / "folder"):
+            pass
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_is_exchanged_once_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    with new_folder_beside(target) as fresh:
+        (fresh / "a").write_text("old")
+    with pytest.raises(ValueError), new_folder_beside(target) as fresh:
+        (fresh / "b").write_text("new")
+        raise ValueError
+    assert names(target) == ["a"] and names(target.parent) == ["folder"]
+    with new_folder_beside(target) as fresh:
+        (fresh / "b").write_text("new")
+        assert names(target) == ["a"]
+    assert names(target) == ["b"] and names(target.parent) == ["folder"]
+
+
+def test_a_folder_that_cannot_be_moved_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_folder_beside(tmp_path / "folder") as fresh:
+        (fresh / "a").write_text("old")
+    rename, calls = Path.rename, []
+
+    def second_fails(self: Path, target: Path) -> Path:
+        calls.append(self.name)
+        if len(calls) == 2:
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match="denied"),
+        new_folder_beside(tmp_path / "folder"),
+    ):
+        patch.setattr(Path, "rename", second_fails)
+    assert names(tmp_path) == ["folder"] and names(tmp_path / "folder") == ["a"]
+
+
+def test_one_holds_a_lock(tmp_path: Path) -> None:
+    first, second = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+    assert first.acquire() and first.acquire() and not second.acquire()
+    thread = threading.Thread(target=first.release)  # taken in one thread, given back in another
+    thread.start()
+    thread.join()
+    assert second.acquire() and not first.acquire()
+    first.release()  # it holds nothing
+    assert not first.acquire()
+    second.release()
+    assert first.acquire()
+    first.release()
+    if sys.platform != "win32":
+        assert names(tmp_path) == []
+
+
+def test_nothing_is_locked_where_nothing_can_be_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", "no folder")
+    lock = Lock(tmp_path / "file" / "lock")
+    assert not lock.acquire()
+    lock.release()
+
+
+def test_a_crash_gives_the_lock_back(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib; from napari_atomlens.files import Lock\n"
+        "lock = Lock(pathlib.Path(sys.argv[1])); print(lock.acquire(), flush=True); time.sleep(60)"
+    )
+    path = tmp_path / "lock"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout is not None and child.stdout.readline().strip() == "True"
+        assert not Lock(path).acquire()
+    finally:
+        child.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        child.communicate()
+    lock = Lock(path)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_digests(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a", b"abc")
+    assert digest(path) == hashlib.sha256(b"abc").hexdigest()
+    image = np.arange(12.0).reshape(3, 4)
+    known = hashlib.sha256(b"<f8(3, 4)" + image.tobytes()).hexdigest()
+    assert digest(image) == digest(np.asfortranarray(image)) == known
+    assert len({known, digest(image.T), digest(image.astype("f4")), digest(image[:0])}) == 4
+    store = tmp_path / "store"
+    write_whole(store / "c" / "0", "x")
+    one = digest(store)
+    write_whole(store / "c" / "0", "y")
+    two = digest(store)
+    (store / "c" / "0").rename(store / "c" / "1")
+    assert len({one, two, digest(store)}) == 3
+
+
+def test_folders_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATOMLENS_LIBRARY", str(tmp_path / "mine"))
+    assert user_folder("library") == tmp_path / "mine"
+    monkeypatch.delenv("ATOMLENS_LIBRARY")
+    monkeypatch.setattr(files.platformdirs, "user_data_path", lambda *_, **__: tmp_path)
+    assert user_folder("library") == tmp_path / "library" != user_folder("settings")
