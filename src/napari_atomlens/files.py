@@ -13,13 +13,15 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import filelock
-import numpy as np
 import platformdirs
 
 from napari_atomlens.errors import FormatError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: How the names of files and folders end that are being written; a killed writer leaves them.
 UNFINISHED = ".tmp"
@@ -263,6 +265,8 @@ def digest(source: np.ndarray | Path) -> str:
         If a file cannot be read.
     """
     if not isinstance(source, Path):
+        import numpy as np  # the command line starts without
+
         array = np.ascontiguousarray(source)
         total = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
         total.update(array.data if array.size else b"")

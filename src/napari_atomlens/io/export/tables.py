@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import typer
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.files import write_whole
+
+if TYPE_CHECKING:  # the command line starts without
+    import pandas as pd
 
 # Tables that a result may have, in the order of the workflow; the first two always.
 _TABLES = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
@@ -38,7 +40,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     """
     if Path(path).suffix.lower() == ".csv":
         return write_whole(path, lambda file: table.to_csv(file, index=False))
-    plain = {c: str for c in table if isinstance(table[c].dtype, pd.CategoricalDtype)}
+    plain = {c: str for c in table if table[c].dtype == "category"}
     return write_whole(path, lambda file: table.astype(plain).to_parquet(file, index=False))
 
 
