@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from napari_atomlens.errors import CalibrationError, FormatError, ImageError
 from napari_atomlens.files import digest
@@ -362,3 +365,57 @@ def source_stack(data: Any, rgb: bool = False, axis_labels: Sequence[str] = ()) 
             "Split Stack) and choose one."
         )
     return Frames(data, rgb)
+
+
+def thumbnail_png(image: ArrayLike, side: int = 128) -> bytes:
+    """Draw a small grey picture of an image, as the bytes of a PNG file.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W) or (T, H, W)
+        Of a movie the first frame is drawn. Pixels that are no numbers are black, 1 % of the
+        others at either end are cut off.
+    side : int
+        The longer side is at most so many pixels.
+
+    Returns
+    -------
+    bytes
+        An 8-bit grey PNG file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> thumbnail_png(np.eye(300), side=64)[1:4]
+    b'PNG'
+    """
+    stack = as_stack(image)
+    pixels = np.asarray(stack[0], np.float64)
+    if pixels.ndim == 3:
+        pixels = np.asarray(grey(pixels))
+    step = math.ceil(max(pixels.shape) / side)
+    high, wide = (max(1, n // step) for n in pixels.shape)
+    pixels = pixels[: high * step, : wide * step]
+    blocks = pixels.reshape(high, len(pixels) // high, wide, -1).swapaxes(1, 2)
+    known = np.isfinite(blocks)
+    total = np.where(known, blocks, 0).sum((2, 3))
+    small = np.divide(total, known.sum((2, 3)), out=np.full((high, wide), np.nan),
+                      where=known.any((2, 3)))  # fmt: skip
+    seen = small[np.isfinite(small)]
+    low, top = np.percentile(seen, (1, 99)) if seen.size else (0.0, 1.0)
+    shade = np.clip((small - low) / max(top - low, np.finfo(float).tiny), 0, 1)
+    rows = np.zeros((high, wide + 1), np.uint8)  # each row begins with its filter, none
+    rows[:, 1:] = np.round(255 * np.nan_to_num(shade))
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _png_part(b"IHDR", struct.pack(">IIBBBBB", wide, high, 8, 0, 0, 0, 0)),
+            _png_part(b"IDAT", zlib.compress(rows.tobytes(), 9)),
+            _png_part(b"IEND", b""),
+        )
+    )
+
+
+def _png_part(kind: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG file: length, kind, data and checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
