@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -98,6 +98,17 @@ def test_one_door_for_settings() -> None:
         merged(AnalysisParams, given, {"window": -1})
     with pytest.raises(ParameterError, match="of type Some, but must be AnalysisParams"):
         merged(AnalysisParams, Some(), {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"min_probability": 2}, {"refine": "elliptic fit"}, {"window": -1}, {"spacing_px": -1}],
+)
+def test_no_analysis_starts_with_wrong_parameters(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    for kind in (AnalysisParams, BatchParams):
+        with pytest.raises(ParameterError, match=f"^{name} is "):
+            kind(**wrong)
 
 
 def test_an_argument_with_choices() -> None:
