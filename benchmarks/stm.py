@@ -175,7 +175,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
     from napari_atomlens.segmentation.predict import segment
     from napari_atomlens.stm.silicon import analyze_silicon, find_defects
     from napari_atomlens.stm.surface import ROW_NM
-    from napari_atomlens.training.silicon import AdaptParams, adapt_silicon
+    from napari_atomlens.training.silicon import SiliconAdaptParams, adapt_silicon
 
     image, truth = _tile(data)
     pixel = 0.088
@@ -215,7 +215,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
         ]
         model = adapt_silicon(
             z, known, ROW_NM / pixel, folder / f"adapted{side}.safetensors",
-            AdaptParams(steps=10 if small else 250), labelled=half,
+            SiliconAdaptParams(steps=10 if small else 250), labelled=half,
         )  # fmt: skip
         scores = []
         for name in ("h-si-100", str(model)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+import napari_atomlens as al
+from house import SOURCE
 from napari_atomlens import AnalysisParams, BatchParams
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, as_dict, check_choice, describe, merged, param
@@ -117,18 +120,26 @@ def test_an_argument_with_choices() -> None:
         check_choice("colour", "blue", Colour)
 
 
-def _all_params(kind: type[Params]) -> list[type[Params]]:
-    return [k for s in kind.__subclasses__() for k in (s, *_all_params(s))]
+PARAMS = [
+    k for name in al.__all__ if isinstance(k := getattr(al, name), type) if issubclass(k, Params)
+]
 
 
-def test_every_parameter_of_the_house_has_a_help_a_valid_default_and_choices_without_blanks() -> (
-    None
-):
-    kinds = [k for k in _all_params(Params) if k.__module__.startswith("napari_atomlens")]
-    assert len({k.__name__ for k in kinds}) > 6
-    for kind in kinds:
-        for info in describe(kind):
-            assert info.help, (kind, info.name)
-            assert all(c and c == "".join(c.split()) for c in info.choices), (kind, info.name)
-        if kind.__name__ != "Rules":
-            assert as_dict(kind()) == {i.name: i.default for i in describe(kind)}
+@pytest.mark.parametrize("kind", PARAMS, ids=lambda kind: kind.__name__)
+def test_every_parameter_has_a_help_a_valid_default_and_choices_without_blanks(
+    kind: type[Params],
+) -> None:
+    for info in describe(kind):
+        assert info.help, info.name
+        assert all(c and c == "".join(c.split()) for c in info.choices), info.name
+    if kind is not al.Rules:
+        assert as_dict(kind()) == {i.name: i.default for i in describe(kind)}
+
+
+def test_every_parameter_dataclass_is_at_the_top_level() -> None:
+    made = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and "Params" in map(ast.unparse, node.bases):
+                made.add(node.name)
+    assert made <= {kind.__name__ for kind in PARAMS} and len(made) > 20

@@ -1,55 +1,139 @@
 __version__: str
 from .atoms.find import find_atoms
-from .contours.anomalies import find_anomalies
-from .contours.classes import classify_sites
-from .contours.descriptors import describe_contours
-from .contours.evidence import describe_sites
+from .atoms.refine import FitParams
+from .contours.anomalies import AnomalyParams, find_anomalies
+from .contours.classes import ClassParams, classify_sites
+from .contours.descriptors import DescribeParams, describe_contours
+from .contours.evidence import EvidenceParams, describe_sites
 from .contours.tracing import outline
-from .graphs.bonds import bond
-from .graphs.defects import find_defects
+from .errors import (
+    AtomLensError,
+    CalibrationError,
+    FormatError,
+    ImageError,
+    ModelError,
+    ParameterError,
+    TableError,
+)
+from .graphs.bonds import BondGraph, bond
+from .graphs.choose import choose_rules
+from .graphs.defects import DefectParams, find_defects
 from .graphs.library import DefectLibrary
+from .graphs.rules import Rules, preset
+from .image import Image
+from .io.export.structures import write_atoms
+from .io.formats.atoms import read_atoms
 from .io.formats.readers import read
-from .lattice.lattice import LatticeParams
+from .lattice.lattice import Lattice, LatticeParams
 from .lattice.measure import measure_lattice
 from .lattice.shrink import shrink_positions
+from .progress import Progress
 from .runs.analysis import analyze
 from .runs.batch import read_batch, run_batch
 from .runs.frame import analyze_frames
 from .runs.movie import follow_stream, load_stream, stream_movie
-from .runs.params import AnalysisParams, BatchParams
+from .runs.params import AnalysisParams, BatchParams, WatchParams
 from .runs.result import Result
+from .runs.surface import find_on_surface
 from .runs.watch import stream, watch_folder
 from .segmentation.predict import segment
+from .segmentation.probabilities import Probabilities
 from .segmentation.scale import find_spacing
-from .segmentation.zoo import list_models
+from .segmentation.zoo import ModelInfo, list_models
+from .session.edits.corrections import Corrections
 from .session.project import load
-from .simulation.scenes import simulate
-from .stm.assessment import assess
-from .stm.silicon import analyze_silicon
-from .tracking.defects import follow_defects
-from .tracking.dumbbells import measure_dumbbells
-from .tracking.linking import link
+from .simulation.scenes import Scene, simulate
+from .simulation.silicon import SiliconParams, simulate_silicon
+from .stm.assessment import Verdict, assess
+from .stm.groups import GroupParams, group_defects
+from .stm.levelling import LevelParams, level
+from .stm.molecules import Film, MoleculeParams, read_film
+from .stm.silicon import SiliconAnalysisParams, SiliconResult, analyze_silicon
+from .tracking.changes import ChangeParams, find_changes
+from .tracking.defects import DefectTracks, follow_defects
+from .tracking.dumbbells import DumbbellParams, measure_dumbbells
+from .tracking.following import Followed, follow
+from .tracking.linking import LinkParams, link
+from .training.adaptation import Adapted, AdaptParams, adapt
+from .training.assess import AssessTrainParams
+from .training.crystal import CrystalParams
+from .training.fourier import FourierParams
+from .training.labelled import label_frame
+from .training.loop import TrainParams, train
+from .training.silicon import SiliconAdaptParams, SiliconTrainParams
 
 __all__ = [
+    "AdaptParams",
+    "Adapted",
     "AnalysisParams",
+    "AnomalyParams",
+    "AssessTrainParams",
+    "AtomLensError",
     "BatchParams",
+    "BondGraph",
+    "CalibrationError",
+    "ChangeParams",
+    "ClassParams",
+    "Corrections",
+    "CrystalParams",
     "DefectLibrary",
+    "DefectParams",
+    "DefectTracks",
+    "DescribeParams",
+    "DumbbellParams",
+    "EvidenceParams",
+    "Film",
+    "FitParams",
+    "Followed",
+    "FormatError",
+    "FourierParams",
+    "GroupParams",
+    "Image",
+    "ImageError",
+    "Lattice",
     "LatticeParams",
+    "LevelParams",
+    "LinkParams",
+    "ModelError",
+    "ModelInfo",
+    "MoleculeParams",
+    "ParameterError",
+    "Probabilities",
+    "Progress",
     "Result",
+    "Rules",
+    "Scene",
+    "SiliconAdaptParams",
+    "SiliconAnalysisParams",
+    "SiliconParams",
+    "SiliconResult",
+    "SiliconTrainParams",
+    "TableError",
+    "TrainParams",
+    "Verdict",
+    "WatchParams",
+    "adapt",
     "analyze",
     "analyze_frames",
     "analyze_silicon",
     "assess",
     "bond",
+    "choose_rules",
     "classify_sites",
     "describe_contours",
     "describe_sites",
     "find_anomalies",
     "find_atoms",
+    "find_changes",
     "find_defects",
+    "find_on_surface",
     "find_spacing",
+    "follow",
     "follow_defects",
     "follow_stream",
+    "group_defects",
+    "label_frame",
+    "level",
     "link",
     "list_models",
     "load",
@@ -57,13 +141,19 @@ __all__ = [
     "measure_dumbbells",
     "measure_lattice",
     "outline",
+    "preset",
     "read",
+    "read_atoms",
     "read_batch",
+    "read_film",
     "run_batch",
     "segment",
     "shrink_positions",
     "simulate",
+    "simulate_silicon",
     "stream",
     "stream_movie",
+    "train",
     "watch_folder",
+    "write_atoms",
 ]

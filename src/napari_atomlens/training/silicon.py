@@ -158,7 +158,7 @@ def train_silicon(
 
 
 @dataclass(frozen=True)
-class AdaptParams(Params):
+class SiliconAdaptParams(Params):
     """How the network is adapted to labelled scans of a user."""
 
     steps: int = param(250, "optimiser steps", ge=1, le=100000)
@@ -173,7 +173,7 @@ def adapt_silicon(
     defects: Any,
     row_px: float,
     out: str | Path,
-    params: AdaptParams = AdaptParams(),
+    params: SiliconAdaptParams = SiliconAdaptParams(),
     *,
     start: str = "h-si-100",
     labelled: np.ndarray | None = None,
@@ -192,7 +192,7 @@ def adapt_silicon(
         Distance of dimer rows in pixels.
     out : path
         The model that is written (``.safetensors``).
-    params : AdaptParams
+    params : SiliconAdaptParams
     start : str
         Model to begin with.
     labelled : ndarray of bool, shape (H, W), optional
