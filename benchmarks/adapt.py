@@ -15,6 +15,7 @@ import resource
 import time
 
 import numpy as np
+from report import Report
 
 from napari_atomlens import tables
 from napari_atomlens.atoms import find_atoms
@@ -77,41 +78,48 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--known", type=int, default=6, help="images per known lattice")
-    args = parser.parse_args()
-    start, old = time.monotonic(), find_model("auto")
-    test = range(100, 108)
-    labelled = []
-    for i in range(args.frames):
-        image, true = bright_field(args.lattice, i)
-        inside = np.all((true >= 0) & (true <= 255), axis=1)
-        labelled.append(label_frame(image, atoms_of(true[inside])))
-    before = [f1_on(old, args.lattice, test, s) for s in (SPACING, 0.0)]
-    known = on_known_materials(old, args.known)
-    params = AdaptParams(
-        name="bright-field", minutes=args.minutes, steps=args.steps, learning_rate=args.rate,
-        replay=args.replay, threads=args.threads,
-    )  # fmt: skip
+    with Report("adapt", parser) as report:
+        args = report.args
+        start, old = time.monotonic(), find_model("auto")
+        test = range(100, 108)
+        labelled = []
+        for i in range(args.frames):
+            image, true = bright_field(args.lattice, i)
+            inside = np.all((true >= 0) & (true <= 255), axis=1)
+            labelled.append(label_frame(image, atoms_of(true[inside])))
+        before = [f1_on(old, args.lattice, test, s) for s in (SPACING, 0.0)]
+        known = on_known_materials(old, args.known)
+        params = AdaptParams(
+            name="bright-field", minutes=args.minutes, steps=args.steps, learning_rate=args.rate,
+            replay=args.replay, threads=args.threads,
+        )  # fmt: skip
 
-    def tell(step: int, steps: int, loss: float) -> None:
-        if step % 50 == 0:
-            print(
-                f"  step {step} loss {loss:.3f} after {time.monotonic() - start:.0f} s", flush=True
-            )
+        def tell(step: int, steps: int, loss: float) -> None:
+            if step % 50 == 0:
+                print(
+                    f"  step {step} loss {loss:.3f} after {time.monotonic() - start:.0f} s",
+                    flush=True,
+                )
 
-    result = adapt(labelled, params, progress=tell)
-    new = find_model(str(result.path))
-    after = [f1_on(new, args.lattice, test, s) for s in (SPACING, 0.0)]
-    known_after = on_known_materials(new, args.known)
-    cpu = resource.getrusage(resource.RUSAGE_SELF)
-    print(f"\n| {args.lattice}, bright field, {args.frames} frames of 256 x 256 | before | after |")
-    print("|---|---|---|")
-    print(f"| F1 on 8 other frames, spacing given | {before[0]:.4f} | {after[0]:.4f} |")
-    print(f"| F1 on 8 other frames, spacing found | {before[1]:.4f} | {after[1]:.4f} |")
-    print(f"| F1 on {5 * args.known} images of known materials | {known:.4f} | {known_after:.4f} |")
-    print(
-        f"\n{len(result.losses)} steps, {result.seconds:.0f} s on {args.threads or 'all'} threads "
-        f"({cpu.ru_utime:.0f} CPU seconds in all). {result.sentence}"
-    )
+        result = adapt(labelled, params, progress=tell)
+        new = find_model(str(result.path))
+        after = [f1_on(new, args.lattice, test, s) for s in (SPACING, 0.0)]
+        known_after = on_known_materials(new, args.known)
+        cpu = resource.getrusage(resource.RUSAGE_SELF)
+        print(
+            f"\n| {args.lattice}, bright field, {args.frames} frames of 256 x 256 | before | after |"
+        )
+        print("|---|---|---|")
+        print(f"| F1 on 8 other frames, spacing given | {before[0]:.4f} | {after[0]:.4f} |")
+        print(f"| F1 on 8 other frames, spacing found | {before[1]:.4f} | {after[1]:.4f} |")
+        print(
+            f"| F1 on {5 * args.known} images of known materials | {known:.4f} | {known_after:.4f} |"
+        )
+        report.figure("training", result.seconds, "s")
+        print(
+            f"\n{len(result.losses)} steps, {result.seconds:.0f} s on {args.threads or 'all'} threads "
+            f"({cpu.ru_utime:.0f} CPU seconds in all). {result.sentence}"
+        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from report import Report
 
 CASES = {"512": (1, 512), "1024": (1, 1024), "2048": (1, 2048), "100 x 256": (100, 256)}
 SPACING = 10.0
@@ -202,66 +203,78 @@ def main() -> None:
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--out", type=Path, default=Path("out/benchmark_atomai.json"))
-    args = parser.parse_args()
-    if args.threads:
-        limit_threads(args.threads)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    weights = str(args.out.parent.resolve() / "atomai-unet.pt")
-    report: dict = {
-        "machine": machine(), "date": time.strftime("%Y-%m-%d"), "threads": args.threads,
-        "rounds": args.rounds, "repeats": args.repeats, "load": os.getloadavg(), "cases": {},
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        write_images(folder)
-        train, npy = str(folder / "train.npz"), str(folder / "atoms.npy")
-        rows = []
-        if not Path(weights).exists():  # in a process of its own: training is not what is timed
-            call(args.peer_python, THEIRS, str(folder / "512.npz"), train, "0", weights, npy)
-        for name in args.cases:
-            side = CASES[name][1]
-            file = str(folder / f"{name}.npz")
-            truth = np.load(file)["truth"]
-            case: dict = {"full": [], "equal": [], "theirs": []}
-            for _ in range(args.rounds):
-                for kind in case:
-                    if kind == "theirs":
-                        r = call(
-                            args.peer_python, THEIRS, file, train, str(args.repeats), weights, npy
-                        )
-                    else:
-                        r = call(
-                            sys.executable, OURS, file, kind, str(args.repeats), args.model, npy
-                        )
-                    r["f1"] = f1(np.load(npy), truth, side)
-                    case[kind].append(r)
-            report["cases"][name] = case
-            t = {k: statistics.median(x for r in v for x in r["times"]) for k, v in case.items()}
-            m = {k: max(r["peak_mb"] for r in v) for k, v in case.items()}
-            rows.append(
-                f"| {name} | {t['full']:.3f} | {t['equal']:.3f} | {t['theirs']:.3f} | "
-                f"{t['full'] / t['theirs']:.2f} | {t['equal'] / t['theirs']:.2f} | "
-                f"{m['full']:.0f} | {m['theirs']:.0f} | {case['full'][-1]['f1']:.4f} | "
-                f"{case['theirs'][-1]['f1']:.4f} |"
-            )
-            print(rows[-1], flush=True)
-            stages = case["full"][-1]["stages"]
-            print("   stages", {k: round(v, 3) for k, v in stages.items()}, flush=True)
-        movie = str(folder / "100 x 256.npz")
-        growth = {
-            k: call(sys.executable, GROWTH, movie, str(k), args.model)["peak_mb"] for k in (50, 200)
-        }
-    report["growth_mb"] = growth
-    args.out.write_text(json.dumps(report, indent=1))
-    print(
-        "| image (px) | ours, everything (s) | ours, equal work (s) | AtomAI (s) | ratio | "
-        "ratio, equal work | ours peak (MB) | AtomAI peak (MB) | F1 ours | F1 AtomAI |\n"
-        "|---|---|---|---|---|---|---|---|---|---|"
-    )
-    print("\n".join(rows))
-    print(
-        f"Peak memory of a movie run: {growth[50]:.0f} MB for 50 frames, {growth[200]:.0f} for 200."
-    )
+    with Report("against_atomai", parser) as report:
+        args = report.args
+        if args.threads:
+            limit_threads(args.threads)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        weights = str(args.out.parent.resolve() / "atomai-unet.pt")
+        record: dict = {
+            "machine": machine(), "date": time.strftime("%Y-%m-%d"), "threads": args.threads,
+            "rounds": args.rounds, "repeats": args.repeats, "load": os.getloadavg(), "cases": {},
+        }  # fmt: skip
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_images(folder)
+            train, npy = str(folder / "train.npz"), str(folder / "atoms.npy")
+            rows = []
+            if not Path(weights).exists():  # in a process of its own: training is not what is timed
+                call(args.peer_python, THEIRS, str(folder / "512.npz"), train, "0", weights, npy)
+            for name in args.cases:
+                side = CASES[name][1]
+                file = str(folder / f"{name}.npz")
+                truth = np.load(file)["truth"]
+                case: dict = {"full": [], "equal": [], "theirs": []}
+                for _ in range(args.rounds):
+                    for kind in case:
+                        if kind == "theirs":
+                            r = call(
+                                args.peer_python,
+                                THEIRS,
+                                file,
+                                train,
+                                str(args.repeats),
+                                weights,
+                                npy,
+                            )
+                        else:
+                            r = call(
+                                sys.executable, OURS, file, kind, str(args.repeats), args.model, npy
+                            )
+                        r["f1"] = f1(np.load(npy), truth, side)
+                        case[kind].append(r)
+                record["cases"][name] = case
+                t = {
+                    k: statistics.median(x for r in v for x in r["times"]) for k, v in case.items()
+                }
+                m = {k: max(r["peak_mb"] for r in v) for k, v in case.items()}
+                rows.append(
+                    f"| {name} | {t['full']:.3f} | {t['equal']:.3f} | {t['theirs']:.3f} | "
+                    f"{t['full'] / t['theirs']:.2f} | {t['equal'] / t['theirs']:.2f} | "
+                    f"{m['full']:.0f} | {m['theirs']:.0f} | {case['full'][-1]['f1']:.4f} | "
+                    f"{case['theirs'][-1]['f1']:.4f} |"
+                )
+                print(rows[-1], flush=True)
+                stages = case["full"][-1]["stages"]
+                print("   stages", {k: round(v, 3) for k, v in stages.items()}, flush=True)
+            movie = str(folder / "100 x 256.npz")
+            growth = {
+                k: call(sys.executable, GROWTH, movie, str(k), args.model)["peak_mb"]
+                for k in (50, 200)
+            }
+        record["growth_mb"] = growth
+        for frames, peak in growth.items():
+            report.figure(f"peak memory of a movie of {frames} frames", peak, "MB")
+        args.out.write_text(json.dumps(record, indent=1))
+        print(
+            "| image (px) | ours, everything (s) | ours, equal work (s) | AtomAI (s) | ratio | "
+            "ratio, equal work | ours peak (MB) | AtomAI peak (MB) | F1 ours | F1 AtomAI |\n"
+            "|---|---|---|---|---|---|---|---|---|---|"
+        )
+        print("\n".join(rows))
+        print(
+            f"Peak memory of a movie run: {growth[50]:.0f} MB for 50 frames, {growth[200]:.0f} for 200."
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from fit import Case, Sample, bound, case, sample
+from report import Report
 
 from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.scoring import match
@@ -213,58 +214,63 @@ def main() -> None:
     parser.add_argument("--lattices", nargs="+", choices=SETUPS, default=list(SETUPS))
     parser.add_argument("--enlarge", type=int, default=1, help="factor of the side of the images")
     parser.add_argument("--out", type=Path, default=Path("out/benchmark_peers.md"))
-    args = parser.parse_args()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    lines = [
-        "| lattice | counts | tool | F1 | RMSE (pm) | RMSE / bound | slope | CPU (s) | of which "
-        "refinement, per column (ms) | CPU / ours | refinement / ours | peak (MB) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    print("\n".join(lines), flush=True)
-    versions: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for number, name in enumerate(args.lattices):
-            c, side, pixel = SETUPS[name]
-            side *= args.enlarge
-            for counts in args.counts:
-                seed = seed_for("benchmark", 9_000_000 + 1000 * number + int(counts))
-                s = sample(c, side, counts, np.random.default_rng(seed), 10 / pixel)
-                limit, _ = bound(c, counts, np.random.default_rng(1))
-                image = Path(folder) / "image.npz"
-                np.savez(image, image=s.image)
-                tag = f"{number}-{counts:g}"
-                patches = Path(folder) / f"patches-{tag}.npz"
-                ours: dict[str, float] = {}
-                for tool in tools(args.peers):
-                    if tool.script is ATOMAI and not patches.exists():
-                        training_patches(c, counts, patches)
-                    out = Path(folder) / "positions.npy"
-                    command = [
-                        tool.python, "-c", tool.script, str(image), str(out), str(c.spacing),
-                        tool.how, str(Path(folder) / f"weights-{tag}"), str(patches),
-                    ]  # fmt: skip
-                    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-                    if done.returncode:
-                        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                        lines.append(f"| {name} | {counts:g} | {tool.name} | failed: {last[:80]} |")
+    with Report("against_peers", parser) as report:
+        args = report.args
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        lines = [
+            "| lattice | counts | tool | F1 | RMSE (pm) | RMSE / bound | slope | CPU (s) | of which "
+            "refinement, per column (ms) | CPU / ours | refinement / ours | peak (MB) |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        print("\n".join(lines), flush=True)
+        versions: dict[str, str] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for number, name in enumerate(args.lattices):
+                c, side, pixel = SETUPS[name]
+                side *= args.enlarge
+                for counts in args.counts:
+                    seed = seed_for("benchmark", 9_000_000 + 1000 * number + int(counts))
+                    s = sample(c, side, counts, np.random.default_rng(seed), 10 / pixel)
+                    limit, _ = bound(c, counts, np.random.default_rng(1))
+                    image = Path(folder) / "image.npz"
+                    np.savez(image, image=s.image)
+                    tag = f"{number}-{counts:g}"
+                    patches = Path(folder) / f"patches-{tag}.npz"
+                    ours: dict[str, float] = {}
+                    for tool in tools(args.peers):
+                        if tool.script is ATOMAI and not patches.exists():
+                            training_patches(c, counts, patches)
+                        out = Path(folder) / "positions.npy"
+                        command = [
+                            tool.python, "-c", tool.script, str(image), str(out), str(c.spacing),
+                            tool.how, str(Path(folder) / f"weights-{tag}"), str(patches),
+                        ]  # fmt: skip
+                        done = subprocess.run(
+                            command, capture_output=True, text=True, env=environment
+                        )
+                        if done.returncode:
+                            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                            lines.append(
+                                f"| {name} | {counts:g} | {tool.name} | failed: {last[:80]} |"
+                            )
+                            print(lines[-1], flush=True)
+                            continue
+                        facts = json.loads(done.stdout.strip().splitlines()[-1])
+                        versions[tool.name.split(",")[0]] = facts["version"]
+                        q = judge(np.load(out), s, c, limit)
+                        ours = ours or {"cpu": facts["cpu"], "refine": facts["refine"]}
+                        lines.append(
+                            f"| {name} | {counts:g} | {tool.name} | {q['f1']:.4f} "
+                            f"| {q['rms'] * pixel:.2f} | {q['ratio']:.2f} | {q['slope']:.3f} "
+                            f"| {facts['cpu']:.2f} | {1000 * facts['refine'] / q['columns']:.3f} "
+                            f"| {facts['cpu'] / ours['cpu']:.1f} "
+                            f"| {facts['refine'] / ours['refine']:.1f} | {facts['peak']:.0f} |"
+                        )
                         print(lines[-1], flush=True)
-                        continue
-                    facts = json.loads(done.stdout.strip().splitlines()[-1])
-                    versions[tool.name.split(",")[0]] = facts["version"]
-                    q = judge(np.load(out), s, c, limit)
-                    ours = ours or {"cpu": facts["cpu"], "refine": facts["refine"]}
-                    lines.append(
-                        f"| {name} | {counts:g} | {tool.name} | {q['f1']:.4f} "
-                        f"| {q['rms'] * pixel:.2f} | {q['ratio']:.2f} | {q['slope']:.3f} "
-                        f"| {facts['cpu']:.2f} | {1000 * facts['refine'] / q['columns']:.3f} "
-                        f"| {facts['cpu'] / ours['cpu']:.1f} "
-                        f"| {facts['refine'] / ours['refine']:.1f} | {facts['peak']:.0f} |"
-                    )
-                    print(lines[-1], flush=True)
-    lines += ["", f"{platform.processor() or platform.machine()}, one thread; "
-              + ", ".join(f"{k} {v}" for k, v in versions.items()) + "."]  # fmt: skip
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines += ["", f"{platform.processor() or platform.machine()}, one thread; "
+                  + ", ".join(f"{k} {v}" for k, v in versions.items()) + "."]  # fmt: skip
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psutil
+from report import Report
 
 import napari_atomlens as al
 from napari_atomlens.runs.batch import read_batch
@@ -200,16 +201,19 @@ def main() -> None:
     parser.add_argument("--side", type=int)
     parser.add_argument("--workers-killed", type=int, default=20)
     parser.add_argument("--clients-killed", type=int, default=3)
-    options = parser.parse_args()
-    default = {"scaling": (200, 512), "kills": (200, 256), "memory": (10_000, 128)}[options.part]
-    frames, side = options.frames or default[0], options.side or default[1]
-    with tempfile.TemporaryDirectory() as name:
-        if options.part == "scaling":
-            scaling(Path(name), frames, side)
-        elif options.part == "kills":
-            kills(Path(name), frames, side, options.workers_killed, options.clients_killed)
-        else:
-            memory(Path(name), frames, side)
+    with Report("batch", parser) as report:
+        options = report.args
+        default = {"scaling": (200, 512), "kills": (200, 256), "memory": (10_000, 128)}[
+            options.part
+        ]
+        frames, side = options.frames or default[0], options.side or default[1]
+        with tempfile.TemporaryDirectory() as name:
+            if options.part == "scaling":
+                scaling(Path(name), frames, side)
+            elif options.part == "kills":
+                kills(Path(name), frames, side, options.workers_killed, options.clients_killed)
+            else:
+                memory(Path(name), frames, side)
 
 
 if __name__ == "__main__":

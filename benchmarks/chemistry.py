@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from report import Report, figure
 
 import napari_atomlens as al
 from napari_atomlens.graphs import count_types, learn_bounds, trace_rings
@@ -170,6 +171,8 @@ def images(data: Path, out: Path = Path("out/chemistry")) -> list[str]:
         extra += len(found) - len(taken - {-1})
     total = sum(confusion.values())
     right = sum(n for (a, b), n in confusion.items() if a == b)
+    figure("stored formula found", 100 * right / total, "%", section="images")
+    figure("extra defects with Si per image", extra / len(files), section="images")
     lines = [
         f"Stored formula found: **{right} of {total} ({100 * right / total:.1f} %)**; "
         f"located {located}; extra defects with Si {extra} in {len(files)} images "
@@ -272,6 +275,7 @@ def rings(data: Path) -> list[str]:
         )
     lines = ["| ring | true | found |", "|---|---|---|"]
     lines += [f"| {s} | {true[s]} | {100 * found[s] / true[s]:.1f} % |" for s in sorted(true)]
+    figure("false odd rings per 1,000 hexagons", 1000 * false / max(hexagons, 1), section="rings")
     lines += ["", f"False odd rings: {false} for {hexagons} hexagons "
                   f"({1000 * false / max(hexagons, 1):.2f} per 1,000)."]  # fmt: skip
     return lines
@@ -328,6 +332,7 @@ def sim0(data: Path) -> list[str]:
             f"| {name} | {n} | {hit / max(n, 1):.3f} | {hit / max(called_all, 1):.3f} | "
             f"{score:.3f} ({low:.3f}-{high:.3f}) |"
         )
+    figure("macro F1", float(np.mean(scores)), section="sim0")
     return [*lines, "", f"Macro F1 {np.mean(scores):.3f}; sites found {len(sites)}."]
 
 
@@ -348,6 +353,8 @@ def speed(data: Path) -> list[str]:
         defects = find_defects(graph)
         times.append((middle - start, ringed - middle, time.process_time() - ringed))
     best = np.median(times[1:], axis=0)
+    for what, seconds in zip(("bonds", "rings", "defects"), best, strict=True):
+        figure(what, seconds, "s", section="speed")
     truth = trace_rings(sheet.places_nm, sheet.bonds)
     same = Counter(truth.size.tolist()) == Counter(graph.rings.size.tolist())
     return [
@@ -443,6 +450,9 @@ def learned(data: Path) -> list[str]:
         lines.append(
             f"| {r.a}-{r.b} | {middle:.0f} ({low:.0f}-{high:.0f}) | {1000 * r.max_nm:.0f} |"
         )
+    figure(
+        "stored positions right with learned bounds", 100 * right / total, "%", section="learned"
+    )
     return [*lines, "", f"Stored positions with the bounds of their own image: {right} of {total}."]
 
 
@@ -467,16 +477,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--model", default="auto", help="for the images of parts 1 to 3 and 5")
-    args = parser.parse_args()
-    global MODEL
-    MODEL = args.model
-    for name in args.only:
-        title, part, needs_data = PARTS[name]
-        print(f"\n## {title}\n")
-        if needs_data and not args.data.exists():
-            print("(the images are not here)")
-            continue
-        print("\n".join(part(args.data)), flush=True)
+    with Report("chemistry", parser) as report:
+        args = report.args
+        global MODEL
+        MODEL = args.model
+        for name in args.only:
+            title, part, needs_data = PARTS[name]
+            print(f"\n## {title}\n")
+            if needs_data and not args.data.exists():
+                print("(the images are not here)")
+                continue
+            print("\n".join(part(args.data)), flush=True)
 
 
 if __name__ == "__main__":

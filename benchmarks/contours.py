@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from report import Report
 from scipy.spatial import cKDTree
 
 import napari_atomlens as al
@@ -407,19 +408,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50, help="images of figure 2")
     parser.add_argument("--out", type=Path, help="write the Markdown there, too")
     parser.add_argument("--real", type=Path, nargs="+", help="real images instead of figures")
-    args = parser.parse_args()
-    if args.real:
-        for file in args.real:
-            print("\n".join(real(file, (args.out or Path("out/contours")))), flush=True)
-        return
-    report = []
-    for number in args.figure:
-        part = [f"## {number}. {TITLES[number]}", "", *FIGURES[number](args), ""]
-        print("\n".join(part), flush=True)
-        report += part
-        if args.out:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text("\n".join(report), encoding="utf-8")
+    with Report("contours", parser) as report:
+        args = report.args
+        if args.real:
+            for file in args.real:
+                print("\n".join(real(file, (args.out or Path("out/contours")))), flush=True)
+            return
+        report = []
+        for number in args.figure:
+            part = [f"## {number}. {TITLES[number]}", "", *FIGURES[number](args), ""]
+            print("\n".join(part), flush=True)
+            report += part
+            if args.out:
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                args.out.write_text("\n".join(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

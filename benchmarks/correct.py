@@ -17,6 +17,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+from report import Report
 
 from napari_atomlens import tables
 from napari_atomlens.session.edits import Corrections, actions
@@ -176,20 +177,21 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=25)
     parser.add_argument("--frames", type=int, nargs="*", default=[1, 10])
     parser.add_argument("--journal", type=int, default=10000)
-    args = parser.parse_args()
-    import os
+    with Report("correct", parser) as report:
+        args = report.args
+        import os
 
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["ATOMLENS_AUTOSAVE"] = str(Path(folder))
-        print("| figure | value |\n|---|---|")
-        print("\n".join(memory(args.journal)))
-        if args.frames:
-            print(
-                "\n| edit to redraw | CPU of the edit | CPU with the redraw | wall | wall, 90 % |\n"
-                "|---|---|---|---|---|"
-            )
-        for frames in args.frames:
-            window(args.atoms, frames, args.edits)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["ATOMLENS_AUTOSAVE"] = str(Path(folder))
+            print("| figure | value |\n|---|---|")
+            print("\n".join(memory(args.journal)))
+            if args.frames:
+                print(
+                    "\n| edit to redraw | CPU of the edit | CPU with the redraw | wall | wall, 90 % |\n"
+                    "|---|---|---|---|---|"
+                )
+            for frames in args.frames:
+                window(args.atoms, frames, args.edits)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from report import Report
 from scipy import ndimage as ndi
 
 from napari_atomlens.atoms import find_atoms
@@ -79,30 +80,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--frames", type=int, default=8)
-    args = parser.parse_args()
-    frames, truth = decomposition(args.frames)
-    start = time.monotonic()
-    labels = fourier_labels(frames[0])
-    p = AdaptParams(
-        name="ws2-frame-0", minutes=args.minutes, steps=args.steps, threads=args.threads
-    )
-    result = adapt([labels], p)
-    seconds = time.monotonic() - start
-    models = {
-        "bundled model": find_model("auto"),
-        "trained on frame 0": find_model(str(result.path)),
-    }
-    print("| frame | atoms | Fourier recipe | " + " | ".join(models) + " |")
-    print("|---|---|---|" + "---|" * len(models))
-    for t, (image, true) in enumerate(zip(frames, truth, strict=True)):
-        recipe = fourier_recipe(image, FourierParams()).atoms[["y_px", "x_px"]].to_numpy()
-        cells = [f"{compare(recipe, true).f1:.3f}"]
-        for model in models.values():
-            probabilities = segment(image, model, labels.spacing_px)
-            atoms = find_atoms(probabilities, calibration=model.calibration.get("atoms"))
-            cells.append(f"{compare(atoms[['y_px', 'x_px']].to_numpy(), true).f1:.3f}")
-        print(f"| {t} | {len(true)} | " + " | ".join(cells) + " |", flush=True)
-    print(f"\n{len(result.losses)} steps in {seconds:.0f} s. {result.sentence}")
+    with Report("decomposition", parser) as report:
+        args = report.args
+        frames, truth = decomposition(args.frames)
+        start = time.monotonic()
+        labels = fourier_labels(frames[0])
+        p = AdaptParams(
+            name="ws2-frame-0", minutes=args.minutes, steps=args.steps, threads=args.threads
+        )
+        result = adapt([labels], p)
+        seconds = time.monotonic() - start
+        models = {
+            "bundled model": find_model("auto"),
+            "trained on frame 0": find_model(str(result.path)),
+        }
+        print("| frame | atoms | Fourier recipe | " + " | ".join(models) + " |")
+        print("|---|---|---|" + "---|" * len(models))
+        for t, (image, true) in enumerate(zip(frames, truth, strict=True)):
+            recipe = fourier_recipe(image, FourierParams()).atoms[["y_px", "x_px"]].to_numpy()
+            cells = [f"{compare(recipe, true).f1:.3f}"]
+            for model in models.values():
+                probabilities = segment(image, model, labels.spacing_px)
+                atoms = find_atoms(probabilities, calibration=model.calibration.get("atoms"))
+                cells.append(f"{compare(atoms[['y_px', 'x_px']].to_numpy(), true).f1:.3f}")
+            print(f"| {t} | {len(true)} | " + " | ".join(cells) + " |", flush=True)
+        report.figure("training", seconds, "s")
+        print(f"\n{len(result.losses)} steps in {seconds:.0f} s. {result.sentence}")
 
 
 if __name__ == "__main__":

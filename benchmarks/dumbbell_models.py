@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from report import Report
 
 from napari_atomlens.atoms import find_atoms
 from napari_atomlens.errors import AtomLensError
@@ -67,14 +68,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--model", default="silicon-110", help="name or path")
-    args = parser.parse_args()
-    widths = [f"F1, width {a:g} to {b:g}" for a, b in WIDTHS]
-    head = ["model", "images", "F1, all atoms", "F1, foreign atoms", *widths]
-    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
-    for model in ("universal", args.model):
-        out = score(model, args.images)
-        cells = [f"{f1(*out[k]):.4f}" for k in ("all", "foreign", *map(str, WIDTHS))]
-        print(f"| {find_model(model).name} | {args.images} | {' | '.join(cells)} |", flush=True)
+    with Report("dumbbell_models", parser) as report:
+        args = report.args
+        widths = [f"F1, width {a:g} to {b:g}" for a, b in WIDTHS]
+        head = ["model", "images", "F1, all atoms", "F1, foreign atoms", *widths]
+        print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
+        for model in ("universal", args.model):
+            out = score(model, args.images)
+            cells = [f"{f1(*out[k]):.4f}" for k in ("all", "foreign", *map(str, WIDTHS))]
+            print(f"| {find_model(model).name} | {args.images} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from report import Report
 
 from napari_atomlens.atoms.background import Background
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
@@ -274,7 +275,7 @@ def accuracy(columns: int) -> list[str]:
                 f"| {c.name} | {c.sigma[0]:g} | {counts} | {name} | {best:.4f} "
                 f"| {rmse / best:.3f} | {bias:.4f} | {z.std():.3f} | {100 * m.ok:.2f} % |"
             )
-            print(lines[-1], flush=True)
+            print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -296,7 +297,7 @@ def dumbbells(columns: int) -> list[str]:
                 f"| {separation} | {counts} | {limit[0]:.4f} | {rmse[0] / limit[0]:.3f} | "
                 f"{np.degrees(limit[1]):.3f} | {rmse[1] / limit[1]:.3f} |"
             )
-            print(lines[-1], flush=True)
+            print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -328,7 +329,7 @@ def fidelity(columns: int) -> list[str]:
                 lines.append(
                     f"| {c.name} | {pixel:.1f} | {counts} | {name} | {slope:.3f} | {error:.3f} |"
                 )
-                print(lines[-1], flush=True)
+                print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -346,7 +347,7 @@ def detectors(columns: int) -> list[str]:
             )
             z = np.r_[m.dy / m.y_err, m.dx / m.x_err]
             lines.append(f"| {detector} | {counts} | {z.std():.3f} |")
-            print(lines[-1], flush=True)
+            print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -356,23 +357,25 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=20000)
     parser.add_argument("--only", choices=["accuracy", "dumbbells", "fidelity", "detectors"])
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    parts = {
-        "accuracy": accuracy,
-        "dumbbells": dumbbells,
-        "fidelity": fidelity,
-        "detectors": detectors,
-    }
-    text = []
-    for name, part in parts.items():
-        if args.only in (None, name):
-            text += [f"## {name.capitalize()}", "", *part(args.columns), ""]
-    if args.out:
-        head = f"Made by `python benchmarks/fit.py --columns {args.columns}`.\n\n"
-        args.out.write_text(
-            "# The fit against its bound\n\n" + head + "\n".join(text), encoding="utf-8"
-        )
-        print(args.out, file=sys.stderr)
+    with Report("fit", parser) as report:
+        args = report.args
+        parts = {
+            "accuracy": accuracy,
+            "dumbbells": dumbbells,
+            "fidelity": fidelity,
+            "detectors": detectors,
+        }
+        text = []
+        for name, part in parts.items():
+            if args.only in (None, name):
+                text += [f"## {name.capitalize()}", "", *part(args.columns), ""]
+        print("\n".join(text))
+        if args.out:
+            head = f"Made by `python benchmarks/fit.py --columns {args.columns}`.\n\n"
+            args.out.write_text(
+                "# The fit against its bound\n\n" + head + "\n".join(text), encoding="utf-8"
+            )
+            print(args.out, file=sys.stderr)
 
 
 if __name__ == "__main__":

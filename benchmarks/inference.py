@@ -16,6 +16,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+from report import Report
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_atomlens.segmentation import find_model, runtime
@@ -76,33 +77,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=7)
-    args = parser.parse_args()
-    runtime.prepare()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    kind = torch.bfloat16 if runtime.half_precision() else torch.float32
-    best = 0.0
-    for channels, side in ((64, 256), (96, 192), (128, 128), (256, 64)):
-        conv = torch.nn.Conv2d(channels, channels, 3, padding=1).to(kind)
-        conv = conv.to(memory_format=torch.channels_last)
-        x = torch.randn(1, channels, side, side, dtype=kind)
-        x = x.contiguous(memory_format=torch.channels_last)
-        best = max(best, flops(conv, x) / seconds(lambda c=conv, v=x: c(v), args.repeats))
-    a = torch.randn(2048, 2048, dtype=kind)
-    product = 2 * 2048**3 / seconds(lambda: a @ a, args.repeats)
-    print(f"{torch.get_num_threads()} threads, {kind}: best convolution {best / 1e9:.0f} GFLOP/s, "
-          f"matrix product {product / 1e9:.0f} GFLOP/s\n")  # fmt: skip
-    print("| network | image (px) | GFLOP | ms | GFLOP/s | of the best convolution |")
-    print("|---|---|---|---|---|---|")
-    net: ColumnNet = load_network(find_model("auto"))
-    reference = Reference().to(kind).to(memory_format=torch.channels_last).eval()
-    for name, model in (("bundled", net), ("reference U-Net", reference)):
-        for side in (256, 512, 1024):
-            x = torch.randn(1, 2, side, side, dtype=kind)
+    with Report("inference", parser) as report:
+        args = report.args
+        runtime.prepare()
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        kind = torch.bfloat16 if runtime.half_precision() else torch.float32
+        best = 0.0
+        for channels, side in ((64, 256), (96, 192), (128, 128), (256, 64)):
+            conv = torch.nn.Conv2d(channels, channels, 3, padding=1).to(kind)
+            conv = conv.to(memory_format=torch.channels_last)
+            x = torch.randn(1, channels, side, side, dtype=kind)
             x = x.contiguous(memory_format=torch.channels_last)
-            n, t = flops(model, x), seconds(lambda m=model, v=x: m(v), args.repeats)
-            print(f"| {name} | {side} | {n / 1e9:.2f} | {1000 * t:.1f} | {n / t / 1e9:.0f} "
-                  f"| {100 * n / t / best:.0f} % |", flush=True)  # fmt: skip
+            best = max(best, flops(conv, x) / seconds(lambda c=conv, v=x: c(v), args.repeats))
+        a = torch.randn(2048, 2048, dtype=kind)
+        product = 2 * 2048**3 / seconds(lambda: a @ a, args.repeats)
+        report.figure("best convolution", best / 1e9, "GFLOP/s")
+        report.figure("matrix product", product / 1e9, "GFLOP/s")
+        print(f"{torch.get_num_threads()} threads, {kind}: best convolution {best / 1e9:.0f} GFLOP/s, "
+              f"matrix product {product / 1e9:.0f} GFLOP/s\n")  # fmt: skip
+        print("| network | image (px) | GFLOP | ms | GFLOP/s | of the best convolution |")
+        print("|---|---|---|---|---|---|")
+        net: ColumnNet = load_network(find_model("auto"))
+        reference = Reference().to(kind).to(memory_format=torch.channels_last).eval()
+        for name, model in (("bundled", net), ("reference U-Net", reference)):
+            for side in (256, 512, 1024):
+                x = torch.randn(1, 2, side, side, dtype=kind)
+                x = x.contiguous(memory_format=torch.channels_last)
+                n, t = flops(model, x), seconds(lambda m=model, v=x: m(v), args.repeats)
+                print(f"| {name} | {side} | {n / 1e9:.2f} | {1000 * t:.1f} | {n / t / 1e9:.0f} "
+                      f"| {100 * n / t / best:.0f} % |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from report import Report
 from scipy.spatial import cKDTree
 
 from napari_atomlens.segmentation.forward import network_size
@@ -56,39 +57,41 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=8192)
     parser.add_argument("--counts", type=float, default=10_000)
     parser.add_argument("--small", action="store_true")
-    options = parser.parse_args()
-    side, part = (600, 160) if options.small else (options.side, PART_PX)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        image, _ = simulate(
-            "square", (side, side), SPACING, rotation_deg=17, counts=options.counts,
-            vacancies=0.02, jitter=0.01, seed=seed_for("benchmark", 5_910_001),
-        )  # fmt: skip
-        np.save(folder / "image.npy", image.astype(np.float32))
-        del image
-        tiled, a = run(folder / "image.npy", folder / "a.parquet", "tiled", part)
-        print("| run | atoms | wall (s) | CPU (s) | threads | peak memory (MB) |")
+    with Report("large", parser) as report:
+        options = report.args
+        side, part = (600, 160) if options.small else (options.side, PART_PX)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            image, _ = simulate(
+                "square", (side, side), SPACING, rotation_deg=17, counts=options.counts,
+                vacancies=0.02, jitter=0.01, seed=seed_for("benchmark", 5_910_001),
+            )  # fmt: skip
+            np.save(folder / "image.npy", image.astype(np.float32))
+            del image
+            tiled, a = run(folder / "image.npy", folder / "a.parquet", "tiled", part)
+            print("| run | atoms | wall (s) | CPU (s) | threads | peak memory (MB) |")
+            print("|---|---|---|---|---|---|")
+            print(line("window by window", tiled), flush=True)
+            whole, b = run(folder / "image.npy", folder / "b.parquet", "whole", part)
+            print(line("one frame", whole))
+        p, q = (t[["y_px", "x_px"]].to_numpy() for t in (a, b))
+        apart, which = cKDTree(q).query(p)
+        zoom = network_size((side, side), tiled["spacing"], find_model("auto").preferred_spacing_px)
+        cuts = np.arange(part, zoom[0], part) * side / zoom[0]
+        seam = np.abs(p[:, :, None] - cuts).min((1, 2)) < 2 * SPACING
+        rim = ((p < 3 * SPACING) | (p > side - 1 - 3 * SPACING)).any(1)
+        error = float(np.hypot(a["y_err_px"], a["x_err_px"]).median())
+        print(f"\nPixels between both positions (median standard error {error:.3f} px):\n")
+        print("| atoms | number | median | 99 % | largest | within 0.001 px |")
         print("|---|---|---|---|---|---|")
-        print(line("window by window", tiled), flush=True)
-        whole, b = run(folder / "image.npy", folder / "b.parquet", "whole", part)
-        print(line("one frame", whole))
-    p, q = (t[["y_px", "x_px"]].to_numpy() for t in (a, b))
-    apart, which = cKDTree(q).query(p)
-    zoom = network_size((side, side), tiled["spacing"], find_model("auto").preferred_spacing_px)
-    cuts = np.arange(part, zoom[0], part) * side / zoom[0]
-    seam = np.abs(p[:, :, None] - cuts).min((1, 2)) < 2 * SPACING
-    rim = ((p < 3 * SPACING) | (p > side - 1 - 3 * SPACING)).any(1)
-    error = float(np.hypot(a["y_err_px"], a["x_err_px"]).median())
-    print(f"\nPixels between both positions (median standard error {error:.3f} px):\n")
-    print("| atoms | number | median | 99 % | largest | within 0.001 px |")
-    print("|---|---|---|---|---|---|")
-    for title, here in (("near seams", seam & ~rim), ("elsewhere", ~seam & ~rim), ("rim", rim)):
-        d = apart[here]
-        print(f"| {title} | {len(d)} | {np.median(d):.5f} | {np.quantile(d, 0.99):.5f} "
-              f"| {d.max():.5f} | {np.mean(d < 1e-3):.2%} |")  # fmt: skip
-    same = (a["species"].to_numpy() == b["species"].to_numpy()[which]).mean()
-    print(f"\nSame species: {same:.2%}; found by one run only: {(apart > 1).sum()} of windows, "
-          f"{(cKDTree(p).query(q)[0] > 1).sum()} of the whole.")  # fmt: skip
+        for title, here in (("near seams", seam & ~rim), ("elsewhere", ~seam & ~rim), ("rim", rim)):
+            d = apart[here]
+            print(f"| {title} | {len(d)} | {np.median(d):.5f} | {np.quantile(d, 0.99):.5f} "
+                  f"| {d.max():.5f} | {np.mean(d < 1e-3):.2%} |")  # fmt: skip
+        same = (a["species"].to_numpy() == b["species"].to_numpy()[which]).mean()
+        report.figure("same species", 100 * same, "%")
+        print(f"\nSame species: {same:.2%}; found by one run only: {(apart > 1).sum()} of windows, "
+              f"{(cKDTree(p).query(q)[0] > 1).sum()} of the whole.")  # fmt: skip
 
 
 def line(name: str, r: dict) -> str:

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from report import Report
 
 SIDE = 2048
 CHILD = r"""
@@ -95,23 +96,24 @@ def make(folder: Path, frames: int) -> dict[str, Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=20)
-    frames = int(parser.parse_args().gigabytes * 1e9 / (2 * SIDE * SIDE))
-    with tempfile.TemporaryDirectory() as name:
-        print("| stack | shape | first frame (s) | memory for it and the last (MB) |")
-        print("|---|---|---|---|")
-        for kind, path in make(Path(name), frames).items():
-            done = subprocess.run(
-                [sys.executable, "-c", CHILD, str(path)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                print(f"| {kind} | failed | {done.stderr.splitlines()[-1]} | |")
-                continue
-            r = json.loads(done.stdout.splitlines()[-1])
-            print(f"| {kind} | {' x '.join(map(str, r['shape']))} | {r['seconds']:.2f} "
-                  f"| {r['memory']:.0f} |", flush=True)  # fmt: skip
+    with Report("lazy", parser) as report:
+        frames = int(report.args.gigabytes * 1e9 / (2 * SIDE * SIDE))
+        with tempfile.TemporaryDirectory() as name:
+            print("| stack | shape | first frame (s) | memory for it and the last (MB) |")
+            print("|---|---|---|---|")
+            for kind, path in make(Path(name), frames).items():
+                done = subprocess.run(
+                    [sys.executable, "-c", CHILD, str(path)],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                if done.returncode:
+                    print(f"| {kind} | failed | {done.stderr.splitlines()[-1]} | |")
+                    continue
+                r = json.loads(done.stdout.splitlines()[-1])
+                print(f"| {kind} | {' x '.join(map(str, r['shape']))} | {r['seconds']:.2f} "
+                      f"| {r['memory']:.0f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ holds the track of every detection and the CPU seconds of the linking alone.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -48,14 +48,22 @@ def link_laptrack(table: pd.DataFrame, search: float, gap: int) -> tuple[np.ndar
     return out.sort_values("row")["track_id"].to_numpy(), spent, laptrack.__version__
 
 
+PROGRAMS = {"trackpy": link_trackpy, "laptrack": link_laptrack}
+
+
 def main() -> None:
     """Link one table."""
-    program, source, target, search, gap = sys.argv[1:]
-    with np.load(source) as file:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", choices=PROGRAMS)
+    parser.add_argument("source", help="detections: frame, y_px, x_px")
+    parser.add_argument("target", help="where the tracks go")
+    parser.add_argument("search", type=float, help="pixels")
+    parser.add_argument("gap", type=int, help="frames")
+    args = parser.parse_args()
+    with np.load(args.source) as file:
         table = pd.DataFrame({k: file[k] for k in ("frame", "y_px", "x_px")})
-    work = {"trackpy": link_trackpy, "laptrack": link_laptrack}[program]
-    track, spent, version = work(table, float(search), int(gap))
-    np.savez(target, track=track, seconds=spent, version=version)
+    track, spent, version = PROGRAMS[args.program](table, args.search, args.gap)
+    np.savez(args.target, track=track, seconds=spent, version=version)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 
+from report import Report, figure
+
 from napari_atomlens import simulate
 from napari_atomlens.segmentation import find_model
 from napari_atomlens.segmentation.choose import choose_model
@@ -83,6 +85,7 @@ def choices(n_images: int) -> None:
         total += len(said)
         listed = ", ".join(f"{k} {said.count(k)}" for k in dict.fromkeys(said))
         print(f"| {title} | {wanted} | {listed} |", flush=True)
+    figure("right model chosen", 100 * right / total, "%", section="choice")
     print(f"\nRight: {right} of {total}.")
 
 
@@ -92,11 +95,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--materials", nargs="*", default=["graphene", "tmd", "perovskite"])
     parser.add_argument("--choice", action="store_true")
-    args = parser.parse_args()
-    models(args.materials, args.images)
-    if args.choice:
-        print()
-        choices(4)
+    with Report("models", parser) as report:
+        args = report.args
+        models(args.materials, args.images)
+        if args.choice:
+            print()
+            choices(4)
 
 
 if __name__ == "__main__":

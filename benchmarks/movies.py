@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from report import Report, figure
 
 import napari_atomlens as al
 from napari_atomlens.simulation import movies, seed_for
@@ -278,6 +279,7 @@ def diffusion() -> list[str]:
         truth = p.ravel()
         inside += int(((table["low"] <= truth) & (truth <= table["high"])).sum())
         entries += 16
+    figure("entries of transition matrices in their intervals", 100 * inside / entries, "%", "95")
     lines += ["", f"Transition matrices of 4 states from 2,000 transitions, 200 runs: "
               f"{100 * inside / entries:.1f} % of the entries lie in their 95 % intervals."]  # fmt: skip
     return lines
@@ -715,31 +717,32 @@ def main() -> None:
         "--peers", default=sys.executable, help="interpreter that has trackpy and laptrack"
     )
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    global QUICK
-    QUICK = args.quick
-    text = [
-        "# Movies",
-        "",
-        "Made by `python benchmarks/movies.py`" + (" (quick)." if QUICK else "."),
-        "",
-    ]
-    for name, part in PARTS.items():
-        if args.only and name not in args.only:
-            continue
-        start = time.perf_counter()
-        given = {
-            "linking": (args.peers,),
-            "real": (Path(args.data) if args.data else None,),
-            "long": (300 if QUICK else args.frames, args.dumbbell),
-        }
-        body = part(*given.get(name, ()))
-        block = [f"## {name.capitalize()}", "", str(part.__doc__).split("\n")[0], "", *body, ""]
-        print("\n".join(block), flush=True)
-        print(f"({name}: {time.perf_counter() - start:.0f} s)", file=sys.stderr)
-        text += block
-    if args.out:
-        args.out.write_text("\n".join(text), encoding="utf-8")
+    with Report("movies", parser) as report:
+        args = report.args
+        global QUICK
+        QUICK = args.quick
+        text = [
+            "# Movies",
+            "",
+            "Made by `python benchmarks/movies.py`" + (" (quick)." if QUICK else "."),
+            "",
+        ]
+        for name, part in PARTS.items():
+            if args.only and name not in args.only:
+                continue
+            start = time.perf_counter()
+            given = {
+                "linking": (args.peers,),
+                "real": (Path(args.data) if args.data else None,),
+                "long": (300 if QUICK else args.frames, args.dumbbell),
+            }
+            body = part(*given.get(name, ()))
+            block = [f"## {name.capitalize()}", "", str(part.__doc__).split("\n")[0], "", *body, ""]
+            print("\n".join(block), flush=True)
+            print(f"({name}: {time.perf_counter() - start:.0f} s)", file=sys.stderr)
+            text += block
+        if args.out:
+            args.out.write_text("\n".join(text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import Report
 from scipy.optimize import least_squares, nnls
 
 #: Inner and outer angle of the detector in mrad, convergence and sampling (nm), by kV.
@@ -303,51 +304,53 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="CPU time at most")
     parser.add_argument("--bank", type=Path)
     parser.add_argument("--fit-only", action="store_true")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    for case in CASES:
-        file = args.out / f"{case.name}.npz"
-        if file.exists() or args.fit_only or time.process_time() > 60 * args.minutes:
-            continue
-        begun = time.process_time()
-        data = simulate(case)
-        fresh = file.with_suffix(".tmp.npz")
-        np.savez_compressed(fresh, **data, seconds=time.process_time() - begun)
-        fresh.replace(file)
-        print(f"{case.name}: {time.process_time() - begun:.0f} s of CPU", flush=True)
-    bank: dict[str, Any] = {}
-    spent = 0.0
-    for case in CASES:
-        file = args.out / f"{case.name}.npz"
-        if file.exists():
-            with np.load(file) as stored:
-                data = {k: stored[k] for k in stored.files}
-            spent += float(data["seconds"])
-            bank[case.name] = fit(data)
-    print(f"\n{len(bank)} of {len(CASES)} images, {spent / 60:.1f} minutes of CPU.\n")
-    print("| image | Gaussian: width (pm), tail (share, pm) | residual | free profile: heights | "
-          "power of Z | residual |")  # fmt: skip
-    print("|---|---|---|---|---|---|")
-    for name, b in bank.items():
-        h = b["profile_heights"]
-        powers = {f"{p}/{q}": power(h, p, q) for p, q in PAIRS
-                  if h.get(p, 0) > 0 and h.get(q, 0) > 0}  # fmt: skip
-        b["power"] = {k: round(v, 3) for k, v in powers.items() if np.isfinite(v)}
-        tail = f"{b['tail']:.2f}, {1e3 * b['wide_nm']:.0f}" if b["tail"] > 0.005 else "none"
-        print(f"| {name} | {1e3 * b['sigma_nm']:.0f}, {tail} | {100 * b['residual']:.1f} % | "
-              + ", ".join(f"{k} {v:.3f}" for k, v in h.items()) + " | "
-              + ", ".join(f"{k} {v:.2f}" for k, v in b["power"].items())
-              + f" | {100 * b['profile_residual']:.1f} % |")  # fmt: skip
-    for key, what in (("residual", "the Gaussian columns of the training scenes"),
-                      ("profile_residual", "linear imaging with a free profile")):  # fmt: skip
-        rest = np.array([b[key] for b in bank.values()])
-        if len(rest):
-            print(f"\nResidual of {what}, rms over the standard deviation of the image: median "
-                  f"{100 * np.median(rest):.1f} %, worst {100 * rest.max():.1f} %.")  # fmt: skip
-    if args.bank:
-        text = json.dumps({"abtem": "1.0.11", "knot_nm": KNOT_NM, "settings": SETTINGS,
-                           "images": bank})  # fmt: skip
-        args.bank.write_text(text.replace('}, "', '},\n"') + "\n", encoding="utf-8")
+    with Report("multislice", parser) as report:
+        args = report.args
+        args.out.mkdir(parents=True, exist_ok=True)
+        for case in CASES:
+            file = args.out / f"{case.name}.npz"
+            if file.exists() or args.fit_only or time.process_time() > 60 * args.minutes:
+                continue
+            begun = time.process_time()
+            data = simulate(case)
+            fresh = file.with_suffix(".tmp.npz")
+            np.savez_compressed(fresh, **data, seconds=time.process_time() - begun)
+            fresh.replace(file)
+            print(f"{case.name}: {time.process_time() - begun:.0f} s of CPU", flush=True)
+        bank: dict[str, Any] = {}
+        spent = 0.0
+        for case in CASES:
+            file = args.out / f"{case.name}.npz"
+            if file.exists():
+                with np.load(file) as stored:
+                    data = {k: stored[k] for k in stored.files}
+                spent += float(data["seconds"])
+                bank[case.name] = fit(data)
+        print(f"\n{len(bank)} of {len(CASES)} images, {spent / 60:.1f} minutes of CPU.\n")
+        print("| image | Gaussian: width (pm), tail (share, pm) | residual | free profile: heights | "
+              "power of Z | residual |")  # fmt: skip
+        print("|---|---|---|---|---|---|")
+        for name, b in bank.items():
+            h = b["profile_heights"]
+            powers = {f"{p}/{q}": power(h, p, q) for p, q in PAIRS
+                      if h.get(p, 0) > 0 and h.get(q, 0) > 0}  # fmt: skip
+            b["power"] = {k: round(v, 3) for k, v in powers.items() if np.isfinite(v)}
+            tail = f"{b['tail']:.2f}, {1e3 * b['wide_nm']:.0f}" if b["tail"] > 0.005 else "none"
+            print(f"| {name} | {1e3 * b['sigma_nm']:.0f}, {tail} | {100 * b['residual']:.1f} % | "
+                  + ", ".join(f"{k} {v:.3f}" for k, v in h.items()) + " | "
+                  + ", ".join(f"{k} {v:.2f}" for k, v in b["power"].items())
+                  + f" | {100 * b['profile_residual']:.1f} % |")  # fmt: skip
+        for key, what in (("residual", "the Gaussian columns of the training scenes"),
+                          ("profile_residual", "linear imaging with a free profile")):  # fmt: skip
+            rest = np.array([b[key] for b in bank.values()])
+            if len(rest):
+                report.figure(f"residual of {what}, median", 100 * float(np.median(rest)), "%")
+                print(f"\nResidual of {what}, rms over the standard deviation of the image: median "
+                      f"{100 * np.median(rest):.1f} %, worst {100 * rest.max():.1f} %.")  # fmt: skip
+        if args.bank:
+            text = json.dumps({"abtem": "1.0.11", "knot_nm": KNOT_NM, "settings": SETTINGS,
+                               "images": bank})  # fmt: skip
+            args.bank.write_text(text.replace('}, "', '},\n"') + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from report import Report
 
 from napari_atomlens.atoms import find_atoms
 from napari_atomlens.errors import AtomLensError
@@ -221,15 +222,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/real"))
     parser.add_argument("--blur", type=float, default=0.12, help="of the pictures, in spacings")
     parser.add_argument("--only", choices=["library", "overlays"])
-    args = parser.parse_args()
-    model = find_model(args.model)
-    parts: dict[str, Callable[[Path, ModelInfo, Path, float], list[str]]] = {
-        "library": library,
-        "overlays": overlays,
-    }
-    for name, part in parts.items():
-        if args.only in (None, name):
-            print("\n".join(part(args.data, model, args.out, args.blur)), flush=True)
+    with Report("real", parser) as report:
+        args = report.args
+        model = find_model(args.model)
+        parts: dict[str, Callable[[Path, ModelInfo, Path, float], list[str]]] = {
+            "library": library,
+            "overlays": overlays,
+        }
+        for name, part in parts.items():
+            if args.only in (None, name):
+                print("\n".join(part(args.data, model, args.out, args.blur)), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ of a single-Gaussian fit of each column. The Pb nanoparticle has a published mod
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
+from report import Report
 from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 
@@ -98,7 +100,7 @@ def dumbbells(data: Path) -> list[str]:
             f"| {name} | {both.sum()} | {np.median(length):.2f} | {one:.3f} | {other:.3f} "
             f"| {one / other:.2f} | {stated:.3f} |"
         )
-        print(lines[-1], flush=True)
+        print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -129,7 +131,7 @@ def vectors(data: Path) -> list[str]:
         both = both[:, np.isfinite(both).all((0, 2))]
         one, other = (spread(v.ravel()) / np.sqrt(6) for v in both)
         lines.append(f"| {name} | {both.shape[1]} | {one:.3f} | {other:.3f} | {one / other:.2f} |")
-        print(lines[-1], flush=True)
+        print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -180,7 +182,7 @@ def nanoparticle(data: Path) -> list[str]:
             f"| {np.sqrt(np.mean(error[use & strong] ** 2)) * pixel:.1f} "
             f"| {np.median(np.hypot(*error[use].T)) * pixel:.1f} |"
         )
-        print(lines[-1], flush=True)
+        print(lines[-1], flush=True, file=sys.stderr)
     return lines
 
 
@@ -189,10 +191,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    lines = [*dumbbells(args.data), "", *vectors(args.data), "", *nanoparticle(args.data)]
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with Report("real_fit", parser) as report:
+        args = report.args
+        lines = [*dumbbells(args.data), "", *vectors(args.data), "", *nanoparticle(args.data)]
+        print("\n".join(lines))
+        if args.out:
+            args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

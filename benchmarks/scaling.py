@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 import numpy as np
+from report import Report, figure
 
 CHILD = r"""
 import json, resource, sys, time
@@ -62,6 +63,7 @@ def curve(title: str, cases: list[tuple[int, float, int]], by: str) -> None:
               f"| {s['contours']:.2f} | {r['peak']:.0f} |", flush=True)  # fmt: skip
     slope = np.polyfit(np.log(grown), np.log(times), 1)[0]
     what = "of the stage 'atoms and fit' " if by == "atoms" else ""
+    figure(f"exponent of time {what}over {by}", slope, section=title)
     print(f"\nTime {what}grows as {by} to the power {slope:.2f}.")
 
 
@@ -69,13 +71,16 @@ def main() -> None:
     """Measure the three curves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
-    small = parser.parse_args().small
-    if small:
-        curve("Pixels", [(128, 10, 1), (192, 10, 1)], "pixels")
-        return
-    curve("Pixels, same atoms per pixel", [(s, 10, 1) for s in (256, 512, 1024, 2048)], "pixels")
-    curve("Atoms, same pixels", [(1024, s, 1) for s in (32, 22, 16, 11, 8)], "atoms")
-    curve("Frames", [(256, 10, n) for n in (10, 20, 40, 80, 160)], "frames")
+    with Report("scaling", parser) as report:
+        small = report.args.small
+        if small:
+            curve("Pixels", [(128, 10, 1), (192, 10, 1)], "pixels")
+            return
+        curve(
+            "Pixels, same atoms per pixel", [(s, 10, 1) for s in (256, 512, 1024, 2048)], "pixels"
+        )
+        curve("Atoms, same pixels", [(1024, s, 1) for s in (32, 22, 16, 11, 8)], "atoms")
+        curve("Frames", [(256, 10, n) for n in (10, 20, 40, 80, 160)], "frames")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import Report
 
 SPACING, SIDE = 12, 8
 
@@ -208,52 +209,56 @@ def main() -> None:
     parser.add_argument("--more", type=int, default=5, help="edits after the save, before the kill")
     parser.add_argument("--child", choices=("work", "again"))
     parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-    if args.child:
+    report = Report("session", parser)
+    args = report.args
+    if args.child:  # what it says is no figure
         if args.child == "work":
             work(args.folder, args.edits, args.frames)
         else:
             again(args.folder, args.frames)
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.environ["ATOMLENS_AUTOSAVE"] = str(folder / "autosave")
-        os.environ["NAPARI_CONFIG"] = str(folder / "napari.yaml")
-        command = [sys.executable, __file__, "--folder", name, "--edits", str(args.edits),
-                   "--frames", str(args.frames), "--child"]  # fmt: skip
-        told: list[list[str]] = []
-        with subprocess.Popen([*command, "work"], stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            for line in child.stdout:
-                told.append(line.split())
-                if sum(t[0] == "edit" for t in told) >= args.more:
-                    time.sleep(0.04)  # into the middle of the next one
-                    os.kill(child.pid, signal.SIGKILL)
-                    told += [t.split() for t in child.stdout.read().split("\n")[:-1]]
-                    break
-        if child.returncode != -signal.SIGKILL:
-            raise SystemExit("the first window ended by itself")
-        done = subprocess.run(
-            [*command, "again"], stdout=subprocess.PIPE, text=True, check=True, timeout=120
+    with report:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            os.environ["ATOMLENS_AUTOSAVE"] = str(folder / "autosave")
+            os.environ["NAPARI_CONFIG"] = str(folder / "napari.yaml")
+            command = [sys.executable, __file__, "--folder", name, "--edits", str(args.edits),
+                       "--frames", str(args.frames), "--child"]  # fmt: skip
+            told: list[list[str]] = []
+            with subprocess.Popen([*command, "work"], stdout=subprocess.PIPE, text=True) as child:
+                assert child.stdout is not None
+                for line in child.stdout:
+                    told.append(line.split())
+                    if sum(t[0] == "edit" for t in told) >= args.more:
+                        time.sleep(0.04)  # into the middle of the next one
+                        os.kill(child.pid, signal.SIGKILL)
+                        told += [t.split() for t in child.stdout.read().split("\n")[:-1]]
+                        break
+            if child.returncode != -signal.SIGKILL:
+                raise SystemExit("the first window ended by itself")
+            done = subprocess.run(
+                [*command, "again"], stdout=subprocess.PIPE, text=True, check=True, timeout=120
+            )
+            after = {
+                t[0]: t[1:] for t in (x.split() for x in done.stdout.splitlines()) if len(t) == 3
+            }
+        saved = next(t for t in told if t[0] == "saved")
+        last = [t for t in told if t[0] == "edit"][-1]
+        assert after["opened"] == saved[1:], (saved, after)
+        # the edit in the middle of which the window was killed is there as a whole, or not at all
+        same = last[1:] in (after["restored"], after["before"])
+        assert same and int(after["restored"][0]) - int(last[1]) in (0, 1), (last, after)
+        seconds, by_call = next(t[1:] for t in told if t[0] == "seconds")
+        print("| scripted session in a real window | |\n|---|---|")
+        print(
+            f"| edits, by mouse and key, frames | {saved[1]}, {int(saved[1]) - int(by_call)}, "
+            f"{args.frames} |"
         )
-        after = {t[0]: t[1:] for t in (x.split() for x in done.stdout.splitlines()) if len(t) == 3}
-    saved = next(t for t in told if t[0] == "saved")
-    last = [t for t in told if t[0] == "edit"][-1]
-    assert after["opened"] == saved[1:], (saved, after)
-    # the edit in the middle of which the window was killed is there as a whole, or not at all
-    same = last[1:] in (after["restored"], after["before"])
-    assert same and int(after["restored"][0]) - int(last[1]) in (0, 1), (last, after)
-    seconds, by_call = next(t[1:] for t in told if t[0] == "seconds")
-    print("| scripted session in a real window | |\n|---|---|")
-    print(
-        f"| edits, by mouse and key, frames | {saved[1]}, {int(saved[1]) - int(by_call)}, "
-        f"{args.frames} |"
-    )
-    print(f"| seconds for the edits | {seconds} |")
-    print("| undo all, redo all, layer against table | equal |")
-    print(f"| edits after the save until kill -9 | {int(last[1]) - int(saved[1])} |")
-    print(f"| edits restored, lost | {after['restored'][0]}, 0 |")
-    print("| tables after the restore | equal |")
+        print(f"| seconds for the edits | {seconds} |")
+        print("| undo all, redo all, layer against table | equal |")
+        print(f"| edits after the save until kill -9 | {int(last[1]) - int(saved[1])} |")
+        print(f"| edits restored, lost | {after['restored'][0]}, 0 |")
+        print("| tables after the restore | equal |")
 
 
 if __name__ == "__main__":

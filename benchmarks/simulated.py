@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from report import Report, figure
 
 from napari_atomlens.atoms import find_atoms
 from napari_atomlens.errors import CalibrationError
@@ -83,6 +84,7 @@ def detection(model: ModelInfo, n: int) -> list[str]:
         lines.append(
             f"| all | {counts} | {total.f1:.4f} | {total.recall:.4f} | {total.precision:.4f} | | |"
         )
+    figure("scale found within 5 %", 100 * good_scale / images, "%")
     lines.append(
         f"\nScale found within 5 %: {good_scale}/{images} = {100 * good_scale / images:.1f} %."
     )
@@ -131,6 +133,9 @@ def false_alarms(model: ModelInfo, n: int) -> list[str]:
             analyse(noise_only((256, 256), rng)[0], model)
         except CalibrationError:
             refused += 1
+    figure("atoms per 10,000 sites of noise", atoms / area * 1e4)
+    figure("images of noise with atoms", sum(c > 0 for c in by_image))
+    figure("images of noise refused without a spacing", refused)
     return [
         f"{n} noise-only images (Poisson, Gaussian, 1/f, smoothed, amorphous, ramps and steps): "
         f"{atoms} atoms in the area of {area:,.0f} lattice sites = "
@@ -158,6 +163,8 @@ def hot(model: ModelInfo, n: int) -> list[str]:
         bad = faults.hot_pixels(image, int(rng.integers(1, 21)), factor, rng)
         atoms, _ = analyse(bad, model)
         spoilt += score(atoms[["y_px", "x_px"]].to_numpy(), true, 2.5, scene.shape, 5)
+    figure("F1 lost to hot pixels", clean.f1 - spoilt.f1)
+    figure("pristine graphene called bright", 100 * bright / max(columns, 1), "%")
     return [
         f"Hot pixels (1-20 at 2-1000 times the maximum): F1 {clean.f1:.5f} -> {spoilt.f1:.5f}, "
         f"a loss of {clean.f1 - spoilt.f1:.5f} ({n} images).",
@@ -173,9 +180,11 @@ def calibration_error(model: ModelInfo, n: int) -> list[str]:
 
     samples = peaks_with_truth(model.path, n, "benchmark", first=7_000_000)
     p = calibrated(samples[:, :4], model.calibration.get("atoms", {}))
+    error = expected_calibration_error(p, samples[:, 4])
+    figure("expected calibration error", error)
     return [
         f"Expected calibration error over {len(p)} peaks of {n} training-like scenes (held-out "
-        f"seeds): {expected_calibration_error(p, samples[:, 4]):.4f}."
+        f"seeds): {error:.4f}."
     ]
 
 
@@ -185,28 +194,29 @@ def main() -> None:
     parser.add_argument("--model", default="auto")
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--out", default="")
-    args = parser.parse_args()
-    model = find_model(args.model)
-    start = time.time()
-    sections = {
-        "Detection and scale": lambda: detection(model, args.images),
-        "Sub-pixel bias": lambda: bias(model),
-        "No atoms where there are none": lambda: false_alarms(model, max(100, args.images)),
-        "Robustness": lambda: hot(model, args.images),
-        "Calibration": lambda: calibration_error(model, 100),
-    }
-    page = [
-        "# Figures on simulated images", "",
-        f"Model `{model.name}` (sha256 {model.file_hash()[:12]}), {args.images} images per "
-        f"lattice and dose, made by `python benchmarks/simulated.py --images {args.images}`.",
-    ]  # fmt: skip
-    for title, measure in sections.items():
-        lines = measure()
-        print("\n".join(lines), flush=True)
-        page += ["", f"## {title}", "", *lines]
-    page += ["", f"Took {time.time() - start:.0f} s."]
-    if args.out:
-        Path(args.out).write_text("\n".join(page) + "\n", encoding="utf-8")
+    with Report("simulated", parser) as report:
+        args = report.args
+        model = find_model(args.model)
+        start = time.time()
+        sections = {
+            "Detection and scale": lambda: detection(model, args.images),
+            "Sub-pixel bias": lambda: bias(model),
+            "No atoms where there are none": lambda: false_alarms(model, max(100, args.images)),
+            "Robustness": lambda: hot(model, args.images),
+            "Calibration": lambda: calibration_error(model, 100),
+        }
+        page = [
+            "# Figures on simulated images", "",
+            f"Model `{model.name}` (sha256 {model.file_hash()[:12]}), {args.images} images per "
+            f"lattice and dose, made by `python benchmarks/simulated.py --images {args.images}`.",
+        ]  # fmt: skip
+        for title, measure in sections.items():
+            lines = measure()
+            print("\n".join(lines), flush=True)
+            page += ["", f"## {title}", "", *lines]
+        page += ["", f"Took {time.time() - start:.0f} s."]
+        if args.out:
+            Path(args.out).write_text("\n".join(page) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

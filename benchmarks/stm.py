@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from report import Report, figure
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
@@ -185,6 +186,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
     i, j = pair_boxes(at, truth)
     p, q = len(i) / len(at), len(j) / len(truth)
     print("## 3. Real H-Si(100), labelled tile\n")
+    figure("F1 of defects, one call", 2 * p * q / (p + q), section="labelled tile")
     print(f"Bundled model (simulation only), one call: precision {p:.3f}, recall {q:.3f}, "
           f"**F1 {2 * p * q / (p + q):.3f}** ({len(at)} found, {len(truth)} labels).\n")  # fmt: skip
     print(
@@ -376,6 +378,8 @@ def molecules_figure(data: Path | None, small: bool) -> None:
         true = up[1:, inner] != up[:-1, inner]
         hit, wanted = hit + (flips & true).sum(), wanted + true.sum()
         wrong, quiet = wrong + (flips & ~true).sum(), quiet + (~true).sum()
+    figure("recall of flips", hit / wanted, section="buckybowls")
+    figure("false flips", 100 * wrong / quiet, "%", section="buckybowls")
     print(f"Flips, 2 % per frame over 50 frames: recall {hit / wanted:.4f} of {wanted}, "
           f"false {100 * wrong / quiet:.3f} %.\n")  # fmt: skip
 
@@ -450,6 +454,10 @@ def watch_figure(data: Path | None, small: bool) -> None:
     analysed = pd.Series([e["name"] for e in events if e["event"] == "analysed"]).value_counts()
     results = {p.parent.name for p in (folder / "atomlens_results").glob("*/result.json")}
     print("## 7. Watch folder\n")
+    figure("sound files analysed", len(done & set(sound)), target=str(len(sound)), section="watch")
+    figure(
+        "events of one file more than once", int((analysed > 1).sum()), target="0", section="watch"
+    )
     print(f"{n} files of 512x512, {len(corrupt)} corrupt, {n // 10} half-written at first, killed twice. "
           f"Analysed: {len(done & set(sound))} of {len(sound)} sound files; results on disk {len(results)}; "
           f"events of one file more than once: {(analysed > 1).sum()}; corrupt ones analysed: "
@@ -474,11 +482,12 @@ def main() -> None:
     parser.add_argument("figure", choices=[*FIGURES, "all"])
     parser.add_argument("--data", default=os.environ.get("ATOMLENS_DATA"))
     parser.add_argument("--small", action="store_true", help="a quick version of it")
-    given = parser.parse_args()
-    data = Path(given.data) if given.data else None
-    for name, figure in FIGURES.items():
-        if given.figure in (name, "all"):
-            figure(data, given.small)
+    with Report("stm", parser) as report:
+        given = report.args
+        data = Path(given.data) if given.data else None
+        for name, figure in FIGURES.items():
+            if given.figure in (name, "all"):
+                figure(data, given.small)
 
 
 if __name__ == "__main__":

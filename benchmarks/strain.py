@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from report import Report
 
 import napari_atomlens as al
 from napari_atomlens import tables
@@ -192,28 +193,29 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=640)
     parser.add_argument("--counts", type=float, default=1000)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    lines = report(args.images, args.side, args.counts)
-    text = "\n".join(
-        [
-            "# Strain and polar displacement",
-            "",
-            f"Made by `python benchmarks/strain.py --images {args.images}`: {args.counts:g} "
-            f"counts, {args.side} px, a known strain of 1 % and a polar displacement of 15 pm.",
-            "Means and standard deviations over sites; the stated error is the mean of the "
-            "error column.",
-            "",
-            *lines,
-            "",
-            "Time of `measure_lattice` (one thread), all columns included:",
-            "",
-            *speed(),
-            "",
-        ]
-    )
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
-    print(text)
+    with Report("strain", parser) as report:
+        args = report.args
+        lines = report(args.images, args.side, args.counts)
+        text = "\n".join(
+            [
+                "# Strain and polar displacement",
+                "",
+                f"Made by `python benchmarks/strain.py --images {args.images}`: {args.counts:g} "
+                f"counts, {args.side} px, a known strain of 1 % and a polar displacement of 15 pm.",
+                "Means and standard deviations over sites; the stated error is the mean of the "
+                "error column.",
+                "",
+                *lines,
+                "",
+                "Time of `measure_lattice` (one thread), all columns included:",
+                "",
+                *speed(),
+                "",
+            ]
+        )
+        if args.out:
+            args.out.write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":
