@@ -287,13 +287,13 @@ def sim0(data: Path) -> list[str]:
     from scipy import ndimage as ndi
     from scipy.spatial import cKDTree
 
-    from napari_atomlens.graphs.occupancy import classify_sites
+    from napari_atomlens.graphs.occupancy import occupy_sites
 
     folder = data / "with-truth"
     result = al.analyze(tifffile.imread(folder / "sim0_input.tiff"),
                         params=al.AnalysisParams(model=MODEL, contours=False))  # fmt: skip
     # "Se" is one Se where two are usual; most sites hold 2Se, which nobody labelled
-    sites = classify_sites(result.atoms, names=("Se", "2Se", "TeSe", "2Te"))
+    sites = occupy_sites(result.atoms, names=("Se", "2Se", "TeSe", "2Te"))
     sites = sites[sites["sublattice"] == 1]
     places = sites[["y_px", "x_px"]].to_numpy()
     called = sites["occupation"].to_numpy(str)

@@ -235,11 +235,11 @@ def vacant() -> tuple[np.ndarray, al.Result, np.ndarray]:
 
 def vacancies_of(door: str, image: np.ndarray, result: al.Result) -> pd.DataFrame:
     """Return the vacant sites as one part of the package tells them."""
-    from napari_atomlens.graphs import classify_sites
+    from napari_atomlens.graphs import occupy_sites
 
     size = result.provenance["pixel_size_nm"]
     if door == "occupancy":
-        sites = classify_sites(result.atoms)
+        sites = occupy_sites(result.atoms)
         return sites[sites["atom_id"] < 0]
     table = result.atoms
     if door != "explore":
@@ -253,12 +253,7 @@ def vacancies_of(door: str, image: np.ndarray, result: al.Result) -> pd.DataFram
 
 @pytest.mark.parametrize(
     "door",
-    [
-        "measure",
-        "explore",
-        pytest.param("explore after measure", marks=defect("no vacancy where sites are known")),
-        pytest.param("occupancy", marks=defect("sites on and beyond the rim count as empty")),
-    ],
+    ["measure", "explore", "explore after measure", "occupancy"],
 )
 def test_vacancies_are_the_same_everywhere(
     vacant: tuple[np.ndarray, al.Result, np.ndarray], door: str
@@ -269,7 +264,6 @@ def test_vacancies_are_the_same_everywhere(
     assert cKDTree(found).query(truth)[0].max() < 1
 
 
-@defect("defects are counted from rings, not from sites")
 def test_formulas_group_the_vacancies(vacant: tuple[np.ndarray, al.Result, np.ndarray]) -> None:
     _, result, truth = vacant
     rows = result.defects[result.defects["formula"].str.contains("V")]

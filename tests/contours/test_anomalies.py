@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.spatial import cKDTree
 from sklearn.metrics import roc_auc_score
 
+import napari_atomlens as al
 from napari_atomlens import tables
 from napari_atomlens.contours.anomalies import (
     AnomalyParams,
@@ -117,7 +118,7 @@ def monolayer() -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
 
 def test_sublattices_and_vacant_sites_are_found(monolayer) -> None:
     image, truth, atoms = monolayer
-    sites = complete_sites(atoms, image.shape)
+    sites = complete_sites(atoms)
     real = truth.sublattice.to_numpy()[nearest_truth(sites, truth, ("y_px", "x_px"))]
     known = sites.sublattice.to_numpy() >= 0
     assert known.mean() > 0.95 and (sites.sublattice.to_numpy()[known] == real[known]).all()
@@ -130,10 +131,19 @@ def test_sublattices_and_vacant_sites_are_found(monolayer) -> None:
 
 
 def test_a_measured_lattice_is_taken_as_it_is(monolayer) -> None:
-    image, _, atoms = monolayer
+    _, _, atoms = monolayer
     measured = atoms.assign(sublattice=1, site_y_px=atoms.y_px + 1, site_x_px=atoms.x_px)
-    pd.testing.assert_frame_equal(complete_sites(measured, image.shape), measured)
-    assert set(kinds(measured)) == {"sublattice B"}
+    sites = complete_sites(measured)
+    pd.testing.assert_frame_equal(sites.iloc[: len(atoms)][list(measured)], measured)
+    assert set(kinds(sites)) == {"sublattice B"}
+    # what is left is vacant: the same as where nothing is known, and as the lattice says
+    vacant = sites.iloc[len(atoms) :]
+    lattice = al.measure_lattice(atoms).atoms
+    for other in (complete_sites(atoms), lattice):
+        other = other[other.source == "lattice"]
+        assert len(vacant) == len(other) > 10
+        np.testing.assert_array_equal(vacant[["y_px", "x_px"]], other[["y_px", "x_px"]])
+    pd.testing.assert_frame_equal(complete_sites(lattice), lattice)
 
 
 def test_point_defects_get_their_names(monolayer) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import napari_atomlens as al
 from napari_atomlens.errors import CalibrationError, ParameterError
-from napari_atomlens.graphs.occupancy import classify_sites
+from napari_atomlens.graphs.occupancy import occupy_sites
 from napari_atomlens.simulation.crystals import fill
 from napari_atomlens.simulation.crystals import tmd as crystal
 
@@ -34,7 +34,7 @@ def film(angle: float, seed: int = 0, n: int = 300) -> tuple[pd.DataFrame, np.nd
 @pytest.mark.parametrize("angle", [0.0, 0.4, 1.3, 2.9])
 def test_occupations_are_the_true_ones(angle: float) -> None:
     table, truth = film(angle)
-    sites = classify_sites(table, names=("Se", "2Se", "TeSe", "2Te"))
+    sites = occupy_sites(table, names=("Se", "2Se", "TeSe", "2Te"))
     inner = (truth[:, :2].astype(float) > 15).all(1) & (truth[:, :2].astype(float) < 285).all(1)
     places = sites[["y_px", "x_px"]].to_numpy()
     right = 0
@@ -88,11 +88,11 @@ def test_what_the_user_named_is_left_alone() -> None:
 def test_what_is_no_honeycomb_is_one_sentence() -> None:
     table, _ = film(0.0)
     with pytest.raises(ParameterError, match="amplitude"):
-        classify_sites(table.drop(columns="amplitude"))
+        occupy_sites(table.drop(columns="amplitude"))
     with pytest.raises(ParameterError, match="no fit"):
-        classify_sites(table.assign(fit_ok=False))
+        occupy_sites(table.assign(fit_ok=False))
     with pytest.raises(CalibrationError, match="few atoms"):
-        classify_sites(table.head(5))
+        occupy_sites(table.head(5))
 
 
 def test_without_a_fit_the_classes_of_the_model_decide() -> None:
@@ -111,6 +111,6 @@ def test_a_failed_fit_is_an_empty_site_only_where_others_succeed() -> None:
     for failed, empty in ((few, 1), (some, 0)):
         changed = table.assign(fit_ok=~failed)
         changed.loc[failed, "amplitude"] = 0.1
-        sites = classify_sites(changed)
+        sites = occupy_sites(changed)
         mine = sites["atom_id"].isin(table["atom_id"][failed])
         assert (sites["level"][mine] == 0).sum() == empty

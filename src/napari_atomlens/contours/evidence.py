@@ -57,7 +57,7 @@ def describe_sites(
         Atoms table. Kinds are its sublattices where known, else its species.
     complete : bool
         Find sublattices, sites and vacant sites first where the table has none
-        (:func:`napari_atomlens.contours.complete_sites`).
+        (:func:`napari_atomlens.lattice.complete_sites`).
     params : EvidenceParams
 
     Returns
@@ -88,8 +88,7 @@ def describe_sites(
         raise ImageError(
             f"An image has two axes or three with time, but this has {np.ndim(image)}."
         )
-    shape = (int(stack.shape[1]), int(stack.shape[2]))
-    sites = complete_sites(atoms, shape) if complete else atoms.reset_index(drop=True)
+    sites = complete_sites(atoms) if complete else atoms.reset_index(drop=True)
     if len(sites) and not 0 <= sites["frame"].min() <= sites["frame"].max() < len(stack):
         raise ImageError(f"The atoms belong to frames that the image, with {len(stack)}, lacks.")
     out = pd.DataFrame({c: sites[c] for c in ("frame", "atom_id", "y_px", "x_px") if c in sites})

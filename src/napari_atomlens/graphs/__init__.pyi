@@ -11,7 +11,7 @@ from .defects import (
     find_defects,
 )
 from .library import DefectLibrary
-from .occupancy import classify_sites
+from .occupancy import occupy_sites
 from .rings import trace_rings
 from .rules import (
     Rules,
@@ -27,7 +27,7 @@ __all__ = [
     "Rules",
     "bond",
     "choose_rules",
-    "classify_sites",
+    "occupy_sites",
     "count_types",
     "find_defects",
     "learn_bounds",

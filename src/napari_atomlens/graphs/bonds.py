@@ -22,6 +22,7 @@ from napari_atomlens.graphs.occupancy import site_species
 from napari_atomlens.graphs.plausible import dimness, log_odds, select
 from napari_atomlens.graphs.rings import MAX_RING, Rings, trace_rings
 from napari_atomlens.graphs.rules import Rules, preset
+from napari_atomlens.lattice.sites import vacant_sites
 from napari_atomlens.points import near_pairs
 from napari_atomlens.tables import check_atoms
 
@@ -61,6 +62,8 @@ class BondGraph:
         Whether the pixel size was known.
     shape_px : tuple of int or None
         (H, W) of the image, None where it is unknown: what its border cuts cannot be told then.
+    given : pandas.DataFrame or None
+        The atoms table that the graph was made of, vacant sites included.
     """
 
     atoms: pd.DataFrame
@@ -71,6 +74,7 @@ class BondGraph:
     pairs: np.ndarray
     calibrated: bool = True
     shape_px: tuple[int, int] | None = None
+    given: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -95,6 +99,21 @@ class BondGraph:
     def foreign(self) -> np.ndarray:
         """Mask of the atoms that are not of the host, shape (n,)."""
         return ~self.atoms["species"].isin(self.rules.host).to_numpy()
+
+    @cached_property
+    def vacant(self) -> pd.DataFrame:
+        """Sites without an atom, as the lattice has them: frame, y_px, x_px, species or NaN.
+
+        See :func:`napari_atomlens.lattice.vacant_sites`; the species is the most frequent one of
+        the sublattice.
+        """
+        given = self.atoms if self.given is None else self.given
+        if "atom_id" not in given:
+            given = given.assign(atom_id=np.arange(len(given), dtype=np.int64))
+        species = self.atoms.set_index("atom_id")["species"].reindex(given["atom_id"])
+        found = vacant_sites(given, species.to_numpy(object))
+        names = found["label"].to_numpy(object)
+        return found[["frame", "y_px", "x_px"]].assign(species=names)
 
     def networkx(self, frame: int | None = None) -> nx.Graph:
         """Return the graph of one frame, or of all, with atom ids as nodes.
@@ -206,7 +225,7 @@ def bond(
     if len(names):
         pairs = pairs[relax_coordination(pairs, length, most[code], host[code])]
     table = _table(clean, pairs, places, calibrated)
-    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated, shape_px)
+    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated, shape_px, atoms)
 
 
 def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
-from napari_atomlens.lattice.sites import empty_sites, honeycomb_sublattices
+from napari_atomlens.lattice.sites import honeycomb_sublattices, vacant_sites
 from napari_atomlens.tables import check_atoms
 
 #: Levels nearer than this, over the typical amplitude, are one.
@@ -89,7 +89,7 @@ def trusted_amplitude(atoms: pd.DataFrame, sublattice: np.ndarray) -> np.ndarray
     return amplitude
 
 
-def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
+def occupy_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
     """Tell the occupation of every site of a binary honeycomb from the amplitudes.
 
     Parameters
@@ -116,14 +116,26 @@ def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFra
     CalibrationError
         If there is no honeycomb.
     """
-    clean = check_atoms(atoms)
+    sites = _occupied(check_atoms(atoms), names)
+    side = sites.set_index("atom_id")["sublattice"].reindex(atoms["atom_id"]).to_numpy(float)
+    vacant = vacant_sites(atoms, side)
+    empty = vacant[vacant["label"].notna()]
+    more = empty[["frame", "y_px", "x_px"]].assign(
+        atom_id=-1, amplitude=0.0, sublattice=empty["label"].astype(np.int64), level=0,
+        usual=False, occupation="vacancy",
+    )  # fmt: skip
+    return pd.concat([sites, more[list(sites)]], ignore_index=True) if len(more) else sites
+
+
+def _occupied(clean: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
+    """Occupation of the sites that hold a column (see :func:`occupy_sites`)."""
     if "amplitude" not in clean or not np.isfinite(clean["amplitude"]).any():
         raise ParameterError("The sites cannot be told apart: the atoms have no fitted amplitude.")
     places = clean[["y_px", "x_px"]].to_numpy(float)
     frame = clean["frame"].to_numpy()
     if len(clean) < 12:
         raise CalibrationError("There are too few atoms to tell the sublattices.")
-    side, _, phase, spacing = honeycomb_sublattices(places, frame)
+    side = honeycomb_sublattices(places, frame)
     usable = side >= 0
     amplitude = trusted_amplitude(clean, side)
     if not np.isfinite(amplitude).any():
@@ -142,14 +154,13 @@ def classify_sites(atoms: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFra
         chalcogen = int(np.argmax(spread))
     else:
         chalcogen = int(np.argmin(medians))
-    holes = empty_sites(places, frame, side, complex(phase[0]), spacing)
     sites = pd.DataFrame(
         {
             "frame": frame, "atom_id": clean["atom_id"], "y_px": places[:, 0],
             "x_px": places[:, 1], "amplitude": amplitude, "sublattice": side,
         }
     )[usable]  # fmt: skip
-    sites = pd.concat([sites, holes.assign(atom_id=-1, amplitude=0.0)], ignore_index=True)
+    sites = sites.reset_index(drop=True)
     sites["sublattice"] = (sites["sublattice"] == chalcogen).astype(int)
     sites["level"], sites["usual"], sites["occupation"] = 0, False, ""
     for k in (0, 1):
@@ -198,10 +209,10 @@ def site_species(atoms: pd.DataFrame, metal: str, pair: str, single: str) -> np.
         level; None where the atoms are no binary honeycomb.
     """
     try:
-        sites = classify_sites(atoms)
+        sites = _occupied(atoms)
     except (CalibrationError, ParameterError):
         return None
-    sites = sites[sites["atom_id"] >= 0].set_index("atom_id")
+    sites = sites.set_index("atom_id")
     usual = sites[sites["usual"] & (sites["sublattice"] == 1)]["level"]
     middle = int(usual.iloc[0]) if len(usual) else 1
     level, side = sites["level"].to_numpy(), sites["sublattice"].to_numpy()

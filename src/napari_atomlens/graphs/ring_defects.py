@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_atomlens.graphs.finding import Finding, join_labels
-from napari_atomlens.points import connected
+from napari_atomlens.points import connected, inside_polygon, near_pairs
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: More odd rings than this in one piece, drawn out in a line, are a grain boundary.
 MANY_RINGS = 7
+#: Atoms nearer than this to a vacant site, over the usual length of a bond, point at it.
+OPEN_BOND = 1.35
 #: What pieces of odd rings are called in a crystal of hexagons.
 NAMED = {
     "5-7": "dislocation",
@@ -79,13 +81,13 @@ def shared_bonds(rings: Rings, chosen: np.ndarray, n: int) -> tuple[np.ndarray, 
     return np.concatenate(owner), np.concatenate(code)
 
 
-def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> list[Any]:
-    """Add the defects of rings to those of foreign atoms.
+def add_rings(graph: BondGraph, found: list[Finding], odds: Any, max_ring: int) -> list[Finding]:
+    """Add the defects of rings, and the vacant sites, to the defects of foreign atoms.
 
     Parameters
     ----------
     graph : BondGraph
-    found : list of Found
+    found : list of Finding
         Defects of foreign atoms; the odd rings that hold one of their core atoms are noted
         in them.
     odds : object
@@ -94,11 +96,91 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
         Larger rings are no defects.
     """
     rings, rules = graph.rings, graph.rules
-    n = len(graph.atoms)
+    need = {s: rules.species_rule(s).min_coordination for s in rules.host}
+    species = graph.atoms["species"].to_numpy(object)
+    least = np.array([need.get(str(s), 0) for s in species])
+    under = graph.degree < least
     normal = rings.size == rules.ring_size
     odd = np.flatnonzero(~normal & (rings.size <= max_ring))
-    if not len(odd):
-        return found
+    sites = Vacancies(graph, odd)
+    out = list(found)
+    if len(odd):
+        out += _pieces(graph, found, odds, odd, under, sites)
+    out += _open_sites(graph, odds, under, sites)
+    return _merge_labels(graph, out, len(found))
+
+
+class Vacancies:
+    """Vacant sites of the lattice, and the odd ring that each lies in."""
+
+    def __init__(self, graph: BondGraph, odd: np.ndarray) -> None:
+        table = graph.vacant
+        self.frame = table["frame"].to_numpy(np.int64)
+        self.place = table[["y_px", "x_px"]].to_numpy(float)
+        self.species = table["species"].to_numpy(object)
+        #: Position in `odd` of the ring round each site, -1 where there is none.
+        self.ring = np.full(len(table), -1)
+        if not len(table):
+            return
+        atoms = graph.atoms[["y_px", "x_px"]].to_numpy(float)
+        frame = graph.atoms["frame"].to_numpy(np.int64)
+        for k, i in enumerate(odd.tolist()):
+            rows = graph.rings.polygon(i)
+            mine = np.flatnonzero((self.frame == frame[rows[0]]) & (self.ring < 0))
+            self.ring[mine[inside_polygon(self.place[mine], atoms[rows])]] = k
+
+    def name(self, which: np.ndarray, host: tuple[str, ...]) -> str:
+        """Name of vacant sites by what is missing there."""
+        kinds = [str(s) for s in self.species[which]]
+        if all(k in host for k in kinds):
+            return join_labels([f"V_{k}" for k in kinds])
+        return f"{len(kinds)}V" if len(kinds) > 1 else "V"
+
+
+def _open_sites(graph: BondGraph, odds: Any, under: np.ndarray, sites: Vacancies) -> list[Finding]:
+    """Vacant sites in no odd ring, as beside the border: open bonds point at them."""
+    alone = np.flatnonzero(sites.ring < 0)
+    if not len(alone) or not len(graph.pairs):
+        return []
+    reach = OPEN_BOND * float(np.median(graph.bonds["length_px"]))
+    n = len(graph.atoms)
+    frame = np.concatenate([graph.atoms["frame"].to_numpy(np.int64), sites.frame[alone]])
+    place = np.concatenate([graph.atoms[["y_px", "x_px"]].to_numpy(float), sites.place[alone]])
+    pairs, _ = near_pairs(place, frame, reach)
+    pairs = pairs[(pairs[:, 0] < n) & (pairs[:, 1] >= n)]
+    if graph.rules.share_neighbours:  # beside a foreign atom: told by its formula
+        taken = np.unique(pairs[graph.foreign[pairs[:, 0]], 1])
+        pairs = pairs[~np.isin(pairs[:, 1], taken)]
+    pairs = pairs[under[pairs[:, 0]]]
+    enough = np.bincount(pairs[:, 1] - n, minlength=len(alone)) >= 2
+    pairs = pairs[enough[pairs[:, 1] - n]]
+    label = connected(pairs, n + len(alone))
+    out = []
+    for g in np.unique(label[n:][enough]):
+        which = alone[(label[n:] == g) & enough]
+        rows = np.flatnonzero(label[:n] == g)
+        out.append(
+            Finding(
+                rows, rows, sites.name(which, graph.rules.host), "vacancy",
+                np.zeros((0, 2), np.int64), float(odds.atom[rows].sum()),
+                place=sites.place[which].mean(axis=0),
+            )
+        )  # fmt: skip
+    return out
+
+
+def _pieces(
+    graph: BondGraph,
+    found: list[Finding],
+    odds: Any,
+    odd: np.ndarray,
+    under: np.ndarray,
+    sites: Vacancies,
+) -> list[Finding]:
+    """Defects that connected odd rings make; those that hold foreign atoms are noted there."""
+    rings, rules = graph.rings, graph.rules
+    n = len(graph.atoms)
+    normal = rings.size == rules.ring_size
     cell = float(np.median(rings.area[normal])) if normal.any() else float("nan")
     owner, code = shared_bonds(rings, odd, n)
     order = np.argsort(code, kind="stable")
@@ -113,11 +195,7 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
     for where, i in zip(held, odd.tolist(), strict=True):
         for k in where:
             found[k].rings.append(int(rings.size[i]))
-    need = {s: rules.species_rule(s).min_coordination for s in rules.host}
-    species = graph.atoms["species"].to_numpy(object)
-    least = np.array([need.get(str(s), 0) for s in species])
-    under = graph.degree < least
-    out = list(found)
+    out: list[Finding] = []
     link_group = label[links[:, 0]] if len(links) else np.zeros(0, int)
     by_label = np.argsort(label, kind="stable")
     pieces = np.split(by_label, np.cumsum(np.bincount(label))[:-1])
@@ -140,8 +218,8 @@ def add_rings(graph: BondGraph, found: list[Any], odds: Any, max_ring: int) -> l
         rest = np.array([i for i in free.tolist() if i not in holes], int)
         for part in (*(np.array([i]) for i in holes), rest):
             if len(part):
-                out.append(_piece(graph, rings, odd, part, inner, cell, under, odds))
-    return _merge_labels(graph, [f for f in out if f is not None], len(found))
+                out.append(_piece(graph, rings, odd, part, inner, cell, under, odds, sites))
+    return out
 
 
 def _vacant(
@@ -175,7 +253,8 @@ def _piece(
     cell: float,
     under: np.ndarray,
     odds: Any,
-) -> Any:
+    sites: Vacancies,
+) -> Finding:
     """One connected piece of odd rings as a defect."""
     n, rules = len(graph.atoms), graph.rules
     chosen = odd[piece]
@@ -201,8 +280,11 @@ def _piece(
     name = ring_name(sizes, inner)
     open_atoms = rows[under[rows]]
     kind = _kind(name, sizes, lacking, rings, chosen, graph.places_nm)
-    if len(piece) == 1 and lacking >= 1 and len(open_atoms):
-        name, kind = _vacancy(graph, open_atoms, lacking), "vacancy"
+    empty = np.flatnonzero(np.isin(sites.ring, piece))
+    if len(piece) == 1 and (lacking >= 1 or len(empty)) and len(open_atoms):
+        # what is missing is said by the lattice; where it has no sites, by the ring alone
+        name = sites.name(empty, rules.host) if len(empty) else ""
+        name, kind = name or _vacancy(graph, open_atoms, lacking), "vacancy"
     pairs = np.c_[bonds // n, bonds % n]
     log_score = float(odds.atom[rows].sum()) + odds.bonds(bonds)
     places = odds.places_px

@@ -64,6 +64,7 @@ def without(graph: BondGraph, frames: np.ndarray) -> BondGraph:
     """Leave the atoms of some frames out of a graph."""
     stay = ~graph.atoms["frame"].isin(frames).to_numpy()
     number = np.where(stay, np.cumsum(stay) - 1, -1)
+    given = graph.given
     bonded = stay[graph.pairs[:, 0]] if len(graph.pairs) else np.zeros(0, bool)
     out = replace(
         graph,
@@ -72,6 +73,7 @@ def without(graph: BondGraph, frames: np.ndarray) -> BondGraph:
         places_nm=graph.places_nm[stay],
         drawn_nm=graph.drawn_nm[stay],
         pairs=number[graph.pairs[bonded]],
+        given=None if given is None else given[~given["frame"].isin(frames)],
     )
     rings = graph.rings
     inside = stay[rings.members[:, 0]] if len(rings) else np.zeros(0, bool)
@@ -80,6 +82,10 @@ def without(graph: BondGraph, frames: np.ndarray) -> BondGraph:
     # cached_property keeps its value there: rings of other frames are not traced again
     out.__dict__["rings"] = Rings(members, rings.size[inside], rings.area[inside])
     return out
+
+
+def _given(graph: BondGraph) -> pd.DataFrame:
+    return graph.atoms if graph.given is None else graph.given
 
 
 def join(one: BondGraph, two: BondGraph) -> BondGraph:
@@ -103,6 +109,7 @@ def join(one: BondGraph, two: BondGraph) -> BondGraph:
         drawn_nm=np.concatenate([one.drawn_nm, two.drawn_nm])[order],
         pairs=pairs[sequence],
         calibrated=one.calibrated and two.calibrated,
+        given=pd.concat([_given(one), _given(two)], ignore_index=True),
     )
     longest = max(one.rings.members.shape[1], two.rings.members.shape[1])
 

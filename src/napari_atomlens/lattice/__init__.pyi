@@ -1,7 +1,7 @@
 from .lattice import Lattice, LatticeParams
 from .measure import measure_lattice
 from .shrink import shrink_positions
-from .sites import complete_sites
+from .sites import complete_sites, vacant_sites
 
 __all__ = [
     "Lattice",
@@ -9,4 +9,5 @@ __all__ = [
     "complete_sites",
     "measure_lattice",
     "shrink_positions",
+    "vacant_sites",
 ]

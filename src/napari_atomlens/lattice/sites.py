@@ -7,13 +7,15 @@ the lattice are found as the frequent differences between atoms of about the sam
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from napari_atomlens import tables
+from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.points import near_pairs, typical_spacing
 
 #: Translations are looked for up to so many nearest distances.
@@ -139,123 +141,119 @@ def expected(positions: np.ndarray, link: np.ndarray, vectors: np.ndarray) -> np
     return out
 
 
-def vacant(
-    positions: np.ndarray,
-    sublattice: np.ndarray,
-    link: np.ndarray,
-    vectors: np.ndarray,
-    spacing: float,
-    shape: tuple[int, int] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Places that at least three neighbours, and half of those looked at, say are sites.
+def vacant_sites(atoms: pd.DataFrame, label: Any = None) -> pd.DataFrame:
+    """Sites where an atom is missing: the one answer, whoever asks.
+
+    Parameters
+    ----------
+    atoms : pandas.DataFrame
+        Atoms table. Rows of vacant sites that it holds are taken as they are; without them the
+        lattice is measured (:func:`napari_atomlens.measure_lattice`, whose notes say what
+        counts as a vacancy).
+    label : array-like, shape (n,), optional
+        Something known of each row, such as its species.
 
     Returns
     -------
-    places : ndarray, shape (m, 2)
-    sublattice : ndarray of int, shape (m,)
+    pandas.DataFrame
+        Atoms table of the vacant sites; with a column ``label``, the most frequent one among
+        the atoms of the same region and sublattice, where labels were given.
     """
-    nothing = np.zeros((0, 2)), np.zeros(0, np.int64)
-    i, k = np.nonzero((link < 0) & (sublattice >= 0)[:, None])
-    if not len(i):
-        return nothing
-    guess = positions[i] + vectors[k]
-    low, high = positions.min(0), positions.max(0)
-    if shape is not None:
-        low, high = np.full(2, 0.25 * spacing), np.subtract(shape, 1) - 0.25 * spacing
-    free = cKDTree(positions).query(guess)[0] > 0.45 * spacing
-    free &= np.all((guess >= low) & (guess <= high), axis=1)
-    guess, voter = guess[free], sublattice[i[free]]
-    if not len(guess):
-        return nothing
-    shells = np.hypot(*vectors.T)
-    nearest_shell = int((shells < 1.15 * shells[0]).sum())
-    tree = cKDTree(guess)
-    groups = tree.query_ball_point(guess, 0.25 * spacing)
-    count = np.array([len(g) for g in groups])
-    places, kinds = [], []
-    taken = np.zeros(len(guess), bool)
-    for g in np.argsort(-count, kind="stable"):
-        members = np.asarray(groups[g])
-        if taken[g] or len(members) < max(3, 0.5 * min(nearest_shell + 2, len(vectors))):
-            continue
-        kind = np.bincount(voter[members]).argmax()
-        taken[tree.query_ball_point(guess[g], 0.6 * spacing)] = True
-        places.append(np.median(guess[members], axis=0))
-        kinds.append(kind)
-    if not places:
-        return nothing
-    return np.array(places), np.array(kinds, np.int64)
+    labels = pd.Series(np.full(len(atoms), np.nan) if label is None else np.asarray(label))
+    known = atoms.reset_index(drop=True)
+    if not _is_vacant(known).any():
+        row = np.arange(len(known))
+        known = measure_lattice(known.assign(_row=row)).atoms
+        there = known["_row"].notna().to_numpy()
+        labels = pd.Series(
+            [labels[int(r)] if ok else np.nan for r, ok in zip(known["_row"], there, strict=True)],
+            dtype=object,
+        )
+        known = known.drop(columns="_row")
+    vacant = _is_vacant(known)
+    found = known[vacant].reset_index(drop=True)
+    if label is None:
+        return found
+    keys = [k for k in ("frame", "region", "sublattice") if k in known]
+    usual = (
+        known.loc[~vacant, keys].assign(label=labels[~vacant].to_numpy())
+        .groupby(keys)["label"].agg(lambda v: v.mode().iloc[0] if v.notna().any() else np.nan)
+    )  # fmt: skip
+    return found.join(usual, on=keys)
 
 
-def complete_sites(atoms: pd.DataFrame, shape: tuple[int, int] | None = None) -> pd.DataFrame:
+def _is_vacant(atoms: pd.DataFrame) -> np.ndarray:
+    """Which rows are vacant sites, not atoms."""
+    if "source" not in atoms:
+        return np.zeros(len(atoms), bool)
+    return np.asarray(atoms["source"].astype(str) == "lattice")
+
+
+def complete_sites(atoms: pd.DataFrame) -> pd.DataFrame:
     """Atoms with their sublattices and sites, and a row for every site that is vacant.
 
     Parameters
     ----------
     atoms : pandas.DataFrame
         Atoms table, of one frame or many.
-    shape : tuple of int, optional
-        (H, W) of the image; without it vacant sites are looked for between the atoms only.
 
     Returns
     -------
     pandas.DataFrame
         Atoms table with ``sublattice``, ``site_y_px`` and ``site_x_px`` filled where they
-        could be found. Vacant sites come last in each frame, with ``source`` "lattice",
-        position on the site, probability 0 and ids of their own.
+        could be found. Vacant sites (:func:`vacant_sites`) come last in each frame, with
+        ``source`` "lattice", position on the site, probability 0 and ids of their own. A table
+        that holds vacant sites comes back as it is.
     """
-    parts = []
-    for _, mine in atoms.groupby("frame", sort=True):
-        parts.append(_complete(mine.reset_index(drop=True), shape))
+    if _is_vacant(atoms).any():
+        return atoms.copy()
+    parts = [
+        _complete(mine.reset_index(drop=True)) for _, mine in atoms.groupby("frame", sort=True)
+    ]
     return pd.concat(parts, ignore_index=True) if parts else atoms.copy()
 
 
-def _complete(atoms: pd.DataFrame, shape: tuple[int, int] | None) -> pd.DataFrame:
+def _complete(atoms: pd.DataFrame) -> pd.DataFrame:
+    """Sites of one frame."""
     positions = atoms[["y_px", "x_px"]].to_numpy(float)
+    if len(atoms) < FEWEST or not np.isfinite(positions).all():
+        return atoms.copy()  # too little to go by
+    out = _with_sites(atoms, positions)
+    label = out["sublattice"].to_numpy() if "sublattice" in out else np.full(len(out), -1)
+    found = vacant_sites(atoms, np.where(label >= 0, label, np.nan))
+    if not len(found):
+        return out
+    # where the atoms round it put the site, as it is for the sites of atoms here
+    more = found.assign(
+        sublattice=found["label"].fillna(-1).astype(np.int64), site_y_px=found["y_px"],
+        site_x_px=found["x_px"], probability=0.0, species="",
+    )  # fmt: skip
+    return pd.concat([out, more[[c for c in more if c in out]]], ignore_index=True)
+
+
+def _with_sites(atoms: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
+    """Atoms of one frame with sublattices and sites, where these are not known."""
     n = len(atoms)
+    known = atoms["sublattice"].to_numpy(np.int64) if "sublattice" in atoms else np.full(n, -1)
+    if (known >= 0).mean() > 0.5:
+        return atoms.copy()
     amplitude = np.full(n, np.nan)
     if "amplitude" in atoms:
         amplitude = atoms["amplitude"].to_numpy(float).copy()
-    known = np.full(n, -1)
-    if "sublattice" in atoms:
-        known = atoms["sublattice"].to_numpy(np.int64).copy()
-    if n < FEWEST or not np.isfinite(positions).all() or (known >= 0).mean() > 0.5:
-        return atoms.copy()  # measured already, or too little to go by
     spacing = float(np.median(cKDTree(positions).query(positions, k=2)[0][:, 1]))
     vectors = translations(positions, amplitude, spacing)
     if not len(vectors):
         return atoms.copy()
     link = links(positions, vectors, spacing)
-    found = sublattices(link, amplitude)
-    out = atoms.assign(sublattice=found)
+    out = atoms.assign(sublattice=sublattices(link, amplitude))
     site = expected(positions, link, vectors)
     for axis, name in enumerate(("site_y_px", "site_x_px")):
         measured = atoms[name].to_numpy(float) if name in atoms else np.full(n, np.nan)
         out[name] = np.where(np.isfinite(measured), measured, site[:, axis])
-    places, kinds = vacant(positions, found, link, vectors, spacing, shape)
-    if not len(places):
-        return out
-    frame = int(atoms["frame"].iloc[0])
-    first = int(atoms["atom_id"].max()) + 1 if "atom_id" in atoms else n
-    more = tables.make(
-        "atoms",
-        {
-            "frame": frame, "atom_id": first + np.arange(len(places)), "y_px": places[:, 0],
-            "x_px": places[:, 1], "site_y_px": places[:, 0], "site_x_px": places[:, 1],
-            "sublattice": kinds, "probability": 0.0, "source": "lattice",
-        },
-        len(places),
-    )  # fmt: skip
-    return pd.concat([out, more[[c for c in more if c in out]]], ignore_index=True)
+    return out
 
 
-#: Columns nearer than this, over the spacing, to an expected site are on it.
-ON_SITE = 0.45
-
-
-def honeycomb_sublattices(
-    places: np.ndarray, frame: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def honeycomb_sublattices(places: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Tell the two sublattices of a honeycomb by the directions of the bonds.
 
     With ``z`` the sum of ``exp(3 i angle)`` over the bonds of an atom, the two sublattices have
@@ -268,14 +266,8 @@ def honeycomb_sublattices(
 
     Returns
     -------
-    sublattice : ndarray of int, shape (n,)
+    ndarray of int, shape (n,)
         0 or 1, -1 where it cannot be told.
-    pairs : ndarray of int, shape (m, 2)
-        Neighbours.
-    phase : ndarray of complex, shape (n,)
-        ``exp(3 i angle)`` of the bonds of sublattice 0.
-    spacing : float
-        Distance of nearest atoms.
 
     Raises
     ------
@@ -294,58 +286,4 @@ def honeycomb_sublattices(
     phase = np.sqrt((z**2).sum() / max(np.abs(z**2).sum(), 1e-12))
     phase = phase / max(abs(phase), 1e-12)
     along = (z * np.conj(phase)).real
-    sublattice = np.where(np.abs(along) < 0.6, -1, (along < 0).astype(int))
-    return sublattice, pairs, np.full(n, phase), spacing
-
-
-def empty_sites(
-    places: np.ndarray, frame: np.ndarray, sublattice: np.ndarray, phase: complex, spacing: float
-) -> pd.DataFrame:
-    """Sites that at least two neighbours of the crystal expect and where no atom is.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``frame``, ``y_px``, ``x_px``, ``sublattice``.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
-
-    known = np.flatnonzero(sublattice >= 0)
-    # bond length from the crystal: nearest distances are short by the noise
-    base = np.angle(phase) / 3
-    guess, owner = [], []
-    for k in range(3):
-        angle = base + 2 * np.pi / 3 * k + np.pi * sublattice[known]
-        way = spacing * 1.03 * np.column_stack([-np.sin(angle), np.cos(angle)])
-        guess.append(places[known] + way)
-        owner.append(known)
-    site, by = np.concatenate(guess), np.concatenate(owner)
-    apart = 100 * (np.ptp(places) + 1)
-    here = np.column_stack([apart * frame[by], site])
-    there = np.column_stack([apart * frame, places])
-    vacant = cKDTree(there).query(here)[0] > ON_SITE * spacing
-    low, high = places.min(axis=0), places.max(axis=0)
-    vacant &= ((site > low - 0.2 * spacing) & (site < high + 0.2 * spacing)).all(axis=1)
-    site, by, here = site[vacant], by[vacant], here[vacant]
-    columns = ["frame", "y_px", "x_px", "sublattice"]
-    if not len(site):
-        return pd.DataFrame(columns=columns).astype(
-            {"frame": int, "y_px": float, "x_px": float, "sublattice": int}
-        )
-    links = cKDTree(here).query_pairs(ON_SITE * spacing, output_type="ndarray")
-    graph = coo_array(
-        (np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(len(site), len(site))
-    )
-    n, label = connected_components(graph, directed=False)
-    votes = np.bincount(label, minlength=n)
-    mean = np.column_stack([np.bincount(label, site[:, k]) / votes for k in (0, 1)])
-    first = np.unique(label, return_index=True)[1]
-    found = pd.DataFrame(
-        {
-            "frame": frame[by][first], "y_px": mean[:, 0], "x_px": mean[:, 1],
-            "sublattice": 1 - sublattice[by][first],
-        }
-    )  # fmt: skip
-    return found[votes >= 2].reset_index(drop=True)
+    return np.where(np.abs(along) < 0.6, -1, (along < 0).astype(int))
