@@ -117,7 +117,7 @@ def monolayer() -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
 
 
 def test_sublattices_and_vacant_sites_are_found(monolayer) -> None:
-    image, truth, atoms = monolayer
+    _, truth, atoms = monolayer
     sites = complete_sites(atoms)
     real = truth.sublattice.to_numpy()[nearest_truth(sites, truth, ("y_px", "x_px"))]
     known = sites.sublattice.to_numpy() >= 0
