@@ -10,7 +10,7 @@ from pathlib import Path
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import read
-from napari_atomlens.io.formats.kinds import KINDS
+from napari_atomlens.io.formats.kinds import named
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -56,8 +56,8 @@ def main() -> None:
         sys.exit(f"{folder} does not exist.")
     print("| file | image, or why not | shape | axes | pixel size, nm (y x x) |")
     print("|---|---|---|---|---|")
-    known = set(KINDS)  # sidecars (json, csv, md) are no images
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known)
+    # sidecars (json, csv, md) are no images
+    found = sorted(p for p in folder.rglob("*") if named(p))
     for row in alike([row for file in found for row in rows(file, folder)]):
         print("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
 

@@ -15,6 +15,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from npe2 import PluginManifest
 
+from napari_atomlens.io.formats.kinds import KINDS, SUFFIXES
+
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = ROOT / "src/napari_atomlens/napari.yaml"
 
@@ -62,10 +64,12 @@ def test_measure_is_in_the_layers_menu() -> None:
     assert "napari-atomlens.measure" in [m.command for m in points.menus["napari/layers/measure"]]
 
 
-def test_pictures_stay_with_napari() -> None:
-    patterns = {p for r in manifest().contributions.readers for p in r.filename_patterns}
-    assert not patterns & {"*", "*.png", "*.jpg", "*.jpeg"}
-    assert {"*.dm3", "*.dm4", "*.emd", "*.tif", "*.sxm"} <= patterns
+def test_the_manifest_lists_the_kinds_of_files() -> None:
+    listed = {r.command: r.filename_patterns for r in manifest().contributions.readers}
+    patterns = listed["napari-atomlens.get_reader"]
+    left = {s for kind in KINDS for s in kind.left_to_napari}
+    assert left >= {".png", ".jpg", ".jpeg"}  # pictures stay with napari
+    assert sorted(patterns) == sorted([*(f"*{s}" for s in set(SUFFIXES) - left), "*.atomlens"])
 
 
 def test_top_level_manifest_is_the_one_in_the_package() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from typer.testing import CliRunner
 
 import napari_atomlens.runs.watch as module
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.files import digest
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.watch import LEDGER, FolderWatch, Ledger, stream
@@ -41,6 +43,20 @@ def save(path: Path, image: np.ndarray) -> None:
 
 def run(folder: Path, params: WatchParams = QUICK) -> list[Event]:
     return list(FolderWatch(folder, params).run(once=True))
+
+
+def test_a_store_is_one_file_that_may_change(tmp_path: Path) -> None:
+    watch = FolderWatch(tmp_path, QUICK)
+    store = zarr.create_array(tmp_path / "a.zarr", data=scan(0))
+    facts = tmp_path / "atomlens_results" / "a.zarr" / "result.json"
+    assert [(e.name, e.event) for e in watch.run(once=True)] == [("a.zarr", "analysed")]
+    assert json.loads(facts.read_text())["sha256"] == digest(tmp_path / "a.zarr")
+    assert run(tmp_path) == []
+    store[:] = scan(1)  # no file of it is new, and the time of its folder stays
+    assert [(e.name, e.event) for e in run(tmp_path)] == [("a.zarr", "analysed")]
+    assert json.loads(facts.read_text())["sha256"] == digest(tmp_path / "a.zarr")
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "b.zarr")
+    assert [(e.name, e.event) for e in run(tmp_path)] == [("b.zarr", "repeated")]
 
 
 def test_every_file_once_and_again_only_when_it_changes(tmp_path: Path) -> None:
@@ -162,8 +178,7 @@ def test_defects_go_into_the_library_once(tmp_path: Path) -> None:
     defects = event.result.tables["defects"]
     assert n == (defects["kind"] != "step edge").sum() > 3
     assert set(table["kind"]) <= set(defects["kind"])
-    digest = hashlib.sha256((tmp_path / "scan.npy").read_bytes()).hexdigest()
-    source = f"scan.npy {digest[:12]}"
+    source = f"scan.npy {digest(tmp_path / 'scan.npy')[:12]}"
     assert module.add_to_library(book, event.result, source) == 0  # after a crash: not twice
     broken = WatchParams(settle_s=0.02, analysis="silicon", pixel_nm=0.09, library=str(tmp_path))
     save(tmp_path / "more.npy", scan(4, 192))

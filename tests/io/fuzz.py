@@ -160,9 +160,9 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=2000)
     parser.add_argument("--per-file-seconds", type=float, default=10.0)
     options = parser.parse_args()
-    from napari_atomlens.io.formats.kinds import KINDS
+    from napari_atomlens.io.formats.kinds import named
 
-    files = [p for f in options.folders for p in sorted(f.rglob("*")) if p.suffix.lower() in KINDS]
+    files = [p for f in options.folders for p in sorted(f.rglob("*")) if named(p)]
     print("| file | mutated | read | sentence | too large, said so | must not be |")
     print("|---|---|---|---|---|---|")
     every: list[str] = []

@@ -21,7 +21,7 @@ from napari_atomlens import image as image_module
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image, to_nm, to_seconds
 from napari_atomlens.io import read
-from napari_atomlens.io.formats.kinds import KINDS
+from napari_atomlens.io.formats.kinds import SUFFIXES
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 RNG = np.random.default_rng(1)
@@ -567,7 +567,7 @@ def test_missing_and_folders(tmp_path: Path) -> None:
     sentence(tmp_path / "c.zarr")
 
 
-@pytest.mark.parametrize("extension", [*KINDS, ".xyz", ""])
+@pytest.mark.parametrize("extension", [*SUFFIXES, ".xyz", ""])
 def test_zero_bytes_and_noise(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"a{extension}"
     path.write_bytes(b"")

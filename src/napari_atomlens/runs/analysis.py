@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_atomlens.image import as_stack, check_pixel_size
+from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.runs.plan import (
-    technique_of,
-)
 from napari_atomlens.runs.result import Result, collect
 from napari_atomlens.runs.store import MapStore
 

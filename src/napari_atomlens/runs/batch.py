@@ -24,7 +24,7 @@ from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import write_whole
 from napari_atomlens.image import check_pixel_size
-from napari_atomlens.io.formats.kinds import KINDS, is_store
+from napari_atomlens.io.formats.kinds import find_files, is_store
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.store import Parts, partition_names
@@ -110,8 +110,7 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
         if not path.exists():
             raise ParameterError(f"There is no file {given}.")
         if path.is_dir() and not is_store(path):
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in KINDS)
-            found |= dict.fromkeys(inside)
+            found |= dict.fromkeys(find_files(path))
         else:
             found[path] = None
     if not found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ from napari_atomlens.tracking.rolling import choose_window, rolling_mean
 
 #: A frame with so many atoms shows the scale of its movie.
 ENOUGH = 12
-#: Formats that scanning probe microscopes write, and none else.
-_STM_FILES = {".sxm", ".sm4", ".gwy", ".ibw", ".mtrx", ".z_mtrx", ".stp", ".nid", ".flm"}
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,6 @@ def choose_for_movie(
         if made.spacing_px or size is None:
             break
     return best
-
-
-def technique_of(source: str | Path) -> str:
-    """Return "STM" for a file of a scanning probe program, "" where its name does not tell."""
-    return "STM" if Path(source).suffix.lower() in _STM_FILES else ""
 
 
 def _window_of(movie: Any, params: AnalysisParams, info: Any) -> int:

@@ -17,11 +17,12 @@ import pandas as pd
 from napari_atomlens.errors import AtomLensError, FormatError
 from napari_atomlens.files import write_whole
 from napari_atomlens.image import as_stack, check_pixel_size, image_hash
+from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams, BatchParams
-from napari_atomlens.runs.plan import choose_for_movie, technique_of
+from napari_atomlens.runs.plan import choose_for_movie
 from napari_atomlens.runs.store import Parts
 from napari_atomlens.segmentation import runtime
 

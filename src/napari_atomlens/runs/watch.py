@@ -8,11 +8,11 @@ cannot be read is skipped with a word and tried again when it changes, and a few
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +24,10 @@ import numpy as np
 
 from napari_atomlens import __version__, segmentation, stm
 from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
+from napari_atomlens.files import digest
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
 from napari_atomlens.image import is_height
+from napari_atomlens.io.formats.kinds import find_files
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.runs.hooks import Analysis, Event, call_hooks, find_hooks
@@ -35,36 +37,6 @@ from napari_atomlens.stm.assessment import WEIGHTS, Verdict, _network, assess
 from napari_atomlens.stm.levelling import level
 from napari_atomlens.stm.rows import shows_dimer_rows
 
-#: Suffixes that are looked at; others are no images of microscopes.
-SUFFIXES = frozenset(
-    [
-        ".dm3",
-        ".dm4",
-        ".emd",
-        ".ser",
-        ".mrc",
-        ".mrcs",
-        ".hspy",
-        ".nxs",
-        ".h5",
-        ".hdf5",
-        ".tif",
-        ".tiff",
-        ".npy",
-        ".npz",
-        ".sxm",
-        ".gwy",
-        ".ibw",
-        ".sm4",
-        ".mtrx",
-        ".mat",
-        ".dat",
-        ".txt",
-        ".png",
-        ".jpg",
-        ".jpeg",
-    ]
-)
 LEDGER = "atomlens_watch.sqlite"
 #: Every event of a folder, one line of JSON each, with the latency of every stage.
 LOG = "events.jsonl"
@@ -240,6 +212,20 @@ def add_to_library(path: str | Path, analysis: Analysis, source: str) -> int:
         return len(library.add(entries))
 
 
+def stamp_of(path: Path) -> tuple[int, float]:
+    """Size of a file and when it changed; of a store, of all of its files.
+
+    Raises
+    ------
+    OSError
+        If it is gone, or cannot be looked at.
+    """
+    inside = path.rglob("*") if path.is_dir() else ()
+    stats = [path.stat(), *(p.stat() for p in inside)]
+    files = [s for s in stats if stat.S_ISREG(s.st_mode)]
+    return sum(s.st_size for s in files), max(s.st_mtime for s in stats)
+
+
 def _first_image(path: Path) -> Any:
 
     images = read(path)
@@ -282,27 +268,25 @@ class FolderWatch:
         now = time.time()
         found = []
         try:
-            entries = [e for e in os.scandir(self.folder) if e.is_file()]
+            paths = find_files(self.folder)
         except OSError:  # a share that is away for a moment
             return []
-        for entry in entries:
-            name = entry.name
-            if name.startswith((".", "~")) or Path(name).suffix.lower() not in SUFFIXES:
-                continue
+        for path in paths:
+            name = path.name
             try:
-                stat = entry.stat()
+                stamp = stamp_of(path)
             except OSError:
                 continue
-            stamp = (stat.st_size, stat.st_mtime)
+            size, changed = stamp
             known = self._seen.get(name)
             if known is None or known[0] != stamp:
                 self._seen[name] = (stamp, now)
                 # nothing touched it since: it rested before we looked
-                if now - stat.st_mtime < self.params.settle_s:
+                if now - changed < self.params.settle_s:
                     continue
-            elif now - max(min(known[1], now), stat.st_mtime) < self.params.settle_s:
+            elif now - max(min(known[1], now), changed) < self.params.settle_s:
                 continue
-            if stat.st_size == 0 or now < self._next.get(name, 0.0):
+            if size == 0 or now < self._next.get(name, 0.0):
                 continue
             if self._finished.get(name) == stamp:
                 continue
@@ -310,35 +294,33 @@ class FolderWatch:
             if row and (row[0], row[1]) == stamp and row[3] != "skipped":
                 self._finished[name] = stamp  # until it changes
                 continue
-            found.append((stat.st_mtime, Path(entry.path)))
+            found.append((changed, path))
         return [p for _, p in sorted(found)]
 
     def process(self, path: Path) -> Event:
         """Read, assess, analyse and store one file; an unreadable one gives an event."""
         start = time.time()
-        stat = path.stat()
-        stamp = (stat.st_size, stat.st_mtime)
+        stamp = stamp_of(path)
         row = self.ledger.get(path.name)
         same = bool(row and (row[0], row[1]) == stamp)
         tries = (row[4] if row and same else 0) + 1
-        seconds = {"wait": max(0.0, start - stat.st_mtime)}
-        digest = ""
+        seconds = {"wait": max(0.0, start - stamp[1])}
+        sha256 = ""
         clock = time.perf_counter()
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            twin = self.ledger.twin(digest, path.name)
+            sha256 = digest(path)
+            twin = self.ledger.twin(sha256, path.name)
             if twin:
                 event = Event("repeated", path.name, f"The same as {twin}, which is analysed.")
-                self.ledger.put(path.name, stamp, digest, "repeated", tries, event.as_json())
+                self.ledger.put(path.name, stamp, sha256, "repeated", tries, event.as_json())
                 return event
-            if row and row[2] == digest and row[3] == "analysed":  # touched, not changed
+            if row and row[2] == sha256 and row[3] == "analysed":  # touched, not changed
                 event = Event("repeated", path.name, "Its content has not changed.")
-                self.ledger.put(path.name, stamp, digest, "analysed", tries, event.as_json())
+                self.ledger.put(path.name, stamp, sha256, "analysed", tries, event.as_json())
                 return event
             image = _first_image(path)
             data = np.asarray(image.data if image.data.ndim == 2 else image.data[0])
-            after = path.stat()
-            if (after.st_size, after.st_mtime) != stamp:
+            if stamp_of(path) != stamp:
                 raise FormatError(f"{path.name} changed while it was read.")
             seconds["read"] = time.perf_counter() - clock
             analysis = analyse_frame(data, image.pixel_size_nm, self.params)
@@ -346,27 +328,27 @@ class FolderWatch:
             given_up = tries >= self.params.tries
             word = "failed" if given_up else "skipped"
             event = Event(word, path.name, str(error).splitlines()[0] if str(error) else word)
-            self.ledger.put(path.name, stamp, digest, word, tries, event.as_json())
+            self.ledger.put(path.name, stamp, sha256, word, tries, event.as_json())
             self._next[path.name] = time.time() + min(30.0, 0.3 * 2**tries)
             return event
         seconds |= analysis.seconds
         clock = time.perf_counter()
         target = self.out / path.name
-        _write(target, analysis, {"file": path.name, "sha256": digest, "size": stamp[0]})
+        _write(target, analysis, {"file": path.name, "sha256": sha256, "size": stamp[0]})
         if self.params.library:
             try:
-                add_to_library(self.params.library, analysis, f"{path.name} {digest[:12]}")
+                add_to_library(self.params.library, analysis, f"{path.name} {sha256[:12]}")
             except (AtomLensError, OSError) as error:
                 analysis.messages.append(f"Nothing was added to the library: {error}")
         counts = {k: len(v) for k, v in analysis.tables.items()}
         low = analysis.verdict.score < self.params.min_score
         seconds["store"] = time.perf_counter() - clock
-        seconds["total"] = time.time() - stat.st_mtime
+        seconds["total"] = time.time() - stamp[1]
         event = Event(
             "rejected" if low else "analysed", path.name, " ".join(analysis.messages),
             analysis.verdict.score, analysis.verdict.label, counts, seconds, str(target), analysis,
         )  # fmt: skip
-        self.ledger.put(path.name, stamp, digest, "analysed", tries, event.as_json())
+        self.ledger.put(path.name, stamp, sha256, "analysed", tries, event.as_json())
         return event
 
     def _tell(self, event: Event) -> Event:

@@ -1,91 +1,170 @@
-"""Kinds of files: the one list of suffixes, readers, contents."""
+"""Kinds of files: THE list of suffixes, readers, contents; all that is said of suffixes is here."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from napari_atomlens.errors import FormatError
-
-#: Extension to kind of file.
-KINDS = {
-    ".tif": "tiff", ".tiff": "tiff", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg",
-    ".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".hspy": "hdf5",
-    ".nxs": "hdf5", ".emd": "hdf5", ".mrc": "mrc", ".mrcs": "mrc", ".zarr": "zarr",
-    ".zspy": "zarr", ".dm3": "dm3", ".dm4": "dm4", ".ser": "ser", ".emi": "emi",
-    ".sxm": "sxm", ".gwy": "gwy", ".ibw": "ibw", ".dat": "createc", ".txt": "text",
-    ".mat": "mat", ".sm4": "sm4", ".mtrx": "mtrx", ".ndata": "nion", ".ndata1": "nion",
-}  # fmt: skip
-#: What the user calls each kind, and the function (module, name) that reads it.
-READERS: dict[str, tuple[str, str, str]] = {
-    "tiff": ("a TIFF file", "pictures", "read_tiff"),
-    "png": ("a PNG file", "pictures", "read_picture"),
-    "jpeg": ("a JPEG file", "pictures", "read_picture"),
-    "npy": ("a NumPy file", "arrays", "read_npy"),
-    "npz": ("a NumPy archive", "arrays", "read_npz"),
-    "mat": ("a MATLAB file", "arrays", "read_mat"),
-    "text": ("a table of heights", "arrays", "read_text"),
-    "mrc": ("an MRC file", "arrays", "read_mrc"),
-    "zarr": ("a zarr store", "trees", "read_zarr"),
-    "hdf5": ("an HDF5 file", "trees", "read_hdf5"),
-    "dm3": ("a DigitalMicrograph file", "vendors", "read_vendor"),
-    "dm4": ("a DigitalMicrograph file", "vendors", "read_vendor"),
-    "ser": ("a TIA series", "vendors", "read_vendor"),
-    "emi": ("a TIA file", "vendors", "read_vendor"),
-    "sxm": ("a Nanonis scan", "probes", "read_sxm"),
-    "gwy": ("a Gwyddion file", "probes", "read_gwy"),
-    "ibw": ("an Igor wave", "probes", "read_ibw"),
-    "createc": ("a Createc scan", "probes", "read_createc"),
-    "sm4": ("an RHK file", "rhk", "read_sm4"),
-    "mtrx": ("an Omicron MATRIX file", "probes", "read_mtrx"),
-    "nion": ("a Nion Swift file", "arrays", "read_nion"),
-}
-#: Kinds whose first bytes are always known; a file without them is something else.
-_SIGNED = {
-    "tiff", "png", "jpeg", "npy", "npz", "hdf5", "mrc", "dm3", "dm4", "ser", "emi", "sxm",
-    "gwy", "createc", "sm4", "mtrx",
-}  # fmt: skip
-#: Contents that an extension may also have.
-_ALSO = {
-    ("mat", "hdf5"), ("dm3", "dm4"), ("dm4", "dm3"), ("zarr", "npz"), ("png", "jpeg"),
-    ("jpeg", "png"), ("nion", "npz"),
-}  # fmt: skip
+from napari_atomlens.image import Image
+from napari_atomlens.io.formats.arrays import (
+    read_mat,
+    read_mrc,
+    read_nion,
+    read_npy,
+    read_npz,
+    read_text,
+)
+from napari_atomlens.io.formats.pictures import read_picture, read_tiff
+from napari_atomlens.io.formats.probes import read_createc, read_gwy, read_ibw, read_mtrx, read_sxm
+from napari_atomlens.io.formats.rhk import read_sm4
+from napari_atomlens.io.formats.trees import read_hdf5, read_zarr
+from napari_atomlens.io.formats.vendors import read_vendor
 
 
-def sniff(head: bytes) -> str | None:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    Attributes
+    ----------
+    name : str
+    words : str
+        What the user calls it.
+    suffixes : tuple of str
+        In lower case.
+    read : callable
+        Reads every image and movie of such a file.
+    technique : str
+        "STM" where only scanning probe microscopes write it, else "".
+    signed : bool
+        Its first bytes are always known; a file without them is something else.
+    also : tuple of str
+        Names of kinds whose content its suffixes may have as well.
+    zipped : bool
+        It may be a ZIP archive as well.
+    common : tuple of str
+        Those of its suffixes that many other programs use: only the content says whether such a
+        file is ours to open in napari.
+    left_to_napari : tuple of str
+        Those of its suffixes that are not in our manifest, as napari opens them itself.
+    """
+
+    name: str
+    words: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], list[Image]]
+    technique: str = ""
+    signed: bool = False
+    also: tuple[str, ...] = ()
+    zipped: bool = False
+    common: tuple[str, ...] = ()
+    left_to_napari: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind("tiff", "a TIFF file", (".tif", ".tiff"), read_tiff, signed=True),
+    # pictures more often than measurements
+    Kind("png", "a PNG file", (".png",), read_picture, signed=True, also=("jpeg",),
+         left_to_napari=(".png",)),
+    Kind("jpeg", "a JPEG file", (".jpg", ".jpeg"), read_picture, signed=True, also=("png",),
+         left_to_napari=(".jpg", ".jpeg")),
+    Kind("npy", "a NumPy file", (".npy",), read_npy, signed=True, common=(".npy",)),
+    Kind("npz", "a NumPy archive", (".npz",), read_npz, signed=True, zipped=True,
+         common=(".npz",)),
+    Kind("hdf5", "an HDF5 file", (".h5", ".hdf5", ".hspy", ".nxs", ".emd"), read_hdf5, signed=True,
+         common=(".h5", ".hdf5")),
+    Kind("mrc", "an MRC file", (".mrc", ".mrcs"), read_mrc, signed=True),
+    Kind("zarr", "a zarr store", (".zarr", ".zspy"), read_zarr, zipped=True,
+         left_to_napari=(".zarr",)),
+    Kind("dm3", "a DigitalMicrograph file", (".dm3",), read_vendor, signed=True, also=("dm4",)),
+    Kind("dm4", "a DigitalMicrograph file", (".dm4",), read_vendor, signed=True, also=("dm3",)),
+    Kind("ser", "a TIA series", (".ser",), read_vendor, signed=True),
+    Kind("emi", "a TIA file", (".emi",), read_vendor, signed=True),
+    Kind("sxm", "a Nanonis scan", (".sxm",), read_sxm, "STM", signed=True),
+    Kind("gwy", "a Gwyddion file", (".gwy",), read_gwy, "STM", signed=True),
+    Kind("ibw", "an Igor wave", (".ibw",), read_ibw, "STM"),
+    Kind("createc", "a Createc scan", (".dat",), read_createc, "STM", signed=True,
+         common=(".dat",)),
+    Kind("sm4", "an RHK file", (".sm4",), read_sm4, "STM", signed=True),
+    # of a scan NAME--1_1.Z_mtrx the channel is in the suffix
+    Kind("mtrx", "an Omicron MATRIX file", (".mtrx", "_mtrx"), read_mtrx, "STM", signed=True),
+    Kind("text", "a table of heights", (".txt",), read_text, common=(".txt",)),
+    Kind("mat", "a MATLAB file", (".mat",), read_mat, also=("hdf5",), common=(".mat",)),
+    Kind("nion", "a Nion Swift file", (".ndata", ".ndata1"), read_nion, zipped=True),
+)  # fmt: skip
+BY_NAME = {kind.name: kind for kind in KINDS}
+#: Suffix to kind of file; "_mtrx" is the end of many.
+SUFFIXES = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
+
+#: First bytes of kinds of files; the content of a ZIP archive is not looked at.
+_SIGNATURES = (
+    (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"),
+    (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"\x93NUMPY", "npy"),
+    (b"PK\x03\x04", "npz"), (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"\0\0\0\x03", "dm3"),
+    (b"\0\0\0\x04", "dm4"), (b"II\x97\x01", "ser"), (b"JK\0\x02", "emi"),
+    (b":NANONIS_VERSION:", "sxm"), (b"GWYP", "gwy"), (b"GWYO", "gwy"), (b"[Paramco", "createc"),
+    (b"MATLAB", "mat"), (b"ONTMATRX", "mtrx"),
+)  # fmt: skip
+
+
+def sniff(head: bytes) -> Kind | None:
     """Return the kind of a file from its first 512 bytes, None where they do not say."""
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    for magic, kind in (
-        (b"\x89PNG\r\n\x1a\n", "png"),
-        (b"\xff\xd8\xff", "jpeg"),
-        (b"\x93NUMPY", "npy"),
-        (b"PK\x03\x04", "npz"),
-        (b"\x89HDF\r\n\x1a\n", "hdf5"),
-        (b"\0\0\0\x03", "dm3"),
-        (b"\0\0\0\x04", "dm4"),
-        (b"II\x97\x01", "ser"),
-        (b"JK\0\x02", "emi"),
-        (b":NANONIS_VERSION:", "sxm"),
-        (b"GWYP", "gwy"),
-        (b"GWYO", "gwy"),
-        (b"[Paramco", "createc"),
-        (b"MATLAB", "mat"),
-        (b"ONTMATRX", "mtrx"),
-    ):
+    for magic, name in _SIGNATURES:
         if head.startswith(magic):
-            return kind
+            return BY_NAME[name]
     if head[2:16] == "STiMage".encode("utf-16-le"):
-        return "sm4"
-    return "mrc" if head[208:212] in (b"MAP ", b"MAP\0") else None
+        return BY_NAME["sm4"]
+    return BY_NAME["mrc"] if head[208:212] in (b"MAP ", b"MAP\0") else None
+
+
+def named(path: str | Path) -> Kind | None:
+    """Return the kind that the name of a file says, None where it says none that we read."""
+    name = Path(path).name.lower()
+    return SUFFIXES.get("_mtrx" if name.endswith("_mtrx") else Path(name).suffix)
+
+
+def technique_of(path: str | Path) -> str:
+    """Return "STM" for a file of a scanning probe program, "" where its name does not tell."""
+    kind = named(path)
+    return "" if kind is None else kind.technique
 
 
 def is_store(path: Path) -> bool:
     """Whether a folder is a zarr store rather than a folder of files."""
-    named = KINDS.get(path.suffix.lower()) == "zarr"
-    return named or any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json"))
+    if not path.is_dir():
+        return False
+    marked = any((path / f).exists() for f in (".zarray", ".zgroup", "zarr.json"))
+    return marked or named(path) is BY_NAME["zarr"]
 
 
-def kind_of(path: Path) -> str:
+def is_image_file(path: Path) -> bool:
+    """Whether a file of a folder, or a folder that is a store, is an image to be analysed.
+
+    Parts of others are none: the parameters of an Omicron scan, and the head of TIA series
+    where the series are there, which are analysed one by one. Hidden files are none either.
+    """
+    kind = named(path)
+    if path.name.startswith((".", "~")):
+        return False
+    if kind is None or kind.name == "zarr":
+        return is_store(path) or (kind is not None and path.is_file())
+    if kind.name == "mtrx":
+        return not re.search(r"_\d{4}\.mtrx$", path.name, re.IGNORECASE)
+    if kind.name == "emi":
+        return not any(path.parent.glob(f"{escape(path.stem)}_[0-9]*.ser"))
+    return not path.is_dir()
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Return the images of a folder that are to be analysed, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if is_image_file(path))
+
+
+def kind_of(path: Path) -> Kind:
     """Return the kind of a file or folder that is there.
 
     Raises
@@ -93,15 +172,12 @@ def kind_of(path: Path) -> str:
     FormatError
         If it is missing, empty, of no known kind, or not what its extension says.
     """
-    name, extension = path.name, path.suffix.lower()
-    named = KINDS.get(extension)
-    if name.lower().endswith("_mtrx"):  # image.Z_mtrx: the channel is in the extension
-        named = "mtrx"
+    name, said = path.name, named(path)
     if not path.exists():
         raise FormatError(f"{name} does not exist.")
     if path.is_dir():
         if is_store(path):
-            return "zarr"
+            return BY_NAME["zarr"]
         raise FormatError(f"{name} is a folder, not an image.")
     try:
         with path.open("rb") as file:
@@ -111,14 +187,16 @@ def kind_of(path: Path) -> str:
     if not head:
         raise FormatError(f"{name} is empty (zero bytes).")
     found = sniff(head)
-    if named is None and found is None:
+    if said is None and found is None:
         raise FormatError(f"{name} is of a format that napari-atomlens does not read.")
-    if named is None or (named, found) in _ALSO:
-        return named if named in ("zarr", "nion") else str(found)
-    if found is not None and found != named:
+    if said is None or (found is not None and found.name in said.also):
+        assert found is not None
+        return found
+    if found is not None and found is not said and not (found.name == "npz" and said.zipped):
         raise FormatError(
-            f"{name} is called {extension} but holds {READERS[found][0]}; rename it, then open it."
+            f"{name} is called {path.suffix.lower()} but holds {found.words}; rename it, then "
+            "open it."
         )
-    if found is None and named in _SIGNED and not (named == "mrc" and len(head) == 512):
-        raise FormatError(f"{name} is not {READERS[named][0]}, or its start is damaged.")
-    return named
+    if found is None and said.signed and not (said.name == "mrc" and len(head) == 512):
+        raise FormatError(f"{name} is not {said.words}, or its start is damaged.")
+    return said

@@ -1,19 +1,17 @@
 """Read images and movies of microscopes: one function for every format.
 
 The content decides what a file is; its extension only has to agree. Each format has a
-function in a module of its own family, imported when it is needed.
+function in a module of its own family, which imports large libraries when they are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
-from napari_atomlens.io.formats.kinds import READERS, kind_of
+from napari_atomlens.io.formats.kinds import kind_of
 
 
 def read(path: str | Path) -> list[Image]:
@@ -38,18 +36,15 @@ def read(path: str | Path) -> list[Image]:
     """
     path = Path(path)
     kind = kind_of(path)
-    what, module, function = READERS[kind]
-    reader: Callable[[Path], list[Image]] = getattr(
-        import_module(f"napari_atomlens.io.formats.{module}"), function
-    )
     try:
-        images = reader(path)
+        images = kind.read(path)
     except FormatError:
         raise
     except MemoryError as error:
         raise FormatError(f"{path.name} does not fit into the memory.") from error
     except Exception as error:  # the libraries raise errors of every type on damaged files
-        raise FormatError(f"{path.name} could not be read as {what}: {reason(error)}") from error
+        why = reason(error)
+        raise FormatError(f"{path.name} could not be read as {kind.words}: {why}") from error
     if not images:
         raise FormatError(f"{path.name} holds no image.")
     return _unique_names(images)

@@ -9,13 +9,11 @@ from typing import Any
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.atoms import read_atoms
-from napari_atomlens.io.formats.kinds import KINDS, kind_of
+from napari_atomlens.io.formats.kinds import is_store, kind_of, named
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.session.project import read_project
 
 LayerTuple = tuple[Any, dict[str, Any], str]
-#: Extensions that many other programs use; the content decides whether we take them.
-_COMMON = {".dat", ".txt", ".mat", ".npy", ".npz", ".h5", ".hdf5"}
 
 
 def get_reader(
@@ -44,17 +42,16 @@ def _paths(path: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _ours(path: Path) -> bool:
-
-    extension = path.suffix.lower()
-    if path.is_dir() or extension not in KINDS or not path.exists():
-        return extension in (".zarr", ".zspy") and path.is_dir()
-    if extension not in _COMMON:
+    said = named(path)
+    if path.is_dir() or said is None or not path.exists():
+        return said is not None and is_store(path)
+    if path.suffix.lower() not in said.common:
         return True  # if it is damaged, our sentence says so
     try:
         kind = kind_of(path)
     except FormatError:
         return False
-    if kind == "text":
+    if kind.name == "text":
         with path.open("rb") as file:
             return file.read(256).startswith(b"# Channel:")
     return True
