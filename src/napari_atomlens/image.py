@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import CalibrationError, FormatError, ImageError
 from napari_atomlens.files import digest
 
@@ -33,8 +32,8 @@ _SECONDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Image:
+@dataclass(frozen=True, repr=False, eq=False)
+class Image(Card):
     """An image or movie with its calibration.
 
     Attributes
@@ -60,6 +59,21 @@ class Image:
     pixel_size_nm: tuple[float, float] | None = None
     time_step_s: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def _title(self) -> str:
+        return f"Image {self.name!r}, {by_size(self.data.shape)}"
+
+    def _facts(self) -> dict[str, object]:
+        size, step = self.pixel_size_nm, self.time_step_s
+        return {
+            "axes": self.axes,
+            "pixels": str(self.data.dtype),
+            "pixel size": "not known" if size is None else f"{size[0]:.4g} x {size[1]:.4g} nm",
+            "time step": None if step is None else f"{step:.4g} s",
+        }
+
+    def _picture(self) -> ArrayLike:
+        return np.asarray(self.data[0] if self.axes == "tyx" else self.data)
 
 
 def text_of(value: Any) -> str:
@@ -365,57 +379,3 @@ def source_stack(data: Any, rgb: bool = False, axis_labels: Sequence[str] = ()) 
             "Split Stack) and choose one."
         )
     return Frames(data, rgb)
-
-
-def thumbnail_png(image: ArrayLike, side: int = 128) -> bytes:
-    """Draw a small grey picture of an image, as the bytes of a PNG file.
-
-    Parameters
-    ----------
-    image : array-like, shape (H, W) or (T, H, W)
-        Of a movie the first frame is drawn. Pixels that are no numbers are black, 1 % of the
-        others at either end are cut off.
-    side : int
-        The longer side is at most so many pixels.
-
-    Returns
-    -------
-    bytes
-        An 8-bit grey PNG file.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> thumbnail_png(np.eye(300), side=64)[1:4]
-    b'PNG'
-    """
-    stack = as_stack(image)
-    pixels = np.asarray(stack[0], np.float64)
-    if pixels.ndim == 3:
-        pixels = np.asarray(grey(pixels))
-    step = math.ceil(max(pixels.shape) / side)
-    high, wide = (max(1, n // step) for n in pixels.shape)
-    pixels = pixels[: high * step, : wide * step]
-    blocks = pixels.reshape(high, len(pixels) // high, wide, -1).swapaxes(1, 2)
-    known = np.isfinite(blocks)
-    total = np.where(known, blocks, 0).sum((2, 3))
-    small = np.divide(total, known.sum((2, 3)), out=np.full((high, wide), np.nan),
-                      where=known.any((2, 3)))  # fmt: skip
-    seen = small[np.isfinite(small)]
-    low, top = np.percentile(seen, (1, 99)) if seen.size else (0.0, 1.0)
-    shade = np.clip((small - low) / max(top - low, np.finfo(float).tiny), 0, 1)
-    rows = np.zeros((high, wide + 1), np.uint8)  # each row begins with its filter, none
-    rows[:, 1:] = np.round(255 * np.nan_to_num(shade))
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            _png_part(b"IHDR", struct.pack(">IIBBBBB", wide, high, 8, 0, 0, 0, 0)),
-            _png_part(b"IDAT", zlib.compress(rows.tobytes(), 9)),
-            _png_part(b"IEND", b""),
-        )
-    )
-
-
-def _png_part(kind: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG file: length, kind, data and checksum."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.cards import Card, counted
 from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.geometry import (
     as_seen,
@@ -37,8 +38,8 @@ CHALCOGENS = ("chalcogen pair", "single chalcogen")
 METALS = ("metal", "light metal", "heavy metal")
 
 
-@dataclass(frozen=True)
-class BondGraph:
+@dataclass(frozen=True, repr=False, eq=False)
+class BondGraph(Card):
     """Atoms and the bonds between them.
 
     Attributes
@@ -75,6 +76,17 @@ class BondGraph:
     calibrated: bool = True
     shape_px: tuple[int, int] | None = None
     given: pd.DataFrame | None = None
+
+    def _title(self) -> str:
+        return f"Bond graph of {len(self.atoms):,} atoms"
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "bonds": f"{len(self):,}",
+            "species": counted(self.atoms["species"]),
+            "rules": self.rules.name,
+            "lengths": "by the pixel size" if self.calibrated else "by the lattice",
+        }
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.cards import Card
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.defects import find_defects
@@ -270,7 +271,7 @@ def cut_patch(frame: np.ndarray, centre: tuple[float, float], side: float) -> np
     return padded
 
 
-class DefectLibrary:
+class DefectLibrary(Card):
     """A library in one SQLite file; made where there is none.
 
     Several processes may read and write at once. Use it as a context manager, or call
@@ -370,6 +371,30 @@ class DefectLibrary:
             if isinstance(error, sqlite3.Error):
                 raise FormatError(f"{self.path.name} could not be written: {error}.") from error
             raise
+
+    def _title(self) -> str:
+        return f"Defect library {self.path.name!r}"
+
+    def _facts(self) -> dict[str, object]:
+        try:
+            n, formulas = len(self), self.formulas()
+        except sqlite3.ProgrammingError:
+            return {"entries": "closed"}
+        pairs = zip(formulas["formula"], formulas["count"], strict=True)
+        return {
+            "entries": f"{n:,} of {len(formulas):,} formulas",
+            "most frequent": ", ".join(f"{k:,} {name}" for name, k in list(pairs)[:5]),
+        }
+
+    def _picture(self) -> np.ndarray | None:
+        """Return the newest entry that has an image."""
+        try:
+            found = self._db.execute(
+                "SELECT id FROM defects WHERE patch IS NOT NULL ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        except sqlite3.ProgrammingError:
+            return None
+        return self.get(found[0]).patch if found else None
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM defects").fetchone()[0])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.cards import Card
 from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.latticefit import LatticeFit
 from napari_atomlens.lattice.strain import LocalFit, local_fit
@@ -59,8 +60,8 @@ class LatticeParams(Params):
     )
 
 
-@dataclass(frozen=True)
-class Lattice:
+@dataclass(frozen=True, repr=False, eq=False)
+class Lattice(Card):
     """What :func:`measure_lattice` found.
 
     Attributes
@@ -83,6 +84,18 @@ class Lattice:
     holes: pd.DataFrame
     messages: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+
+    def _title(self) -> str:
+        return "Lattice"
+
+    def _facts(self) -> dict[str, object]:
+        vacant = int((self.atoms["source"] == "lattice").sum())
+        return {
+            "regions": f"{len(self.lattices):,}",
+            "sites": f"{len(self.atoms):,}, of which {vacant:,} are vacant",
+            "sublattices": f"{len(self.sublattices):,}",
+            "messages": " ".join(self.messages),
+        }
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from napari_atomlens.cards import Card, by_size
 from napari_atomlens.segmentation.candidates import Candidates
 from napari_atomlens.segmentation.zoo import Role, columns_among, roles_of
 
@@ -31,8 +32,8 @@ def column_probability(maps: np.ndarray, roles: Sequence[str]) -> np.ndarray:
     return total
 
 
-@dataclass
-class Probabilities:
+@dataclass(repr=False, eq=False)
+class Probabilities(Card):
     """What the network says of one frame.
 
     Attributes
@@ -76,6 +77,15 @@ class Probabilities:
 
     def __post_init__(self) -> None:
         self.roles = self.roles or roles_of(self.classes)
+
+    def _title(self) -> str:
+        return f"Probabilities, {by_size(self.maps.shape[1:])}"
+
+    def _facts(self) -> dict[str, object]:
+        return {"classes": ", ".join(self.classes), "spacing": f"{self.spacing_px:.2f} px"}
+
+    def _picture(self) -> np.ndarray:
+        return self.columns
 
     @property
     def columns(self) -> np.ndarray:

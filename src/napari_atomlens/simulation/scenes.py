@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
+from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.simulation import crystals, faults
 from napari_atomlens.simulation.formation import render_columns, render_truth
 
@@ -34,8 +35,8 @@ def seed_for(purpose: str, index: int) -> int:
     return _SEED_BASE[purpose] + index
 
 
-@dataclass
-class Scene:
+@dataclass(repr=False, eq=False)
+class Scene(Card):
     """Columns and background of a field of view, before noise.
 
     Attributes
@@ -76,6 +77,18 @@ class Scene:
     row_shift: np.ndarray | None = None
     profile: np.ndarray | None = None
     extra: dict[str, float] = field(default_factory=dict)
+
+    def _title(self) -> str:
+        return f"Scene of {self.lattice}, {by_size(self.shape)}"
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "columns": f"{len(self.y):,} ({counted(map(str, self.species))})",
+            "spacing": f"{self.spacing_px:.2f} px",
+        }
+
+    def _picture(self) -> np.ndarray:
+        return self.clean()
 
     def clean(self) -> np.ndarray:
         """Expected intensity without noise, shape (H, W)."""

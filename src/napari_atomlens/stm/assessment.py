@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import ImageError, ModelError
 from napari_atomlens.stm.background import finite_image
 from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
@@ -49,8 +50,8 @@ _SAID = {
 }
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False, eq=False)
+class Verdict(Card):
     """What an assessment says.
 
     Attributes
@@ -77,6 +78,20 @@ class Verdict:
     usable_mask: np.ndarray
     faults: dict[str, float]
     features: dict[str, float]
+
+    def _title(self) -> str:
+        return f"Verdict: {self.label}, score {self.score:.2f}"
+
+    def _facts(self) -> dict[str, object]:
+        likely = sorted(self.faults.items(), key=lambda fault: -fault[1])[:3]
+        return {
+            "reasons": " ".join(self.reasons),
+            "usable": f"{self.usable_mask.mean():.0%} of {by_size(self.usable_mask.shape)}",
+            "faults": ", ".join(f"{name} {p:.0%}" for name, p in likely),
+        }
+
+    def _picture(self) -> np.ndarray:
+        return self.usable_mask
 
 
 def _spread(x: np.ndarray) -> float:

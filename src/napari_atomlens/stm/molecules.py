@@ -23,6 +23,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
 
+from napari_atomlens.cards import Card
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.stm.background import bridged, finite_image
@@ -49,8 +50,8 @@ class MoleculeParams(Params):
     min_height: float = param(0.02, "least height of a molecule over the usual one", ge=0, le=1)
 
 
-@dataclass(frozen=True)
-class Film:
+@dataclass(frozen=True, repr=False, eq=False)
+class Film(Card):
     """A film of molecules.
 
     Attributes
@@ -79,6 +80,21 @@ class Film:
     templates: np.ndarray
     couplings: dict[str, float]
     spacing_px: float
+
+    def _title(self) -> str:
+        return f"Film of {len(self.molecules):,} molecules"
+
+    def _facts(self) -> dict[str, object]:
+        table = self.molecules
+        return {
+            "up": f"{int(table['up'].sum()):,} of {len(table):,}",
+            "spacing": f"{self.spacing_px:.2f} px",
+            "domains": table["domain"].nunique(),
+            "couplings": ", ".join(f"{name} {k:.2f}" for name, k in self.couplings.items()),
+        }
+
+    def _picture(self) -> np.ndarray:
+        return np.concatenate(list(self.templates), axis=1)
 
 
 def bowl(state: int, y: np.ndarray, x: np.ndarray, angle: float, spacing: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.arrays import peak_positions
+from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import Params, as_dict, param
 from napari_atomlens.segmentation.predict import segment
@@ -66,8 +67,8 @@ class SiliconAnalysisParams(Params):
     terraces: bool = param(True, "look for steps; else the scan is one terrace")
 
 
-@dataclass
-class SiliconResult:
+@dataclass(repr=False, eq=False)
+class SiliconResult(Card):
     """What a scan of H-Si(100) shows.
 
     Attributes
@@ -109,6 +110,21 @@ class SiliconResult:
     messages: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def _title(self) -> str:
+        return f"H-Si(100) scan, {by_size(self.contaminated.shape)}"
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "verdict": f"{self.verdict.label}, score {self.verdict.score:.2f}",
+            "defects": f"{len(self.defects):,} ({counted(self.defects['kind'])})",
+            "dimers": f"{len(self.atoms):,} on {len(self.terraces.table)} terraces",
+            "rows": f"{len(self.rows):,}, {self.row_px:.2f} px apart",
+            "messages": " ".join(self.messages),
+        }
+
+    def _picture(self) -> np.ndarray:
+        return self.terraces.flat
 
 
 def _one_terrace(image: np.ndarray) -> Terraces:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import typical_distance
@@ -38,8 +39,8 @@ class DefectParams(Params):
     max_gap: int = param(2, "frames a defect may be missed before its track ends", ge=-1, le=10**6)
 
 
-@dataclass
-class DefectTracks:
+@dataclass(repr=False, eq=False)
+class DefectTracks(Card):
     """Defects through time.
 
     Attributes
@@ -55,6 +56,15 @@ class DefectTracks:
 
     tracks: pd.DataFrame
     events: pd.DataFrame
+
+    def _title(self) -> str:
+        return f"{self.tracks['track_id'].nunique():,} defects through time"
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "seen": f"{len(self.tracks):,} times in {self.tracks['frame'].nunique():,} frames",
+            "events": counted(self.events["kind"]),
+        }
 
 
 def follow_defects(
