@@ -29,7 +29,7 @@ import psutil
 from report import Report
 
 import napari_atomlens as al
-from napari_atomlens.runs.batch import read_batch
+from napari_atomlens.runs.movie import read_table
 from napari_atomlens.simulation import seed_for, simulate
 
 CHILD = r"""
@@ -93,7 +93,7 @@ def scaling(folder: Path, frames: int, side: int) -> None:
         out = folder / f"{how}{n}"
         r = result(start(source, out, n, how))
         base = base or r
-        got = read_batch(out).drop(columns="file")
+        got = read_table(out).drop(columns="file")
         same = got.equals(serial)
         print(f"| {n} {how} | {r['wall']:.1f} | {r['cpu']:.1f} "
               f"| {base['wall'] / r['wall'] / n:.2f} | {base['cpu'] / r['cpu']:.2f} "
@@ -127,13 +127,13 @@ def kills(folder: Path, frames: int, side: int, n_workers: int, n_clients: int) 
         if child.wait() == 0:
             print("the movie was done before every kill was dealt; take more frames")
             break
-    got = read_batch(out).drop(columns="file")
-    whole = read_batch(out, "frames")
+    got = read_table(out).drop(columns="file")
+    whole = read_table(out, "frames")
     serial = al.analyze(str(source), keep_maps=False).atoms
     print("| killed workers | killed clients | frames | frames twice | failures | same as serial |")
     print("|---|---|---|---|---|---|")
     twice = int(whole["frame"].duplicated().sum())
-    failures = len(read_batch(out, "failures"))
+    failures = len(read_table(out, "failures"))
     print(f"| {killed} | {clients} | {len(whole)} of {frames} | {twice} "
           f"| {failures} | {'yes' if got.equals(serial) else 'NO'} |")  # fmt: skip
 

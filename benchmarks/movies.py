@@ -613,7 +613,7 @@ from napari_atomlens.tracking import link
 movie = zarr.open_array(sys.argv[1], mode="r")
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 start, base, seen = time.perf_counter(), 0.0, []
-for frame, atoms in al.stream_movie(movie, sys.argv[2]):
+for result in al.analyze_movie(movie, sys.argv[2]):
     seen.append(frame)
     if len(seen) == 8:
         base = peak()
@@ -622,14 +622,14 @@ for frame, atoms in al.stream_movie(movie, sys.argv[2]):
         print("at", len(seen), peak(), flush=True)
 print("done", len(seen), peak(), time.perf_counter() - start, flush=True)
 start = time.perf_counter()
-table = al.load_stream(sys.argv[2], columns=["frame", "atom_id", "y_px", "x_px"])
+table = al.read_table(sys.argv[2], columns=["frame", "atom_id", "y_px", "x_px"])
 frames, rows = table["frame"].nunique(), len(table)
 twice = int(table["atom_id"].duplicated().sum())
 tracks = link(table)["track_id"].nunique()
 del table
 print("linked", frames, rows, twice, tracks, peak(), time.perf_counter() - start, flush=True)
 start = time.perf_counter()
-found = al.follow_stream(sys.argv[2])
+found = al.follow_folder(sys.argv[2])
 print("followed", len(found.dumbbells), found.dumbbells["dumbbell_id"].nunique(), len(found.changes),
       peak(), time.perf_counter() - start, flush=True)
 """

@@ -385,7 +385,8 @@ def molecules_figure(data: Path | None, small: bool) -> None:
 
 
 def watch_figure(data: Path | None, small: bool) -> None:
-    from napari_atomlens.runs.watch import LEDGER, Ledger
+    from napari_atomlens.runs.ledger import Ledger
+    from napari_atomlens.runs.watch import LEDGER
     from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
     n = 12 if small else 200

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from napari_atomlens.atoms.peaks import one_per_place
 from napari_atomlens.atoms.refine import FitParams, fit_columns
-from napari_atomlens.errors import CalibrationError, ImageError, ModelError
+from napari_atomlens.errors import CalibrationError, ImageError, ModelError, ParameterError
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.runs.params import AnalysisParams
@@ -183,7 +183,8 @@ def test_constant_image_gives_an_empty_table_and_a_sentence():
         ({"source": np.eye(64), "model": "no such"}, ModelError),
         ({"source": np.eye(64), "pixel_size_nm": -1}, CalibrationError),
         ({"source": np.eye(64), "pixel_size_nm": "wide"}, CalibrationError),
-        ({"source": np.eye(64), "params": AnalysisParams(spacing_px=900)}, CalibrationError),
+        ({"source": np.eye(64), "min_probability": 2}, ParameterError),
+        ({"source": np.eye(64), "spacing_px": 900}, CalibrationError),
     ],
 )
 def test_bad_arguments_give_typed_errors(arguments, error):

@@ -29,11 +29,11 @@ from .lattice.measure import measure_lattice
 from .lattice.shrink import shrink_positions
 from .progress import Progress
 from .runs.analysis import analyze
-from .runs.batch import read_batch, run_batch
+from .runs.batch import run_batch
 from .runs.frame import analyze_frames
-from .runs.movie import follow_stream, load_stream, stream_movie
+from .runs.movie import analyze_movie, follow_folder, read_table
 from .runs.params import AnalysisParams, BatchParams, WatchParams
-from .runs.result import Result
+from .runs.result import Result, load
 from .runs.surface import find_on_surface
 from .runs.watch import stream, watch_folder
 from .segmentation.predict import segment
@@ -41,7 +41,6 @@ from .segmentation.probabilities import Probabilities
 from .segmentation.scale import find_spacing
 from .segmentation.zoo import ModelInfo, list_models
 from .session.edits.corrections import Corrections
-from .session.project import load
 from .simulation.scenes import Scene, simulate
 from .simulation.silicon import SiliconParams, simulate_silicon
 from .stm.assessment import Verdict, assess
@@ -115,6 +114,7 @@ __all__ = [
     "adapt",
     "analyze",
     "analyze_frames",
+    "analyze_movie",
     "analyze_silicon",
     "assess",
     "bond",
@@ -130,21 +130,20 @@ __all__ = [
     "find_spacing",
     "follow",
     "follow_defects",
-    "follow_stream",
+    "follow_folder",
     "group_defects",
     "label_frame",
     "level",
     "link",
     "list_models",
     "load",
-    "load_stream",
     "measure_dumbbells",
     "measure_lattice",
     "outline",
     "preset",
     "read",
     "read_atoms",
-    "read_batch",
+    "read_table",
     "read_film",
     "run_batch",
     "segment",
@@ -152,7 +151,6 @@ __all__ = [
     "simulate",
     "simulate_silicon",
     "stream",
-    "stream_movie",
     "train",
     "watch_folder",
     "write_atoms",

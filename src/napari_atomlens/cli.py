@@ -278,7 +278,8 @@ def _movie(
     from rich.progress import TimeRemainingColumn as Left
 
     from napari_atomlens.image import check_pixel_size
-    from napari_atomlens.runs.movie import follow_stream, stream_movie
+    from napari_atomlens.progress import Progress as Watch
+    from napari_atomlens.runs.movie import analyze_movie, follow_folder
     from napari_atomlens.runs.params import AnalysisParams
     from napari_atomlens.tracking.changes import ChangeParams
     from napari_atomlens.tracking.linking import LinkParams
@@ -302,14 +303,14 @@ def _movie(
                 done = ready
                 bar.update(task, completed=ready, total=total)
 
-            for _ in stream_movie(
+            for _ in analyze_movie(
                 source, out, AnalysisParams(**params), pixel_size_nm=pixel_size, frames=chosen,
                 progress=progress,
             ):  # fmt: skip
                 pass
-        found = follow_stream(
+        found = follow_folder(
             out, linking=linking, changes=changes,
-            progress=lambda text: typer.echo(text, err=True),
+            progress=Watch(lambda done, of, what: typer.echo(what, err=True)),
         )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo(f"Stopped after {done} frames; the same command goes on from there.", err=True)
@@ -358,22 +359,24 @@ def _batch(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
+    from napari_atomlens.progress import Progress as Watch
     from napari_atomlens.runs.batch import run_batch
     from napari_atomlens.runs.params import BatchParams
 
     chosen = BatchParams(**params)
-    text = TextColumn("frames, {task.fields[failed]} failed")
+    text = TextColumn("frames {task.fields[failed]}")
     with Progress(
         BarColumn(), MofNCompleteColumn(), text, Left(), disable=not sys.stderr.isatty()
     ) as bar:
-        task = bar.add_task("batch", total=None, failed=0)
+        task = bar.add_task("batch", total=None, failed="")
 
-        def progress(done: int, known: int, failed: int) -> None:
-            bar.update(task, completed=done, total=known, failed=failed)
+        def progress(done: int, known: int, said: str) -> None:
+            bar.update(task, completed=done, total=known, failed=said)
 
         found = run_batch(
             inputs, out, chosen, pixel_size_nm=pixel_size, workers=workers, processes=processes,
-            scheduler=scheduler, progress=progress, started=lambda s: typer.echo(s, err=True),
+            scheduler=scheduler, progress=Watch(progress),
+            started=lambda s: typer.echo(s, err=True),
         )  # fmt: skip
     typer.echo(
         f"{found.n_atoms} atoms in {found.n_frames} frames of {found.n_files} files -> {out} "
@@ -622,7 +625,7 @@ def read_atoms(path: Path) -> Any:
     if not path.exists():
         raise ParameterError(f"There is no file {path}.")
     if path.is_dir():
-        from napari_atomlens.session.project import load
+        from napari_atomlens.runs.result import load
 
         return load(path).atoms
     try:

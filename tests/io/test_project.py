@@ -10,10 +10,8 @@ import pytest
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io import load_tables, save_tables
 from napari_atomlens.io.projects import folder as module
-from napari_atomlens.runs.result import Result
-from napari_atomlens.session.project import load
+from napari_atomlens.runs.result import Result, load
 
 
 def result(n: int = 3) -> Result:
@@ -86,21 +84,22 @@ def test_other_things_are_not_replaced(tmp_path: Path) -> None:
     assert (folder / "thesis.txt").read_text() == "all of it"
 
 
-def test_an_incomplete_payload_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="needs"):
-        save_tables(tmp_path / "a", {"atoms": tables.empty("atoms")})
-
-
 def test_missing_and_foreign(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="does not exist"):
-        load_tables(tmp_path / "none.atomlens")
+        load(tmp_path / "none.atomlens")
     with pytest.raises(FormatError, match="not an AtomLens project"):
-        load_tables(tmp_path)
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
     "file",
-    ["result.json", "atoms.parquet", "outlines.parquet", "maps.zarr/zarr.json", "contours.parquet"],
+    [
+        "run.json",
+        "atoms/part-00000000.parquet",
+        "outlines/part-00000000.parquet",
+        "maps.zarr/zarr.json",
+        "frames/part-00000000.parquet",
+    ],
 )
 @pytest.mark.parametrize("how", ["truncated", "empty", "missing"])
 def test_damaged(tmp_path: Path, file: str, how: str) -> None:
@@ -111,17 +110,17 @@ def test_damaged(tmp_path: Path, file: str, how: str) -> None:
     else:
         (path / file).write_bytes(content[: len(content) // 2] if how == "truncated" else b"")
     with pytest.raises(FormatError, match=r"a\.atomlens is"):
-        load_tables(path)
+        load(path)
 
 
 def test_a_later_version(tmp_path: Path) -> None:
     path = result().save(tmp_path / "a")
-    text = (path / "result.json").read_text(encoding="utf-8")
-    (path / "result.json").write_text(
-        text.replace('"format_version": 2', '"format_version": 99'), encoding="utf-8"
+    text = (path / "run.json").read_text(encoding="utf-8")
+    (path / "run.json").write_text(
+        text.replace('"format_version": 3', '"format_version": 99'), encoding="utf-8"
     )
     with pytest.raises(FormatError, match="later version"):
-        load_tables(path)
+        load(path)
 
 
 def test_a_project_of_version_1_opens() -> None:

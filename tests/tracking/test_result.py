@@ -9,8 +9,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.io.export.tables import write_tables
-from napari_atomlens.runs.result import Result
-from napari_atomlens.session.project import load
+from napari_atomlens.runs.result import Result, load
 from napari_atomlens.simulation import movies
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ImageError
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.runs.frame import IDS_PER_FRAME, FrameResult, add_nm, empty_result
 from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.runs.plan import Plan
 
 CLASSES = ("background", "column", "bright column", "contamination")
 SPACING = 12
@@ -51,6 +53,7 @@ class FakeAnalysis:
         self.frames: list[int] = []
         self.threads: set[int] = set()
         self.params: AnalysisParams | None = None
+        self.plan: Plan | None = None
         self.pixel_size: tuple[float, float] | None = None
         self.hold: threading.Event | None = None
         self.ended = threading.Event()
@@ -62,21 +65,27 @@ class FakeAnalysis:
         *,
         pixel_size_nm: tuple[float, float] | None = None,
         frames: Sequence[int] | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        technique: str = "",
+        plan: Plan | None = None,
+        progress: ProgressLike = None,
     ) -> Iterator[FrameResult]:
-        self.params, self.pixel_size = params, pixel_size_nm
+        self.params, self.pixel_size, self.plan = params, pixel_size_nm, plan
         self.threads.add(threading.get_ident())
         self.frames.clear()
         self.ended.clear()
-        stop = cancelled or (lambda: False)
+        watch = as_progress(progress)
         try:
             for k, f in enumerate(range(stack.shape[0]) if frames is None else frames):
-                while k and self.hold is not None and not self.hold.is_set() and not stop():
+                while k and self.hold is not None and not self.hold.is_set() and not watch.stopped:
                     time.sleep(0.005)
-                if stop():
+                if watch.stopped:
                     return
                 self.frames.append(f)
-                yield self.one(np.asarray(stack[f], float), f, params, pixel_size_nm)
+                result = self.one(np.asarray(stack[f], float), f, params, pixel_size_nm)
+                if self.plan is not None:
+                    self.plan = self.plan.settled(result.spacing_px, len(result.atoms))
+                    result.plan = self.plan
+                yield result
         finally:
             self.ended.set()
 

@@ -1,16 +1,15 @@
 """The main job over many files: same functions, same results, on threads or a cluster.
 
-Frames are the unit. A file is first *scouted* (opened, and the lattice spacing found in
-its first good frames, as :func:`napari_atomlens.analyze` does), then its other frames
-are analysed in chunks, each of which writes its part of the tables when it is complete
-(:mod:`napari_atomlens.runs.parts`). A run that was killed goes on where it stopped.
+Frames are the unit. A file is first *scouted* (opened, planned, and its first frames analysed
+until the scale is settled, as :func:`napari_atomlens.analyze` does), then its other frames are
+analysed in chunks, each of which writes its part of the tables when it is complete
+(:mod:`napari_atomlens.io.projects.parts`). A run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,39 +21,34 @@ import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import write_whole
+from napari_atomlens.files import Lock
 from napari_atomlens.image import check_pixel_size
+from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.formats.kinds import find_files, is_store
-from napari_atomlens.params import as_dict
+from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.parts import Parts, partition_names
+from napari_atomlens.params import as_dict, merged
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import BatchParams
-from napari_atomlens.runs.store import Parts, partition_names
-from napari_atomlens.runs.tasks import (
-    FRAME_TABLES,
-    FULL,
-    SCOUT,
-    Done,
-    Task,
-    disk_full,
-    info_path,
-    row_of,
-)
+from napari_atomlens.runs.store import Failure
+from napari_atomlens.runs.tasks import FULL, SCOUT, Done, Task, disk_full
 from napari_atomlens.runs.workers import Cluster, Threads
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import find_model
 
 #: Raised when a later version can no longer go on with the folders of this one.
-VERSION = 1
+VERSION = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchSummary:
     """What a batch gave.
 
     Attributes
     ----------
     folder : pathlib.Path
-        The data set; see :func:`read_batch`.
+        The data set; see :func:`read_table`.
     n_files, n_frames, n_atoms : int
         All that the folder holds now, also of earlier runs.
     n_new_frames : int
@@ -65,7 +59,7 @@ class BatchSummary:
     seconds : float
         Wall time of this run.
     complete : bool
-        False where the run was cancelled.
+        False where the run was stopped.
     """
 
     folder: Path
@@ -76,15 +70,6 @@ class BatchSummary:
     failures: pd.DataFrame
     seconds: float
     complete: bool
-
-
-# Work on a worker ---------------------------------------------------------------------------
-
-
-# Where the work is done ----------------------------------------------------------------------
-
-
-# The run ------------------------------------------------------------------------------------
 
 
 def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
@@ -121,29 +106,13 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep two clients from writing to one folder; the lock of a dead one does not count."""
-    import psutil
-
-    lock = folder / ".lock"
-    me = psutil.Process()
-    mine = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
+    lock = Lock(folder / ".lock")
+    if not lock.acquire():
+        raise ParameterError(f"Another batch is at work in {folder.name}; wait until it is done.")
     try:
-        other = json.loads(lock.read_text(encoding="utf-8"))
-        alive = other["host"] != mine["host"] or (
-            psutil.pid_exists(other["pid"])
-            and abs(psutil.Process(other["pid"]).create_time() - other["started"]) < 1
-        )
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        alive = False
-    if alive:
-        raise ParameterError(
-            f"Another batch is at work in {folder.name} (process {other['pid']} on "
-            f"{other['host']}); if it is not, remove {lock}."
-        )
-    try:
-        write_whole(lock, json.dumps(mine))
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        lock.release()
 
 
 def _settings(
@@ -152,7 +121,8 @@ def _settings(
     """Begin a folder, or go on with it; return the settings and the name of each file."""
     info = find_model(params.model)
     now: dict[str, Any] = {
-        "format": "napari-atomlens batch", "format_version": VERSION, "atomlens": __version__,
+        "format": "napari-atomlens batch", "format_version": layout.VERSION,
+        "batch_version": VERSION, "atomlens": __version__,
         "parameters": as_dict(params.analysis()), "maps": params.maps,
         "model": "auto" if params.model == "auto" else info.name,
         "model_sha256": info.file_hash(),
@@ -160,15 +130,9 @@ def _settings(
         "pixel_size_nm": None if size is None else list(size),
         "chunk_frames": params.chunk_frames, "files": {},
     }  # fmt: skip
-    file = folder / "batch.json"
+    file = folder / layout.BATCH
     if file.exists():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-            files = before["files"]
-        except (OSError, ValueError, KeyError) as error:
-            raise FormatError(f"{file} is damaged; choose another folder.") from error
-        if before.get("format_version", 0) > VERSION:
-            raise FormatError(f"{folder.name} was written by a later version; please update.")
+        before = _earlier(file)
         same = ("parameters", "maps", "model_sha256", "precision", "pixel_size_nm", "atomlens")
         if changed := [k for k in same if before.get(k) != now[k]]:
             raise ParameterError(
@@ -177,7 +141,7 @@ def _settings(
             )
         # parts are named by their frames: they keep their size
         params = replace(params, chunk_frames=int(before["chunk_frames"]))
-        now |= {"chunk_frames": params.chunk_frames, "files": files}
+        now |= {"chunk_frames": params.chunk_frames, "files": before["files"]}
     elif any(p.name != ".lock" for p in folder.iterdir()):
         raise ParameterError(
             f"{folder.name} is not empty and holds no batch; choose another folder."
@@ -187,8 +151,23 @@ def _settings(
     names = partition_names([*now["files"], *(p.name for p in new)])[len(now["files"]) :]
     known |= dict(zip(new, names, strict=True))
     now["files"] = {name: str(p) for p, name in known.items()}
-    write_whole(file, json.dumps(now, indent=1) + "\n")
+    layout.write_note(file, now)
     return params, {p: known[p] for p in paths}
+
+
+def _earlier(file: Path) -> dict[str, Any]:
+    """Settings of the run that began a folder."""
+    try:
+        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version = int(before["batch_version"])
+        known = isinstance(before["files"], dict)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{file} is damaged; choose another folder.") from error
+    if version > VERSION:
+        raise FormatError(f"{file.parent.name} was written by a later version; please update.")
+    if not known:
+        raise FormatError(f"{file} is damaged; choose another folder.")
+    return before
 
 
 def _chunks(scout: Task, info: dict[str, Any], done: set[str]) -> list[Task]:
@@ -200,40 +179,39 @@ def _chunks(scout: Task, info: dict[str, Any], done: set[str]) -> list[Task]:
         part = f"{start:08d}"
         frames = tuple(range(max(start, int(info["scouted"])), min(start + k, n)))
         if frames and part not in done:
+            given = None if size is None else (float(size[0]), float(size[1]))
             out.append(
-                replace(
-                    scout, part=part, frames=frames, spacing_px=float(info["spacing_px"]),
-                    pixel_size_nm=None if size is None else (size[0], size[1]),
-                    model=str(info.get("model", "")),
-                )
-            )  # fmt: skip
+                replace(scout, part=part, frames=frames, pixel_size_nm=given, plan=info["plan"])
+            )
     return out
 
 
-def _known(task: Task, retry: bool) -> dict[str, Any] | None:
+def _known(task: Task) -> dict[str, Any] | None:
     """What an earlier run knows of a file, None where it is to be scouted (again)."""
     try:
-        info: dict[str, Any] = json.loads(info_path(task).read_text(encoding="utf-8"))
+        info = task.store.note()
         stat = Path(task.path).stat()
+        if info is None:
+            return None
         same = (info["size"], info["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
     except (OSError, ValueError, KeyError):
         return None
-    done = Parts(Path(task.folder)).done(task.file)
-    return info if same and SCOUT in done and not (retry and info["error"]) else None
+    done = task.store.parts.done()
+    return info if same and SCOUT in done and not (task.params.retry and info["error"]) else None
 
 
 def run_batch(
     inputs: Sequence[str | Path],
     out: str | Path,
-    params: BatchParams = BatchParams(),
+    params: BatchParams | None = None,
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
     workers: int | None = None,
     processes: bool = False,
     scheduler: str | None = None,
-    progress: Callable[[int, int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
     started: Callable[[str], None] | None = None,
+    **settings: Any,
 ) -> BatchSummary:
     """Analyse many files into one data set; go on with it where it was begun.
 
@@ -243,7 +221,7 @@ def run_batch(
         Files, and folders of files.
     out : path
         Folder of the data set.
-    params : BatchParams
+    params : BatchParams, optional
     pixel_size_nm : float or tuple of float, optional
         Overrides what the files say.
     workers : int, optional
@@ -253,12 +231,13 @@ def run_batch(
     scheduler : str, optional
         Address of a dask scheduler, such as ``tcp://host:8786``; its workers must see the
         same files.
-    progress : callable, optional
-        Called with (frames done, frames known of, failures).
-    cancelled : callable, optional
-        Asked after each part; True lets the parts in work finish and then ends.
+    progress : Progress or callable, optional
+        Called with (frames done, frames known of); what is said is the number of failures.
+        Asked after each part whether to stop: the parts in work are finished first.
     started : callable, optional
         Called with a sentence that says where the work is done.
+    **settings
+        Parameters by name; they win over `params`.
 
     Returns
     -------
@@ -269,29 +248,22 @@ def run_batch(
     AtomLensError
         If the settings make no sense, or the disk is full; what is finished is kept.
     """
+    chosen = merged(BatchParams, params, settings)
     size = check_pixel_size(pixel_size_nm)
     if workers is not None and not 1 <= int(workers) <= 10_000:
         raise ParameterError(f"workers is {workers}, but must lie between 1 and 10000.")
     paths = find_inputs(inputs)
     folder = Path(out).expanduser().absolute()
     begin = time.perf_counter()
+    n_workers = int(workers or runtime.cores())
+    tell = started or (lambda sentence: None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            params, names = _settings(folder, params, size, paths)
-            n_workers = int(workers or runtime._cores())
-            place: Threads | Cluster
-            if processes or scheduler:
-                place = Cluster(n_workers, scheduler)
-                if started:
-                    where = f"the scheduler {scheduler}" if scheduler else f"{n_workers} processes"
-                    started(f"On {where}; dashboard: {place.dashboard}")
-            else:
-                place = Threads(n_workers)
-                if started:
-                    started(f"On {n_workers} threads")
+            chosen, names = _settings(folder, chosen, size, paths)
+            place = _place(n_workers, processes, scheduler, tell)
             try:
-                run = _Run(folder, params, size, names, progress, cancelled)
+                run = _Run(folder, chosen, size, names, as_progress(progress))
                 place.run(run.tasks(), run.report, run.stop)
             finally:
                 place.close()
@@ -304,6 +276,19 @@ def run_batch(
         raise FormatError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
 
+def _place(
+    n_workers: int, processes: bool, scheduler: str | None, tell: Callable[[str], None]
+) -> Threads | Cluster:
+    """Where the work is done."""
+    if not (processes or scheduler):
+        tell(f"On {n_workers} threads")
+        return Threads(n_workers)
+    place = Cluster(n_workers, scheduler)
+    where = f"the scheduler {scheduler}" if scheduler else f"{n_workers} processes"
+    tell(f"On {where}; dashboard: {place.dashboard}")
+    return place
+
+
 class _Run:
     """The state of a run on the side of the client."""
 
@@ -313,11 +298,10 @@ class _Run:
         params: BatchParams,
         size: tuple[float, float] | None,
         names: dict[Path, str],
-        progress: Callable[[int, int, int], None] | None,
-        cancelled: Callable[[], bool] | None,
+        progress: Progress,
     ) -> None:
         self.folder, self.params, self.size, self.names = folder, params, size, names
-        self._progress, self._cancelled = progress, cancelled
+        self._progress = progress
         self.parts = Parts(folder)
         self.parts.sweep()
         self.stop = threading.Event()
@@ -330,12 +314,12 @@ class _Run:
             task = Task(str(self.folder), name, str(path), SCOUT, self.params, self.size)
             if self.params.retry:
                 self._forget_failed(task)
-            info = _known(task, self.params.retry)
+            info = _known(task)
             if info is None:
-                self.parts.forget(name)
+                task.store.parts.forget()
                 yield task
                 continue
-            left = _chunks(task, info, self.parts.done(name))
+            left = _chunks(task, info, task.store.parts.done())
             n = int(info["shape"][0])
             self.n_all += n
             self.n_done += n - sum(len(t.frames) for t in left)
@@ -344,11 +328,11 @@ class _Run:
 
     def _forget_failed(self, task: Task) -> None:
         """Remove the parts of a file that hold failed frames."""
-        for part in self.parts.done(task.file):
-            one = pd.read_parquet(self.parts.path("frames", task.file, part))
+        parts = task.store.parts
+        for part in parts.done():
+            one = pd.read_parquet(parts.path("frames", part))
             if (one["error"] != "").any():
-                for table in ("frames", *FRAME_TABLES):
-                    self.parts.path(table, task.file, part).unlink(missing_ok=True)
+                parts.forget(part)
 
     def report(self, done: Done) -> list[Task]:
         """Take note of a finished task; return what follows from it."""
@@ -366,7 +350,7 @@ class _Run:
             if done.info:
                 self.n_all += int(done.info["shape"][0])
                 follow = _chunks(done.task, done.info, set())
-        if self._cancelled is not None and self._cancelled():
+        if self._progress.stopped:
             self.stop.set()
         self._tell()
         return follow
@@ -376,42 +360,39 @@ class _Run:
         task = done.task
         self.n_failed += max(1, len(task.frames))
         if task.part == SCOUT:
-            info = {"path": task.path, "size": -1, "mtime_ns": -1, "error": done.error}
-            write_whole(info_path(task), json.dumps(info, indent=1) + "\n")
+            task.store.write_note(
+                {"path": task.path, "size": -1, "mtime_ns": -1, "error": done.error}
+            )
             return
-        rows = pd.DataFrame([row_of(task, f, None, done.error) for f in task.frames])
-        self.parts.write(task.file, task.part, {"frames": rows})
+        task.store.write(task.part, [Failure(f, done.error) for f in task.frames], task.path)
         self.n_done += len(task.frames)
 
     def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(self.n_done, self.n_all, self.n_failed)
+        said = f"{self.n_failed} failed" if self.n_failed else ""
+        self._progress(self.n_done, self.n_all, said)
+
+
+#: What the table of files says of each.
+_FILE_COLUMNS = (
+    "file", "path", "size", "mtime_ns", "error", "name", "shape", "pixel_size_nm", "time_step_s",
+    "spacing_px", "scouted", "model", "model_chosen",
+)  # fmt: skip
 
 
 def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
     """Write the tables of files and failures, and sum up."""
-    parts = Parts(folder)
     infos = []
     for path in sorted((folder / "files").glob("*.json")):
         infos.append({"file": path.stem, **json.loads(path.read_text(encoding="utf-8"))})
-    frames = parts.read("frames")
-    rows = [
-        {"file": i["file"], "path": i["path"], "frame": -1, "reason": i["error"]}
-        for i in infos
-        if i["error"]
-    ]
-    failures = pd.DataFrame(rows, columns=["file", "path", "frame", "reason"])
-    if len(frames) and (bad := frames["error"] != "").any():
-        some = frames.loc[bad, ["file", "path", "frame", "error"]]
-        some = some.rename(columns={"error": "reason"})
-        failures = some if not len(failures) else pd.concat([failures, some])
-    failures = failures.sort_values(["file", "frame"], ignore_index=True)
-    write_whole(folder / "failures.csv", failures.to_csv(index=False))
-    files = pd.DataFrame(infos)
+    frames = Parts(folder).read("frames")
+    failures = _failures(infos, frames)
+    files = pd.DataFrame([{c: i.get(c) for c in _FILE_COLUMNS} for i in infos])
     for column in ("shape", "pixel_size_nm"):
         if column in files:
             files[column] = [json.dumps(v) if isinstance(v, list) else "" for v in files[column]]
-    write_whole(folder / "files.csv", files.to_csv(index=False))
+    for name, table in (("failures", failures), ("files", files)):
+        layout.write_later(folder, name, table)
+        write_csv(folder / f"{name}.csv", table)
     return BatchSummary(
         folder=folder,
         n_files=len(infos),
@@ -424,38 +405,16 @@ def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
     )
 
 
-def read_batch(folder: str | Path, table: str = "atoms") -> pd.DataFrame:
-    """Read a table of all files of a batch.
-
-    Parameters
-    ----------
-    folder : path
-        What :func:`run_batch` wrote.
-    table : str
-        "atoms", "contours", "frames", "failures" or "files".
-
-    Returns
-    -------
-    pandas.DataFrame
-        With the column ``file`` first; apart from it the rows of a file are those that
-        :func:`napari_atomlens.analyze` gives.
-
-    Raises
-    ------
-    FormatError
-        If the folder holds no batch, or it is damaged.
-    ParameterError
-        If there is no such table.
-    """
-    root = Path(folder)
-    if not (root / "batch.json").is_file():
-        raise FormatError(f"{root.name} holds no batch.")
-    if table in ("failures", "files"):
-        file = root / f"{table}.csv"
-        if not file.exists():
-            raise FormatError(f"{root.name} is not finished; run the batch again to go on.")
-        return pd.read_csv(file, keep_default_na=False)
-    if table not in ("frames", *FRAME_TABLES):
-        known = ", ".join((*FRAME_TABLES, "frames", "failures", "files"))
-        raise ParameterError(f"There is no table {table}; there are {known}.")
-    return Parts(root).read(table)
+def _failures(infos: list[dict[str, Any]], frames: pd.DataFrame) -> pd.DataFrame:
+    """Files and frames that could not be analysed, and why."""
+    rows = [
+        {"file": i["file"], "path": i["path"], "frame": -1, "reason": i["error"]}
+        for i in infos
+        if i["error"]
+    ]
+    failures = pd.DataFrame(rows, columns=["file", "path", "frame", "reason"])
+    if len(frames) and (bad := frames["error"] != "").any():
+        some = frames.loc[bad, ["file", "path", "frame", "error"]]
+        some = some.rename(columns={"error": "reason"})
+        failures = some if not len(failures) else pd.concat([failures, some])
+    return failures.sort_values(["file", "frame"], ignore_index=True)

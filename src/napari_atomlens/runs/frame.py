@@ -6,8 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,19 +18,18 @@ from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError
-from napari_atomlens.image import as_stack, check_pixel_size, is_height
+from napari_atomlens.image import is_height
 from napari_atomlens.points import shell_distance
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.runs.plan import ENOUGH, ModelChoice, _window_of, choose_for_movie
+from napari_atomlens.runs.plan import Plan, make_plan
+from napari_atomlens.runs.source import open_source
 from napari_atomlens.segmentation import runtime
-from napari_atomlens.segmentation.probabilities import LARGE
+from napari_atomlens.segmentation.probabilities import LARGE, Probabilities
 from napari_atomlens.segmentation.spacing import check_spacing
-from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 from napari_atomlens.stm.rows import shows_dimer_rows
 from napari_atomlens.tracking.rolling import rolling_mean
-
-if TYPE_CHECKING:
-    from napari_atomlens.segmentation.probabilities import Probabilities
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
 
@@ -66,6 +66,8 @@ class FrameResult:
         The model, by name or path.
     model_reason : str
         Why it was chosen, where it was not given.
+    plan : Plan or None
+        What was decided, as it stands after this frame.
     """
 
     frame: int
@@ -81,6 +83,7 @@ class FrameResult:
     window: int = 1
     model: str = ""
     model_reason: str = ""
+    plan: Plan | None = None
 
 
 def empty_result(
@@ -106,91 +109,117 @@ def add_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd
 
 
 def analyze_frames(
-    stack: Any,
-    params: AnalysisParams = AnalysisParams(),
+    source: Any,
+    params: AnalysisParams | None = None,
     *,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | tuple[float, float] | None = None,
     frames: Sequence[int] | None = None,
-    cancelled: Callable[[], bool] | None = None,
     technique: str = "",
+    plan: Plan | None = None,
+    progress: ProgressLike = None,
 ) -> Iterator[FrameResult]:
     """Analyse the frames of an image or movie one after the other, in the given order.
 
     Parameters
     ----------
-    stack : array-like, shape (H, W) or (T, H, W)
+    source : path or array-like, shape (H, W) or (T, H, W)
         Image or movie; dask and zarr arrays are read one frame at a time.
-    params : AnalysisParams
-    pixel_size_nm : tuple of float, optional
+    params : AnalysisParams, optional
+    pixel_size_nm : float or tuple of float, optional
         (y, x), fills the nanometre columns.
     frames : sequence of int, optional
         Which frames, in which order; all by default.
-    cancelled : callable, optional
-        Asked before each frame and each stage; True ends the iteration.
     technique : str
         "STM" or "STEM" where it is known; helps to choose the model.
+    plan : Plan, optional
+        What an earlier run decided; `params` and `technique` are not looked at then.
+    progress : Progress or callable, optional
+        Asked before each frame whether to stop.
 
     Yields
     ------
     FrameResult
-        Empty tables and a message for a frame in which there is nothing to find.
+        Empty tables and a message for a frame in which there is nothing to find. The scale of
+        a movie is settled by its first frame that shows a lattice.
 
     Raises
     ------
     ImageError, ModelError, ParameterError, CalibrationError
         Before the first frame. A later frame that cannot be used gives a message instead.
     """
-    size = check_pixel_size(pixel_size_nm)
-    movie = as_stack(stack)
-    order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
-    for f in order:
-        if not 0 <= f < movie.shape[0]:
-            raise ImageError(f"Frame {f} does not exist; the movie has {movie.shape[0]} frames.")
-
-    choice = ModelChoice(find_model(params.model))
-    check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
-    stop = cancelled or (lambda: False)
-    if params.window == 0:
-        params = replace(params, window=1 if stop() else _window_of(movie, params, choice.info))
-
-    def one(f: int, spacing: float) -> FrameResult:
-        info = choice.info
-        try:
-            result = _one_frame(movie, f, params, info, spacing, size)
-        except (ImageError, CalibrationError) as error:
-            # a single image that cannot be used is an error to show, a frame of many is not
-            if isinstance(error, ImageError) and "constant" not in str(error) and len(order) == 1:
-                raise
-            result = empty_result(f, tuple(movie.shape[1:3]), info.classes, str(error))
-        # of a named model as it was named: it may be a path
-        result.model = info.name if params.model == "auto" else params.model
-        result.model_reason = choice.reason
-        return result
-
-    # the lattice of a movie does not change its scale: search once, in the first good frame
-    spacing, done, chosen = params.spacing_px, 0, 0.0
-    for f in order:
-        if stop():
+    opened = open_source(source, pixel_size_nm, technique)
+    movie, watch = opened.movie, as_progress(progress)
+    order = check_frames(frames, movie.shape[0])
+    if plan is None:
+        params = params or AnalysisParams()
+        find_model(params.model)  # what cannot be used is said before anything is computed
+        check_spacing(params.spacing_px, opened.shape[1:])
+        if watch.stopped:
             return
-        if params.model == "auto" and not choice.reason:
-            start = time.perf_counter()
-            choice = choose_for_movie(movie, params, size, order, technique=technique)
-            chosen = time.perf_counter() - start
-        result = one(f, spacing or choice.spacing_px)
-        result.seconds["model"], chosen = chosen, 0.0
+        plan = make_plan(
+            movie, params, pixel_size_nm=opened.pixel_size_nm, technique=opened.technique,
+            frames=order,
+        )  # fmt: skip
+    alone, done = len(order) == 1, 0
+    for f in order:
+        if watch.stopped:
+            return
+        result = analyze_frame(movie, f, plan, alone=alone)
+        result.seconds["model"] = plan.seconds if not done else 0.0
+        plan = result.plan = plan.settled(result.spacing_px, len(result.atoms))
         done += 1
         yield result
-        if spacing or len(result.atoms) >= ENOUGH:
-            spacing = spacing or result.spacing_px
+        if plan.spacing_px:
             break
-    yield from _in_parallel(one, order[done:], spacing, stop)
+    settled = plan
+    yield from _in_parallel(lambda f: analyze_frame(movie, f, settled), order[done:], watch)
+
+
+def check_frames(frames: Sequence[int] | None, n_frames: int) -> list[int]:
+    """Return the frames that are asked for, all by default.
+
+    Raises
+    ------
+    ImageError
+        If one does not exist.
+    """
+    order = list(range(n_frames)) if frames is None else [int(f) for f in frames]
+    for f in order:
+        if not 0 <= f < n_frames:
+            raise ImageError(f"Frame {f} does not exist; the movie has {n_frames} frames.")
+    return order
+
+
+def analyze_frame(movie: Any, frame: int, plan: Plan, *, alone: bool = False) -> FrameResult:
+    """Analyse one frame of a movie as planned.
+
+    Parameters
+    ----------
+    movie : array-like, shape (T, H, W)
+    frame : int
+    plan : Plan
+    alone : bool
+        A single image that cannot be used is an error to show; a frame of many is not, it has
+        a message and nothing else.
+
+    Raises
+    ------
+    ImageError
+        If it is `alone` and cannot be used at all.
+    """
+    try:
+        result = _one_frame(movie, frame, plan)
+    except (ImageError, CalibrationError) as error:
+        if isinstance(error, ImageError) and "constant" not in str(error) and alone:
+            raise
+        shape = tuple(int(s) for s in movie.shape[1:3])
+        result = empty_result(frame, (shape[0], shape[1]), plan.model.classes, str(error))
+    result.model, result.model_reason, result.plan = plan.model_name, plan.reason, plan
+    return result
 
 
 def _in_parallel(
-    one: Callable[[int, float], FrameResult],
-    order: list[int],
-    spacing: float,
-    stop: Callable[[], bool],
+    one: Callable[[int], FrameResult], order: list[int], watch: Progress
 ) -> Iterator[FrameResult]:
     """Analyse frames side by side, each on one core, and yield them in order."""
     import torch
@@ -202,10 +231,10 @@ def _in_parallel(
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             rest = iter(order)
-            while not stop():
+            while not watch.stopped:
                 # few frames ahead: memory does not grow with the movie
                 while len(waiting) <= workers and (f := next(rest, None)) is not None:
-                    waiting.append(pool.submit(one, f, spacing))
+                    waiting.append(pool.submit(one, f))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -221,59 +250,65 @@ DIMER_ROWS = (
 )
 
 
-def _one_frame(
-    movie: Any,
-    f: int,
-    params: AnalysisParams,
-    info: Any,
-    spacing: float,
-    size: tuple[float, float] | None,
-) -> FrameResult:
-
-    start = time.perf_counter()
-    frame = np.asarray(movie[f])
-    read = time.perf_counter() - start
-    probabilities: Probabilities
-    if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
-        probabilities = segmentation.segment(rolling_mean(movie, f, params.window), info, spacing)
-        # found in the sum, measured in the frame
+def _one_frame(movie: Any, f: int, plan: Plan) -> FrameResult:
+    todo = plan.for_frame(f)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "read"):
+        frame = np.asarray(movie[f])
+    summed = todo.window > 1 and movie.shape[0] > 1 and frame.ndim == 2
+    seen = rolling_mean(movie, f, todo.window) if summed else frame
+    probabilities = segmentation.segment(seen, todo.model, todo.spacing_px)
+    if summed:  # found in the sum, measured in the frame
         probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
-    else:
-        probabilities = segmentation.segment(frame, info, spacing)
     if frame.size > LARGE:  # memory must not follow the size of the image
         runtime.release()
-    seconds = {"read": read, **probabilities.seconds}
-    start = time.perf_counter()
-    atoms = find_atoms(
-        probabilities, min_probability=params.min_probability, refine=params.refine,
-        fit=FitParams(width=params.column_width, elliptic=params.refine == "elliptic"),
-        calibration=info.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
-    )  # fmt: skip
-    atoms = add_nm(atoms, size)
+    seconds |= probabilities.seconds
+    with _timed(seconds, "atoms"):
+        atoms = _atoms(probabilities, f, todo.model, plan)
     if frame.size > LARGE:
         runtime.release()
-    seconds["atoms"] = time.perf_counter() - start
-    start = time.perf_counter()
-    contours = tables.empty("contours")
-    outlines: list[np.ndarray] = []
-    if params.contours:
-        contours, outlines = outline(probabilities.columns, atoms, frame=f)
-    seconds["contours"] = time.perf_counter() - start
-    found = shell_distance(atoms[["y_px", "x_px"]].to_numpy())
-    message = ""
-    if not len(atoms):
-        message = "No atom was found in this frame."
-    elif (unsure := float((probabilities.unfamiliar > 0.5).mean())) > 0.2:
-        message = (
-            f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
-            "on; look at the unfamiliar-region map before you trust the atoms there."
-        )
-    start = time.perf_counter()
-    if info.name != "h-si-100" and is_height(frame) and shows_dimer_rows(frame, size):
-        message = f"{DIMER_ROWS} {message}".strip()
-    seconds["rows"] = time.perf_counter() - start
+    contours, outlines = tables.empty("contours"), list[np.ndarray]()
+    with _timed(seconds, "contours"):
+        if plan.params.contours:
+            contours, outlines = outline(probabilities.columns, atoms, frame=f)
+    message = _message(len(atoms), probabilities)
+    with _timed(seconds, "rows"):
+        height = todo.model.name != "h-si-100" and is_height(frame)
+        if height and shows_dimer_rows(frame, plan.pixel_size_nm):
+            message = f"{DIMER_ROWS} {message}".strip()
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
-        probabilities.unfamiliar, found, message, seconds,
-        params.window if frame.ndim == 2 else 1,
+        probabilities.unfamiliar, shell_distance(atoms[["y_px", "x_px"]].to_numpy()), message,
+        seconds, todo.window if frame.ndim == 2 else 1,
     )  # fmt: skip
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+
+
+def _atoms(probabilities: Probabilities, f: int, model: ModelInfo, plan: Plan) -> pd.DataFrame:
+    """Atoms of a frame, in nanometres too where the pixel size is known."""
+    p = plan.params
+    atoms = find_atoms(
+        probabilities, min_probability=p.min_probability, refine=p.refine,
+        fit=FitParams(width=p.column_width, elliptic=p.refine == "elliptic"),
+        calibration=model.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
+    )  # fmt: skip
+    return add_nm(atoms, plan.pixel_size_nm)
+
+
+def _message(n_atoms: int, probabilities: Probabilities) -> str:
+    """What the user must know of a frame."""
+    if not n_atoms:
+        return "No atom was found in this frame."
+    unsure = float((probabilities.unfamiliar > 0.5).mean())
+    if unsure <= 0.2:
+        return ""
+    return (
+        f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
+        "on; look at the unfamiliar-region map before you trust the atoms there."
+    )

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from napari_atomlens.errors import ParameterError
 
 #: Entry points of this group are called with every event.
-HOOK_GROUP = "napari_atomlens.runs.watch"
+HOOK_GROUP = "napari_atomlens.watch"
 
 
 @dataclass(frozen=True)
@@ -59,32 +57,6 @@ class Event:
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()}, "folder": self.folder,
         }  # fmt: skip
         return json.dumps(plain, ensure_ascii=False)
-
-
-@dataclass
-class Analysis:
-    """What was computed of one frame.
-
-    Attributes
-    ----------
-    image : ndarray, shape (H, W)
-    verdict : Verdict
-    tables : dict of str to DataFrame
-        "atoms" and, for H-Si(100), "defects" and "steps".
-    messages : list of str
-    pixel_size_nm : tuple of float or None
-    kind : str
-        Which analysis it was.
-    seconds : dict of str to float
-    """
-
-    image: np.ndarray
-    verdict: Any
-    tables: dict[str, Any]
-    messages: list[str]
-    pixel_size_nm: tuple[float, float] | None
-    kind: str
-    seconds: dict[str, float]
 
 
 def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:

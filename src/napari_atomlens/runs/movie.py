@@ -1,238 +1,213 @@
 """Long movies: results go to disk frame by frame, and a killed run goes on where it stopped.
 
-The folder holds Parquet parts of a fixed number of frames. A part is complete or not there at
-all: it is written beside its place and renamed. The frames of the part that is being made are
-single files until it is complete, so that a killed run has nothing to do again but the frames it
-was at. Memory holds the frames of one part.
+The frames of the part that is being made are written one by one until it is complete, so that a
+killed run has nothing to do again but the frames it was at. Memory holds the frames of one part.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from napari_atomlens import __version__, tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.image import as_stack, check_pixel_size, image_hash
-from napari_atomlens.io.formats.readers import read
-from napari_atomlens.params import as_dict
+from napari_atomlens.io.export.tables import write_csv
+from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.parts import Parts
+from napari_atomlens.params import as_dict, merged
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
+from napari_atomlens.runs import derived
 from napari_atomlens.runs import frame as loop
+from napari_atomlens.runs.frame import FrameResult, check_frames
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.runs.plan import ENOUGH
+from napari_atomlens.runs.plan import Plan, make_plan
+from napari_atomlens.runs.source import Source, open_source
+from napari_atomlens.runs.store import Store, fingerprint
 from napari_atomlens.tracking.changes import ChangeParams
-from napari_atomlens.tracking.following import follow, save_followed
+from napari_atomlens.tracking.dumbbells import DumbbellParams
+from napari_atomlens.tracking.following import Followed
 from napari_atomlens.tracking.linking import LinkParams
-
-if TYPE_CHECKING:
-    from napari_atomlens.tracking.changes import ChangeParams
-    from napari_atomlens.tracking.following import Followed
-    from napari_atomlens.tracking.linking import LinkParams
 
 #: Frames per part.
 PART = 50
-_TABLES = ("atoms", "contours")
 
 
-def _fingerprint(movie: Any, params: AnalysisParams, frames: list[int]) -> str:
-    """What a folder must have been made of to be continued."""
-    head = {
-        "version": __version__, "parameters": as_dict(params),
-        "shape": [int(s) for s in movie.shape], "frames": [frames[0], frames[-1], len(frames)],
-        "first_frame": image_hash(movie[frames[0]]),
-    }  # fmt: skip
-    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
-
-
-def _write_note(note: Path, text: dict[str, Any]) -> None:
-    temporary = note.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(text, indent=1, default=str) + "\n", encoding="utf-8")
-    os.replace(temporary, note)
-
-
-def _write(place: Path, table: pd.DataFrame) -> None:
-    temporary = place.with_suffix(f".{os.getpid()}.tmp")
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, place)
-
-
-def stream_movie(
+def analyze_movie(
     source: Any,
     folder: str | Path,
-    params: AnalysisParams = AnalysisParams(),
+    params: AnalysisParams | None = None,
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
-    frames: list[int] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Iterator[tuple[int, pd.DataFrame]]:
+    frames: Sequence[int] | None = None,
+    maps: bool = False,
+    progress: ProgressLike = None,
+    **settings: Any,
+) -> Iterator[FrameResult]:
     """Analyse a movie into a folder; yields as it goes, and goes on where an earlier run stopped.
 
     Parameters
     ----------
-    source : path or array-like, shape (T, H, W)
+    source : path, Image or array-like, shape (T, H, W)
         dask and zarr arrays and files are read one frame at a time.
     folder : path
-        Where the parts go; made if it is missing.
-    params : AnalysisParams
+        Where the results go; made if it is missing. :func:`load` opens it at any time.
+    params : AnalysisParams, optional
     pixel_size_nm : float or tuple of float, optional
         Overrides what the file says.
-    frames : list of int, optional
+    frames : sequence of int, optional
         Which frames; all by default.
-    progress : callable, optional
-        Called with (frames done, frames in all), frames of earlier runs included.
-    cancelled : callable, optional
-        Asked between frames; finished parts stay.
+    maps : bool
+        Keep the probability and unfamiliar maps.
+    progress : Progress or callable, optional
+        Called with (frames done, frames in all), those of earlier runs included; asked between
+        frames whether to stop.
+    **settings
+        Parameters by name; they win over `params`.
 
     Yields
     ------
-    frame : int
-    atoms : pandas.DataFrame
-        Atoms of that frame, as soon as they are there (those of earlier runs are not repeated).
+    FrameResult
+        As soon as it is there (those of earlier runs are not repeated).
 
     Raises
     ------
     FormatError
-        If the folder holds the results of another movie or of other parameters.
+        If the folder holds the results of another movie or of other parameters, or is damaged.
     """
-    if isinstance(source, (str, Path)):
-        image = read(source)[0]
-        source = image.data
-        pixel_size_nm = image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
-    movie = as_stack(source)
-    order = list(range(movie.shape[0])) if frames is None else [int(f) for f in frames]
+    chosen, watch = merged(AnalysisParams, params, settings), as_progress(progress)
+    opened = open_source(source, pixel_size_nm)
+    order = check_frames(frames, opened.shape[0])
     if not order:
         return
-    where = Path(folder)
-    where.mkdir(parents=True, exist_ok=True)
-    note = where / "movie.json"
-    mark = _fingerprint(movie, params, order)
-    if note.exists():
-        try:
-            text = json.loads(note.read_text(encoding="utf-8"))
-            known = text["fingerprint"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{where.name} is damaged: its movie.json cannot be read.") from error
-        if known != mark:
-            raise FormatError(
-                f"{where.name} holds the results of another movie or of other parameters; "
-                "choose another folder."
-            )
-    else:
-        text = {
-            "fingerprint": mark, "atomlens": __version__, "parameters": as_dict(params),
-            "n_frames": len(order), "part": PART, "pixel_size_nm": pixel_size_nm,
-            "image_shape": [int(s) for s in movie.shape],
-        }  # fmt: skip
-        _write_note(note, text)
-    parts = [order[k : k + PART] for k in range(0, len(order), PART)]
-    # the atoms are written last: where they are, the part or the frame is complete
-    todo = [k for k in range(len(parts)) if not _part(where, "atoms", k).exists()]
-    slots = [(k, i) for k in todo for i in range(len(parts[k]))]
-    ready = {s for s in slots if _single(where, "atoms", *s).exists()}
-    missing = [s for s in slots if s not in ready]
-    done = len(order) - len(missing)
-    if progress and done:
-        progress(done, len(order))
-    size = check_pixel_size(pixel_size_nm)
-    for k in todo:  # an earlier run ended between the last frame of a part and the part
-        if all((k, i) in ready for i in range(len(parts[k]))):
-            _close_part(where, k, len(parts[k]))
-    if not missing:
+    run = _Movie(Path(folder), opened, chosen, order, maps)
+    if run.done:
+        watch(run.done, len(order))
+    if not run.missing or watch.stopped:
         return
     # what the first frames gave (scale, model, window) is that of later runs as well
-    model = str(text.get("model") or params.model)
-    given = params.spacing_px or float(text.get("spacing_px") or 0.0)
-    window = int(text.get("window", params.window))
-    for slot, result in zip(
-        missing,
+    plan = run.begin()
+    for (part, index), result in zip(
+        run.missing,
         loop.analyze_frames(
-            movie, replace(params, model=model, spacing_px=given, window=window),
-            pixel_size_nm=size, frames=[parts[k][i] for k, i in missing], cancelled=cancelled,
+            opened.movie, chosen, pixel_size_nm=opened.pixel_size_nm, plan=plan,
+            frames=[run.parts[k][i] for k, i in run.missing],
+            progress=Progress(stop=lambda: watch.stopped),
         ),
         strict=False,
     ):  # fmt: skip
-        for name in reversed(_TABLES):
-            _write(_single(where, name, *slot), getattr(result, name))
-        if not given and len(result.atoms) >= ENOUGH:
-            given = text["spacing_px"] = float(result.spacing_px)
-            text["window"], text["model"] = int(result.window), str(result.model)
-            _write_note(note, text)
-        ready.add(slot)
-        part = slot[0]
-        if all((part, i) in ready for i in range(len(parts[part]))):
-            _close_part(where, part, len(parts[part]))
-        done += 1
-        if progress:
-            progress(done, len(order))
-        yield result.frame, result.atoms
+        run.put(part, index, result)
+        watch(run.done, len(order))
+        yield result
 
 
-def _part(folder: Path, name: str, number: int) -> Path:
-    return folder / f"{name}-{number:06d}.parquet"
+class _Movie:
+    """The folder of a movie: what is done, what is missing."""
+
+    def __init__(
+        self, root: Path, source: Source, params: AnalysisParams, order: list[int], maps: bool
+    ) -> None:
+        self.store, self.source, self.params, self.order = Store(root), source, params, order
+        self.parts = [order[k : k + PART] for k in range(0, len(order), PART)]
+        self.mark = fingerprint(source, params, source.pixel_size_nm, order)
+        self.maps = maps
+        root.mkdir(parents=True, exist_ok=True)
+        self.note = self._known()
+        self.store.parts.sweep()
+        whole, ones = self.store.parts.done(), self.store.parts.ones()
+        todo = [k for k in range(len(self.parts)) if _name(k) not in whole]
+        self.ready = {(k, i) for k in todo for i in range(len(self.parts[k]))
+                      if (_name(k), i) in ones}  # fmt: skip
+        for k in todo:  # an earlier run ended between the last frame of a part and the part
+            self._close_if_whole(k)
+        self.missing = [(k, i) for k in todo for i in range(len(self.parts[k]))
+                        if (k, i) not in self.ready]  # fmt: skip
+        self.done = len(order) - len(self.missing)
+
+    def _known(self) -> dict[str, Any] | None:
+        note, name = self.store.note(), self.store.root.name
+        if note is None:
+            return None
+        if "fingerprint" not in note:
+            raise FormatError(f"{name} is damaged: its {layout.NOTE} cannot be read.")
+        if note["fingerprint"] != self.mark:
+            raise FormatError(
+                f"{name} holds the results of another movie or of other parameters; "
+                "choose another folder."
+            )
+        return note
+
+    def begin(self) -> Plan:
+        """Return the plan of the earlier run, or make it and write it down."""
+        if self.note is not None:
+            return self.store.plan()
+        plan = make_plan(
+            self.source.movie, self.params, pixel_size_nm=self.source.pixel_size_nm,
+            technique=self.source.technique, frames=self.order,
+        )  # fmt: skip
+        self.note = self.store.begin(
+            plan, self.source, self.order, maps=self.maps, fingerprint=self.mark,
+            n_frames=len(self.order), part=PART,
+        )  # fmt: skip
+        return plan
+
+    def put(self, part: int, index: int, result: FrameResult) -> None:
+        """Write a frame, and its part where it was the last one missing."""
+        if self.maps:
+            self.store.put_maps(self.source.shape[0], result)
+        if self.note is not None and result.plan is not None:
+            record = result.plan.record()
+            if record != self.note["plan"]:  # the scale is settled
+                self.note["plan"] = record
+                self.store.write_note(self.note)
+        self.store.write_one(_name(part), index, result)
+        self.ready.add((part, index))
+        self.done += 1
+        self._close_if_whole(part)
+
+    def _close_if_whole(self, part: int) -> None:
+        if all((part, i) in self.ready for i in range(len(self.parts[part]))):
+            self.store.close(_name(part))
 
 
-def _single(folder: Path, name: str, part: int, index: int) -> Path:
-    """File of one frame of a part that is not complete."""
-    return folder / f"{name}-{part:06d}-{index:03d}.parquet"
+def _name(part: int) -> str:
+    return f"{part:08d}"
 
 
-def _close_part(folder: Path, number: int, n_frames: int) -> None:
-    """Join the files of the frames of a part."""
-    for name in reversed(_TABLES):
-        single = [_single(folder, name, number, i) for i in range(n_frames)]
-        full = [t for f in single if len(t := _read(f))]
-        table = pd.concat(full, ignore_index=True) if full else tables.empty(name)
-        _write(_part(folder, name, number), table)
-    for name in _TABLES:
-        for i in range(n_frames):
-            _single(folder, name, number, i).unlink(missing_ok=True)
-
-
-def _read(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(file, columns=columns)
-    except Exception as error:  # damaged files raise errors of every type
-        raise FormatError(f"{file.name} is damaged: {type(error).__name__}.") from error
-
-
-def load_stream(
-    folder: str | Path, name: str = "atoms", columns: list[str] | None = None
+def read_table(
+    folder: str | Path, name: str = "atoms", columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Read what :func:`stream_movie` wrote so far.
+    """Read one table of a folder of results, as far as it is there.
 
     Parameters
     ----------
     folder : path
+        What :func:`analyze_movie`, :func:`run_batch`, :func:`watch_folder` or
+        :meth:`Result.save` wrote.
     name : str
-        "atoms" or "contours".
-    columns : list of str, optional
+        "atoms", "contours", "frames", a later table that was made ("tracks", ...), or of a batch
+        "failures" and "files".
+    columns : sequence of str, optional
         Only these; four columns are enough for linking and take a fifth of the memory.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of a batch with the column ``file`` first.
 
     Raises
     ------
     FormatError
-        If there is nothing, or a part is damaged.
+        If there is nothing, or it is damaged.
     """
-    where = Path(folder)
-    whole = {f.stem: f for f in where.glob(f"{name}-??????.parquet")}
-    single = [
-        f
-        for f in where.glob(f"{name}-??????-???.parquet")
-        if f.stem.rpartition("-")[0] not in whole
-    ]
-    files = sorted([*whole.values(), *single], key=lambda f: f.stem)
-    if not files:
-        raise FormatError(f"{where.name} holds no {name}.")
-    parts = [_read(f, columns) for f in files]
-    full = [p for p in parts if len(p)]
-    return pd.concat(full, ignore_index=True) if full else parts[0]
+    root = Path(folder)
+    if name in layout.later_names(root):
+        table = layout.read_later(root, name)
+        return table if columns is None else table[list(columns)]
+    if name not in (*layout.FRAME_TABLES, "frames") or not (root / "frames").is_dir():
+        raise FormatError(f"{root.name} holds no {name}.")
+    return Parts(root).read(name, columns)
 
 
 #: What following needs of the atoms; a third of the memory of the whole table.
@@ -244,52 +219,54 @@ _OUTLINES = ("frame", "atom_id", "area_px2", "major_px", "minor_px", "orientatio
              "offset_y_px", "offset_x_px")  # fmt: skip
 
 
-def follow_stream(
+def follow_folder(
     folder: str | Path,
     *,
-    linking: LinkParams | None = None,
-    changes: ChangeParams | None = None,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    linking: LinkParams = LinkParams(),
+    dumbbells: DumbbellParams = DumbbellParams(),
+    changes: ChangeParams = ChangeParams(),
+    progress: ProgressLike = None,
 ) -> Followed:
-    """Follow everything that :func:`stream_movie` found, and write it beside it.
+    """Follow everything that :func:`analyze_movie` found, and write it beside it.
 
+    The tables go into the folder (where :func:`load` finds them) and, for other programs, to
     ``tracks.csv``, ``dumbbells.csv``, ``changes.csv``, ``events.csv``, ``drift.csv`` and
-    ``provenance.json``; nothing is written where it is cancelled.
+    ``provenance.json``; nothing is written where it is stopped.
 
     Parameters
     ----------
     folder : path
-        A folder of :func:`stream_movie`, complete or as far as it is.
-    linking, changes : LinkParams, ChangeParams, optional
-    progress : callable, optional
-        Called with what is being done.
-    cancelled : callable, optional
-        Asked between the stages.
+        A folder of :func:`analyze_movie`, complete or as far as it is.
+    linking, dumbbells, changes
+        Parameters of the stages.
+    progress : Progress or callable, optional
+        Called with what is being done; asked between the stages whether to stop.
 
     Raises
     ------
     FormatError
         If the folder holds no atoms, or is damaged.
     """
-    where = Path(folder)
-    linking, changes = linking or LinkParams(), changes or ChangeParams()
-    try:
-        note = json.loads((where / "movie.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{where.name} is no folder of an analysed movie.") from error
-    atoms = load_stream(where, columns=list(_FOLLOWED))
-    outlines = None
-    if next(where.glob("contours-*.parquet"), None) is not None:
-        outlines = load_stream(where, "contours", columns=list(_OUTLINES))
-    followed = follow(
-        atoms, outlines, linking=linking, changes=changes, pixel_size_nm=note.get("pixel_size_nm"),
-        progress=progress, cancelled=cancelled,
+    root, watch = Path(folder), as_progress(progress)
+    note = Store(root).note() if root.is_dir() else None
+    if note is None:
+        raise FormatError(f"{root.name} is no folder of an analysed movie.")
+    atoms = read_table(root, "atoms", _FOLLOWED)
+    outlines = read_table(root, "contours", _OUTLINES)
+    record = note["provenance"]
+    size = record.get("pixel_size_nm")
+    found = derived.followed(
+        atoms, outlines if len(outlines) else None, None if size is None else tuple(size),
+        linking=linking, dumbbells=dumbbells, changes=changes, progress=watch,
     )  # fmt: skip
-    if not (cancelled and cancelled()):
-        save_followed(
-            followed, where,
-            {**note, "linking": as_dict(linking), "changes": as_dict(changes),
-             "frames_followed": int(atoms["frame"].nunique())},
-        )  # fmt: skip
-    return followed
+    if watch.stopped:
+        return found
+    for name in derived.FOLLOWED:
+        layout.write_later(root, name, getattr(found, name))
+        write_csv(root / f"{name}.csv", getattr(found, name))
+    more = {
+        "linking": as_dict(linking), "dumbbells": as_dict(dumbbells), "changes": as_dict(changes),
+        "frames_followed": int(atoms["frame"].nunique()),
+    }  # fmt: skip
+    layout.write_note(root / "provenance.json", {**record, **more})
+    return found

@@ -1,9 +1,13 @@
-"""What is decided before the frames: model, spacing, window, technique."""
+"""The plan of a run: model, scale, window, technique, decided once and before the loop.
+
+What may differ from frame to frame is a rule in the plan, which :meth:`Plan.for_frame` answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,82 +15,200 @@ import numpy as np
 from napari_atomlens import segmentation
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.params import as_dict
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.segmentation.spacing import check_spacing
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 from napari_atomlens.tracking.rolling import choose_window, rolling_mean
 
 #: A frame with so many atoms shows the scale of its movie.
 ENOUGH = 12
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """A model, and why it was chosen (empty where it was named)."""
-
-    info: Any
-    reason: str = ""
-    spacing_px: float = 0.0
-
-
 #: Frames of a movie that are looked at until one shows a lattice.
 LOOKED_AT = 6
 
 
-def choose_for_movie(
-    movie: Any,
-    params: AnalysisParams,
-    size: tuple[float, float] | None,
-    order: Sequence[int] | None = None,
-    *,
-    technique: str = "",
-) -> ModelChoice:
-    """Choose the model for a movie by the first of its frames that shows a lattice.
+@dataclass(frozen=True)
+class FramePlan:
+    """What is to be done with one frame.
 
-    One model for all frames: their classes are those of one another.
+    Attributes
+    ----------
+    model : ModelInfo
+    spacing_px : float
+        Distance between nearest columns; 0 finds it in the frame.
+    window : int
+        Frames that are summed to find the atoms.
+    """
+
+    model: ModelInfo
+    spacing_px: float
+    window: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the frames of a source are analysed.
+
+    Attributes
+    ----------
+    params : AnalysisParams
+        As they were given.
+    model : ModelInfo
+    reason : str
+        Why the model was chosen, "" where it was named.
+    spacing_px : float
+        Distance between nearest columns in all frames; 0 until it is given or settled.
+    guess_px : float
+        What the choice of the model took it for; used until it is settled.
+    window : int
+        Frames that are summed to find atoms.
+    technique : str
+        "STM" or "STEM" where it is known, else "".
+    pixel_size_nm : tuple of float or None
+        (y, x).
+    n_frames : int
+        Frames of the source.
+    seconds : float
+        Time that planning took.
+    """
+
+    params: AnalysisParams
+    model: ModelInfo
+    reason: str = ""
+    spacing_px: float = 0.0
+    guess_px: float = 0.0
+    window: int = 1
+    technique: str = ""
+    pixel_size_nm: tuple[float, float] | None = None
+    n_frames: int = 1
+    seconds: float = 0.0
+
+    @property
+    def model_name(self) -> str:
+        """The model by name, or by the path that it was named by."""
+        return self.model.name if self.params.model == "auto" else self.params.model
+
+    def for_frame(self, frame: int) -> FramePlan:
+        """What is to be done with one frame."""
+        return FramePlan(self.model, self.spacing_px or self.guess_px, self.window)
+
+    def settled(self, spacing_px: float, n_atoms: int) -> Plan:
+        """Return the plan after a frame: the first that shows a lattice settles the scale.
+
+        Parameters
+        ----------
+        spacing_px : float
+            Distance between the columns that were found in the frame.
+        n_atoms : int
+            How many were found.
+        """
+        if self.spacing_px or n_atoms < ENOUGH:
+            return self
+        return replace(self, spacing_px=float(spacing_px))
+
+    def record(self) -> dict[str, object]:
+        """What a later run, or another process, needs to go on in the same way."""
+        return {
+            "parameters": as_dict(self.params), "model": self.model_name, "reason": self.reason,
+            "spacing_px": self.spacing_px, "guess_px": self.guess_px, "window": self.window,
+            "technique": self.technique, "pixel_size_nm": self.pixel_size_nm,
+            "n_frames": self.n_frames,
+        }  # fmt: skip
+
+
+def plan_of(record: Mapping[str, Any]) -> Plan:
+    """Make the plan of a record (:meth:`Plan.record`) again."""
+    size = record["pixel_size_nm"]
+    return Plan(
+        AnalysisParams(**record["parameters"]), find_model(record["model"]), record["reason"],
+        float(record["spacing_px"]), float(record["guess_px"]), int(record["window"]),
+        record["technique"], None if size is None else (float(size[0]), float(size[1])),
+        int(record["n_frames"]),
+    )  # fmt: skip
+
+
+def make_plan(
+    movie: Any,
+    params: AnalysisParams = AnalysisParams(),
+    *,
+    pixel_size_nm: tuple[float, float] | None = None,
+    technique: str = "",
+    frames: Sequence[int] | None = None,
+) -> Plan:
+    """Decide how a movie is analysed.
 
     Parameters
     ----------
     movie : array-like, shape (T, H, W)
+        Some of its frames are looked at where the model or the window is to be chosen.
     params : AnalysisParams
-    size : tuple of float or None
-        Pixel size (y, x) in nm.
-    order : sequence of int, optional
-        The frames; all by default.
+    pixel_size_nm : tuple of float, optional
+        (y, x).
     technique : str
         "STM" or "STEM" where it is known.
+    frames : sequence of int, optional
+        Frames that will be analysed; all by default.
 
     Returns
     -------
-    Chosen
+    Plan
+
+    Raises
+    ------
+    ModelError, CalibrationError
+        If the model or the spacing cannot be used.
     """
-    best = ModelChoice(find_model("universal"), "Model universal: no frame shows a lattice.")
-    for f in (range(movie.shape[0]) if order is None else order)[:LOOKED_AT]:
+    start = time.perf_counter()
+    model, reason, guess = find_model(params.model), "", 0.0
+    spacing = check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
+    window = params.window or _window_of(movie, model, spacing)
+    if params.model == "auto":
+        order = range(movie.shape[0]) if frames is None else frames
+        model, reason, guess = _choose(movie, order, window, pixel_size_nm, spacing, technique)
+    return Plan(
+        params, model, reason, spacing, guess, window, technique, pixel_size_nm,
+        int(movie.shape[0]), time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def _choose(
+    movie: Any,
+    order: Sequence[int],
+    window: int,
+    size: tuple[float, float] | None,
+    spacing: float,
+    technique: str,
+) -> tuple[ModelInfo, str, float]:
+    """Choose the model by the first frame that shows a lattice: the model, why, the spacing.
+
+    One model for all frames: their classes are those of one another.
+    """
+    best = find_model("universal"), "Model universal: no frame shows a lattice.", 0.0
+    for f in order[:LOOKED_AT]:
         frame = np.asarray(movie[f])
-        if params.window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
-            frame = rolling_mean(movie, f, params.window)
+        if window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
+            frame = rolling_mean(movie, f, window)
         try:
-            made = segmentation.choose_model(
-                frame, size, spacing_px=params.spacing_px, technique=technique
-            )
+            made = segmentation.choose_model(frame, size, spacing_px=spacing, technique=technique)
         except ImageError:  # told by the analysis of this frame
             continue
-        best = ModelChoice(made.info, made.reason, made.spacing_px)
+        best = made.info, made.reason, made.spacing_px
         if made.spacing_px or size is None:
             break
     return best
 
 
-def _window_of(movie: Any, params: AnalysisParams, info: Any) -> int:
+def _window_of(movie: Any, model: ModelInfo, spacing_px: float) -> int:
     """Frames that must be summed until the model is no surer with more of them."""
     if movie.shape[0] < 3 or movie.ndim != 3:
         return 1
 
     def certainty(image: np.ndarray) -> float:
         try:
-            seen = segmentation.segment(image, info, params.spacing_px)
+            seen = segmentation.segment(image, model, spacing_px)
         except (ImageError, CalibrationError):
             return 0.0
-        atoms = find_atoms(seen, refine="off", calibration=info.calibration.get("atoms"))
+        atoms = find_atoms(seen, refine="off", calibration=model.calibration.get("atoms"))
         # right ones less wrong ones, as the model expects them
         return float((2 * atoms["probability"] - 1).sum())
 

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import __version__, tables
-from napari_atomlens.graphs.bonds import bond
-from napari_atomlens.graphs.choose import choose_rules
-from napari_atomlens.graphs.defects import find_defects
-from napari_atomlens.image import image_hash
-from napari_atomlens.io.projects.folder import save_tables
-from napari_atomlens.params import as_dict
-from napari_atomlens.runs.frame import FrameResult
-from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.runs.store import MapStore
-from napari_atomlens.segmentation.runtime import half_precision
-from napari_atomlens.segmentation.zoo import find_model
-from napari_atomlens.tracking.dumbbells import measure_dumbbells
-from napari_atomlens.tracking.linking import link, tracks_table
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.graphs.bonds import BondGraph
+from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.parts import with_objects
+from napari_atomlens.lattice.lattice import Lattice
+from napari_atomlens.runs import derived, provenance
+from napari_atomlens.tracking.following import Followed
 
-if TYPE_CHECKING:
-    from napari_atomlens.graphs.bonds import BondGraph
+#: Later tables that a result can have.
+LATER = ("bonds", "defects", *derived.FOLLOWED, *derived.MEASURED)
 
 
-@dataclass
 class Result:
     """An analysed image or movie.
 
-    Attributes
+    Later tables (bonds, defects, tracks, dumbbells, lattices, ...) are made when they are first
+    asked for, and kept. Other atoms or contours (``result.atoms = corrected``) let go of what was
+    made of the former ones.
+
+    Parameters
     ----------
     atoms, contours : pandas.DataFrame
         Tables over all frames.
     outlines : dict of int to list of ndarray
         Outlines by frame, in the order of the contours table.
     probabilities : array of float16, shape (t, n_classes, H, W)
-        A numpy array, or a zarr array where it would not fit in memory.
+        A numpy array, or one that is read when it is needed where it would not fit in memory;
+        without frames where the maps were not kept.
     unfamiliar : array of float16, shape (t, H, W)
     classes : tuple of str
     frames : list of int
@@ -53,16 +50,63 @@ class Result:
         Time by stage, summed over frames.
     """
 
-    atoms: pd.DataFrame
-    contours: pd.DataFrame
-    outlines: dict[int, list[np.ndarray]]
-    probabilities: Any
-    unfamiliar: Any
-    classes: tuple[str, ...]
-    frames: list[int]
-    provenance: dict[str, Any]
-    messages: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    def __init__(
+        self,
+        atoms: pd.DataFrame,
+        contours: pd.DataFrame,
+        outlines: dict[int, list[np.ndarray]],
+        probabilities: Any,
+        unfamiliar: Any,
+        classes: tuple[str, ...],
+        frames: list[int],
+        provenance: dict[str, Any],
+        messages: list[str] | None = None,
+        seconds: dict[str, float] | None = None,
+    ) -> None:
+        self._atoms, self._contours = atoms, contours
+        self.outlines = outlines
+        self.probabilities, self.unfamiliar = probabilities, unfamiliar
+        self.classes, self.frames = classes, frames
+        self.provenance = provenance
+        self.messages = messages or []
+        self.seconds = seconds or {}
+        self._later: dict[str, pd.DataFrame] = {}
+        self._graph: BondGraph | None = None
+        self._why = ""
+        self._lattice: Lattice | None = None
+        self._followed: Followed | None = None
+
+    # ------------------------------------------------------------------ atoms
+
+    @property
+    def atoms(self) -> pd.DataFrame:
+        """Atoms table over all frames."""
+        return self._atoms
+
+    @atoms.setter
+    def atoms(self, table: pd.DataFrame) -> None:
+        self._atoms = table
+        self._forget("atoms")
+
+    @property
+    def contours(self) -> pd.DataFrame:
+        """Contours table over all frames."""
+        return self._contours
+
+    @contours.setter
+    def contours(self, table: pd.DataFrame) -> None:
+        self._contours = table
+        self._forget("contours")
+
+    def _forget(self, changed: str) -> None:
+        stale = derived.stale_after(changed)
+        self._later = {n: t for n, t in self._later.items() if n not in stale}
+        if "bonds" in stale:
+            self._graph = None
+        if "lattices" in stale:
+            self._lattice = None
+        if stale & {"tracks", "dumbbells"}:
+            self._followed = None
 
     @property
     def spacing_px(self) -> float:
@@ -70,19 +114,62 @@ class Result:
         values = [v for v in self.provenance.get("spacing_px", {}).values() if np.isfinite(v)]
         return float(np.median(values)) if values else float("nan")
 
-    @cached_property
-    def tracks(self) -> pd.DataFrame:
-        """Tracks table: which atom is which from frame to frame, found when first asked for."""
-        return tracks_table(link(self.atoms))
+    @property
+    def pixel_size_nm(self) -> tuple[float, float] | None:
+        """Pixel size (y, x) in nm, None where it is unknown."""
+        size = self.provenance.get("pixel_size_nm")
+        return None if size is None else (float(size[0]), float(size[1]))
 
-    @cached_property
-    def dumbbells(self) -> pd.DataFrame:
-        """Dumbbells table, measured when first asked for; empty where there are none."""
-        return measure_dumbbells(
-            self.atoms, self.contours, pixel_size_nm=self.provenance.get("pixel_size_nm")
-        )
+    # ------------------------------------------------------------ later tables
 
-    def bond(self, rules: Any = "auto") -> BondGraph:
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table by its name, made now where it is not there yet.
+
+        Parameters
+        ----------
+        name : str
+            "atoms", "contours" or one of `LATER`.
+        """
+        if name in ("atoms", "contours"):
+            return self.atoms if name == "atoms" else self.contours
+        if name not in self._later:
+            self._later |= {n: with_objects(t.copy(deep=False)) for n, t in self._make(name)}
+        return self._later[name]
+
+    def made(self) -> list[str]:
+        """Names of the later tables that are there."""
+        return [n for n in LATER if n in self._later]
+
+    def _make(self, name: str) -> list[tuple[str, pd.DataFrame]]:
+        """Make a later table, and those that come with it."""
+        if name == "bonds":
+            return [(name, self.bond_graph.bonds)]
+        if name == "defects":
+            return [(name, derived.defects(self.bond_graph))]
+        if name in derived.FOLLOWED:
+            return [(n, getattr(self.followed, n)) for n in derived.FOLLOWED]
+        if name == "vacancies":
+            return [(name, derived.vacancies(self.lattice))]
+        if name not in LATER:
+            raise ParameterError(f"There is no table {name}; there are {', '.join(LATER)}.")
+        return [(name, getattr(self.lattice, name))]
+
+    @property
+    def followed(self) -> Followed:
+        """What happened in the movie; see :func:`napari_atomlens.tracking.follow`."""
+        if self._followed is None:
+            contours = self.contours if len(self.contours) else None
+            self._followed = derived.followed(self.atoms, contours, self.pixel_size_nm)
+        return self._followed
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice that the atoms form; see :func:`napari_atomlens.measure_lattice`."""
+        if self._lattice is None:
+            self._lattice = derived.lattice(self.atoms, self.pixel_size_nm)
+        return self._lattice
+
+    def bond(self, rules: Rules | str = "auto") -> BondGraph:
         """Connect the atoms by chemical rules and keep the graph.
 
         See :func:`napari_atomlens.graphs.bond`.
@@ -93,97 +180,135 @@ class Result:
             Rules, the name of a preset or "auto". The tables `bonds` and `defects` are then
             those of these rules.
         """
-        why = ""
-        if rules == "auto":
-            rules, why = choose_rules(self.atoms)
-        shape: list[int] = list(self.provenance.get("image_shape") or [])
-        size = (shape[1], shape[2]) if len(shape) >= 3 else None
-        graph = bond(self.atoms, rules, shape_px=size)
-        self.provenance["rules"] = graph.rules.as_dict()
-        self.provenance["rules_chosen"] = why or "given"
-        self.__dict__["_graph"] = graph
-        self.__dict__.pop("_defects", None)
-        return graph
+        shape = derived.shape_of(self.provenance)
+        self._graph, self._why = derived.bond_graph(self.atoms, rules, shape)
+        self._later.pop("bonds", None)
+        self._later.pop("defects", None)
+        return self._graph
 
     @property
     def bond_graph(self) -> BondGraph:
         """Graph of atoms and bonds, made by rules that fit the image unless `bond` was called."""
-        return self.__dict__["_graph"] if "_graph" in self.__dict__ else self.bond()
+        return self.bond() if self._graph is None else self._graph
 
     @property
     def bonds(self) -> pd.DataFrame:
         """Bonds table, computed when it is first asked for."""
-        return self.bond_graph.bonds
+        return self.table("bonds")
 
     @property
     def defects(self) -> pd.DataFrame:
         """Defects table, computed when it is first asked for."""
-        if "_defects" not in self.__dict__:
-            self.__dict__["_defects"] = find_defects(self.bond_graph)
-        return self.__dict__["_defects"]
+        return self.table("defects")
+
+    @property
+    def vacancies(self) -> pd.DataFrame:
+        """Vacant sites of the lattice, as rows of the atoms table of source "lattice"."""
+        return self.table("vacancies")
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """Tracks table: which atom is which from frame to frame, found when first asked for."""
+        return self.table("tracks")
+
+    @property
+    def dumbbells(self) -> pd.DataFrame:
+        """Dumbbells table, measured when first asked for; empty where there are none."""
+        return self.table("dumbbells")
+
+    # ------------------------------------------------------------------ record
+
+    def record(self) -> dict[str, Any]:
+        """Return the provenance with that of the later tables as far as they were made."""
+        more: dict[str, Any] = {}
+        if self._graph is not None:
+            more |= {"rules": self._graph.rules.as_dict(), "rules_chosen": self._why}
+        if self._lattice is not None:
+            more["lattice"] = self._lattice.params
+        return {**self.provenance, **more}
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to a ``.atomlens`` project folder."""
-        payload = {f: getattr(self, f) for f in self.__dataclass_fields__}
-        return Path(save_tables(path, payload))
+        """Write everything to a ``.atomlens`` project folder, with the later tables made so far."""
+        saved = layout.Saved(
+            self.atoms, self.contours, self.outlines, self.probabilities, self.unfamiliar,
+            self.classes, self.frames, self.record(), self.messages, self.seconds, self._later,
+        )  # fmt: skip
+        return layout.save(path, saved)
+
+    # ------------------------------------------------------------------ shown
+
+    def _lines(self) -> list[tuple[str, str]]:
+        shape = self.provenance.get("image_shape") or [len(self.frames)]
+        size = self.pixel_size_nm
+        image = " x ".join(str(s) for s in shape[1:]) or "unknown size"
+        pixel = f", {size[0]:.4g} nm per pixel" if size else ", pixel size unknown"
+        frames = f"{len(self.frames)} of {shape[0]} frames" if shape[0] != 1 else "one image"
+        named = self.atoms.get("species", pd.Series(dtype=object)).value_counts()
+        kinds = ", ".join(f"{n:,} {s or 'unnamed'}" for s, n in list(named.items())[:4])
+        made = ", ".join(self.made()) or "none yet; made when asked for"
+        said = f"{len(self.messages)}: {self.messages[0]}" if self.messages else "none"
+        return [
+            ("image", f"{self.provenance.get('image', 'array')}, {frames} of {image} px{pixel}"),
+            ("model", f"{self.provenance.get('model', 'unknown')}"
+                      f" ({self.provenance.get('model_chosen', 'given')})"),
+            ("atoms", f"{len(self.atoms):,}" + (f" ({kinds})" if kinds else "")),
+            ("later tables", made),
+            ("messages", said),
+        ]  # fmt: skip
+
+    def __repr__(self) -> str:
+        rows = [f"  {name:<12} {_short(text)}" for name, text in self._lines()]
+        return "\n".join(["Result", *rows])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th>"
+            f"<td style='text-align:left'>{html.escape(_short(text, 200))}</td></tr>"
+            for name, text in self._lines()
+        )
+        return f"<div>{self._picture()}<table>{rows}</table></div>"
+
+    def _picture(self) -> str:
+        """Small picture of the probability of a column in the first frame."""
+        return ""
 
 
-def collect(
-    results: list[FrameResult],
-    params: AnalysisParams,
-    pixel_size_nm: tuple[float, float] | None,
-    movie: Any,
-    name: str = "array",
-    maps: MapStore | None = None,
-) -> Result:
-    """Join the results of frames, in the order of the frames, with their provenance."""
-    order = sorted(range(len(results)), key=lambda i: results[i].frame)
-    results = [results[i] for i in order]
-    info = find_model(results[0].model or params.model if results else params.model)
-    reason = next((r.model_reason for r in results if r.model_reason), "")
+def _short(text: str, most: int = 96) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
-    def join(which: str) -> pd.DataFrame:
-        parts = [t for r in results if len(t := getattr(r, which))]
-        return pd.concat(parts, ignore_index=True) if parts else tables.empty(which)
 
-    seconds: dict[str, float] = {}
-    for r in results:
-        for stage, s in r.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + s
-    shape = tuple(int(s) for s in movie.shape[1:3])
-    probabilities: Any = np.zeros((0, len(info.classes), *shape), np.float16)
-    unfamiliar: Any = np.zeros((0, *shape), np.float16)
-    if maps is not None and results:
-        probabilities, unfamiliar = maps.ordered(order)
-    messages = [
-        f"Frame {r.frame}: {r.message}" if movie.shape[0] > 1 else r.message
-        for r in results
-        if r.message
-    ]
-    if reason and info.name != "universal":
-        messages.insert(0, reason)
-    return Result(
-        atoms=join("atoms"),
-        contours=join("contours"),
-        outlines={r.frame: r.outlines for r in results},
-        probabilities=probabilities,
-        unfamiliar=unfamiliar,
-        classes=info.classes,
-        frames=[r.frame for r in results],
-        provenance={
-            "atomlens": __version__,
-            "parameters": as_dict(params),
-            "model": info.name,
-            "model_chosen": reason or "given",
-            "precision": "bfloat16" if half_precision() else "float32",
-            "model_sha256": info.file_hash(),
-            "image": name,
-            "image_sha256": image_hash(movie[results[0].frame]) if results else "",
-            "image_shape": [int(s) for s in movie.shape],
-            "pixel_size_nm": pixel_size_nm,
-            "window": max((r.window for r in results), default=1),
-            "spacing_px": {str(r.frame): r.spacing_px for r in results},
-        },
-        messages=messages,
-        seconds=seconds,
-    )
+def load(path: str | Path, file: str = "") -> Result:
+    """Open what a run wrote: a project, a movie, a scan of a watched folder, a file of a batch.
+
+    Parameters
+    ----------
+    path : path
+        A ``.atomlens`` project that :meth:`Result.save` or a window wrote, or the folder of
+        :func:`analyze_movie`, :func:`run_batch` or :func:`watch_folder`. Of a window there are
+        the corrected atoms; its maps and contours are layers.
+    file : str
+        Which file of a batch, by the name in its column ``file``; not needed where there is one.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    FormatError
+        If there is no such thing, or it is damaged or of a later version.
+    """
+    saved = layout.load(path, file)
+    record, messages, seconds = saved.provenance, saved.messages, saved.seconds
+    rows = saved.rows
+    if rows is not None and "spacing_px" in rows:  # a folder that grew
+        good = rows[rows["error"] == ""]
+        record = provenance.finished(record, good)
+        messages = provenance.messages_of(record, good)
+        seconds = {"all": float(good["seconds"].sum())}
+    result = Result(
+        saved.atoms, saved.contours, saved.outlines, saved.probabilities, saved.unfamiliar,
+        saved.classes, saved.frames, record, messages, seconds,
+    )  # fmt: skip
+    result._later = dict(saved.later)
+    return result

@@ -1,21 +1,175 @@
-"""Where results are kept: maps, and tables in parts."""
+"""Where results are kept while they grow: maps in memory or on disk, tables in a folder.
+
+Image, movie, batch and watch write one layout (:mod:`napari_atomlens.io.projects.folder`)
+through :class:`Store`, and go on where an earlier run stopped.
+"""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
+import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import tables
+from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.export.tables import write_table
+from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.parts import Parts
+from napari_atomlens.params import as_dict
+from napari_atomlens.runs import provenance
 from napari_atomlens.runs.frame import FrameResult
+from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.runs.plan import Plan, plan_of
+from napari_atomlens.runs.source import Source
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A frame that could not be analysed, and the sentence that says why."""
+
+    frame: int
+    error: str
+
+
+Outcome = FrameResult | Failure
+
+
+def row_of(outcome: Outcome, path: str = "") -> dict[str, Any]:
+    """Row of the table of frames."""
+    row: dict[str, Any] = {"frame": outcome.frame}
+    if isinstance(outcome, Failure):
+        return row | {
+            "n_atoms": 0, "n_contours": 0, "n_outlines": 0, "spacing_px": float("nan"),
+            "window": 1, "message": "", "error": outcome.error, "seconds": 0.0, "path": path,
+        }  # fmt: skip
+    return row | {
+        "n_atoms": len(outcome.atoms), "n_contours": len(outcome.contours),
+        "n_outlines": len(outcome.outlines), "spacing_px": float(outcome.spacing_px),
+        "window": int(outcome.window), "message": outcome.message, "error": "",
+        "seconds": float(sum(outcome.seconds.values())), "path": path,
+    }  # fmt: skip
+
+
+def tables_of(outcomes: Sequence[Outcome], path: str = "") -> dict[str, pd.DataFrame]:
+    """Tables of some frames, as a part of a folder has them; those without rows are left out."""
+    found = [o for o in outcomes if isinstance(o, FrameResult)]
+    out: dict[str, pd.DataFrame] = {}
+    for name in ("atoms", "contours"):
+        full = [t for o in found if len(t := getattr(o, name))]
+        if full:
+            out[name] = pd.concat(full, ignore_index=True)
+    outlines = layout.outline_table({o.frame: o.outlines for o in found})
+    if len(outlines):
+        out["outlines"] = outlines
+    out["frames"] = pd.DataFrame([row_of(o, path) for o in outcomes])
+    return out
+
+
+def fingerprint(
+    source: Source, params: AnalysisParams, size: tuple[float, float] | None, frames: list[int]
+) -> str:
+    """What a folder must have been made of to be continued."""
+    head = {
+        "version": __version__, "parameters": as_dict(params),
+        "shape": [int(s) for s in source.movie.shape], "pixel_size_nm": size,
+        "frames": [frames[0], frames[-1], len(frames)],
+        "first_frame": provenance.first_hash(source.movie, frames),
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+
+
+class Store:
+    """A folder of results that grows: of one source, or of one file of many.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+    file : str
+        Name of the partition, where the folder holds many files.
+    """
+
+    def __init__(self, root: Path, file: str = "") -> None:
+        self.root, self.file = root, file
+        self.parts = Parts(root, file)
+
+    @property
+    def note_path(self) -> Path:
+        """File that says what is known of the source."""
+        return layout.note_path(self.root, self.file)
+
+    def note(self) -> dict[str, Any] | None:
+        """What an earlier run wrote of the source, None where there was none."""
+        return layout.read_note(self.note_path) if self.note_path.exists() else None
+
+    def write_note(self, note: Mapping[str, Any]) -> None:
+        """Write what is known of the source."""
+        layout.write_note(
+            self.note_path,
+            {"format": layout.FORMAT, "format_version": layout.VERSION, **note},
+        )
+
+    def begin(
+        self, plan: Plan, source: Source, frames: list[int], *, maps: bool, **more: Any
+    ) -> dict[str, Any]:
+        """Write the note of a source before its first frame, and return it."""
+        note = {
+            "classes": list(plan.model.classes), "maps": list(layout.MAPS) if maps else [],
+            "plan": plan.record(), "provenance": provenance.begin(plan, source, frames), **more,
+        }  # fmt: skip
+        self.write_note(note)
+        return note
+
+    def plan(self) -> Plan:
+        """Return the plan of the run that began the folder.
+
+        Raises
+        ------
+        FormatError
+            If there is none, or it is damaged.
+        """
+        try:
+            return plan_of((self.note() or {})["plan"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"{self.root.name} is damaged: its {self.note_path.name} has no plan."
+            ) from error
+
+    def write(self, part: str, outcomes: Sequence[Outcome], path: str = "") -> None:
+        """Write some frames as one part: all of it, or nothing."""
+        self.parts.write(part, tables_of(outcomes, path))
+
+    def write_one(self, part: str, index: int, outcome: Outcome) -> None:
+        """Write one frame of a part that is not complete."""
+        self.parts.write_one(part, index, tables_of([outcome]))
+
+    def close(self, part: str) -> None:
+        """Join the frames of a part."""
+        self.parts.close(part, layout.FRAME_TABLES)
+
+    def put_maps(self, n_frames: int, result: FrameResult) -> None:
+        """Write the maps of one frame in the place of the frame in its source."""
+        import zarr
+
+        place = layout.maps_path(self.root, self.file)
+        root: Any = zarr.open_group(str(place), mode="a")
+        for name in layout.MAPS:
+            values = getattr(result, name)
+            if name in root and root[name].shape != (n_frames, *values.shape):
+                del root[name]  # of a file that has changed since
+            if name not in root:
+                root.create_array(
+                    name, shape=(n_frames, *values.shape), chunks=(1, *values.shape),
+                    dtype="float16",
+                )  # fmt: skip
+                root.attrs["classes"] = list(result.classes)
+            root[name][result.frame] = values
 
 
 class MapStore:
@@ -37,15 +191,13 @@ class MapStore:
         if 2 * np.prod(shapes[0]) <= self.in_memory_bytes:
             self.probabilities, self.unfamiliar = (np.zeros(s, np.float16) for s in shapes)
             return
-        import tempfile
-
         import zarr
 
         folder = tempfile.TemporaryDirectory(prefix="atomlens-", ignore_cleanup_errors=True)
         self._folder = folder
         self.probabilities, self.unfamiliar = (
             zarr.create_array(f"{folder.name}/{n}", shape=s, chunks=(1, *s[1:]), dtype="float16")
-            for n, s in zip(("probabilities", "unfamiliar"), shapes, strict=True)
+            for n, s in zip(layout.MAPS, shapes, strict=True)
         )
         # the folder must live as long as the arrays that read it
         weakref.finalize(self.probabilities, folder.cleanup)
@@ -62,131 +214,3 @@ class MapStore:
         if order == list(range(self.n_frames)):
             return self.probabilities, self.unfamiliar
         return np.asarray(self.probabilities)[order], np.asarray(self.unfamiliar)[order]
-
-
-#: Written last: a part is done when its rows are in this table.
-LAST = "frames"
-
-
-def partition_names(names: Iterable[str]) -> list[str]:
-    """Return names for partitions: unique, safe in a path, and never read as a number.
-
-    Parameters
-    ----------
-    names : iterable of str
-        File names.
-
-    Returns
-    -------
-    list of str
-    """
-    taken: set[str] = set()
-    out = []
-    for name in names:
-        safe = re.sub(r"[^\w.+ -]", "_", name).strip() or "file"
-        if re.fullmatch(r"[\d._+-]*(e\d+)?|nan|inf|null|true|false", safe, re.IGNORECASE):
-            safe = f"file {safe}"
-        unique, n = safe, 1
-        while unique.lower() in taken:  # some file systems do not tell A from a
-            n += 1
-            unique = f"{Path(safe).stem}-{n}{Path(safe).suffix}"
-        taken.add(unique.lower())
-        out.append(unique)
-    return out
-
-
-class Parts:
-    """The parts of the tables of a batch.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        Folder of the data set.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def path(self, table: str, file: str, part: str) -> Path:
-        """Where a part is, or will be."""
-        return self.root / table / f"file={quote(file, safe=' +')}" / f"part-{part}.parquet"
-
-    def write(self, file: str, part: str, parts: dict[str, pd.DataFrame]) -> None:
-        """Write a part of several tables, that of `LAST` last; tables without rows are left out.
-
-        Raises
-        ------
-        OSError
-            If the disk is full or the folder cannot be written.
-        """
-        for table in sorted(parts, key=lambda t: t == LAST):
-            if len(parts[table]) or table == LAST:
-                write_table(self.path(table, file, part), parts[table])
-
-    def done(self, file: str) -> set[str]:
-        """Names of the parts of a file that are complete."""
-        folder = self.path(LAST, file, "").parent
-        return {
-            p.name.removeprefix("part-").removesuffix(".parquet")
-            for p in folder.glob("part-*.parquet")
-        }
-
-    def forget(self, file: str) -> None:
-        """Remove all parts of a file, the marks that they are complete first."""
-        for table in (LAST, *self._tables()):
-            for path in self.path(table, file, "").parent.glob("*.parquet"):
-                path.unlink(missing_ok=True)
-
-    def sweep(self) -> None:
-        """Remove what killed writers left behind: half-written files, parts that are not done."""
-        for path in self.root.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
-        for table in self._tables():
-            for path in (self.root / table).glob("file=*/part-*.parquet"):
-                if not (self.root / LAST / path.parent.name / path.name).exists():
-                    path.unlink(missing_ok=True)
-
-    def _tables(self) -> list[str]:
-        found = {p.parent.name for p in self.root.glob("*/file=*")}
-        return sorted(found - {LAST})
-
-    def read(self, table: str, file: str | None = None) -> pd.DataFrame:
-        """Read a table of all files, or of one.
-
-        Returns
-        -------
-        pandas.DataFrame
-            With the column ``file`` first, in the order of file, frame and row.
-
-        Raises
-        ------
-        FormatError
-            If a part is damaged.
-        """
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
-        folder = self.root / table
-        parts = sorted(folder.glob("file=*/part-*.parquet"))
-        if file is not None:
-            parts = [p for p in parts if p.parent == self.path(table, file, "").parent]
-        if not parts:
-            nothing = tables.empty(table) if table in tables.TABLES else pd.DataFrame()
-            nothing.insert(0, "file", pd.Series(dtype="object"))
-            return nothing
-        try:
-            found = ds.dataset(
-                [str(p) for p in parts], format="parquet", partition_base_dir=str(folder),
-                partitioning=ds.partitioning(pa.schema([("file", pa.string())]), flavor="hive"),
-            ).to_table().to_pandas()  # fmt: skip
-        except (OSError, pa.ArrowException) as error:
-            raise FormatError(
-                f"The table {table} of {self.root.name} is damaged: {error}"
-            ) from error
-        for column in found.columns:
-            if found[column].dtype == "str":  # pandas 3 reads text back as its own type
-                found[column] = found[column].astype(object)
-        keys = [k for k in ("file", "frame") if k in found]
-        # rows of one frame keep their order, which is that of the analysis
-        found = found.sort_values(keys, kind="stable", ignore_index=True)
-        return found[["file", *(c for c in found.columns if c != "file")]]

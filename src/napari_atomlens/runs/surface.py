@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.image import check_pixel_size
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.segmentation.probabilities import column_probability
 from napari_atomlens.segmentation.zoo import roles_of
@@ -48,7 +48,7 @@ def find_on_surface(
     anomalies: Any = None,
     *,
     model: str = "auto",
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> SurfaceSites:
     """Level a raw STM scan, find its sites, and flag charge clouds unlike the others.
 
@@ -59,8 +59,8 @@ def find_on_surface(
     anomalies : AnomalyParams, optional
         How the unusual is told (:func:`napari_atomlens.find_anomalies`); not at all without.
     model : str
-    cancelled : callable, optional
-        Asked between the stages; where it says so, what is left is left out.
+    progress : Progress, optional
+        Asked between the stages whether to stop; what is left is left out then.
 
     Returns
     -------
@@ -71,14 +71,20 @@ def find_on_surface(
     ImageError, ParameterError, ModelError
         If the scan, a parameter or the model cannot be used.
     """
+    watch = as_progress(progress)
     flat = bridged(level(image))
     result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)
     sites, messages = result.atoms, list(result.messages)
-    if anomalies is not None and len(sites) and not (cancelled and cancelled()):
-        columns = column_probability(result.probabilities[0], roles_of(result.classes))
+    if anomalies is not None and len(sites) and not watch.stopped:
+        probability = column_probability(result.probabilities[0], roles_of(result.classes))
         size = check_pixel_size(pixel_size_nm)
         for _, _, table in describe_all(
-            flat, sites, columns, pixel_size_nm=size, params=anomalies, cancelled=cancelled
+            flat,
+            sites,
+            probability,
+            pixel_size_nm=size,
+            params=anomalies,
+            cancelled=lambda: watch.stopped,
         ):
             sites = sites if table is None else table
     return SurfaceSites(sites, result.spacing_px, flat, messages, result.provenance)

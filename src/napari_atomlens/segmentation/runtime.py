@@ -29,7 +29,7 @@ def prepare() -> int:
         except (OSError, AttributeError):  # another C library: slower, not wrong
             pass
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, _cores() - 1))
+        torch.set_num_threads(max(1, cores() - 1))
     return int(torch.get_num_threads())
 
 
@@ -56,7 +56,8 @@ def half_precision() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

@@ -23,10 +23,10 @@ from napari_atomlens import __version__, tables
 from napari_atomlens.errors import AtomLensError, FormatError
 from napari_atomlens.files import Lock, swap, umask
 from napari_atomlens.io.formats.readers import read
+from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.encode import Encoder, decode
-from napari_atomlens.io.projects.folder import VERSION, load_tables, target_of
+from napari_atomlens.io.projects.folder import VERSION, target_of
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
-from napari_atomlens.runs.result import Result
 from napari_atomlens.session.autosave import read_table, write_table
 from napari_atomlens.session.edits import Conflict, Corrections
 
@@ -281,11 +281,9 @@ def load_workspace(path: str | Path, find: Callable[[str], str | None] | None = 
     folder = Path(path)
     if not folder.exists():
         raise FormatError(f"{folder.name} does not exist.")
-    if (folder / "result.json").is_file():
-        payload = load_tables(folder)
+    if not (folder / layout.WINDOW).is_file():
+        payload = vars(layout.load(folder))
         return Workspace(layers_of_result(payload, folder.stem), version=1)
-    if not (folder / "project.json").is_file():
-        raise FormatError(f"{folder.name} is not an AtomLens project.")
     try:
         text = json.loads((folder / "project.json").read_text(encoding="utf-8"))
         version = int(text["format_version"])
@@ -472,23 +470,3 @@ def write_project(path: str, layers: Sequence[LayerTuple]) -> list[str]:
                                               OpenProject)), None,
     )  # fmt: skip
     return [str(save_workspace(path, layers, opened=opened))]
-
-
-def load(path: str | Path) -> Result:
-    """Open a ``.atomlens`` project that :meth:`Result.save` or a window wrote.
-
-    Of a window there are the corrected atoms; maps and contours are layers there, see
-    :func:`napari_atomlens.io.load_workspace`.
-    """
-    if not (Path(path) / "project.json").is_file():
-        return Result(**load_tables(path))
-    space = load_workspace(path)
-    found = [a["metadata"] for _, a, _ in space.layers if CORRECTIONS in a["metadata"]]
-    parts = [m[CORRECTIONS].atoms() for m in found]
-    atoms = pd.concat(parts, ignore_index=True) if len(parts) > 1 else None
-    atoms = parts[0] if len(parts) == 1 else tables.empty("atoms") if atoms is None else atoms
-    runs = [r for m in found for r in (m.get("napari-atomlens") or {}).get("runs", [])]
-    return Result(
-        atoms, tables.empty("contours"), {}, np.zeros((0, 0, 0, 0), np.float16),
-        np.zeros((0, 0, 0), np.float16), (), [], dict(runs[-1]) if runs else {}, space.messages,
-    )  # fmt: skip

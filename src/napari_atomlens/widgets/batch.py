@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs import batch
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.widgets.forms import ParamForm, number_box
@@ -231,7 +232,7 @@ class BatchWidget(QWidget):
                 done, known, failed = what
                 self._bar.setRange(0, max(known, 1))
                 self._bar.setValue(done)
-                bad = f", {failed} failed" if failed else ""
+                bad = f", {failed}" if failed else ""
                 self._status.setText(f"{done} of {known} frames{bad}")
 
     def _show_summary(self, found: batch.BatchSummary) -> None:
@@ -296,13 +297,13 @@ def _form(parent: QWidget | None = None) -> QFormLayout:
 
 
 def _steps(run: Callable[..., Any], stop: Callable[[], bool]) -> Iterator[Any]:
-    """Run a batch in a thread; yield (done, known, failed) now and then, and its summary."""
+    """Run a batch in a thread; yield (done, known, said) now and then, and its summary."""
     told: queue.Queue[Any] = queue.Queue()
     end = object()
 
     def work() -> None:
         try:
-            told.put(run(progress=lambda *n: told.put(n), cancelled=stop))
+            told.put(run(progress=Progress(lambda *n: told.put(n), stop)))
         except Exception as error:  # it is raised again below, in the thread of the job
             told.put(error)
         told.put(end)

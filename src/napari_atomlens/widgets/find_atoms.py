@@ -25,6 +25,7 @@ from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, ImageError
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.segmentation.zoo import find_model, list_models, role_of
@@ -434,7 +435,11 @@ class FindAtomsWidget(DockWidget):
         def make(cancelled: Callable[[], bool]) -> Iterator[Drawn]:
             # in the thread: nothing here touches the viewer or a layer
             for result in loop.analyze_frames(
-                stack, params, pixel_size_nm=size, frames=order, cancelled=cancelled
+                stack,
+                params,
+                pixel_size_nm=size,
+                frames=order,
+                progress=Progress(stop=cancelled),
             ):
                 if "model" not in provenance:
                     provenance["model"] = result.model

@@ -37,6 +37,7 @@ from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.points import typical_distance
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.session.movie import MAPS, MovieData, transitions_text
@@ -501,7 +502,11 @@ class MovieWidget(DockWidget):
                 tables_of: list[pd.DataFrame] = []
                 shapes: list[pd.DataFrame] = []
                 for result in loop.analyze_frames(
-                    stack, params, pixel_size_nm=size, frames=order, cancelled=cancelled
+                    stack,
+                    params,
+                    pixel_size_nm=size,
+                    frames=order,
+                    progress=Progress(stop=cancelled),
                 ):
                     tables_of.append(result.atoms)
                     shapes.append(result.contours)

@@ -24,6 +24,7 @@ from superqt import QCollapsible
 
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.errors import AtomLensError, ImageError
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs.surface import find_on_surface
 from napari_atomlens.stm.assessment import assess
 from napari_atomlens.stm.geometry import correct_drift, find_drift, square_pixels
@@ -463,7 +464,7 @@ class StmWidget(DockWidget):
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
 
-                yield find_on_surface(image, size, charge, cancelled=stop)
+                yield find_on_surface(image, size, charge, progress=Progress(stop=stop))
 
         self._status.setText("Analysing…")
         self._start("analyse", work)

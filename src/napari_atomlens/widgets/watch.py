@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.watch import FolderWatch
@@ -149,7 +150,7 @@ class WatchWidget(DockWidget):
             return
 
         def work(stop: Callable[[], bool]) -> Iterator[Event]:
-            return watching.run(stop)
+            return watching.run(Progress(stop=stop))
 
         self._job.start(work)
         self._run.setText("Stop")

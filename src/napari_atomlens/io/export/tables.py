@@ -1,12 +1,10 @@
-"""Tables as files."""
+"""The tables of a result as files for other programs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING, Protocol
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.files import write_whole
@@ -14,8 +12,8 @@ from napari_atomlens.files import write_whole
 if TYPE_CHECKING:  # the command line starts without
     import pandas as pd
 
-# Tables that a result may have, in the order of the workflow; the first two always.
-_TABLES = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
+#: Tables that a result may have, in the order of the workflow; the first two always.
+WRITTEN = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> Path:
@@ -44,13 +42,30 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     return write_whole(path, lambda file: table.astype(plain).to_parquet(file, index=False))
 
 
-def write_tables(result: Any, folder: Path) -> list[Path]:
+class Tabled(Protocol):
+    """A result: tables by their names as attributes, and what it has to say."""
+
+    messages: list[str]
+
+    def record(self) -> dict[str, object]:
+        """Return what made it."""
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> Path:
+    """Write a table as CSV, whole or not at all; a list in one cell is parted by blanks."""
+    if "atom_ids" in table:
+        table = table.assign(atom_ids=[" ".join(map(str, ids)) for ids in table["atom_ids"]])
+    return write_table(path, table)
+
+
+def write_tables(result: Tabled, folder: Path) -> list[Path]:
     """Write the tables of a result as CSV files and its provenance as JSON.
 
     Parameters
     ----------
     result : napari_atomlens.Result
-        What :func:`napari_atomlens.analyze` gave.
+        What :func:`napari_atomlens.analyze` gave. A later table that cannot be made costs no
+        other; a sentence in its messages says so.
     folder : pathlib.Path
         Where the files go; made if it is missing.
 
@@ -59,18 +74,15 @@ def write_tables(result: Any, folder: Path) -> list[Path]:
     list of pathlib.Path
         The files, tables first. Tables that the result does not have are not written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in _TABLES:
+    for name in WRITTEN:
         try:
             table = getattr(result, name, None)
-        except AtomLensError as error:  # a later table that cannot be made costs no other
-            typer.echo(f"There is no {name}.csv: {error}", err=True)
+        except AtomLensError as error:
+            result.messages.append(f"There is no {name}.csv: {error}")
             continue
-        if table is None:
-            continue
-        written.append(folder / f"{name}.csv")
-        if "atom_ids" in table:  # a list in one cell, parted by blanks
-            table = table.assign(atom_ids=[" ".join(map(str, ids)) for ids in table["atom_ids"]])
-        write_table(written[-1], table)
-    text = json.dumps(result.provenance, indent=2, default=str) + "\n"
+        if table is not None:
+            written.append(write_csv(folder / f"{name}.csv", table))
+    text = json.dumps(result.record(), indent=2, default=str) + "\n"
     return [*written, write_whole(folder / "provenance.json", text)]

@@ -1,121 +1,142 @@
-"""Analysed images as ``.atomlens`` folders of open formats: Parquet, zarr, JSON.
+"""The one layout of results on disk: a folder of open formats (Parquet, zarr, JSON).
 
-Windows with all their layers are saved by :mod:`napari_atomlens.session.project`.
+::
+
+    NAME/run.json             what made it, and what it holds
+    NAME/atoms/part-*.parquet, contours/, outlines/, frames/    tables of the frames, in parts
+    NAME/maps.zarr            probabilities, unfamiliar: (frames of the source, ...)
+    NAME/tables/*.parquet     later tables, as far as they were made: bonds, tracks, ...
+
+A folder of many files (a batch) has ``batch.json``, one ``files/FILE.json`` for each in the place
+of ``run.json``, partitions ``file=FILE`` in every table, and ``maps/FILE.zarr``. Windows with all
+their layers are saved by :mod:`napari_atomlens.session.project`, which puts the corrected atoms of
+every layer beside them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import swap, umask
+from napari_atomlens.files import new_folder_beside, write_whole
+from napari_atomlens.io.export.tables import write_table
+from napari_atomlens.io.projects import old
+from napari_atomlens.io.projects.parts import Parts, read_table
 
 #: Raised when a later version can no longer be read by this one.
-VERSION = 2
-_TABLES = ("atoms", "contours")
-_MAPS = ("probabilities", "unfamiliar")
-_TEXT = ("classes", "frames", "provenance", "messages", "seconds")
+VERSION = 3
+FORMAT = "napari-atomlens run"
+NOTE, BATCH, WINDOW = "run.json", "batch.json", "project.json"
+FRAME_TABLES = ("atoms", "contours", "outlines")
+MAPS = ("probabilities", "unfamiliar")
+#: Maps up to this size are read at once, larger ones when they are needed.
+IN_MEMORY_BYTES = 256 << 20
+WHOLE = "00000000"
 
 
-def save_tables(path: str | Path, payload: dict[str, Any]) -> Path:
-    """Write an analysed image to a ``.atomlens`` folder.
+@dataclass(eq=False)
+class Saved:
+    """What a folder of results holds.
 
-    The folder is complete or not there at all: it is written beside its place and then
-    renamed, and a project that was there is replaced only once the new one is complete.
-
-    Parameters
+    Attributes
     ----------
-    path : path
-        ``.atomlens`` is added where it is missing.
-    payload : dict
-        The fields of ``napari_atomlens.runs.result.Result``.
+    atoms, contours : pandas.DataFrame
+    outlines : dict of int to list of ndarray, each (n_vertices, 2)
+        By frame, in the order of the contours.
+    probabilities : array of float16, shape (t, n_classes, H, W)
+        Without frames where the maps were not kept.
+    unfamiliar : array of float16, shape (t, H, W)
+    classes : tuple of str
+    frames : list of int
+        Frames that were analysed; the first axis of the maps follows them.
+    provenance : dict
+    messages : list of str
+    seconds : dict of str to float
+    later : dict of str to pandas.DataFrame
+        Later tables.
+    rows : pandas.DataFrame or None
+        The table of frames.
+    """
 
-    Returns
-    -------
-    pathlib.Path
-        Where it was written.
+    atoms: pd.DataFrame
+    contours: pd.DataFrame
+    outlines: dict[int, list[np.ndarray]]
+    probabilities: np.ndarray
+    unfamiliar: np.ndarray
+    classes: tuple[str, ...]
+    frames: list[int]
+    provenance: dict[str, object]
+    messages: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    later: dict[str, pd.DataFrame] = field(default_factory=dict)
+    rows: pd.DataFrame | None = None
+
+
+def no_maps(n_classes: int, shape: Sequence[int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of no frame: probabilities and unfamiliar."""
+    size = tuple(int(s) for s in shape)
+    return np.zeros((0, n_classes, *size), np.float16), np.zeros((0, *size), np.float16)
+
+
+# Where things are ---------------------------------------------------------------------------
+
+
+def note_path(root: Path, file: str = "") -> Path:
+    """File that says what is known of a source."""
+    return root / "files" / f"{file}.json" if file else root / NOTE
+
+
+def maps_path(root: Path, file: str = "") -> Path:
+    """Store of the maps of a source."""
+    return root / "maps" / f"{file}.zarr" if file else root / "maps.zarr"
+
+
+def plain(value: object) -> object:
+    """Return what JSON cannot hold (numpy numbers, arrays, paths) as what it can."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def write_note(path: Path, note: Mapping[str, object]) -> None:
+    """Write a text of what is known, whole or not at all."""
+    write_whole(path, json.dumps(note, indent=1, default=plain, ensure_ascii=False) + "\n")
+
+
+def read_note(path: Path) -> dict[str, object]:
+    """Read a text that :func:`write_note` wrote.
 
     Raises
     ------
     FormatError
-        If something else than a project is there, or it cannot be written.
+        If it is damaged, or of a later version.
     """
-    target = target_of(path)
-    missing = sorted({*_TABLES, *_MAPS, *_TEXT, "outlines"} - set(payload))
-    if missing:
-        raise FormatError(f"A project needs {', '.join(missing)}.")
+    name = path.parent.name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
-    try:
-        _write(temporary, payload)
-        temporary.chmod(0o777 & ~umask())
-        swap(temporary, target)
-    except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def load_tables(path: str | Path) -> dict[str, Any]:
-    """Read a ``.atomlens`` folder that :func:`save_tables` wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    dict
-        The fields of ``napari_atomlens.runs.result.Result``.
-
-    Raises
-    ------
-    FormatError
-        If it is missing, not a project, damaged or of a later version.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        raise FormatError(f"{folder.name} does not exist.")
-    if not (folder / "result.json").is_file():
-        raise FormatError(f"{folder.name} is not an AtomLens project.")
-    try:
-        text = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        version = int(text["format_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        version = int(note.get("format_version", VERSION))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(
-            f"{folder.name} is damaged: its result.json cannot be read ({error})."
+            f"{name} is damaged: its {path.name} cannot be read ({error})."
         ) from error
     if version > VERSION:
         raise FormatError(
-            f"{folder.name} was written by a later version of napari-atomlens; please update."
+            f"{name} was written by a later version of napari-atomlens; please update."
         )
-    try:
-        return _read(folder, text)
-    except Exception as error:  # damaged files raise errors of every type
-        raise FormatError(
-            f"{folder.name} is damaged: {type(error).__name__}: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+    return dict(note)
 
 
 def target_of(path: str | Path) -> Path:
-    """Where a project is written.
+    """Where a project is written: ``.atomlens`` is added where it is missing.
 
     Raises
     ------
@@ -131,63 +152,20 @@ def target_of(path: str | Path) -> Path:
 
 
 def _replaceable(target: Path) -> bool:
-    known = any((target / name).is_file() for name in ("result.json", "project.json"))
+    known = any((target / name).is_file() for name in (NOTE, "result.json", WINDOW))
     return target.is_dir() and (known or not any(target.iterdir()))
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON cannot hold (numpy numbers, arrays, paths) as what it can."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
+# Outlines -----------------------------------------------------------------------------------
 
 
-def _write(folder: Path, payload: dict[str, Any]) -> None:
-    for name in _TABLES:
-        payload[name].to_parquet(folder / f"{name}.parquet", index=False)
+def outline_table(outlines: Mapping[int, Sequence[np.ndarray]]) -> pd.DataFrame:
+    """Outlines by frame as a table, one row for each, its vertices as a list y, x, y, x ..."""
     rows = [
         (int(frame), index, np.asarray(points, np.float64).ravel())
-        for frame, outlines in payload["outlines"].items()
-        for index, points in enumerate(outlines)
+        for frame, group in outlines.items()
+        for index, points in enumerate(group)
     ]
-    _outline_table(rows).to_parquet(folder / "outlines.parquet", index=False)
-    save_maps(folder / "maps.zarr", {name: payload[name] for name in _MAPS})
-    text = {"format": "napari-atomlens project", "format_version": VERSION}
-    text |= {name: payload[name] for name in _TEXT}
-    text["outline_frames"] = [int(frame) for frame in payload["outlines"]]
-    (folder / "result.json").write_text(
-        json.dumps(text, indent=1, default=_plain, ensure_ascii=False), encoding="utf-8"
-    )
-
-
-def save_maps(path: Path, maps: Mapping[str, Any]) -> None:
-    """Write stacks of maps as a zarr group, frame by frame: movies need not fit in memory."""
-    import zarr
-
-    group = zarr.open_group(path, mode="w")
-    for name, stack in maps.items():
-        array = group.create_array(
-            name, shape=stack.shape, dtype=stack.dtype,
-            chunks=(1, *(max(1, s) for s in stack.shape[1:])),
-        )  # fmt: skip
-        for k in range(stack.shape[0]):
-            array[k] = np.asarray(stack[k])
-
-
-def _load_maps(folder: Path) -> dict[str, np.ndarray]:
-    if (folder / "maps.npz").is_file():  # version 1
-        with np.load(folder / "maps.npz", allow_pickle=False) as maps:
-            return {name: maps[name] for name in _MAPS}
-    import zarr
-
-    group = zarr.open_group(folder / "maps.zarr", mode="r")
-    arrays: dict[str, Any] = {name: group[name] for name in _MAPS}
-    return {name: np.asarray(array[...]) for name, array in arrays.items()}
-
-
-def _outline_table(rows: list[tuple[int, int, np.ndarray]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "frame": pd.Series([r[0] for r in rows], dtype="int64"),
@@ -197,25 +175,245 @@ def _outline_table(rows: list[tuple[int, int, np.ndarray]]) -> pd.DataFrame:
     )
 
 
-def _read(folder: Path, text: dict[str, Any]) -> dict[str, Any]:
-    payload: dict[str, Any] = {n: pd.read_parquet(folder / f"{n}.parquet") for n in _TABLES}
-    for table in payload.values():
-        for column in table.columns:
-            if table[column].dtype == "str":  # pandas 3 reads text back as its own type
-                table[column] = table[column].astype(object)
-    outlines: dict[int, list[np.ndarray]] = {int(f): [] for f in text["outline_frames"]}
-    stored = pd.read_parquet(folder / "outlines.parquet").sort_values(["frame", "index"])
-    for frame, vertices in zip(stored["frame"], stored["vertices"], strict=True):
-        outlines[int(frame)].append(np.asarray(vertices, np.float64).reshape(-1, 2))
-    payload["outlines"] = outlines
-    payload |= _load_maps(folder)
-    for name in _TEXT:
-        payload[name] = text[name]
-    payload["classes"] = tuple(payload["classes"])
-    payload["frames"] = [int(f) for f in payload["frames"]]
-    pixel = payload["provenance"].get("pixel_size_nm")
-    with contextlib.suppress(TypeError):
-        payload["provenance"]["pixel_size_nm"] = tuple(pixel)
-    if not len(payload["frames"]) == len(payload["probabilities"]) == len(payload["unfamiliar"]):
+def outlines_of(table: pd.DataFrame, frames: Sequence[int]) -> dict[int, list[np.ndarray]]:
+    """Outlines by frame from their table; frames without any have an empty list."""
+    outlines: dict[int, list[np.ndarray]] = {int(f): [] for f in frames}
+    if len(table):
+        ordered = table.sort_values(["frame", "index"], kind="stable")
+        for frame, vertices in zip(ordered["frame"], ordered["vertices"], strict=True):
+            points = np.asarray(vertices, np.float64).reshape(-1, 2)
+            outlines.setdefault(int(frame), []).append(points)
+    return outlines
+
+
+# Writing ------------------------------------------------------------------------------------
+
+
+def save(path: str | Path, saved: Saved) -> Path:
+    """Write results to a ``.atomlens`` folder.
+
+    The folder is complete or not there at all: it is written beside its place and then
+    renamed, and a project that was there is replaced only once the new one is complete.
+
+    Parameters
+    ----------
+    path : path
+        ``.atomlens`` is added where it is missing.
+    saved : Saved
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    FormatError
+        If something else than a project is there, or it cannot be written.
+    """
+    target = target_of(path)
+    try:
+        with new_folder_beside(target) as fresh:
+            write(fresh, saved)
+    except OSError as error:
+        raise FormatError(f"{target.name} could not be written: {error}.") from error
+    return target
+
+
+def write(root: Path, saved: Saved) -> None:
+    """Write results into an empty folder, ``run.json`` last."""
+    frames = pd.DataFrame({"frame": np.asarray(saved.frames, np.int64)})
+    outlines = outline_table(saved.outlines)
+    parts = {"atoms": saved.atoms, "contours": saved.contours, "outlines": outlines}
+    Parts(root).write(WHOLE, {**parts, "frames": frames})
+    kept = []
+    for name in MAPS:
+        if len(maps := getattr(saved, name)):
+            save_maps(maps_path(root), name, maps, saved.frames)
+            kept.append(name)
+    for name, table in saved.later.items():
+        write_later(root, name, table)
+    note = {
+        "format": FORMAT, "format_version": VERSION, "classes": saved.classes, "maps": kept,
+        "rows": {name: len(table) for name, table in parts.items()},
+        "tables": {name: list(map(str, parts[name].columns)) for name in ("atoms", "contours")},
+        "outline_frames": [int(f) for f in saved.outlines],
+        "messages": saved.messages, "seconds": saved.seconds, "provenance": saved.provenance,
+    }  # fmt: skip
+    write_note(note_path(root), note)
+
+
+def save_maps(path: Path, name: str, maps: np.ndarray, frames: Sequence[int]) -> None:
+    """Write a stack of maps frame by frame, each in the place of its frame in the source."""
+    import zarr
+
+    group = zarr.open_group(path, mode="a")
+    n = max((int(f) for f in frames), default=-1) + 1
+    array = group.create_array(
+        name, shape=(n, *maps.shape[1:]), dtype=maps.dtype,
+        chunks=(1, *(max(1, s) for s in maps.shape[1:])),
+    )  # fmt: skip
+    for k, f in enumerate(frames):
+        array[int(f)] = np.asarray(maps[k])
+
+
+# Reading ------------------------------------------------------------------------------------
+
+
+def load(path: str | Path, file: str = "") -> Saved:
+    """Read a folder of results: a project, an analysed movie, a scan of a watch, a file of a batch.
+
+    Parameters
+    ----------
+    path : path
+    file : str
+        Which file of a batch; not needed where there is one.
+
+    Returns
+    -------
+    Saved
+
+    Raises
+    ------
+    FormatError
+        If it is missing, not of ours, damaged or of a later version.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise FormatError(f"{root.name} does not exist.")
+    if not any((root / n).is_file() for n in (NOTE, BATCH, WINDOW)) and not old.is_old(root):
+        raise FormatError(f"{root.name} is not an AtomLens project.")
+    try:
+        if old.is_old(root):
+            return checked(Saved(**old.read_old(root)))  # type: ignore[arg-type]
+        if (root / NOTE).is_file():
+            return checked(_read(root, ""))
+        if (root / BATCH).is_file():
+            return checked(_read(root, file or _only_file(root)))
+        return _window(root)
+    except FormatError:
+        raise
+    except Exception as error:  # damaged files raise errors of every type
+        first = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise FormatError(f"{root.name} is damaged: {type(error).__name__}: {first}") from error
+
+
+def _only_file(root: Path) -> str:
+    names = [p.stem for p in sorted((root / "files").glob("*.json"))]
+    if len(names) == 1:
+        return names[0]
+    some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    raise FormatError(f"{root.name} holds {len(names)} files; say which: {some or 'none yet'}.")
+
+
+def checked(saved: Saved) -> Saved:
+    """Return what was read with the types that JSON does not keep."""
+    saved.classes = tuple(saved.classes)
+    saved.frames = [int(f) for f in saved.frames]
+    size = saved.provenance.get("pixel_size_nm")
+    if isinstance(size, list):
+        saved.provenance["pixel_size_nm"] = tuple(size)
+    n = {len(saved.probabilities), len(saved.unfamiliar)}
+    if n != {len(saved.frames)} and n != {0}:
         raise ValueError("the maps do not fit the frames")
-    return payload
+    return saved
+
+
+def _read(root: Path, file: str) -> Saved:
+    note = read_note(note_path(root, file))
+    if note.get("error"):
+        raise FormatError(f"{file or root.name} could not be analysed: {note['error']}")
+    parts = Parts(root, file)
+    found = {name: parts.read(name) for name in (*FRAME_TABLES, "frames")}
+    rows = found["frames"]
+    expected = note.get("rows")
+    if not isinstance(expected, dict):  # as it grew: the frames say it
+        counted = {"atoms": "n_atoms", "contours": "n_contours", "outlines": "n_outlines"}
+        expected = {t: int(rows[c].sum()) for t, c in counted.items() if c in rows}
+    for name, n in expected.items():
+        if len(found[name]) != n:
+            raise FormatError(f"{root.name} is damaged: some of its {name} are missing.")
+    for name in ("atoms", "contours"):
+        columns = dict(note.get("tables") or {}).get(name)  # type: ignore[call-overload]
+        if not len(found[name]) and columns:
+            found[name] = found[name].reindex(columns=columns)
+    frames = sorted(int(f) for f in rows["frame"]) if len(rows) else []
+    if "error" in rows:  # frames that could not be analysed are not there
+        frames = sorted(int(f) for f in rows.loc[rows["error"] == "", "frame"])
+    probabilities, unfamiliar = _load_maps(root, file, note, frames)
+    later = {name: read_later(root, name) for name in later_names(root) if not file}
+    named = note.get("outline_frames")
+    order = [int(f) for f in named] if isinstance(named, list) else frames
+    return Saved(
+        found["atoms"], found["contours"], outlines_of(found["outlines"], order), probabilities,
+        unfamiliar, tuple(note.get("classes") or ()), frames,  # type: ignore[arg-type]
+        dict(note["provenance"]), list(note.get("messages") or ()),  # type: ignore[call-overload]
+        dict(note.get("seconds") or {}), later, rows,  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+def later_names(root: Path) -> list[str]:
+    """Names of the later tables of a folder."""
+    return sorted(p.stem for p in (root / "tables").glob("*.parquet"))
+
+
+def write_later(root: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a later table."""
+    write_table(root / "tables" / f"{name}.parquet", table)
+
+
+def read_later(root: Path, name: str) -> pd.DataFrame:
+    """Read a later table."""
+    table = read_table(root / "tables" / f"{name}.parquet")
+    if "atom_ids" in table:  # a tuple in one cell
+        table["atom_ids"] = [tuple(int(i) for i in ids) for ids in table["atom_ids"]]
+    return table
+
+
+def _load_maps(
+    root: Path, file: str, note: Mapping[str, object], frames: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of the frames; large ones stay on the disk until they are looked at."""
+    kept = note.get("maps") or []
+    nothing = no_maps(len(note.get("classes") or ()))  # type: ignore[arg-type]
+    if not kept:
+        return nothing
+    import dask.array as da
+    import zarr
+
+    group = zarr.open_group(maps_path(root, file), mode="r")
+    out = []
+    for k, name in enumerate(MAPS):
+        if name not in kept:  # type: ignore[operator]
+            out.append(nothing[k])
+            continue
+        array = group[name]
+        if not isinstance(array, zarr.Array):
+            raise FormatError(f"{root.name} is damaged: its {name} are no array.")
+        all_of_it = list(frames) == list(range(array.shape[0]))
+        if array.nbytes <= IN_MEMORY_BYTES:
+            out.append(
+                np.asarray(array[...] if all_of_it else array.oindex[np.asarray(frames, int)])
+            )
+        else:
+            lazy = da.from_zarr(array)
+            out.append(lazy if all_of_it else lazy[list(frames)])
+    return out[0], out[1]
+
+
+def _window(root: Path) -> Saved:
+    """Corrected atoms of a window that was saved; maps and contours are layers there."""
+    note = read_note(root / WINDOW)
+    parts, runs = [], []
+    for entry in note["layers"]:  # type: ignore[attr-defined]
+        if "corrections" not in entry:
+            continue
+        parts.append(read_table(root / entry["corrections"] / "atoms.parquet"))
+        ours = dict(entry["attributes"].get("metadata") or {}).get("napari-atomlens") or {}
+        runs += ours.get("runs", [])
+    full = [p for p in parts if len(p)]
+    atoms = pd.concat(full, ignore_index=True) if full else tables.empty("atoms")
+    return Saved(
+        atoms, tables.empty("contours"), {}, *no_maps(0), (), [],
+        dict(runs[-1]) if runs else {},
+    )  # fmt: skip

@@ -20,11 +20,15 @@ from typer.testing import CliRunner
 import napari_atomlens as al
 from napari_atomlens import cli
 from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.files import Lock
 from napari_atomlens.io.export.tables import write_table
-from napari_atomlens.runs import store, tasks
-from napari_atomlens.runs.batch import find_inputs, read_batch, run_batch
+from napari_atomlens.io.projects import parts
+from napari_atomlens.io.projects.parts import Parts, partition_names
+from napari_atomlens.progress import Progress
+from napari_atomlens.runs import tasks
+from napari_atomlens.runs.batch import find_inputs, run_batch
+from napari_atomlens.runs.movie import read_table
 from napari_atomlens.runs.params import BatchParams
-from napari_atomlens.runs.store import Parts, partition_names
 from napari_atomlens.runs.tasks import _open
 from napari_atomlens.runs.workers import Cluster
 from napari_atomlens.simulation import seed_for, simulate
@@ -57,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 def same_as_analyze(out: Path, data: Path) -> None:
     for table in ("atoms", "contours"):
-        found = read_batch(out, table)
+        found = read_table(out, table)
         assert set(found["file"]) == {"movie.npy", "2024.npy"}
         for name, rows in found.groupby("file"):
             expected = getattr(al.analyze(str(data / str(name))), table)
@@ -69,16 +73,21 @@ def same_as_analyze(out: Path, data: Path) -> None:
 def test_same_to_the_bit_as_analyze(folder: Path, tmp_path: Path, processes: bool) -> None:
     if processes:
         pytest.importorskip("distributed")
-    seen: list[tuple[int, int, int]] = []
+    seen: list[tuple[int, int, str]] = []
     out = tmp_path / "out"
     done = run_batch(
-        [folder], out, SMALL, workers=2, processes=processes, progress=lambda *n: seen.append(n)
+        [folder],
+        out,
+        SMALL,
+        workers=2,
+        processes=processes,
+        progress=Progress(lambda *n: seen.append(n)),
     )
     assert (done.n_files, done.n_frames, done.n_new_frames, done.complete) == (3, 8, 8, True)
-    assert seen[-1] == (8, 8, 1)
+    assert seen[-1] == (8, 8, "1 failed")
     same_as_analyze(out, folder)
     assert list(done.failures["file"]) == ["bad.npy"] and list(done.failures["frame"]) == [-1]
-    assert read_batch(out, "failures")["reason"][0].startswith("bad.npy")
+    assert read_table(out, "failures")["reason"][0].startswith("bad.npy")
     assert not list(out.rglob(".*"))
     # one data set for everybody
     atoms = pd.read_parquet(out / "atoms")
@@ -94,7 +103,7 @@ def test_analyses_the_spacing_given_and_writes_maps(tmp_path: Path) -> None:
     params = BatchParams(spacing_px=12.0, maps=True, chunk_frames=1)
     run_batch([tmp_path / "a.npy"], tmp_path / "out", params, pixel_size_nm=0.02)
     expected = al.analyze(str(tmp_path / "a.npy"), pixel_size_nm=0.02, params=params.analysis())
-    got = read_batch(tmp_path / "out").drop(columns="file")
+    got = read_table(tmp_path / "out").drop(columns="file")
     pd.testing.assert_frame_equal(got, expected.atoms, check_exact=True)
     root: Any = zarr.open_group(str(tmp_path / "out/maps/a.npy.zarr"), mode="r")
     np.testing.assert_array_equal(root["probabilities"][:], expected.probabilities)
@@ -115,7 +124,7 @@ def test_a_full_disk_costs_the_chunk_in_flight(
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, what)
 
-    monkeypatch.setattr(store, "write_table", full)
+    monkeypatch.setattr(parts, "write_table", full)
     with pytest.raises(FormatError, match="disk of out is full"):
         run_batch([folder], out, SMALL, workers=2)
     monkeypatch.undo()
@@ -150,17 +159,18 @@ def test_a_frame_that_cannot_be_read_costs_no_other(
         done = run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL)
     assert done.failures[["file", "frame"]].values.tolist() == [["a.npy", 3]]
     assert "the block is damaged" in done.failures["reason"][0]
-    assert set(read_batch(tmp_path / "out")["frame"]) == {0, 1, 2, 4}
+    assert set(read_table(tmp_path / "out")["frame"]) == {0, 1, 2, 4}
     assert run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL).n_new_frames == 0
     mended = run_batch([tmp_path / "a.npy"], tmp_path / "out", BatchParams(retry=True))
     assert not len(mended.failures)
-    got = read_batch(tmp_path / "out").drop(columns="file")
+    got = read_table(tmp_path / "out").drop(columns="file")
     pd.testing.assert_frame_equal(got, al.analyze(str(tmp_path / "a.npy")).atoms, check_exact=True)
 
 
 CLIENT = """
 import sys
-from napari_atomlens.runs.batch import BatchParams, run_batch
+from napari_atomlens.runs.batch import run_batch
+from napari_atomlens.runs.params import BatchParams
 run_batch([sys.argv[1]], sys.argv[2], BatchParams(chunk_frames=1), workers=1)
 """
 
@@ -171,7 +181,7 @@ def test_a_killed_client_loses_nothing(tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.Popen([sys.executable, "-c", CLIENT, tmp_path / "a.npy", out], env=env)
     limit = time.monotonic() + 60
-    while len(Parts(out).done("a.npy")) < 3 and time.monotonic() < limit:
+    while len(Parts(out, "a.npy").done()) < 3 and time.monotonic() < limit:
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     child.wait()
@@ -179,13 +189,13 @@ def test_a_killed_client_loses_nothing(tmp_path: Path) -> None:
     assert 3 <= before < 12
     done = run_batch([tmp_path / "a.npy"], out, workers=2)  # the chunks keep their size
     assert done.n_new_frames <= 12 - before + 0 and done.n_frames == 12
-    got = read_batch(out).drop(columns="file")
+    got = read_table(out).drop(columns="file")
     pd.testing.assert_frame_equal(got, al.analyze(str(tmp_path / "a.npy")).atoms, check_exact=True)
 
 
 def test_cancel_and_go_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = run_batch([folder], out, SMALL, workers=1, cancelled=lambda: True)
+    first = run_batch([folder], out, SMALL, workers=1, progress=Progress(stop=lambda: True))
     assert not first.complete and first.n_frames < 8
     second = run_batch([folder], out, SMALL)
     assert second.complete and second.n_frames == 8
@@ -199,7 +209,7 @@ def test_a_changed_file_is_analysed_again(tmp_path: Path) -> None:
     np.save(path, frames(3)[::-1])
     done = run_batch([path], out, SMALL)
     assert done.n_frames == 3 == done.n_new_frames
-    got = read_batch(out).drop(columns="file")
+    got = read_table(out).drop(columns="file")
     pd.testing.assert_frame_equal(got, al.analyze(str(path)).atoms, check_exact=True)
 
 
@@ -213,28 +223,24 @@ def test_sentences(folder: Path, tmp_path: Path) -> None:
         run_batch([folder], folder)
     with pytest.raises(ParameterError, match="workers"):
         run_batch([folder], tmp_path / "out", workers=0)
-    with pytest.raises(FormatError, match="holds no batch"):
-        read_batch(folder)
+    with pytest.raises(FormatError, match="holds no atoms"):
+        read_table(folder)
     run_batch([folder / "2024.npy"], tmp_path / "out")
     with pytest.raises(ParameterError, match="other settings \\(parameters\\)"):
         run_batch([folder / "2024.npy"], tmp_path / "out", BatchParams(min_probability=0.9))
-    with pytest.raises(ParameterError, match="no table"):
-        read_batch(tmp_path / "out", "bonds")
+    with pytest.raises(FormatError, match="holds no bonds"):
+        read_table(tmp_path / "out", "bonds")
 
 
 def test_two_clients_keep_apart(folder: Path, tmp_path: Path) -> None:
-    import psutil
-
     out = tmp_path / "out"
     out.mkdir()
-    me = psutil.Process()
-    import socket
-
-    lock = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
-    (out / ".lock").write_text(json.dumps(lock))
+    other = Lock(out / ".lock")
+    assert other.acquire()
     with pytest.raises(ParameterError, match="Another batch"):
         run_batch([folder], out)
-    (out / ".lock").write_text(json.dumps({**lock, "started": 1.0}))  # its owner is dead
+    other.release()
+    (out / ".lock").write_text("of a client that is dead")
     assert run_batch([folder], out).n_frames == 8
 
 
@@ -281,7 +287,7 @@ def test_a_scheduler_of_other_processes_and_kills(tmp_path: Path) -> None:
 
         def until(n: int, client: subprocess.Popen[bytes]) -> None:
             limit = time.monotonic() + 100
-            while len(Parts(out).done("a.npy")) < n and time.monotonic() < limit:
+            while len(Parts(out, "a.npy").done()) < n and time.monotonic() < limit:
                 if client.poll() is not None:
                     break
                 time.sleep(0.02)
@@ -299,8 +305,8 @@ def test_a_scheduler_of_other_processes_and_kills(tmp_path: Path) -> None:
         for process in running:
             process.kill()
             process.wait()
-    assert sorted(read_batch(out, "frames")["frame"]) == list(range(16))
-    got = read_batch(out).drop(columns="file")
+    assert sorted(read_table(out, "frames")["frame"]) == list(range(16))
+    got = read_table(out).drop(columns="file")
     pd.testing.assert_frame_equal(got, al.analyze(str(tmp_path / "a.npy")).atoms, check_exact=True)
 
 

@@ -9,17 +9,21 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from typer.testing import CliRunner
 
-import napari_atomlens.runs.watch as module
+import napari_atomlens as al
+import napari_atomlens.runs.scan as scan_module
+from napari_atomlens import files
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import digest
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.params import WatchParams
-from napari_atomlens.runs.watch import LEDGER, FolderWatch, Ledger, stream
+from napari_atomlens.runs.watch import LEDGER, LOG, FolderWatch, stream
+from napari_atomlens.runs.ledger import Ledger
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
 QUICK = WatchParams(analysis="none", settle_s=0.02, poll_s=0.01, tries=2)
@@ -48,13 +52,13 @@ def run(folder: Path, params: WatchParams = QUICK) -> list[Event]:
 def test_a_store_is_one_file_that_may_change(tmp_path: Path) -> None:
     watch = FolderWatch(tmp_path, QUICK)
     store = zarr.create_array(tmp_path / "a.zarr", data=scan(0))
-    facts = tmp_path / "atomlens_results" / "a.zarr" / "result.json"
+    folder = tmp_path / "atomlens_results" / "a.zarr"
     assert [(e.name, e.event) for e in watch.run(once=True)] == [("a.zarr", "analysed")]
-    assert json.loads(facts.read_text())["sha256"] == digest(tmp_path / "a.zarr")
+    assert al.load(folder).provenance["sha256"] == digest(tmp_path / "a.zarr")
     assert run(tmp_path) == []
     store[:] = scan(1)  # no file of it is new, and the time of its folder stays
     assert [(e.name, e.event) for e in run(tmp_path)] == [("a.zarr", "analysed")]
-    assert json.loads(facts.read_text())["sha256"] == digest(tmp_path / "a.zarr")
+    assert al.load(folder).provenance["sha256"] == digest(tmp_path / "a.zarr")
     shutil.copytree(tmp_path / "a.zarr", tmp_path / "b.zarr")
     assert [(e.name, e.event) for e in run(tmp_path)] == [("b.zarr", "repeated")]
 
@@ -69,7 +73,7 @@ def test_every_file_once_and_again_only_when_it_changes(tmp_path: Path) -> None:
     save(tmp_path / "1.npy", scan(9))
     again = run(tmp_path)
     assert [e.name for e in again] == ["1.npy"]
-    facts = json.loads((tmp_path / "atomlens_results" / "1.npy" / "result.json").read_text())
+    facts = al.load(tmp_path / "atomlens_results" / "1.npy").provenance
     assert facts["verdict"]["label"] and facts["file"] == "1.npy"
 
 
@@ -110,13 +114,13 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path: Path, monkeypatch) -
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "replace", killed)
+        patch.setattr(files, "swap_folder", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     out = tmp_path / "atomlens_results"
     assert not (out / "a.npy").exists() and Ledger(out / LEDGER).get("a.npy") is None
     assert [e.event for e in run(tmp_path)] == ["analysed"]
-    assert (out / "a.npy" / "result.json").exists()
+    assert (out / "a.npy" / "run.json").exists()
     assert not list(out.glob(".*.part"))
 
 
@@ -126,8 +130,11 @@ def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
     (event,) = run(tmp_path, params)
     assert event.event == "analysed" and event.counts["atoms"] > 300
     folder = tmp_path / "elsewhere" / "scan.npy"
-    written = {"atoms.csv", "defects.csv", "steps.csv", "result.json"}
-    assert {p.name for p in folder.iterdir()} == written
+    written = {"atoms.csv", "defects.csv", "steps.csv", "run.json"}
+    assert {p.name for p in folder.iterdir() if p.is_file()} == written
+    again = al.load(folder)
+    assert len(again.atoms) == event.counts["atoms"] == len(pd.read_csv(folder / "atoms.csv"))
+    assert len(again.table("defects")) == event.counts["defects"]
     line = json.loads(event.as_json())
     assert line["counts"] == event.counts and "result" not in line
 
@@ -179,7 +186,7 @@ def test_defects_go_into_the_library_once(tmp_path: Path) -> None:
     assert n == (defects["kind"] != "step edge").sum() > 3
     assert set(table["kind"]) <= set(defects["kind"])
     source = f"scan.npy {digest(tmp_path / 'scan.npy')[:12]}"
-    assert module.add_to_library(book, event.result, source) == 0  # after a crash: not twice
+    assert scan_module.add_to_library(book, event.result, source) == 0  # after a crash: not twice
     broken = WatchParams(settle_s=0.02, analysis="silicon", pixel_nm=0.09, library=str(tmp_path))
     save(tmp_path / "more.npy", scan(4, 192))
     (event,) = run(tmp_path, broken)
@@ -191,5 +198,5 @@ def test_a_hook_that_fails_does_not_end_the_watch(tmp_path: Path) -> None:
     save(tmp_path / "b.npy", scan(1))
     events = run(tmp_path, WatchParams(analysis="none", settle_s=0.02, hook="operator:truediv"))
     assert [e.event for e in events] == ["analysed", "analysed"]
-    log = (tmp_path / "atomlens_results" / module.LOG).read_text().splitlines()
+    log = (tmp_path / "atomlens_results" / LOG).read_text().splitlines()
     assert [json.loads(v)["name"] for v in log] == [e.name for e in events]

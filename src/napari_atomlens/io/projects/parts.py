@@ -1,0 +1,235 @@
+"""Tables in parts on disk: Parquet, each part all or nothing, of one source or of many.
+
+``ROOT/atoms/part-00000000.parquet`` is what pandas, polars, DuckDB and Arrow open as one data
+set. Where a folder holds many files their parts stand in ``ROOT/atoms/file=movie.dm4/`` and the
+data set has a column ``file``. A part counts once its rows stand in the table ``frames``, which is
+written last. The frames of a part that is being made may be parts of their own
+(``part-00000003-012.parquet``); they count until the whole part does. Nothing is lost and nothing
+is there twice, whatever was killed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import pandas as pd
+
+from napari_atomlens import tables
+from napari_atomlens.errors import FormatError
+from napari_atomlens.files import UNFINISHED
+from napari_atomlens.io.export.tables import write_table
+
+#: Written last: a part is done when its rows are in this table.
+LAST = "frames"
+_PART = re.compile(r"part-(?P<part>[^-]+)(-(?P<one>\d+))?\.parquet")
+
+
+def partition_names(names: Iterable[str]) -> list[str]:
+    """Return names for partitions: unique, safe in a path, and never read as a number.
+
+    Parameters
+    ----------
+    names : iterable of str
+        File names.
+
+    Returns
+    -------
+    list of str
+    """
+    taken: set[str] = set()
+    out = []
+    for name in names:
+        safe = re.sub(r"[^\w.+ -]", "_", name).strip() or "file"
+        if re.fullmatch(r"[\d._+-]*(e\d+)?|nan|inf|null|true|false", safe, re.IGNORECASE):
+            safe = f"file {safe}"
+        unique, n = safe, 1
+        while unique.lower() in taken:  # some file systems do not tell A from a
+            n += 1
+            unique = f"{Path(safe).stem}-{n}{Path(safe).suffix}"
+        taken.add(unique.lower())
+        out.append(unique)
+    return out
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a Parquet table with texts as objects, as our tables have them."""
+    return with_objects(pd.read_parquet(path))
+
+
+def with_objects(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn columns of text into columns of objects (pandas 3 reads text as a type of its own)."""
+    for column in table.columns:
+        if table[column].dtype == "str":
+            table[column] = table[column].astype(object)
+    return table
+
+
+class Parts:
+    """The tables of a source.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder.
+    file : str
+        Name of the partition, where the folder holds many files; "" is the folder as a whole.
+    """
+
+    def __init__(self, root: Path, file: str = "") -> None:
+        self.root, self.file = root, file
+
+    def of(self, file: str) -> Parts:
+        """Return the parts of one of many files."""
+        return Parts(self.root, file)
+
+    def folder(self, table: str) -> Path:
+        """Where the parts of a table are."""
+        place = self.root / table
+        return place / f"file={quote(self.file, safe=' +')}" if self.file else place
+
+    def path(self, table: str, part: str) -> Path:
+        """Where a part is, or will be."""
+        return self.folder(table) / f"part-{part}.parquet"
+
+    def write(self, part: str, parts: dict[str, pd.DataFrame]) -> None:
+        """Write a part of several tables, that of `LAST` last; tables without rows are left out.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or the folder cannot be written.
+        """
+        for table in sorted(parts, key=lambda t: t == LAST):
+            if len(parts[table]) or table == LAST:
+                write_table(self.path(table, part), parts[table])
+
+    def write_one(self, part: str, index: int, parts: dict[str, pd.DataFrame]) -> None:
+        """Write one frame of a part that is not complete."""
+        self.write(f"{part}-{index:04d}", parts)
+
+    def close(self, part: str, names: Sequence[str]) -> None:
+        """Join the frames of a part that were written one by one.
+
+        Parameters
+        ----------
+        part : str
+        names : sequence of str
+            Tables that it may have.
+        """
+        ones = sorted(k for k in self._keys(self.folder(LAST)) if k.startswith(f"{part}-"))
+        whole = {}
+        for table in (*names, LAST):
+            found = [self.path(table, k) for k in ones]
+            full = [read_table(p) for p in found if p.exists()]
+            if full:
+                whole[table] = pd.concat(full, ignore_index=True)
+        self.write(part, whole)
+        for table in (LAST, *names):
+            for k in ones:
+                self.path(table, k).unlink(missing_ok=True)
+
+    def done(self) -> set[str]:
+        """Names of the parts that are complete."""
+        return {k for k in self._keys(self.folder(LAST)) if "-" not in k}
+
+    def ones(self) -> set[tuple[str, int]]:
+        """Part and index of the frames that were written one by one and still count."""
+        keys = [k.split("-") for k in self._valid(self.folder(LAST)) if "-" in k]
+        return {(part, int(one)) for part, one in keys}
+
+    def files(self) -> list[str]:
+        """Names of the partitions."""
+        found = (p.name for p in (self.root / LAST).glob("file=*"))
+        return sorted(unquote(n.removeprefix("file=")) for n in found)
+
+    @staticmethod
+    def _keys(folder: Path) -> set[str]:
+        names = (p.name for p in folder.glob("part-*.parquet"))
+        return {n.removeprefix("part-").removesuffix(".parquet") for n in names}
+
+    def _valid(self, folder: Path) -> set[str]:
+        """Keys that count: whole parts, and frames whose part is not whole."""
+        keys = self._keys(folder)
+        return {k for k in keys if k.split("-")[0] not in keys or "-" not in k}
+
+    def forget(self, part: str = "") -> None:
+        """Remove one part or all, the marks that they are complete first."""
+        for table in (LAST, *self._tables()):
+            for path in self.folder(table).glob(f"part-{part or '*'}.parquet"):
+                path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left behind: half-written files, parts that are not done."""
+        for path in self.root.rglob(f".*{UNFINISHED}"):
+            path.unlink(missing_ok=True)
+        for table in (*self._tables(), LAST):
+            for folder in (self.root / table, *(self.root / table).glob("file=*")):
+                counts = self._valid(self.root / LAST / folder.relative_to(self.root / table))
+                for key in self._keys(folder) - counts:
+                    (folder / f"part-{key}.parquet").unlink(missing_ok=True)
+
+    def _tables(self) -> list[str]:
+        places = [*self.root.glob("*/part-*.parquet"), *self.root.glob("*/file=*/part-*.parquet")]
+        found = {p.relative_to(self.root).parts[0] for p in places}
+        return sorted(found - {LAST})
+
+    def _paths(self, table: str) -> list[Path]:
+        here = self.folder(table)
+        folders = [here, *([] if self.file else sorted(here.glob("file=*")))]
+        paths = []
+        for folder in folders:
+            counts = self._valid(self.root / LAST / folder.relative_to(self.root / table))
+            paths += [folder / f"part-{k}.parquet" for k in sorted(self._keys(folder) & counts)]
+        return paths
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read a table.
+
+        Parameters
+        ----------
+        table : str
+        columns : sequence of str, optional
+            Only these; a few columns of a long movie take little memory.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In the order of the frames and, within a frame, of the rows; of many files with the
+            column ``file`` first.
+
+        Raises
+        ------
+        FormatError
+            If a part is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        paths = self._paths(table)
+        many = not self.file and any(p.parent.name.startswith("file=") for p in paths)
+        if not paths:
+            nothing = tables.empty(table) if table in tables.TABLES else pd.DataFrame()
+            if self.files() and not self.file:
+                nothing.insert(0, "file", pd.Series(dtype="object"))
+            return nothing if columns is None else nothing.reindex(columns=list(columns))
+        hive = ds.partitioning(pa.schema([("file", pa.string())]), flavor="hive")
+        try:
+            data = ds.dataset(
+                [str(p) for p in paths], format="parquet",
+                partition_base_dir=str(self.root / table), partitioning=hive if many else None,
+            )  # fmt: skip
+            found = data.to_table(columns=None if columns is None else list(columns)).to_pandas()
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise FormatError(
+                f"The table {table} of {self.root.name} is damaged: {error}"
+            ) from error
+        found = with_objects(found)
+        keys = [k for k in ("file", "frame") if k in found]
+        if keys:  # rows of one frame keep their order, which is that of the analysis
+            found = found.sort_values(keys, kind="stable", ignore_index=True)
+        if not many or "file" not in found:
+            return found
+        return found[["file", *(c for c in found.columns if c != "file")]]

@@ -1,0 +1,85 @@
+"""What made a result: parameters, versions, hashes. Every run keeps this one record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import __version__
+from napari_atomlens.image import image_hash
+from napari_atomlens.params import as_dict
+from napari_atomlens.runs.plan import Plan
+from napari_atomlens.runs.source import Source
+from napari_atomlens.segmentation.runtime import half_precision
+
+
+def begin(plan: Plan, source: Source, frames: list[int]) -> dict[str, Any]:
+    """Return the record of a run before its first frame.
+
+    Parameters
+    ----------
+    plan : Plan
+    source : Source
+    frames : list of int
+        Frames that are to be analysed; the pixels of the first of them are hashed.
+    """
+    return {
+        "atomlens": __version__,
+        "parameters": as_dict(plan.params),
+        "model": plan.model.name,
+        "model_chosen": plan.reason or "given",
+        "precision": "bfloat16" if half_precision() else "float32",
+        "model_sha256": plan.model.file_hash(),
+        "image": source.name,
+        "image_sha256": first_hash(source.movie, frames),
+        "image_shape": [int(s) for s in source.movie.shape],
+        "pixel_size_nm": plan.pixel_size_nm,
+        "technique": plan.technique,
+        "window": plan.window,
+        "spacing_px": {},
+    }
+
+
+def first_hash(movie: Any, frames: list[int]) -> str:
+    """Hash of the pixels of the first frame, "" where it cannot be read."""
+    if not frames:
+        return ""
+    try:
+        return image_hash(np.asarray(movie[min(frames)]))
+    except (OSError, ValueError, RuntimeError):  # told by the analysis of this frame
+        return ""
+
+
+def finished(head: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the record with what the frames say.
+
+    Parameters
+    ----------
+    head : mapping
+        Of :func:`begin`.
+    rows : pandas.DataFrame
+        One row per frame: ``frame``, ``spacing_px``, ``window``.
+    """
+    spacing = dict(zip(rows["frame"].astype(int).astype(str), rows["spacing_px"], strict=True))
+    return {
+        **head,
+        "window": int(rows["window"].max()) if len(rows) else 1,
+        "spacing_px": {f: float(s) for f, s in spacing.items()},
+    }
+
+
+def messages_of(head: Mapping[str, Any], rows: pd.DataFrame) -> list[str]:
+    """Sentences for the user: why the model was chosen, and what is wrong with which frame."""
+    many = int((head.get("image_shape") or [1])[0]) > 1
+    said = rows[rows["message"] != ""] if len(rows) else rows
+    out = [
+        f"Frame {f}: {text}" if many else str(text)
+        for f, text in zip(said["frame"], said["message"], strict=True)
+    ]
+    reason = head.get("model_chosen", "given")
+    if reason != "given" and head.get("model") != "universal":
+        out.insert(0, str(reason))
+    return out

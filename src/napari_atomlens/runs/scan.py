@@ -1,0 +1,197 @@
+"""One scan beside the instrument: assessed, analysed, written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens import __version__, stm, tables
+from napari_atomlens.files import new_folder_beside
+from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
+from napari_atomlens.image import image_hash, is_height
+from napari_atomlens.io.export.tables import write_csv
+from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.runs.analysis import analyze
+from napari_atomlens.runs.params import WatchParams
+from napari_atomlens.runs.result import Result
+from napari_atomlens.stm.assessment import Verdict, assess
+from napari_atomlens.stm.levelling import level
+from napari_atomlens.stm.rows import shows_dimer_rows
+
+
+@dataclass(eq=False)
+class ScanResult:
+    """What was computed of one scan.
+
+    Attributes
+    ----------
+    image : ndarray, shape (H, W)
+    verdict : Verdict
+    tables : dict of str to DataFrame
+        "atoms" and, for H-Si(100), "defects" and "steps".
+    messages : list of str
+    pixel_size_nm : tuple of float or None
+    kind : str
+        Which analysis it was.
+    seconds : dict of str to float
+    result : Result or None
+        Of the analysis of atoms.
+    """
+
+    image: np.ndarray
+    verdict: Verdict
+    tables: dict[str, pd.DataFrame]
+    messages: list[str]
+    pixel_size_nm: tuple[float, float] | None
+    kind: str
+    seconds: dict[str, float]
+    result: Result | None = None
+
+
+def analyse_scan(
+    image: Any, pixel_size_nm: tuple[float, float] | None, params: WatchParams
+) -> ScanResult:
+    """Assess and analyse one scan.
+
+    Raises
+    ------
+    AtomLensError
+        If it cannot be used at all.
+    """
+    size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
+    z = np.asarray(image if np.ndim(image) == 2 else image[0])
+    seconds: dict[str, float] = {}
+
+    def judge() -> Verdict:
+        start = time.perf_counter()
+        verdict = assess(z)
+        seconds["assess"] = time.perf_counter() - start
+        return verdict
+
+    with ThreadPoolExecutor(1) as pool:  # side by side: an instrument waits for both
+        judged = pool.submit(judge)
+        if params.min_score > 0 or params.analysis == "none":
+            judged.result()
+        start = time.perf_counter()
+        low = params.min_score > 0 and judged.result().score < params.min_score
+        kind = "none" if low else _kind_of(z, size, params)
+        found, messages, result = _tables_of(z, size, kind, judged)
+        seconds["analyse"] = time.perf_counter() - start
+        verdict = judged.result()
+    if verdict.label != "good":
+        messages = [*verdict.reasons, *messages]
+    return ScanResult(z, verdict, found, messages, size, kind, seconds, result)
+
+
+def _kind_of(z: np.ndarray, size: tuple[float, float] | None, params: WatchParams) -> str:
+    """Which analysis a scan gets."""
+    if params.analysis != "auto":
+        return params.analysis
+    return "silicon" if size is not None and shows_dimer_rows(z, size) else "atoms"
+
+
+def _tables_of(
+    z: np.ndarray, size: tuple[float, float] | None, kind: str, judged: Future[Verdict]
+) -> tuple[dict[str, pd.DataFrame], list[str], Result | None]:
+    """Tables of a scan, sentences, and the result where it is one of atoms."""
+    if kind == "silicon":
+        scan = stm.analyze_silicon(z, size, verdict=judged.result)
+        found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
+        return found, [m for m in scan.messages if not m.startswith("This scan may")], None
+    if kind == "atoms":
+        flat = level(z) if is_height(z) else z
+        result = analyze(flat, pixel_size_nm=size, keep_maps=False)
+        return {"atoms": result.atoms}, list(result.messages), result
+    return {}, [], None
+
+
+def write_scan(target: Path, scan: ScanResult, source: Mapping[str, Any]) -> None:
+    """Write what was found so that the folder is there completely or not at all.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+        The folder; :func:`napari_atomlens.load` opens it, and the tables stand in it as CSV for
+        other programs.
+    scan : ScanResult
+    source : mapping
+        What is known of the file.
+    """
+    with new_folder_beside(target) as fresh:
+        layout.write(fresh, _saved(scan, source))
+        for name, table in scan.tables.items():
+            write_csv(fresh / f"{name}.csv", table)
+
+
+def _saved(scan: ScanResult, source: Mapping[str, Any]) -> layout.Saved:
+    """What a scan gave, as a folder holds it."""
+    verdict, result = scan.verdict, scan.result
+    record = {} if result is None else result.record()
+    record = {
+        "atomlens": __version__, "image_sha256": image_hash(scan.image),
+        "image_shape": [1, *scan.image.shape], "pixel_size_nm": scan.pixel_size_nm, **record,
+        **source, "analysis": scan.kind,
+        "verdict": {"score": verdict.score, "label": verdict.label, "reasons": verdict.reasons,
+                    "faults": verdict.faults},
+        "counts": {k: len(v) for k, v in scan.tables.items()},
+    }  # fmt: skip
+    later = {k: v for k, v in scan.tables.items() if k != "atoms"}
+    if result is None:
+        atoms = scan.tables.get("atoms", tables.empty("atoms"))
+        return layout.Saved(
+            atoms, tables.empty("contours"), {}, *layout.no_maps(0), (), [0], record,
+            scan.messages, scan.seconds, later,
+        )  # fmt: skip
+    return layout.Saved(
+        result.atoms, result.contours, result.outlines, *layout.no_maps(len(result.classes)),
+        result.classes, result.frames, record, scan.messages, scan.seconds, later,
+    )  # fmt: skip
+
+
+def add_to_library(path: str | Path, scan: ScanResult, source: str) -> int:
+    """Add the defects of an analysed scan to a defect library, with a picture of each.
+
+    Parameters
+    ----------
+    path : path
+        Of the library; made where there is none.
+    scan : ScanResult
+    source : str
+        Name of the scan; of a source that the library has already nothing is added, so that a
+        scan that is analysed again after a crash is not there twice.
+
+    Returns
+    -------
+    int
+        Number of defects that were added.
+    """
+    defects = scan.tables.get("defects")
+    if defects is None or not len(defects):
+        return 0
+    defects = defects[defects["kind"] != "step edge"]
+    size = scan.pixel_size_nm
+    pixel = float(size[0]) if size else float("nan")
+    side = 3.0 / pixel if size else 32.0
+    provenance = {"analysis": scan.kind, "score": scan.verdict.score}
+    entries = [
+        Entry(
+            formula="H-Si(100)", kind=str(kind), graph_hash="", species=["Si"],
+            places_nm=np.zeros((1, 2)), pairs=np.zeros((0, 2), int), score=float(score),
+            patch=cut_patch(scan.image, (float(y), float(x)), side), pixel_size_nm=pixel,
+            source=source, provenance=provenance, tags=("STM",),
+        )
+        for kind, score, y, x in zip(
+            defects["kind"], defects["score"], defects["y_px"], defects["x_px"], strict=True
+        )
+    ]  # fmt: skip
+    with DefectLibrary(path) as library:
+        if source in set(library.table()["source"]):
+            return 0
+        return len(library.add(entries))
