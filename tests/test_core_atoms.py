@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from napari_atomlens.atoms.peaks import one_per_place
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.errors import CalibrationError, ImageError, ModelError, ParameterError
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.runs.params import AnalysisParams
@@ -154,7 +155,7 @@ def test_maps_of_long_movies_go_to_disk(movie, monkeypatch):
 
 def test_cancelling_keeps_what_is_finished(movie):
     done = []
-    for r in analyze_frames(movie, cancelled=lambda: len(done) >= 2):
+    for r in analyze_frames(movie, progress=Progress(stop=lambda: len(done) >= 2)):
         done.append(r.frame)
     assert done == [0, 1]
 

@@ -54,7 +54,6 @@ def analysed(ws2: samples.Sample) -> al.Result:
 # ------------------------------------------------------------------------- 1: save, load
 
 
-@defect("a result without maps is saved as a damaged project", FormatError)
 def test_a_result_without_maps_is_saved_and_loaded(ws2: samples.Sample, tmp_path: Path) -> None:
     result = al.analyze(ws2.data, pixel_size_nm=ws2.pixel_size_nm, keep_maps=False)
     again = al.load(result.save(tmp_path / "no maps"))
@@ -123,7 +122,6 @@ def movie() -> al.Result:
     return al.analyze(made.data, pixel_size_nm=made.pixel_size_nm)
 
 
-@defect("Result does not take the scan out as follow does")
 @pytest.mark.parametrize("name", ["tracks", "dumbbells"])
 def test_a_result_follows_as_the_command_movie_does(movie: al.Result, name: str) -> None:
     from napari_atomlens.tracking import follow
@@ -137,7 +135,6 @@ def test_a_result_follows_as_the_command_movie_does(movie: al.Result, name: str)
 # ------------------------------------------------------------------------- 4: one result
 
 
-@defect("tables of the atoms of before stay")
 @pytest.mark.parametrize(("name", "column"), [("bonds", "atom_a"), ("tracks", "atom_id")])
 def test_corrected_atoms_make_the_later_tables_anew(
     analysed: al.Result, name: str, column: str
@@ -149,7 +146,6 @@ def test_corrected_atoms_make_the_later_tables_anew(
     assert left and left <= set(result.atoms["atom_id"])
 
 
-@defect("reading bonds writes provenance")
 def test_reading_a_table_leaves_the_provenance(analysed: al.Result) -> None:
     result = copy.deepcopy(analysed)
     before = copy.deepcopy(result.provenance)
@@ -157,7 +153,6 @@ def test_reading_a_table_leaves_the_provenance(analysed: al.Result) -> None:
     assert result.provenance == before
 
 
-@defect("model is ignored where params are given")
 def test_model_and_params_both_count(honeycomb: np.ndarray) -> None:
     params = al.AnalysisParams(min_probability=0.6)
     made = al.analyze(honeycomb, model="graphene", params=params).provenance
@@ -165,7 +160,6 @@ def test_model_and_params_both_count(honeycomb: np.ndarray) -> None:
     assert made["model"] == made["parameters"]["model"] == "graphene"
 
 
-@defect("analyze takes no parameters by their names", TypeError)
 def test_parameters_are_given_by_their_names(honeycomb: np.ndarray) -> None:
     one = al.analyze(honeycomb, params=al.AnalysisParams(spacing_px=12))
     two = al.analyze(honeycomb, spacing_px=12)
@@ -289,12 +283,10 @@ def test_the_spacing_of_places_has_one_answer() -> None:
 # ------------------------------------------------------------------ 7: what is said of it
 
 
-@defect("== compares the tables as a whole", ValueError)
 def test_results_can_be_compared(analysed: al.Result) -> None:
     assert (analysed == copy.deepcopy(analysed)) in (True, False)
 
 
-@defect("repr prints every array and table")
 def test_a_result_says_in_a_few_lines_what_it_is(analysed: al.Result) -> None:
     text = repr(analysed)
     assert len(text) < 1500 and len(text.splitlines()) <= 8

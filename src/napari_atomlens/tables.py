@@ -214,7 +214,10 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
         column: pd.Series(columns.get(column, unknown[dtype]), index=index).astype(dtype)  # type: ignore[call-overload]
         for column, dtype in TABLES[name].items()
     }
-    data |= {c: pd.Series(v, index=index) for c, v in columns.items() if c not in data}
+    for c, v in columns.items():
+        if c not in data:  # texts stay objects, as in the columns above
+            kind = object if getattr(v, "dtype", None) == object else None
+            data[c] = pd.Series(v, index=index, dtype=kind)
     return pd.DataFrame(data, index=index)
 
 

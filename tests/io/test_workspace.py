@@ -131,7 +131,7 @@ def test_a_window_comes_back_as_it_was(tmp_path: Path) -> None:
     path = save_workspace(tmp_path / "a", tuples(viewer), settings)
     assert path == tmp_path / "a.atomlens"
     space = load_workspace(path)
-    assert space.settings == settings and space.messages == [] and space.version == 2
+    assert space.settings == settings and space.messages == [] and space.version == 3
     again = [Layer.create(*t) for t in space.layers]
     for a, b in zip(viewer.layers, again, strict=True):
         same_layer(a, b)

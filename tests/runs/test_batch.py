@@ -120,7 +120,7 @@ def test_a_full_disk_costs_the_chunk_in_flight(
     def full(path: Path, what: Any) -> None:
         if path.suffix == ".parquet":
             written.append(path)
-            if len(written) > 5:
+            if len(written) > 8:
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, what)
 
