@@ -636,7 +636,7 @@ print("followed", len(found.dumbbells), found.dumbbells["dumbbell_id"].nunique()
 
 
 def frames_in(folder: Path) -> int:
-    """Finished frames in a folder of ``stream_movie``."""
+    """Finished frames in a folder of ``analyze_movie``."""
     parts = len(list(folder.glob("atoms-??????.parquet")))
     return 50 * parts + len(list(folder.glob("atoms-??????-???.parquet")))
 

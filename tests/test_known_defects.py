@@ -22,7 +22,6 @@ from scipy.spatial import cKDTree
 from typer.testing import CliRunner
 
 import napari_atomlens as al
-from napari_atomlens.errors import FormatError
 from napari_atomlens.simulation import crystals, movies, samples
 from napari_atomlens.simulation.scenes import add_dose, remove, scene_from_crystal, seed_for
 

@@ -216,7 +216,7 @@ def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     }
     for c, v in columns.items():
         if c not in data:  # texts stay objects, as in the columns above
-            kind = object if getattr(v, "dtype", None) == object else None
+            kind = object if str(getattr(v, "dtype", "")) == "object" else None
             data[c] = pd.Series(v, index=index, dtype=kind)
     return pd.DataFrame(data, index=index)
 

@@ -21,9 +21,9 @@ from napari_atomlens.cli import app
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import digest
 from napari_atomlens.runs.hooks import Event
+from napari_atomlens.runs.ledger import Ledger
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.watch import LEDGER, LOG, FolderWatch, stream
-from napari_atomlens.runs.ledger import Ledger
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
 QUICK = WatchParams(analysis="none", settle_s=0.02, poll_s=0.01, tries=2)
