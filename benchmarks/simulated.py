@@ -60,9 +60,9 @@ def detection(model: ModelInfo, n: int) -> list[str]:
                 try:
                     atoms, _ = analyse(image, model)
                     found = atoms[["y_px", "x_px"]].to_numpy()
-                    from napari_atomlens.points import shell_distance
+                    from napari_atomlens import points
 
-                    measured = shell_distance(found)
+                    measured = points.spacing(found)
                 except CalibrationError:
                     found, measured = np.zeros((0, 2)), np.nan
                 one = score(found, true, spacing / 4, scene.shape, 0.5 * spacing)

@@ -265,17 +265,15 @@ def test_formulas_group_the_vacancies(vacant: tuple[np.ndarray, al.Result, np.nd
     assert np.bincount(row, minlength=len(rows)).tolist() == said
 
 
-@defect("two functions typical_distance, two answers")
 def test_the_spacing_of_places_has_one_answer() -> None:
     from napari_atomlens import points
-    from napari_atomlens.points import shell_distance
 
     rng = np.random.default_rng(seed_for("test", 901))
     scene, _ = scene_from_crystal(crystals.honeycomb(), (300, 300), 10.0, rng, jitter=0.03)
     places = np.c_[scene.y, scene.x]
-    spacing = shell_distance(places)
+    spacing = points.spacing(places)
     assert spacing == pytest.approx(10, rel=0.005)
-    other = points.typical_distance(np.zeros(len(places), int), places)
+    other = points.spacing(places, np.zeros(len(places), int))
     assert other == pytest.approx(spacing, rel=0.005)
 
 

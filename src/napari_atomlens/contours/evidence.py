@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from napari_atomlens.errors import ImageError
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.params import Params, param
+from napari_atomlens.points import nearest_distance
 
 #: Fewest sites of a kind.
 FEWEST = 8
@@ -155,7 +156,7 @@ def measure(
     """
     n = len(centre)
     out = np.full((n, len(MODES) + 1), np.nan)
-    spacing = float(np.median(cKDTree(centre).query(centre, k=2)[0][:, 1]))
+    spacing = nearest_distance(centre)
     rest, width, height = unlike_median(image, centre, kind, spacing)
     known = np.isfinite(rest)
     if known.mean() < 0.2:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.points import nearest_distance
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ def name_defects(
         rows = group.to_numpy()
         if len(rows) < 2:
             continue
-        tree = cKDTree(places[rows])
-        spacing = float(np.median(tree.query(places[rows], k=2)[0][:, 1]))
+        spacing = nearest_distance(places[rows])
         for first, second in join:
             a, b = rows[name[rows] == first], rows[name[rows] == second]
             if not len(a) or not len(b):

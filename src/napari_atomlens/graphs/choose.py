@@ -10,7 +10,7 @@ import pandas as pd
 from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.graphs.geometry import as_species, in_nm
 from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, preset, presets
-from napari_atomlens.points import near_pairs, typical_spacing
+from napari_atomlens.points import known_spacing, near_pairs
 from napari_atomlens.tables import check_atoms
 
 #: A preset fits if its distance of nearest columns is that near to the measured one.
@@ -39,7 +39,7 @@ def coordination(atoms: pd.DataFrame) -> tuple[int, float, float]:
     """
     places = atoms[["y_px", "x_px"]].to_numpy(dtype=float)
     frame = atoms["frame"].to_numpy()
-    nearest = typical_spacing(places, frame)
+    nearest = known_spacing(places, frame)
     pairs, _ = near_pairs(places, frame, 1.3 * nearest)
     degree = np.bincount(pairs.ravel(), minlength=len(atoms))
     counts = np.bincount(degree, minlength=5)
@@ -78,7 +78,7 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
     nearest = nearest_px
     if known:
         places = clean[["y_nm", "x_nm"]].to_numpy(dtype=float)
-        nearest = typical_spacing(places, clean["frame"].to_numpy())
+        nearest = known_spacing(places, clean["frame"].to_numpy())
     bright = clean["species"].isin(BRIGHT).to_numpy()
     alternating = 0.3 < bright.mean() < 0.7
     if known and _near(nearest, 0.142, TOLERANCE) and not alternating:
@@ -183,7 +183,7 @@ def learn_bounds(atoms: pd.DataFrame, rules: Rules, *, fewest: int = 8) -> Rules
     frame = clean["frame"].to_numpy()
     factor = 1.0
     if rules.reference_nm:
-        factor = typical_spacing(places[host], frame[host]) / rules.reference_nm
+        factor = known_spacing(places[host], frame[host]) / rules.reference_nm
     start = rules.scaled(factor)
     pairs, length = near_pairs(places, frame, 1.6 * start.max_nm)
     a, b = (names.to_numpy(object)[pairs[:, k]] for k in (0, 1))

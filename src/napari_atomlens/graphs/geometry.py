@@ -7,7 +7,7 @@ import pandas as pd
 
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.graphs.rules import Rules
-from napari_atomlens.points import typical_spacing
+from napari_atomlens.points import known_spacing
 
 
 def in_nm(atoms: pd.DataFrame, rules: Rules) -> tuple[np.ndarray, bool]:
@@ -32,7 +32,7 @@ def in_nm(atoms: pd.DataFrame, rules: Rules) -> tuple[np.ndarray, bool]:
             "The pixel size is unknown and the rules name no reference distance, so bond lengths "
             "cannot be measured."
         )
-    nearest = typical_spacing(places, atoms["frame"].to_numpy())
+    nearest = known_spacing(places, atoms["frame"].to_numpy())
     return places * (rules.reference_nm / nearest), False
 
 

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_atomlens.lattice.measure import measure_lattice
-from napari_atomlens.points import near_pairs, typical_spacing
+from napari_atomlens.points import known_spacing, near_pairs, nearest_distance
 
 #: Translations are looked for up to so many nearest distances.
 REACH = 3.2
@@ -240,7 +240,7 @@ def _with_sites(atoms: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
     amplitude = np.full(n, np.nan)
     if "amplitude" in atoms:
         amplitude = atoms["amplitude"].to_numpy(float).copy()
-    spacing = float(np.median(cKDTree(positions).query(positions, k=2)[0][:, 1]))
+    spacing = nearest_distance(positions)
     vectors = translations(positions, amplitude, spacing)
     if not len(vectors):
         return atoms.copy()
@@ -275,7 +275,7 @@ def honeycomb_sublattices(places: np.ndarray, frame: np.ndarray) -> np.ndarray:
         If there are no neighbours.
     """
     n = len(places)
-    spacing = typical_spacing(places, frame)
+    spacing = known_spacing(places, frame)
     pairs, length = near_pairs(places, frame, 1.35 * spacing)
     pairs = pairs[length > 0.6 * spacing]
     step = places[pairs[:, 1]] - places[pairs[:, 0]]

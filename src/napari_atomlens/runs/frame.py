@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import segmentation, tables
+from napari_atomlens import points, segmentation, tables
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.image import is_height
-from napari_atomlens.points import shell_distance
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
@@ -278,7 +277,7 @@ def _one_frame(movie: Any, f: int, plan: Plan) -> FrameResult:
             message = f"{DIMER_ROWS} {message}".strip()
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
-        probabilities.unfamiliar, shell_distance(atoms[["y_px", "x_px"]].to_numpy()), message,
+        probabilities.unfamiliar, points.spacing(atoms[["y_px", "x_px"]].to_numpy()), message,
         seconds, todo.window if frame.ndim == 2 else 1,
     )  # fmt: skip
 

@@ -17,9 +17,9 @@ import numpy as np
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
+from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
@@ -190,7 +190,7 @@ def look(
     here = (places + 0.5) / zoom - 0.5
     bright = column_brightness(seen.frame, here, spacing_px)
     nm = here * np.asarray(pixel_size_nm)
-    spacing_nm = shell_distance(nm)
+    spacing_nm = points.spacing(nm)
     return lattice_of(nm, bright, spacing_nm, spacing_nm) if np.isfinite(spacing_nm) else None
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample, run_network
 from napari_atomlens.segmentation.loading import load_network
@@ -73,7 +73,7 @@ def response(
         if len(positions) < 4:
             continue
         sure = np.clip((heights - 0.3) / 0.5, 0, 1)
-        typical = shell_distance(positions[sure >= np.median(sure)])
+        typical = points.spacing(positions[sure >= np.median(sure)])
         if not np.isfinite(typical) or typical < 2:
             continue
         nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]

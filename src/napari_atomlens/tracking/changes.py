@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
+from napari_atomlens.points import nearest_distance
 from napari_atomlens.tables import need_columns
 
 #: What can be watched: value, its error, and the one measured between corrected places.
@@ -517,9 +518,7 @@ def _group(events: pd.DataFrame, dumbbells: pd.DataFrame) -> pd.DataFrame:
 
     first = dumbbells[dumbbells["frame"] == dumbbells["frame"].iloc[0]]
     place = first[["y_px", "x_px"]].to_numpy(float)
-    gap = float("nan")
-    if len(place) > 1:
-        gap = float(np.median(cKDTree(place).query(place, k=2)[0][:, 1]))
+    gap = nearest_distance(place)
     reach = 2.2 * gap if np.isfinite(gap) else 1.0
     point = np.c_[
         np.nan_to_num(events[["y_px", "x_px"]].to_numpy(float)) / reach,
@@ -561,7 +560,7 @@ def neighbour_correlation(
         moran, error, n = float("nan"), float("nan"), 0
         if len(here) >= 4:
             tree = cKDTree(place[here])
-            gap = float(np.median(tree.query(place[here], k=2)[0][:, 1]))
+            gap = nearest_distance(place[here])
             pairs = tree.query_pairs(1.4 * gap, output_type="ndarray")
             z = np.clip(score[here] - np.median(score[here]), -10, 10)
             variance = float(np.mean(z**2))

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
-from napari_atomlens.points import typical_distance
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import LinkParams, link, track_events
 
@@ -100,7 +100,7 @@ def follow_defects(
     if drift is None:
         linked = link(atoms)
         drift = pd.DataFrame(linked.attrs.get("drift", {"frame": []}))
-    spacing = typical_distance(atoms["frame"].to_numpy(), atoms[["y_px", "x_px"]].to_numpy(float))
+    spacing = points.spacing(atoms[["y_px", "x_px"]].to_numpy(float), atoms["frame"].to_numpy())
     reach = params.search_px or HOP * spacing
     if len(defects) and not np.isfinite(reach):
         raise ParameterError("There are too few atoms to tell how far a defect can hop.")

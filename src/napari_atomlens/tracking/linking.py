@@ -18,10 +18,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from napari_atomlens import tables
+from napari_atomlens import points, tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
-from napari_atomlens.points import typical_distance
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.shift import common_shift
 
@@ -243,7 +242,7 @@ def link_arrays(
     """Follow detections that are sorted by frame; the loop behind :func:`link`."""
     frames, start = np.unique(found.frame, return_index=True)
     stop = np.r_[start[1:], len(found.frame)]
-    spacing = typical_distance(found.frame, found.place)
+    spacing = points.spacing(found.place, found.frame)
     reach = params.search_px or REACH * spacing
     known = None
     if guess is not None:

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from napari_atomlens import tables
+from napari_atomlens import points, tables
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import Params, param
-from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.scale import spectral_guess
@@ -152,7 +151,7 @@ def fourier_labels(image: np.ndarray, p: FourierParams = FourierParams()) -> Lab
     found = fourier_recipe(image, p)
     if len(found.atoms) < FEWEST:
         raise CalibrationError("The Fourier recipe finds too few atoms in this frame.")
-    spacing = p.spacing_px or shell_distance(found.atoms[["y_px", "x_px"]].to_numpy())
+    spacing = p.spacing_px or points.spacing(found.atoms[["y_px", "x_px"]].to_numpy())
     # between the thresholds nobody knows, and above the high one the lattice is no guide
     reach = max(1, round(0.25 * spacing))
     usable = ~ndi.binary_dilation(found.difference > p.high, iterations=reach)

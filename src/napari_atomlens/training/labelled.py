@@ -10,8 +10,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch.nn import functional as nnf
 
+from napari_atomlens import points
 from napari_atomlens.errors import ImageError, TableError
-from napari_atomlens.points import shell_distance
 from napari_atomlens.segmentation.forward import network_size, resample
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
@@ -93,7 +93,7 @@ def label_frame(
             f"A corrected frame needs at least {FEWEST} atoms to learn from, but this has "
             f"{len(positions)}."
         )
-    spacing = check_spacing(spacing_px, frame.shape) or shell_distance(positions)
+    spacing = check_spacing(spacing_px, frame.shape) or points.spacing(positions)
     if not np.isfinite(spacing) or spacing <= 0:
         raise TableError("The distance between the corrected atoms could not be measured.")
     width = np.full(len(positions), np.nan)

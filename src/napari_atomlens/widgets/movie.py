@@ -29,14 +29,13 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_atomlens import __version__
+from napari_atomlens import __version__, points
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
 from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
-from napari_atomlens.points import typical_distance
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
@@ -581,8 +580,8 @@ class MovieWidget(DockWidget):
         if self._outputs is not None and np.isfinite(self._outputs.spacing_px):
             spacing = self._outputs.spacing_px
         elif len(atoms):
-            spacing = typical_distance(
-                atoms["frame"].to_numpy(), atoms[["y_px", "x_px"]].to_numpy(float)
+            spacing = points.spacing(
+                atoms[["y_px", "x_px"]].to_numpy(float), atoms["frame"].to_numpy()
             )
         if self._layers is None or self._layers.source_id != self._source_id:
             self._layers = MovieLayers(self._viewer, layer, self._data, spacing)
