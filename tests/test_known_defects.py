@@ -290,7 +290,6 @@ def test_a_result_says_in_a_few_lines_what_it_is(analysed: al.Result) -> None:
     assert "tmd" in text and str(len(analysed.atoms)) in text
 
 
-@defect("watch says the universal model, but it chooses one")
 def test_help_of_watch_names_no_model_that_is_not_used() -> None:
     from napari_atomlens import cli
 
@@ -305,13 +304,11 @@ def words_of_docs(root: Path) -> str:
     return " ".join(" ".join(texts).split())
 
 
-@defect("docs say least squares of a fit by likelihood")
 def test_docs_say_how_columns_are_fitted(root: Path) -> None:
     words = words_of_docs(root)
     assert "fitted" in words and "fitted by least squares" not in words
 
 
-@defect("no page says what chi2 is")
 def test_docs_say_what_chi2_is(analysed: al.Result, root: Path) -> None:
     assert "chi2" in analysed.atoms
     assert re.search(r"\bchi2\b", words_of_docs(root))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
@@ -135,6 +136,19 @@ def test_links_of_a_page_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
         if "://" not in target and not target.startswith("mailto:"):
             assert (path.parent / target).exists(), target
+
+
+def test_reference_pages_say_what_the_code_says() -> None:
+    spec = importlib.util.spec_from_file_location("make_tables", ROOT / "docs/make_tables.py")
+    assert spec and spec.loader
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    pages = maker.pages()
+    folder = ROOT / "docs/reference"
+    assert sorted(pages) == sorted(p.name for p in folder.iterdir())
+    for name, text in pages.items():
+        committed = (folder / name).read_text(encoding="utf-8")
+        assert text == committed, f"{name} is not of this code: run python docs/make_tables.py"
 
 
 def test_an_offender_is_noticed() -> None:

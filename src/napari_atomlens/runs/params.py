@@ -53,7 +53,9 @@ class WatchParams(Params):
     """How a folder is watched."""
 
     analysis: Literal["auto", "silicon", "atoms", "none"] = param(
-        "auto", "silicon: H-Si(100); atoms: the universal model; auto: the first where it fits"
+        "auto",
+        "silicon: H-Si(100); atoms: any lattice, with the model that fits it; auto: the first "
+        "where it fits",
     )
     pixel_nm: float = param(0.0, "pixel size; 0 takes it from the file", unit="nm", ge=0, le=100)
     out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
