@@ -224,11 +224,11 @@ def _draw(path: Path, folder: Path, result: Any, *, report: bool, movie: str) ->
     """Write the report and the movie of a result beside its tables."""
     import numpy as np
 
+    from napari_atomlens.image import as_stack
     from napari_atomlens.io.export import figures
     from napari_atomlens.io.formats.readers import read
 
-    stack = read(path)[0].data
-    stack = stack[None] if stack.ndim == 2 else stack
+    stack = as_stack(read(path)[0].data)
     if report:
         for kind in ("html", "pdf"):
             figures.save_report(

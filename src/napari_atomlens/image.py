@@ -1,18 +1,55 @@
-"""One image or movie as a reader hands it on, and the cleaning that all readers share."""
+"""An image or movie: as a reader hands it on, as a stack of frames, its pixel size, its grey.
+
+No file is known here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Protocol, TypeGuard, overload, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import CalibrationError, FormatError, ImageError
 from napari_atomlens.files import digest
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+#: (y, x) in nm.
+PixelSize = tuple[float, float]
+_Index = int | slice | EllipsisType | None
+#: What an array is asked for.
+Index = _Index | tuple[_Index, ...]
+
+
+@runtime_checkable
+class Pixels(Protocol):
+    """An array of any library (numpy, dask, zarr, h5py ...), in memory or not.
+
+    What it is asked for may still be lazy: ``np.asarray`` makes pixels of it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of its axes."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of its axes."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of its numbers."""
+
+    def __getitem__(self, key: Index, /) -> object:
+        """Part of it."""
+
 
 #: Larger arrays than this are read frame by frame, when they are needed.
 LAZY_BYTES = 64 * 1024 * 1024
@@ -54,11 +91,11 @@ class Image(Card):
     """
 
     name: str
-    data: Any
+    data: Pixels
     axes: str
-    pixel_size_nm: tuple[float, float] | None = None
+    pixel_size_nm: PixelSize | None = None
     time_step_s: float | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
 
     def _title(self) -> str:
         return f"Image {self.name!r}, {by_size(self.data.shape)}"
@@ -76,7 +113,7 @@ class Image(Card):
         return np.asarray(self.data[0] if self.axes == "tyx" else self.data)
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """Return a text that a file may hold as bytes or as an array of one element."""
     if isinstance(value, np.ndarray):
         value = value.ravel()[0] if value.size else ""
@@ -85,24 +122,24 @@ def text_of(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def number_of(value: Any) -> float | None:
+def number_of(value: object) -> float | None:
     """Return a finite number, also from text or an array of one element, else None."""
     if isinstance(value, (bytes, np.ndarray, np.generic)) and not isinstance(value, np.number):
         value = text_of(value)
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
 
 
-def _unit(unit: Any) -> str:
+def _unit(unit: object) -> str:
     text = text_of(unit).strip().strip("[]()").strip()
     text = text.replace("\\u00B5", "µ").replace("\\u00b5", "µ")
     return text.replace("\u03bc", "µ").replace("\u212b", "Å").replace("Â", "")
 
 
-def to_nm(value: Any, unit: Any) -> float | None:
+def to_nm(value: object, unit: object) -> float | None:
     """Convert a length to nanometres.
 
     Parameters
@@ -124,14 +161,14 @@ def to_nm(value: Any, unit: Any) -> float | None:
     return number * factor
 
 
-def to_seconds(value: Any, unit: Any) -> float | None:
+def to_seconds(value: object, unit: object) -> float | None:
     """Convert a time to seconds, None where it is not one."""
     number = number_of(value)
     factor = _SECONDS.get(_unit(unit).lower())
     return None if number is None or factor is None else number * factor
 
 
-def pixel_size(y: Any, x: Any) -> tuple[float, float] | None:
+def pixel_size(y: float | None, x: float | None) -> PixelSize | None:
     """Return (y, x) in nm where both are positive and finite, else None."""
     if y is None or x is None or not all(math.isfinite(v) and v > 0 for v in (y, x)):
         return None
@@ -139,8 +176,8 @@ def pixel_size(y: Any, x: Any) -> tuple[float, float] | None:
 
 
 def lazy_frames(
-    frame: Callable[[int], np.ndarray], shape: Sequence[int], dtype: np.dtype[Any]
-) -> Any:
+    frame: Callable[[int], np.ndarray], shape: Sequence[int], dtype: DTypeLike
+) -> da.Array:
     """Return a dask array (t, y, x) of which every frame is read when it is needed."""
     import dask.array as da
 
@@ -155,11 +192,11 @@ class _Frames:
     """What dask takes for an array whose frames a function reads."""
 
     def __init__(
-        self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype[Any]
+        self, frame: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: np.dtype
     ) -> None:
         self.frame, self.shape, self.dtype, self.ndim = frame, shape, dtype, len(shape)
 
-    def __getitem__(self, key: Any) -> np.ndarray:
+    def __getitem__(self, key: int | slice | tuple[int | slice, ...]) -> np.ndarray:
         first, *rest = key if isinstance(key, tuple) else (key,)
         if isinstance(first, (int, np.integer)):
             return np.asarray(self.frame(int(first)), self.dtype)[tuple(rest)]
@@ -167,20 +204,57 @@ class _Frames:
         return np.stack(picked) if picked else np.empty((0, *self.shape[1:]), self.dtype)
 
 
-def grey(data: Any) -> Any:
-    """Return the luminance of a colour image (..., 3 or 4); equal channels are kept exactly."""
+def is_lazy(data: object) -> TypeGuard[da.Array]:
+    """Whether an array is of dask, which is not imported for it."""
+    return hasattr(data, "dask")
+
+
+#: Rec. 709, of linear channels.
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
+
+@overload
+def grey(data: np.ndarray) -> np.ndarray: ...
+
+
+@overload
+def grey(data: da.Array) -> da.Array: ...
+
+
+def grey(data: np.ndarray | da.Array) -> np.ndarray | da.Array:
+    """Return the luminance of colours (Rec. 709, linear), whatever their type of number.
+
+    Parameters
+    ----------
+    data : numpy.ndarray or dask.array.Array, shape (..., 3 or 4)
+        Red, green, blue; the opacity that may follow is not looked at.
+
+    Returns
+    -------
+    numpy.ndarray or dask.array.Array, shape (...)
+        Pixels whose channels are equal have exactly their value. Where all are, an array in
+        memory keeps its type; else it is float32, or float64 where numbers need it.
+    """
+    wide = (data.dtype.kind in "iuf" and data.dtype.itemsize > 4) or (
+        data.dtype.kind in "iu" and (data.dtype.itemsize > 2)
+    )
+    kind = np.dtype(np.float64 if wide else np.float32)
+    if is_lazy(data):
+        whole = data.rechunk({-1: -1})
+        return whole.map_blocks(lambda part: grey(part).astype(kind), dtype=kind, drop_axis=-1)
     red, green, blue = data[..., 0], data[..., 1], data[..., 2]
-    if isinstance(data, np.ndarray) and np.array_equal(red, green) and np.array_equal(red, blue):
+    same = (red == green) & (red == blue)
+    if same.all():
         return np.ascontiguousarray(red)
-    return (0.2126 * red + 0.7152 * green + 0.0722 * blue).astype(np.float32)
+    return np.where(same, red, data[..., :3].astype(np.float64) @ _LUMINANCE).astype(kind)
 
 
 def make_image(
     name: str,
-    data: Any,
-    pixel_size_nm: tuple[float, float] | None = None,
+    data: ArrayLike | da.Array,
+    pixel_size_nm: tuple[float | None, float | None] | None = None,
     time_step_s: float | None = None,
-    metadata: dict[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     *,
     colour: bool | None = None,
 ) -> Image:
@@ -207,12 +281,23 @@ def make_image(
     FormatError
         If it is not an image or a movie of real numbers.
     """
-    lazy = hasattr(data, "dask")
-    if not lazy and not isinstance(data, np.ndarray):
-        data = np.asarray(data)
-    if data.dtype.names and {"R", "G", "B"} <= set(data.dtype.names):
-        data, colour = np.stack([np.asarray(data[c]) for c in "RGB"], axis=-1), True
-        lazy = False
+    array = data if is_lazy(data) or isinstance(data, np.ndarray) else np.asarray(data)
+    if array.dtype.names and {"R", "G", "B"} <= set(array.dtype.names):
+        array, colour = np.stack([np.asarray(array[c]) for c in "RGB"], axis=-1), True
+    array = _native(_two_or_three_axes(name, array, colour))
+    if array.ndim == 2 or time_step_s is None or not time_step_s > 0:
+        time_step_s = None
+    return Image(
+        name, array, "yx" if array.ndim == 2 else "tyx",
+        None if pixel_size_nm is None else pixel_size(*pixel_size_nm), time_step_s,
+        dict(metadata or {}),
+    )  # fmt: skip
+
+
+def _two_or_three_axes(
+    name: str, data: np.ndarray | da.Array, colour: bool | None
+) -> np.ndarray | da.Array:
+    """Make colours grey and drop axes of length one; a FormatError where it is no image."""
     if data.dtype.kind not in "buif":
         what = "complex numbers" if data.dtype.kind == "c" else "no numbers"
         raise FormatError(f"{name} holds {what}, not an image.")
@@ -235,6 +320,11 @@ def make_image(
             f"{name} has {data.ndim} axes, as spectrum images and 4D-STEM data have; "
             "an image has two and a movie three."
         )
+    return data
+
+
+def _native(data: np.ndarray | da.Array) -> np.ndarray | da.Array:
+    """Numbers in native byte order, of a type that everything takes."""
     dtype = data.dtype.newbyteorder("=")
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)
@@ -242,52 +332,153 @@ def make_image(
         dtype = np.dtype(np.float32)
     elif dtype.kind == "f" and dtype.itemsize > 8:
         dtype = np.dtype(np.float64)
-    if dtype != data.dtype:
-        if isinstance(data, np.memmap) and data.ndim == 3 and data.nbytes > LAZY_BYTES:
-            import dask.array as da
+    if dtype == data.dtype:
+        return data
+    if isinstance(data, np.memmap) and data.ndim == 3 and data.nbytes > LAZY_BYTES:
+        import dask.array as da
 
-            data = da.from_array(data, chunks=(1, *data.shape[1:]))
-        data = data.astype(dtype)
-    if pixel_size_nm is not None:
-        pixel_size_nm = pixel_size(*pixel_size_nm)
-    if data.ndim == 2 or time_step_s is None or not time_step_s > 0:
-        time_step_s = None
-    return Image(
-        name, data, "yx" if data.ndim == 2 else "tyx", pixel_size_nm, time_step_s,
-        dict(metadata or {}),
-    )  # fmt: skip
+        data = da.from_array(data, chunks=(1, *data.shape[1:]))
+    return data.astype(dtype)
 
 
-def image_hash(image: Any) -> str:
+def image_hash(image: ArrayLike) -> str:
     """SHA-256 of the pixels and their shape and type, for provenance."""
     return digest(np.asarray(image))
 
 
-def as_stack(stack: Any) -> Any:
-    """Return an image or movie with three axes (t, y, x), lazily where it is lazy.
+CHANNEL_NAMES = ("c", "ch", "channel", "channels")
+#: Smaller pictures than this in both directions are not taken for colours by their shape.
+_COLOUR_PX = 16
+
+
+class Stack:
+    """An image or movie as a stack of grey frames (t, y, x), each read when it is asked for.
+
+    Use :func:`as_stack` for arrays and :func:`source_stack` for the data of layers.
+
+    Parameters
+    ----------
+    data : array, shape (H, W) or (T, H, W), with a last axis of colours if `colour`
+    colour : bool
+        Each frame becomes its luminance when it is read.
+    """
+
+    ndim = 3
+
+    def __init__(self, data: Pixels, colour: bool = False) -> None:
+        self._data, self._colour = data, colour
+        self._movie = data.ndim - colour == 3
+        *frames, height, width = (int(s) for s in data.shape[: data.ndim - colour])
+        self.shape = (frames[0] if frames else 1, height, width)
+        self.dtype = np.dtype(np.float32) if colour else data.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @overload
+    def __getitem__(self, key: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, key: Index) -> np.ndarray: ...
+
+    def __getitem__(self, key: Index) -> np.ndarray:
+        """Read a frame, shape (H, W), or frames; a tuple goes on inside them."""
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, (int, np.integer)):
+            return self._frame(range(len(self))[first])[tuple(rest)]
+        if not isinstance(first, slice):
+            return np.asarray(self)[key]
+        frames = [self._frame(k)[tuple(rest)] for k in range(len(self))[first]]
+        return np.stack(frames) if frames else np.empty((0, *self.shape[1:]), self.dtype)
+
+    def _frame(self, number: int) -> np.ndarray:
+        image = np.asarray(self._data[number] if self._movie else self._data)
+        return grey(image).astype(self.dtype) if self._colour else image
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def _largest(data: Pixels | Sequence[Pixels]) -> Pixels | Sequence[Pixels]:
+    """Level 0 of a pyramid; everything else as it is."""
+    if isinstance(data, Sequence) and len(data) and isinstance(data[0], Pixels):
+        shapes = [tuple(level.shape) for level in data]
+        if data[0].ndim > 1 and (len(data) == 1 or shapes[0] != shapes[1]):
+            return data[0]
+    return data
+
+
+def as_stack(data: Pixels | Sequence[Pixels] | ArrayLike | Stack) -> Stack:
+    """Return an image or movie of any kind of array as a stack (t, y, x), lazily.
+
+    Parameters
+    ----------
+    data : array-like, shape (H, W), (T, H, W), or either with a last axis of 3 or 4 colours
+        numpy, dask, zarr ..., or the levels of a pyramid, of which the first is taken.
 
     Raises
     ------
     ImageError
         If it has the wrong number of axes.
     """
-    if not hasattr(stack, "ndim") or not hasattr(stack, "shape"):
-        stack = np.asarray(stack)
-    if 0 in stack.shape:
+    if isinstance(data, Stack):
+        return data
+    data = _largest(data)  # type: ignore[arg-type]
+    array = data if isinstance(data, Pixels) else np.asarray(data)
+    if 0 in array.shape:
         raise ImageError("The image is empty.")
-    colour = stack.shape[-1:] in ((3,), (4,)) and min(stack.shape[-3:-1], default=0) >= 16
-    if colour and stack.ndim in (3, 4):  # each frame is made grey when it is read
-        return stack[None] if stack.ndim == 3 else stack
-    if stack.ndim == 2:
-        return stack[None]
-    if stack.ndim != 3:
+    sides = tuple(array.shape)[-3:-1]
+    colour = array.shape[-1:] in ((3,), (4,)) and min(sides, default=0) >= _COLOUR_PX
+    colour = colour and array.ndim in (3, 4)
+    if array.ndim - colour not in (2, 3):
         raise ImageError(
-            f"An image has two axes (y, x) and a movie three (t, y, x), but this has {stack.ndim}."
+            f"An image has two axes (y, x) and a movie three (t, y, x), but this has {array.ndim}."
         )
-    return stack
+    return Stack(array, colour)
 
 
-def check_pixel_size(size: Any) -> tuple[float, float] | None:
+def source_stack(
+    data: Pixels | Sequence[Pixels], rgb: bool = False, axis_labels: Sequence[str] = ()
+) -> Stack:
+    """Return the data of an image layer as a stack (t, y, x), lazily where it is lazy.
+
+    Parameters
+    ----------
+    data : array-like
+        numpy, dask, zarr ..., shape (H, W) or (T, H, W), with a last axis of colours if `rgb`;
+        of a pyramid the first level is taken.
+    rgb : bool
+        Whether the last axis holds colours.
+    axis_labels : sequence of str
+        Names of the axes, as far as they are known.
+
+    Raises
+    ------
+    ImageError
+        With one sentence, if it is neither an image nor a movie.
+    """
+    level = _largest(data)
+    array = level if isinstance(level, Pixels) else np.asarray(level)
+    ndim = array.ndim - bool(rgb)
+    names = [str(a).lower() for a in axis_labels]
+    if ndim < 2:
+        raise ImageError(f"An image needs two axes, but this layer has {ndim}.")
+    if ndim > 3:
+        raise ImageError(
+            f"This layer has {ndim} axes; split it (right-click the layer, Split Stack) "
+            "and choose one image or movie (t, y, x)."
+        )
+    if 0 in array.shape:
+        raise ImageError("The image is empty.")
+    if ndim == 3 and names and names[0] in CHANNEL_NAMES:
+        raise ImageError(
+            "The first axis of this layer holds channels; split them (right-click the layer, "
+            "Split Stack) and choose one."
+        )
+    return Stack(array, bool(rgb))
+
+
+def check_pixel_size(size: object) -> PixelSize | None:
     """Return a pixel size as (y, x) in nm, None where it is unknown.
 
     Raises
@@ -311,71 +502,3 @@ def is_height(frame: np.ndarray) -> bool:
     if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
         return False
     return bool(np.nanmin(frame) < 0 or np.nanmax(frame) < 1e-3)
-
-
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-CHANNEL_NAMES = ("c", "ch", "channel", "channels")
-
-
-class Frames:
-    """An image or movie of any kind of array as a stack (t, y, x) that is read frame by frame.
-
-    Parameters
-    ----------
-    data : array-like, shape (H, W) or (T, H, W), with a last axis of colours if `rgb`
-    rgb : bool
-        Colours become their luminance.
-    """
-
-    ndim = 3
-
-    def __init__(self, data: Any, rgb: bool = False) -> None:
-        self._data, self._rgb = data, rgb
-        self._movie = data.ndim - bool(rgb) == 3
-        shape = tuple(int(s) for s in data.shape)
-        self.shape: tuple[int, ...] = shape[:3] if self._movie else (1, *shape[:2])
-        self.dtype = np.dtype(np.float32) if rgb else data.dtype
-
-    def __getitem__(self, frame: int) -> np.ndarray:
-        """Read one frame, shape (H, W)."""
-        image = np.asarray(self._data[frame] if self._movie else self._data)
-        return image[..., :3].astype(np.float32) @ LUMINANCE if self._rgb else image
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-
-def source_stack(data: Any, rgb: bool = False, axis_labels: Sequence[str] = ()) -> Frames:
-    """Return the data of an image layer as a stack (t, y, x), lazily where it is lazy.
-
-    Parameters
-    ----------
-    data : array-like
-        numpy, dask, zarr ..., shape (H, W) or (T, H, W), with a last axis of colours if `rgb`.
-    rgb : bool
-        Whether the last axis holds colours.
-    axis_labels : sequence of str
-        Names of the axes, as far as they are known.
-
-    Raises
-    ------
-    ImageError
-        With one sentence, if it is neither an image nor a movie.
-    """
-    ndim = data.ndim - bool(rgb)
-    names = [str(a).lower() for a in axis_labels]
-    if ndim < 2:
-        raise ImageError(f"An image needs two axes, but this layer has {ndim}.")
-    if ndim > 3:
-        raise ImageError(
-            f"This layer has {ndim} axes; split it (right-click the layer, Split Stack) "
-            "and choose one image or movie (t, y, x)."
-        )
-    if 0 in data.shape:
-        raise ImageError("The image is empty.")
-    if ndim == 3 and names and names[0] in CHANNEL_NAMES:
-        raise ImageError(
-            "The first axis of this layer holds channels; split them (right-click the layer, "
-            "Split Stack) and choose one."
-        )
-    return Frames(data, rgb)

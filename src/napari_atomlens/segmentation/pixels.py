@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from napari_atomlens.errors import ImageError
+from napari_atomlens.image import grey
 
 SMALLEST_PX = 16
 
@@ -37,7 +38,7 @@ def as_frame(image: Any) -> np.ndarray:
     if np.iscomplexobj(array):
         raise ImageError("The image is complex; take its absolute value, phase or real part first.")
     if array.ndim == 3 and array.shape[-1] in (3, 4) and min(array.shape[:2]) >= SMALLEST_PX:
-        array = array[..., :3].astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+        array = grey(array)
     if array.ndim != 2:
         raise ImageError(f"One frame must have two dimensions, but this has {array.ndim}.")
     if array.size == 0:

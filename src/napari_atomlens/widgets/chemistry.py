@@ -32,7 +32,7 @@ from napari_atomlens.graphs.library import entries_of
 from napari_atomlens.graphs.rules import Rules, preset, presets
 from napari_atomlens.graphs.types import count_types
 from napari_atomlens.graphs.update import rebuild_frames
-from napari_atomlens.image import Frames
+from napari_atomlens.image import Stack
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import graph_layers as shown
 from napari_atomlens.widgets.convert import KEY
@@ -606,7 +606,7 @@ class ChemistryWidget(DockWidget):
         image = self._image_of(self._built_from)
         pixels = None
         if image is not None:
-            stack = Frames(image.data, image.rgb) if image.ndim in (2, 3) else None
+            stack = Stack(image.data, image.rgb) if image.ndim in (2, 3) else None
             pixels = np.stack([stack[f] for f in range(len(stack))]) if stack is not None else None
         metadata = {} if image is None else {
             k: v for k, v in image.metadata.items() if k != KEY and isinstance(v, (str, int, float))
