@@ -139,6 +139,8 @@ def figure_2(args: argparse.Namespace) -> list[str]:
     ]
     for spacing in (16.2, 12.0):
         rows = pd.DataFrame([one_surface(k, spacing, 0.03) for k in range(args.images)])
+        # of few images none may have enough that are flagged for being stretched
+        rows = rows.reindex(columns=[*rows.columns.union(["turn", "drawn"], sort=False)])
         clean = pd.DataFrame([one_surface(k, spacing, 0.0) for k in range(args.images)])
         share = rows.false / rows.said.clip(lower=1)
         lines.append(
