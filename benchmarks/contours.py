@@ -295,7 +295,7 @@ def figure_5(args: argparse.Namespace) -> list[str]:
     """CPU time of the descriptors of 10,000 contours, and frames per second of the plot."""
     from skimage.measure import regionprops_table
 
-    from napari_atomlens.contours.polygons import fill
+    from napari_atomlens.contours.polygons import fill_polygons
 
     b = blobs(100, 20.3, 6, seed_for("benchmark", 4500))
     cover, centre = b["cover"], b["centre"]
@@ -310,7 +310,7 @@ def figure_5(args: argparse.Namespace) -> list[str]:
     described, _ = cpu(
         lambda: al.describe_contours(outlines, atoms, image=image, probability=cover)
     )
-    which, rows, cols = fill(vertices, cover.shape)
+    which, rows, cols = fill_polygons(vertices, cover.shape)
     labels = np.zeros(cover.shape, np.int32)
     labels[rows, cols] = which + 1
     masked, ours = cpu(lambda: al.describe_contours(labels, image=image, probability=cover))

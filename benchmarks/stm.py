@@ -174,8 +174,8 @@ def tile_figure(data: Path | None, small: bool) -> None:
         print("## 3. needs --data\n")
         return
     from napari_atomlens.segmentation.predict import segment
-    from napari_atomlens.stm.silicon import analyze_silicon, find_defects
-    from napari_atomlens.stm.surface import ROW_NM
+    from napari_atomlens.stm.silicon import analyze_silicon, find_surface_defects
+    from napari_atomlens.stm.site_kinds import ROW_NM
     from napari_atomlens.training.silicon import SiliconAdaptParams, adapt_silicon
 
     image, truth = _tile(data)
@@ -221,7 +221,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
         )  # fmt: skip
         scores = []
         for name in ("h-si-100", str(model)):
-            d = find_defects(segment(z, name, ROW_NM / pixel))
+            d = find_surface_defects(segment(z, name, ROW_NM / pixel))
             spot = d[["y_px", "x_px"]].to_numpy()
             inside = ~half[tuple(np.clip(np.rint(spot).astype(int), 0, 1023).T)]
             rest = truth.drop(known.index).reset_index(drop=True)
@@ -247,8 +247,8 @@ def groups_figure(data: Path | None, small: bool) -> None:
     from napari_atomlens.simulation import silicon as sim
     from napari_atomlens.simulation.scoring import match
     from napari_atomlens.stm.groups import GroupParams, mean_shift, patches, ring_features
-    from napari_atomlens.stm.silicon import find_defects
-    from napari_atomlens.stm.surface import ROW_NM
+    from napari_atomlens.stm.silicon import find_surface_defects
+    from napari_atomlens.stm.site_kinds import ROW_NM
 
     six = ("dangling bond", "missing dimer", "dihydride", "raised silicon", "etch pit", "3x1")
     usual = dict(sim.FREQUENCY)
@@ -262,7 +262,7 @@ def groups_figure(data: Path | None, small: bool) -> None:
             )  # fmt: skip
             z = scan.image - np.median(scan.image, 1, keepdims=True)
             said = segment(z, "h-si-100", ROW_NM / 0.09)
-            found = find_defects(said)
+            found = find_surface_defects(said)
             i, j = match(
                 found[["y_px", "x_px"]].to_numpy(), scan.defects[["y_px", "x_px"]].to_numpy(), 6
             )
@@ -329,7 +329,12 @@ def molecules_figure(data: Path | None, small: bool) -> None:
 
     from napari_atomlens.simulation.molecules import simulate_film, simulate_flips
     from napari_atomlens.simulation.scoring import match
-    from napari_atomlens.stm.molecules import follow_film, neighbours, read_film, ups_round_downs
+    from napari_atomlens.stm.molecules import (
+        film_neighbours,
+        follow_film,
+        read_film,
+        ups_round_downs,
+    )
 
     print("## 6. Buckybowls, 1,000 molecules, SNR 3\n")
     print("| film | found | up/down | bare | rotation | bare | p (rotation) | ups round a down: true | found |"
@@ -355,7 +360,7 @@ def molecules_figure(data: Path | None, small: bool) -> None:
             up_better + int((ups & ~bare_ups).sum()),
             up_worse + int((~ups & bare_ups).sum()),
         )
-        pairs = neighbours(place, 20.0)
+        pairs = film_neighbours(place, 20.0)
         count = np.bincount(pairs.ravel(), minlength=len(truth))
         both = np.r_[pairs, pairs[:, ::-1]]
         which = ~truth["up"].to_numpy()[both[:, 0]] & (count[both[:, 0]] == 6)

@@ -25,7 +25,7 @@ from napari_atomlens.training import (
     keep,
     label_frame,
 )
-from napari_atomlens.training.adaptation import check_name, split, temperature_of
+from napari_atomlens.training.adaptation import check_name, split_frames, temperature_of
 from napari_atomlens.training.labelled import Crops
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -77,7 +77,7 @@ def test_nothing_is_learned_where_labels_are_not_trusted(
     crops = Crops([labelled], 10.0, 64, seed=0)
     share = np.mean([crops.draw()[2].mean() for _ in range(60)])
     assert 0.1 < share < 0.7
-    rest, strip = split(labelled, 0.25, 0)
+    rest, strip = split_frames(labelled, 0.25, 0)
     assert not (rest.usable & strip).any() and not strip[:60].any()
     with pytest.raises(ImageError, match="left to learn"):
         Crops([label_frame(image, atoms_of(places), 13.0, ~np.ones_like(usable))], 10.0, 64, 0)
@@ -88,7 +88,7 @@ def test_a_strip_of_each_side_is_held_back(
     crystal: tuple[np.ndarray, np.ndarray], side: int
 ) -> None:
     image, places = crystal
-    rest, strip = split(label_frame(image, atoms_of(places)), 0.25, side)
+    rest, strip = split_frames(label_frame(image, atoms_of(places)), 0.25, side)
     assert strip.mean() == pytest.approx(0.25, abs=0.01)
     assert (rest.usable ^ strip).all()
 

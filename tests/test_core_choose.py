@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from napari_atomlens import analyze, simulate
 from napari_atomlens.segmentation import find_model
-from napari_atomlens.segmentation.choose import Lattice, candidates, choose_model, fits, lattice_of
+from napari_atomlens.segmentation.choose import (
+    ImagePeriod,
+    choose_model,
+    fits,
+    lattice_of,
+    model_candidates,
+)
 
 #: Distance of nearest columns in px of the scenes below.
 PX = 12.0
@@ -80,11 +86,11 @@ def test_models_that_lost_to_the_universal_one_are_not_chosen(monkeypatch):
 
     from napari_atomlens.segmentation import choose
 
-    names = {m.name for m in candidates()}
+    names = {m.name for m in model_candidates()}
     assert {"graphene", "tmd"} <= names and not {"universal", "h-si-100"} & names
     lost = replace(find_model("graphene"), figures={"f1": 0.90, "universal_f1": 0.95})
     monkeypatch.setattr(choose, "list_models", lambda: [lost])
-    assert not candidates()
+    assert not model_candidates()
     image, size = scene("honeycomb", 0.142)
     assert choose_model(image, size).info.name == "universal"
 
@@ -120,14 +126,14 @@ def test_lattices_that_are_none():
 
 def test_why_a_lattice_does_not_fit():
     wanted = {"spacing_nm": [0.142], "neighbours": 3, "order": 1.0, "contrast": [1.0, 1.0]}
-    good = Lattice(0.142, 3, 0.9, 0.95, 0.97, 100)
+    good = ImagePeriod(0.142, 3, 0.9, 0.95, 0.97, 100)
     assert fits(good, wanted) == ""
     for other in (
-        Lattice(0.2, 3, 0.9, 0.95, 0.97, 100),
-        Lattice(0.142, 4, 0.9, 0.95, 0.97, 100),
-        Lattice(0.142, 3, 0.2, 0.95, 0.97, 100),
-        Lattice(0.142, 3, 0.9, 0.40, 0.97, 100),
-        Lattice(0.142, 3, 0.9, 0.95, 0.50, 100),
+        ImagePeriod(0.2, 3, 0.9, 0.95, 0.97, 100),
+        ImagePeriod(0.142, 4, 0.9, 0.95, 0.97, 100),
+        ImagePeriod(0.142, 3, 0.2, 0.95, 0.97, 100),
+        ImagePeriod(0.142, 3, 0.9, 0.40, 0.97, 100),
+        ImagePeriod(0.142, 3, 0.9, 0.95, 0.50, 100),
     ):
         assert fits(other, wanted)
 

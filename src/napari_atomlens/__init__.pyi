@@ -51,7 +51,7 @@ from .stm.silicon import SiliconAnalysisParams, SiliconResult, analyze_silicon
 from .tracking.changes import ChangeParams, find_changes
 from .tracking.defects import DefectTracks, follow_defects
 from .tracking.dumbbells import DumbbellParams, measure_dumbbells
-from .tracking.following import Followed, follow
+from .tracking.following import MovieResult, follow
 from .tracking.linking import LinkParams, link
 from .training.adaptation import Adapted, AdaptParams, adapt
 from .training.assess import AssessTrainParams
@@ -83,7 +83,7 @@ __all__ = [
     "EvidenceParams",
     "Film",
     "FitParams",
-    "Followed",
+    "MovieResult",
     "FormatError",
     "FourierParams",
     "GroupParams",

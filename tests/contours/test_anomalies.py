@@ -17,7 +17,7 @@ from napari_atomlens.contours.anomalies import (
     AnomalyParams,
     benjamini_hochberg,
     find_anomalies,
-    judge,
+    judge_sites,
     least_of,
     tail,
 )
@@ -167,8 +167,8 @@ def test_scores_do_not_depend_on_units(seed, scale, shift) -> None:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(120, 3)) @ rng.normal(size=(3, 3))
     names = ["a", "b", "c"]
-    z, distance, p = judge(values, names)
-    z2, distance2, p2 = judge(values * scale + shift, names)
+    z, distance, p = judge_sites(values, names)
+    z2, distance2, p2 = judge_sites(values * scale + shift, names)
     np.testing.assert_allclose(z, z2, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(distance, distance2, rtol=1e-5)
     np.testing.assert_allclose(p, p2, rtol=1e-3)
@@ -176,7 +176,9 @@ def test_scores_do_not_depend_on_units(seed, scale, shift) -> None:
 
 def test_p_values_of_ordinary_sites_are_fair_or_cautious() -> None:
     rng = np.random.default_rng(1)
-    light = np.concatenate([judge(rng.normal(size=(500, 4)), list("abcd"))[2] for _ in range(20)])
+    light = np.concatenate(
+        [judge_sites(rng.normal(size=(500, 4)), list("abcd"))[2] for _ in range(20)]
+    )
     assert 0.02 < (light < 0.05).mean() < 0.07
     heavy = rng.standard_t(6, size=(4000, 2))
     d2 = (heavy**2).sum(1)

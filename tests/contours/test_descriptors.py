@@ -152,7 +152,7 @@ def test_integral_is_that_of_the_pixels_as_squares(seed):
     image = gaussian_filter(10 * image, 1.5)
     outline = 0.6 * wobbly(seed) + np.array([20, 25])
     fine = 16
-    which, rows, cols = polygons.fill(
+    which, rows, cols = polygons.fill_polygons(
         (outline[None] + 0.5) * fine - 0.5, (image.shape[0] * fine, image.shape[1] * fine)
     )
     expected = image[rows // fine, cols // fine].sum() / fine**2
@@ -165,7 +165,7 @@ def test_integral_is_that_of_the_pixels_as_squares(seed):
 
 def test_fill_takes_the_pixels_within_even_where_polygons_leave_the_image():
     square = np.array([[[-3.0, -3.0], [-3.0, 2.4], [2.4, 2.4], [2.4, -3.0]]])
-    _, rows, cols = polygons.fill(square, (10, 10))
+    _, rows, cols = polygons.fill_polygons(square, (10, 10))
     assert sorted(zip(rows, cols, strict=True)) == [(r, c) for r in range(3) for c in range(3)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_atomlens.contours import describe, label_image, outline
+from napari_atomlens.contours import label_image, outline, outline_shapes
 from napari_atomlens.contours.tracing import trace
 
 
@@ -72,7 +72,7 @@ def test_unlikely_atom_gets_the_outline_at_half_of_its_own_height():
 
 def test_describe_is_exact_for_a_rectangle():
     corners = np.array([[[0.0, 0.0], [0.0, 6.0], [2.0, 6.0], [2.0, 0.0]]])
-    d = describe(corners, np.array([[1.0, 3.0]]))
+    d = outline_shapes(corners, np.array([[1.0, 3.0]]))
     assert d["area_px2"][0] == pytest.approx(12)
     assert d["perimeter_px"][0] == pytest.approx(16)
     assert d["major_px"][0] == pytest.approx(4 * 6 / np.sqrt(12))

@@ -13,7 +13,7 @@ import napari_atomlens as al
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ImageError
 from napari_atomlens.simulation.scans import faulty_scan
-from napari_atomlens.stm.assessment import FAULTS, run_network
+from napari_atomlens.stm.assessment import FAULTS, judge_scan
 
 SEED = 2**33 + 900_000
 
@@ -80,7 +80,7 @@ def test_averaged_networks_are_one_wider_network() -> None:
     x = rng.normal(size=(600, 6))
     y = (x[:, :6] > 0).astype(float)
     layers = fit_network(x, y, AssessTrainParams(epochs=60, members=3, hidden=8))
-    chance = run_network(x, layers)
+    chance = judge_scan(x, layers)
     assert chance.shape == (600, 6)
     assert ((chance > 0.5) == (y > 0.5)).mean() > 0.85
 

@@ -13,9 +13,9 @@ from napari_atomlens.simulation.scoring import match
 from napari_atomlens.stm.molecules import (
     MoleculeParams,
     belief,
+    film_neighbours,
     find_flips,
     follow_film,
-    neighbours,
     pair_distribution,
     psi6,
     read_film,
@@ -91,7 +91,7 @@ def test_viterbi_bridges_a_doubtful_frame() -> None:
 def test_psi6_and_pair_distribution_of_known_lattices() -> None:
     i, j = np.mgrid[:20, :20]
     hexagonal = np.c_[(j * np.sqrt(3) / 2).ravel(), (i + 0.5 * (j % 2)).ravel()] * 10
-    pairs = neighbours(hexagonal, 10.0)
+    pairs = film_neighbours(hexagonal, 10.0)
     count = np.bincount(pairs.ravel())
     assert np.abs(psi6(hexagonal, pairs))[count == 6].min() > 0.99
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.stm.assessment import WEIGHTS
 from napari_atomlens.stm.rows import find_rows
 from napari_atomlens.stm.silicon import SiliconAnalysisParams, analyze_silicon
-from napari_atomlens.stm.surface import KINDS, ROW_NM
+from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
 
 #: The pipeline begins with the assessment, whose network is not trained yet.
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="no network of the assessment")

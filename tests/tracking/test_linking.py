@@ -20,7 +20,7 @@ from napari_atomlens.tracking import (
     track_events,
     tracks_table,
 )
-from napari_atomlens.tracking.linking import assign
+from napari_atomlens.tracking.linking import assign_pairs
 
 
 def square(n: int = 8, gap: float = 10.0) -> np.ndarray:
@@ -103,7 +103,7 @@ def test_the_assignment_is_optimal(seed, n, m):
     cost = rng.uniform(0, 2, (n, m))
     i, j = (v.ravel() for v in np.meshgrid(range(n), range(m), indexing="ij"))
     keep = rng.random(n * m) < 0.7
-    picked = np.flatnonzero(keep)[assign(i[keep], j[keep], cost.ravel()[keep], 1.0)]
+    picked = np.flatnonzero(keep)[assign_pairs(i[keep], j[keep], cost.ravel()[keep], 1.0)]
     assert len(set(i[picked])) == len(picked) == len(set(j[picked]))
     gain = (cost.ravel()[picked] - 1).sum()
     table = np.where(keep.reshape(n, m), np.minimum(cost - 1, 0), 0)

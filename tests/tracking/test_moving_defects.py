@@ -10,7 +10,7 @@ import napari_atomlens as al
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.simulation import movies, seed_for
 from napari_atomlens.tracking import (
-    DefectParams,
+    MovingDefectParams,
     estimate_diffusion,
     follow_defects,
     transition_matrix,
@@ -53,7 +53,7 @@ def test_two_that_meet_and_part_are_told():
         (2, 46, 40, "2V"), (3, 46, 40, "2V"),
         (4, 40, 40, "V"), (4, 56, 40, "V"), (5, 40, 40, "V"), (5, 56, 40, "V"),
     )  # fmt: skip
-    out = follow_defects(d, grid(6), DefectParams(max_gap=0))
+    out = follow_defects(d, grid(6), MovingDefectParams(max_gap=0))
     told = out.events.set_index("kind")
     assert set(told.index) >= {"met", "split", "became 2V", "became V"}
     assert told.loc["met", "frame"] == 2 and told.loc["split", "frame"] == 4
@@ -73,7 +73,7 @@ def test_nothing_and_nonsense():
     with pytest.raises(ParameterError, match="formula"):
         follow_defects(lost.drop(columns="formula"), grid(2))
     with pytest.raises(ParameterError, match="max_gap"):
-        follow_defects(lost, grid(2), DefectParams(max_gap=-2))
+        follow_defects(lost, grid(2), MovingDefectParams(max_gap=-2))
     with pytest.raises(ParameterError, match="too few atoms"):
         follow_defects(lost, grid(1).iloc[:1])
 

@@ -8,7 +8,12 @@ import pytest
 import napari_atomlens as al
 from napari_atomlens.segmentation import find_model
 from napari_atomlens.simulation import seed_for
-from napari_atomlens.simulation.dumbbell_scenes import CLASSES, TWIN_RAD, draw, training_pair
+from napari_atomlens.simulation.dumbbell_scenes import (
+    CLASSES,
+    TWIN_RAD,
+    draw_dumbbells,
+    training_pair,
+)
 from napari_atomlens.simulation.scoring import match
 from napari_atomlens.training.materials import TRAINABLE, material
 
@@ -20,7 +25,7 @@ def test_scenes_are_drawn_again_alike_and_hold_their_truth():
     assert target.shape == (4, 96, 96) and np.isfinite(image).all()
     assert target.min() >= 0 and target.max() <= 1
     for i in range(6):
-        image, scene = draw((96, 96), seed_for("test", 10 + i))
+        image, scene = draw_dumbbells((96, 96), seed_for("test", 10 + i))
         assert image.shape == (96, 96) and scene.lattice == "dumbbell"
         assert 0.2 < np.mean(scene.sigma) / scene.spacing_px < 0.55
     assert abs(np.degrees(TWIN_RAD) - 70.53) < 0.01
@@ -39,7 +44,7 @@ def test_it_splits_dumbbells_better_than_the_universal_model():
     for name in ("universal", "silicon-110"):
         total = np.zeros(3)
         for i in range(6):
-            image, scene = draw((192, 192), seed_for("test", 400 + i))
+            image, scene = draw_dumbbells((192, 192), seed_for("test", 400 + i))
             params = al.AnalysisParams(
                 model=name, spacing_px=scene.spacing_px, refine="off", contours=False
             )

@@ -17,7 +17,7 @@ from napari_atomlens.params import check_choice
 from napari_atomlens.segmentation.probabilities import Probabilities
 
 
-def inside(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
+def within_frame(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
     """Columns at least half of their width away from the border: their height is measured."""
     margin = 0.5 * fit.sigma
     return (
@@ -149,19 +149,19 @@ def find_atoms(
             result.amplitude,
             result.amplitude_err,
             shares[:, 1],
-            result.ok & inside(result, probabilities.frame.shape),
+            result.ok & within_frame(result, probabilities.frame.shape),
             probabilities.spacing_px,
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
     if n and {"Si", "heavy"} <= set(probabilities.classes):
         species = silicon_or_heavier(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.ok & inside(result, probabilities.frame.shape), probabilities.spacing_px,
+            result.ok & within_frame(result, probabilities.frame.shape), probabilities.spacing_px,
         ).astype(object)  # fmt: skip
     if n and {"chalcogen pair", "single chalcogen"} <= set(probabilities.classes):
         species = single_or_pair(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.amplitude_err, result.ok & inside(result, probabilities.frame.shape),
+            result.amplitude_err, result.ok & within_frame(result, probabilities.frame.shape),
             probabilities.spacing_px,
         )  # fmt: skip
     table = tables.make(

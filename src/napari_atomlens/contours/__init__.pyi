@@ -12,11 +12,7 @@ from .descriptors import (
     describe_contours,
 )
 from .evidence import describe_sites
-from .tracing import (
-    describe,
-    label_image,
-    outline,
-)
+from .tracing import label_image, outline, outline_shapes
 
 __all__ = [
     "AnomalyParams",
@@ -24,7 +20,7 @@ __all__ = [
     "ClassParams",
     "DescribeParams",
     "classify_sites",
-    "describe",
+    "outline_shapes",
     "describe_contours",
     "describe_sites",
     "find_anomalies",

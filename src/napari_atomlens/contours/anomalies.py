@@ -124,7 +124,7 @@ def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams())
         rows = np.asarray(rows)
         sound = rows[np.isfinite(values[rows]).all(1)]
         if len(sound) >= params.fewest:
-            z[sound], distance[sound], p[sound] = judge(values[sound], names)
+            z[sound], distance[sound], p[sound] = judge_sites(values[sound], names)
     q = benjamini_hochberg(p)
     flagged = q <= params.rate
     return table.assign(
@@ -184,7 +184,9 @@ def _groups(table: pd.DataFrame, by_frame: bool) -> np.ndarray:
     return np.asarray(names, dtype=object)
 
 
-def judge(values: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def judge_sites(
+    values: np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Robust scores of one kind.
 
     Parameters

@@ -138,10 +138,10 @@ def _by_frame(
         names, kind = np.unique(group["kind"].to_numpy().astype(str), return_inverse=True)
         size = np.bincount(kind, minlength=len(names))
         kind = np.where(size[kind] >= FEWEST, kind, -1)
-        yield group.index.to_numpy(), measure(image, centre, kind, params)
+        yield group.index.to_numpy(), measure_sites(image, centre, kind, params)
 
 
-def measure(
+def measure_sites(
     image: np.ndarray, centre: np.ndarray, kind: np.ndarray, params: EvidenceParams
 ) -> np.ndarray:
     """Strength, displacement, stretch ... of the sites of one frame, (n, 8).

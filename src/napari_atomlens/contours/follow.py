@@ -17,7 +17,7 @@ _ROWS = np.array([-1, 0, 1, 0])
 _COLS = np.array([0, -1, 0, 1])
 
 
-def follow(
+def follow_border(
     inside: Callable[[np.ndarray, np.ndarray], np.ndarray],
     crossing: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
     start: np.ndarray,
@@ -115,7 +115,7 @@ def label_outlines(
         return np.full(len(region), 0.5, np.float32)
 
     # above the first pixel of a label there is none of it: go left, with the outside above
-    vertices, counts = follow(
+    vertices, counts = follow_border(
         inside, crossing, (rows + 1) * width + cols + 1, np.ones(len(ids), np.int64), width,
         4 * padded.size,
     )  # fmt: skip

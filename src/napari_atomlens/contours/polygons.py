@@ -281,7 +281,9 @@ def basic_shape(vertices: np.ndarray, order: int = 2) -> dict[str, np.ndarray]:
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
-def fill(vertices: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fill_polygons(
+    vertices: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels whose centres lie in polygons (even-odd rule).
 
     Parameters
@@ -389,7 +391,7 @@ def highest(image: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     """Highest pixel whose centre lies in each polygon, NaN where there is none."""
     out = np.full(len(vertices), np.nan)
     for i in range(0, len(vertices), LONG):
-        which, rows, cols = fill(vertices[i : i + LONG], (image.shape[0], image.shape[1]))
+        which, rows, cols = fill_polygons(vertices[i : i + LONG], (image.shape[0], image.shape[1]))
         if len(which):
             first = np.flatnonzero(np.r_[True, which[1:] != which[:-1]])
             out[i + which[first]] = np.maximum.reduceat(image[rows, cols], first)

@@ -18,8 +18,14 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
-from napari_atomlens.contours.follow import follow
-from napari_atomlens.contours.polygons import LONG, basic_shape, fill, padded, ragged
+from napari_atomlens.contours.follow import follow_border
+from napari_atomlens.contours.polygons import (
+    LONG,
+    basic_shape,
+    fill_polygons,
+    padded,
+    ragged,
+)
 
 #: Neighbours whose bisectors limit an outline.
 N_NEIGHBOURS = 8
@@ -66,7 +72,7 @@ def outline(
     table = {
         "frame": frame,
         "atom_id": atoms["atom_id"].to_numpy(),
-        **describe(vertices, centres),
+        **outline_shapes(vertices, centres),
     }
     return tables.make("contours", table, len(atoms)), ragged(vertices, counts)
 
@@ -245,7 +251,7 @@ def _trace_patches(
     left = each
     for _ in range(4):
         begin = rows[left] * size + np.argmin(row[left], axis=1) - 1
-        some, many = follow(
+        some, many = follow_border(
             partial(inside, left), partial(crossing, left), begin,
             np.zeros(len(left), np.int64), size, 4 * area,
         )  # fmt: skip
@@ -290,7 +296,7 @@ def _start(value: np.ndarray, room: np.ndarray, radius: int) -> np.ndarray:
     return np.where(np.isfinite(some.max(1)), best, middle)
 
 
-def describe(vertices: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
+def outline_shapes(vertices: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
     """Shape of closed polygons, exact for the polygon (Green's theorem).
 
     Parameters
@@ -336,6 +342,6 @@ def label_image(outlines: list[np.ndarray], shape: tuple[int, int]) -> np.ndarra
     labels = np.zeros(shape, np.int32)
     if len(outlines):
         for part in range(0, len(outlines), LONG):
-            which, rows, cols = fill(padded(outlines[part : part + LONG])[0], shape)
+            which, rows, cols = fill_polygons(padded(outlines[part : part + LONG])[0], shape)
             labels[rows, cols] = part + which + 1
     return labels

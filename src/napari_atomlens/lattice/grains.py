@@ -144,19 +144,19 @@ def grow(
     near_seed = np.atleast_1d(tree.query(cloud.points[seed], k=min(40, len(rows)))[1])
     tolerance = TOLERANCE
     while tolerance > 0.4 * TOLERANCE:
-        chain = follow(points, tree, cell, tolerance * spacing, near_seed)
+        chain = _follow(points, tree, cell, tolerance * spacing, near_seed)
         if chain is None:
             return None
         main, labels, frames = chain
         # where sublattices run into each other over some stray atoms, cells are taken twice
         if len(np.unique(labels[main], axis=0)) > (1 - MOST_TWICE) * len(main):
             q, known = coordinates(points, main, labels[main], frames[main], cell)
-            return assign(rows, points, q, known, main, labels, spacing, min_occupancy)
+            return _assign(rows, points, q, known, main, labels, spacing, min_occupancy)
         tolerance *= 0.75
     return None
 
 
-def follow(
+def _follow(
     points: np.ndarray, tree: cKDTree, cell: np.ndarray, tolerance: float, near_seed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Follow the translations of a cell from atom to atom, over one sublattice.
@@ -398,7 +398,7 @@ def sublattices(q: np.ndarray, cell: np.ndarray, spacing: float, fewest: float) 
     return basis[keep] - np.floor(basis[keep])
 
 
-def assign(
+def _assign(
     rows: np.ndarray,
     points: np.ndarray,
     q: np.ndarray,

@@ -20,7 +20,7 @@ from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.dumbbells import DumbbellParams
-from napari_atomlens.tracking.following import Followed, follow
+from napari_atomlens.tracking.following import MovieResult, follow
 from napari_atomlens.tracking.linking import LinkParams
 
 #: What each later table is made of; a change of one makes the others stale.
@@ -96,7 +96,7 @@ def followed(
     dumbbells: DumbbellParams = DumbbellParams(),
     changes: ChangeParams = ChangeParams(),
     progress: ProgressLike = None,
-) -> Followed:
+) -> MovieResult:
     """Link the atoms of a movie, correct the scan, measure dumbbells, look for changes."""
     return follow(
         atoms, contours, linking=linking, dumbbells=dumbbells, changes=changes,

@@ -27,7 +27,7 @@ from napari_atomlens.runs.source import Source, open_source
 from napari_atomlens.runs.store import Store, fingerprint
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.dumbbells import DumbbellParams
-from napari_atomlens.tracking.following import Followed
+from napari_atomlens.tracking.following import MovieResult
 from napari_atomlens.tracking.linking import LinkParams
 
 #: Frames per part.
@@ -226,7 +226,7 @@ def follow_folder(
     dumbbells: DumbbellParams = DumbbellParams(),
     changes: ChangeParams = ChangeParams(),
     progress: ProgressLike = None,
-) -> Followed:
+) -> MovieResult:
     """Follow everything that :func:`analyze_movie` found, and write it beside it.
 
     The tables go into the folder (where :func:`load` finds them) and, for other programs, to

@@ -16,7 +16,7 @@ from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.parts import with_objects
 from napari_atomlens.lattice.lattice import Lattice
 from napari_atomlens.runs import derived, provenance
-from napari_atomlens.tracking.following import Followed
+from napari_atomlens.tracking.following import MovieResult
 
 #: Later tables that a result can have.
 LATER = ("bonds", "defects", *derived.FOLLOWED, *derived.MEASURED)
@@ -74,7 +74,7 @@ class Result:
         self._graph: BondGraph | None = None
         self._why = ""
         self._lattice: Lattice | None = None
-        self._followed: Followed | None = None
+        self._followed: MovieResult | None = None
 
     # ------------------------------------------------------------------ atoms
 
@@ -155,7 +155,7 @@ class Result:
         return [(name, getattr(self.lattice, name))]
 
     @property
-    def followed(self) -> Followed:
+    def followed(self) -> MovieResult:
         """What happened in the movie; see :func:`napari_atomlens.tracking.follow`."""
         if self._followed is None:
             contours = self.contours if len(self.contours) else None

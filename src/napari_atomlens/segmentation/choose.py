@@ -44,7 +44,7 @@ EXPLAINS_LESS = 0.05
 
 
 @dataclass(frozen=True)
-class Lattice:
+class ImagePeriod:
     """What a lattice looks like, whatever its scale, place and direction.
 
     Attributes
@@ -132,7 +132,7 @@ def lattice_of(
     brightness: np.ndarray,
     spacing: float,
     spacing_nm: float = float("nan"),
-) -> Lattice | None:
+) -> ImagePeriod | None:
     """Describe the lattice of columns; None where they are too few.
 
     Parameters
@@ -168,7 +168,7 @@ def lattice_of(
     far = np.linalg.norm(places[second[:, 1]] - places[second[:, 0]], axis=1) > 1.3 * spacing
     alike = _pair_ratio(second[far], brightness)
     contrast = _pair_ratio(near, brightness) / alike if alike > 0 else float("nan")
-    return Lattice(
+    return ImagePeriod(
         float(spacing_nm), k, float(counts[k] / inner.sum()), float(np.abs(z[usual]).mean() / k),
         float(min(contrast, 1.0)), int(inner.sum()),
     )  # fmt: skip
@@ -176,7 +176,7 @@ def lattice_of(
 
 def look(
     image: np.ndarray, info: ModelInfo, spacing_px: float, pixel_size_nm: tuple[float, float]
-) -> Lattice | None:
+) -> ImagePeriod | None:
     """Lattice in the middle of an image, as a model sees it; None where there is none."""
     side = round(LOOK_PX * spacing_px / info.preferred_spacing_px)
     h, w = (min(side, s) for s in image.shape)
@@ -194,7 +194,7 @@ def look(
     return lattice_of(nm, bright, spacing_nm, spacing_nm) if np.isfinite(spacing_nm) else None
 
 
-def fits(lattice: Lattice, wanted: dict[str, Any]) -> str:
+def fits(lattice: ImagePeriod, wanted: dict[str, Any]) -> str:
     """Why a lattice is not that of a model; "" where it is.
 
     Parameters
@@ -215,7 +215,7 @@ def fits(lattice: Lattice, wanted: dict[str, Any]) -> str:
     return ""
 
 
-def candidates() -> list[ModelInfo]:
+def model_candidates() -> list[ModelInfo]:
     """Models that say what their lattice is, and were better there than the universal one."""
     found = []
     for m in list_models():
@@ -258,7 +258,7 @@ def choose_model(
     def stay(why: str, spacing: float = 0.0) -> Choice:
         return Choice(universal, f"Model universal: {why}.", spacing)
 
-    models = [m for m in candidates() if not technique or technique in m.technique]
+    models = [m for m in model_candidates() if not technique or technique in m.technique]
     if not models:
         return stay(f"no other model is for {technique or 'any one material'}")
     if pixel_size_nm is None:
@@ -308,7 +308,7 @@ def choose_model(
     return Choice(best, f"Model {best.name}: this is a {lattice.in_words()}.", spacing)
 
 
-def as_wanted(lattices: list[Lattice]) -> dict[str, Any]:
+def as_wanted(lattices: list[ImagePeriod]) -> dict[str, Any]:
     """Put what the lattices of a material look like into the facts of its model."""
     first = lattices[0]
     contrast = [one.contrast for one in lattices]

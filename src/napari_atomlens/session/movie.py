@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.tracking.changes import ChangeParams, deviations, series
 from napari_atomlens.tracking.defects import DefectTracks
-from napari_atomlens.tracking.following import Followed
+from napari_atomlens.tracking.following import MovieResult
 from napari_atomlens.tracking.transitions import (
     dwell_times,
     mean_dwell,
@@ -39,7 +39,7 @@ class MovieData:
 
     Parameters
     ----------
-    followed : Followed
+    followed : MovieResult
     n_frames : int
         Frames of the movie, analysed or not.
     pixel_size_nm : tuple of float or None
@@ -51,7 +51,7 @@ class MovieData:
 
     def __init__(
         self,
-        followed: Followed,
+        followed: MovieResult,
         n_frames: int,
         pixel_size_nm: tuple[float, float] | None = None,
         time_step_s: float | None = None,

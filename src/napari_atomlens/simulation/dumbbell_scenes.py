@@ -95,11 +95,11 @@ def training_pair(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.nda
     return image.astype(np.float32), target
 
 
-def draw(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene]:
+def draw_dumbbells(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, Scene]:
     """Draw an image with truth for measuring (seeds of ``seed_for``)."""
     rng = np.random.default_rng(seed)
     scene = add_background(dumbbell_scene(shape, rng), rng)
     return expose(scene, rng).astype(np.float32), scene
 
 
-__all__ = ["CLASSES", "draw", "dumbbell_scene", "training_pair"]
+__all__ = ["CLASSES", "draw_dumbbells", "dumbbell_scene", "training_pair"]

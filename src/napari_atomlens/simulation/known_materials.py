@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from napari_atomlens.simulation.material_scenes import Defect, Recipe
-from napari_atomlens.simulation.projection import Columns
+from napari_atomlens.simulation.projection import ProjectedColumns
 
 
-def _monolayer(metal: str, chalcogen: str, a_nm: float) -> Columns:
+def _monolayer(metal: str, chalcogen: str, a_nm: float) -> ProjectedColumns:
     """2H monolayer along its normal: metal, and a chalcogen pair."""
     b = a_nm / np.sqrt(3)
     cell = np.array([[0, a_nm], [1.5 * b, a_nm / 2]])
-    return Columns(
+    return ProjectedColumns(
         f"{metal}{chalcogen}2", cell, np.array([[0, 0], [b, 0]]), ((metal,), (chalcogen,) * 2)
     )
 
@@ -50,10 +50,10 @@ def tmd() -> Recipe:
 def perovskite() -> Recipe:
     """ABO3 along <001> in which A is brighter than B with its oxygen; other O is too faint."""
 
-    def cubic(a_site: str, b_site: str, a_nm: float) -> Columns:
+    def cubic(a_site: str, b_site: str, a_nm: float) -> ProjectedColumns:
         half = a_nm / 2
         places = np.array([[0, 0], [half, half], [half, 0], [0, half]])
-        return Columns(
+        return ProjectedColumns(
             f"{a_site}{b_site}O3", a_nm * np.eye(2), places,
             ((a_site,), (b_site, "O"), ("O",), ("O",)),
         )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.simulation import faults
 from napari_atomlens.simulation.bank import with_profile
-from napari_atomlens.simulation.projection import Columns, brightness
+from napari_atomlens.simulation.projection import ProjectedColumns, brightness
 from napari_atomlens.simulation.scenes import (
     Scene,
     contaminate,
@@ -79,7 +79,7 @@ class Recipe:
 
     name: str
     material: str
-    structures: tuple[Columns, ...]
+    structures: tuple[ProjectedColumns, ...]
     classes: tuple[tuple[str, ...], ...]
     defects: tuple[Defect, ...] = ()
     exponent: tuple[float, float] = (1.5, 2.0)
@@ -145,7 +145,7 @@ class Recipe:
             defects = tuple(Defect(**d) for d in plain)
             return cls(
                 str(data["name"]), str(data["material"]),
-                tuple(Columns.from_dict(s) for s in data["structures"]),
+                tuple(ProjectedColumns.from_dict(s) for s in data["structures"]),
                 tuple(tuple(str(n) for n in c) for c in data["classes"]), defects,
                 tuple(data["exponent"]), str(data["technique"]), float(data["boundaries"]),
                 bool(data["thick"]),
@@ -158,7 +158,7 @@ class Recipe:
             ) from error
 
 
-def strikes(defect: Defect, structure: Columns, classes: tuple[str, ...]) -> list[int]:
+def strikes(defect: Defect, structure: ProjectedColumns, classes: tuple[str, ...]) -> list[int]:
     """Columns of a cell that a defect can strike."""
     return [
         k

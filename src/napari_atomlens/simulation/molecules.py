@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.simulation import crystals, faults
-from napari_atomlens.stm.molecules import DOWN, UP, bowl, domains, neighbours
+from napari_atomlens.stm.molecules import DOWN, UP, bowl, domains, film_neighbours
 
 
 def simulate_film(
@@ -61,7 +61,7 @@ def simulate_film(
         crystals.hexagonal(), shape, spacing_px, rotation_rad, tuple(rng.uniform(0, spacing_px, 2))
     )
     n = len(place)
-    pairs = neighbours(place, spacing_px)
+    pairs = film_neighbours(place, spacing_px)
     near: list[list[int]] = [[] for _ in range(n)]
     for i, j in pairs:
         near[i].append(j)

@@ -37,7 +37,7 @@ def brightness(atoms: Sequence[str], exponent: float) -> float:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ProjectedColumns:
     """A crystal along a zone axis.
 
     Attributes
@@ -83,7 +83,7 @@ class Columns:
         }  # fmt: skip
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Columns:
+    def from_dict(cls, data: dict[str, Any]) -> ProjectedColumns:
         """Build from what :meth:`as_dict` gave."""
         return cls(
             str(data["name"]), np.asarray(data["cell_nm"], float),
@@ -126,7 +126,7 @@ def project(
     *,
     merge_nm: float = 0.03,
     name: str = "crystal",
-) -> Columns:
+) -> ProjectedColumns:
     """Project a crystal along a zone axis.
 
     Parameters
@@ -182,7 +182,7 @@ def project(
         centre = np.average(near, axis=0, weights=heavy)
         centres.append((centre - np.floor(centre)) @ flat)  # in the cell, whatever the atoms were
         content.append(tuple(sorted((symbols[i] for i in mine), key=lambda s: -Z[s])))
-    return Columns(name, flat, np.array(centres), tuple(content))
+    return ProjectedColumns(name, flat, np.array(centres), tuple(content))
 
 
 def _groups(fraction: np.ndarray, flat: np.ndarray, merge_nm: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from napari_atomlens.simulation import crystals, faults
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.stm.assessment import FAULTS
-from napari_atomlens.stm.surface import ROW_NM
+from napari_atomlens.stm.site_kinds import ROW_NM
 
 #: Kinds of surfaces and how often each is drawn.
 FREQUENCY = {

@@ -16,7 +16,7 @@ from scipy import ndimage as ndi
 from napari_atomlens.params import Params, param
 from napari_atomlens.simulation import faults
 from napari_atomlens.simulation.formation import render_columns
-from napari_atomlens.stm.surface import ALONG_NM, KINDS, ROW_NM, STEP_NM
+from napari_atomlens.stm.site_kinds import ALONG_NM, KINDS, ROW_NM, STEP_NM
 
 #: A defect whose centre is nearer than this to another is not drawn, in nm.
 CLEARANCE_NM = 1.1

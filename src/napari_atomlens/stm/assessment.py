@@ -348,7 +348,7 @@ def _bending(z: np.ndarray) -> list[float]:
     return out
 
 
-def measure(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
+def measure_scan(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
     """Measure the features of a scan.
 
     Returns
@@ -550,7 +550,7 @@ def as_vector(features: dict[str, float], names: list[str]) -> np.ndarray:
     return np.nan_to_num(np.array([features[n] for n in names], float), posinf=1e3, neginf=-1e3)
 
 
-def run_network(vectors: np.ndarray, layers: list[np.ndarray]) -> np.ndarray:
+def judge_scan(vectors: np.ndarray, layers: list[np.ndarray]) -> np.ndarray:
     """Probabilities of the faults, (n, 6), from features (n, k).
 
     `layers` are mean, spread, then weight and bias of every layer; tanh between them.
@@ -586,11 +586,11 @@ def assess(image: Any) -> Verdict:
     z = finite_image(array, 32)
     first, part = _recorded(z)
     small, step = _sample(part)
-    features, places = measure(small)
+    features, places = measure_scan(small)
     features["missing"] = float(np.isnan(z).mean())
     layers, known, facts = _network(WEIGHTS)
     vector = as_vector(features, facts["features"])
-    chance = run_network(vector[None], layers)[0]
+    chance = judge_scan(vector[None], layers)[0]
     faults = {name: float(p) for name, p in zip(FAULTS, chance, strict=True)}
     worst = max(faults, key=lambda k: faults[k])
     label = worst if faults[worst] > 0.5 else "good"

@@ -190,7 +190,7 @@ def film_spacing(z: np.ndarray) -> float:
     return float(np.median(r[near]))
 
 
-def neighbours(places: np.ndarray, spacing: float, reach: float = 1.45) -> np.ndarray:
+def film_neighbours(places: np.ndarray, spacing: float, reach: float = 1.45) -> np.ndarray:
     """Pairs (m, 2) of neighbours: edges of the Delaunay triangulation below `reach` spacings."""
     n = len(places)
     if n < 3:
@@ -479,7 +479,7 @@ def read_film(
         if len(found) < 3 or not np.isfinite(found).all():
             raise ParameterError("A film needs at least three finite positions.")
         spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
-    pairs = neighbours(found, spacing)
+    pairs = film_neighbours(found, spacing)
     patches = _patches_of(z, found, spacing, params)
     templates = _first_templates(patches, spacing)
     evidence = image_evidence(patches, templates, spacing)
@@ -573,7 +573,7 @@ def follow_film(
     if len(found) < 3 or drift.shape != (n_frames, 2):
         raise ParameterError("Following needs three molecules and a drift (y, x) of every frame.")
     spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
-    pairs = neighbours(found, spacing)
+    pairs = film_neighbours(found, spacing)
     plain = LevelParams(surface="facet", lines="median", scars=False)
     evidence: list[np.ndarray] = []
     templates: np.ndarray | None = None

@@ -19,7 +19,7 @@ from napari_atomlens.stm.background import (
     level_lines,
     subtract_facet,
 )
-from napari_atomlens.stm.surface import ALONG_NM, ROW_NM
+from napari_atomlens.stm.site_kinds import ALONG_NM, ROW_NM
 
 #: A peak of the spectrum counts from this ratio to the typical power at its distance on.
 FEWEST_RATIO = 25.0

@@ -23,7 +23,7 @@ from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines
 from napari_atomlens.stm.scars import remove_scars
-from napari_atomlens.stm.surface import KINDS, ROW_NM
+from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
 from napari_atomlens.stm.terraces import Terraces, find_terraces
 
 #: Defects longer than this (nm) are extended.
@@ -260,7 +260,7 @@ def _dimers(
     return tables.make("atoms", columns, len(found))
 
 
-def find_defects(
+def find_surface_defects(
     probabilities: Probabilities, min_probability: float = 0.5, blocked: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Defects in what the network says.
@@ -507,7 +507,7 @@ def analyze_silicon(
     roles = probabilities.roles
     large = roles.index("contamination") if "contamination" in roles else 0
     blocked = ndi.binary_dilation(contaminated, iterations=max(1, int(0.3 * row_px)))
-    defects = find_defects(probabilities, params.min_probability, blocked | beside)
+    defects = find_surface_defects(probabilities, params.min_probability, blocked | beside)
     defects = name_by_halo(defects, flat, row_px)
     stage("defects")
     atoms = tables.empty("atoms")

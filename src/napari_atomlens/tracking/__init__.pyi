@@ -4,21 +4,13 @@ from .changes import (
     find_changes,
     neighbour_correlation,
 )
-from .defects import (
-    DefectParams,
-    DefectTracks,
-    follow_defects,
-)
+from .defects import DefectTracks, MovingDefectParams, follow_defects
 from .drift import estimate_drift, remove_drift
 from .dumbbells import (
     DumbbellParams,
     measure_dumbbells,
 )
-from .following import (
-    Followed,
-    follow,
-    save_followed,
-)
+from .following import MovieResult, follow, save_followed
 from .linking import (
     LinkParams,
     link,
@@ -47,10 +39,10 @@ from .transitions import (
 
 __all__ = [
     "ChangeParams",
-    "DefectParams",
+    "MovingDefectParams",
     "DefectTracks",
     "DumbbellParams",
-    "Followed",
+    "MovieResult",
     "LinkParams",
     "choose_window",
     "correct_scan",

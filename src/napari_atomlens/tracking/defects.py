@@ -29,7 +29,7 @@ STEP = 0.6
 
 
 @dataclass(frozen=True)
-class DefectParams(Params):
+class MovingDefectParams(Params):
     """How defects are followed. Zero means "find it in the movie"."""
 
     search_px: float = param(
@@ -70,7 +70,7 @@ class DefectTracks(Card):
 def follow_defects(
     defects: pd.DataFrame,
     atoms: pd.DataFrame,
-    params: DefectParams = DefectParams(),
+    params: MovingDefectParams = MovingDefectParams(),
     *,
     drift: pd.DataFrame | None = None,
     progress: Callable[[int, int], None] | None = None,

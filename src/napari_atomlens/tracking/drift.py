@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from napari_atomlens.tables import need_columns
-from napari_atomlens.tracking.linking import LinkParams, link_arrays, prepare
+from napari_atomlens.tracking.linking import LinkParams, link_arrays, prepare_links
 
 
 def estimate_drift(atoms: pd.DataFrame, guess: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def estimate_drift(atoms: pd.DataFrame, guess: pd.DataFrame | None = None) -> pd
         ``drift_err_px``, the standard error of the last step per axis (NaN where the drift
         could not be found and the movement of the frames before was continued).
     """
-    table = prepare(atoms)
+    table = prepare_links(atoms)
     return link_arrays(table, LinkParams(motion="last"), guess).drift
 
 

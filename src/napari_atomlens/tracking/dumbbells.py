@@ -62,7 +62,7 @@ class Pairs:
     vectors: np.ndarray
 
 
-def neighbours(
+def dumbbell_neighbours(
     frame: np.ndarray, place: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k nearest neighbours of every atom within its frame: from, to, distance.
@@ -139,7 +139,7 @@ def pair_up(
     """
     none = np.zeros(0, np.int64)
     nothing = Pairs(none, none, none, np.zeros((0, 2)))
-    i, j, d = neighbours(frame, place, 4)
+    i, j, d = dumbbell_neighbours(frame, place, 4)
     if len(i) < 8:
         return nothing
     # the first neighbour in the order of the list is the nearest
@@ -192,7 +192,7 @@ def _in_order(
     """
     if 2 * len(a) < MOST * len(frame):
         return False
-    i, j, _ = neighbours(frame[a], 0.5 * (place[a] + place[b]), 1)
+    i, j, _ = dumbbell_neighbours(frame[a], 0.5 * (place[a] + place[b]), 1)
     return len(i) == 0 or float((grain[i] == grain[j]).mean()) > SAME_WAY
 
 

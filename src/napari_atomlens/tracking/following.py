@@ -19,7 +19,7 @@ from napari_atomlens.tracking.scan import correct_scan
 
 
 @dataclass
-class Followed:
+class MovieResult:
     """What happened in a movie.
 
     Attributes
@@ -55,7 +55,7 @@ def follow(
     pixel_size_nm: float | tuple[float, float] | None = None,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> Followed:
+) -> MovieResult:
     """Follow everything in a movie.
 
     Parameters
@@ -92,21 +92,21 @@ def follow(
     if not stop() and len(pairs):
         tell("Looking for changes…")
         found = find_changes(pairs, changes)
-    return Followed(linked, tracks_table(linked), pairs, moved, found, track_events(linked))
+    return MovieResult(linked, tracks_table(linked), pairs, moved, found, track_events(linked))
 
 
-#: Tables of :class:`Followed` that are written, in the order of the workflow.
+#: Tables of :class:`MovieResult` that are written, in the order of the workflow.
 SAVED = ("tracks", "dumbbells", "changes", "events", "drift")
 
 
 def save_followed(
-    followed: Followed, folder: str | Path, provenance: dict[str, Any] | None = None
+    followed: MovieResult, folder: str | Path, provenance: dict[str, Any] | None = None
 ) -> list[Path]:
     """Write what happened in a movie as CSV files, and how it was found as JSON.
 
     Parameters
     ----------
-    followed : Followed
+    followed : MovieResult
     folder : path
         Made if it is missing. Each file is complete or as it was before.
     provenance : dict, optional

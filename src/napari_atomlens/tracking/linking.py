@@ -62,7 +62,7 @@ class LinkParams(Params):
 
 
 @dataclass
-class Linked:
+class Linking:
     """What linking gave: a track for every detection, and the drift of every frame."""
 
     track: np.ndarray
@@ -81,7 +81,7 @@ class Detections:
     order: np.ndarray
 
 
-def prepare(atoms: pd.DataFrame, species: bool = False) -> Detections:
+def prepare_links(atoms: pd.DataFrame, species: bool = False) -> Detections:
     """Sort the detections of a table by frame.
 
     Raises
@@ -105,7 +105,7 @@ def prepare(atoms: pd.DataFrame, species: bool = False) -> Detections:
     return Detections(frame[order], np.ascontiguousarray(place[order]), codes[order], order)
 
 
-def assign(i: np.ndarray, j: np.ndarray, cost: np.ndarray, leave: float) -> np.ndarray:
+def assign_pairs(i: np.ndarray, j: np.ndarray, cost: np.ndarray, leave: float) -> np.ndarray:
     """Choose among candidate pairs so that the total cost is smallest.
 
     Parameters
@@ -148,7 +148,7 @@ def assign(i: np.ndarray, j: np.ndarray, cost: np.ndarray, leave: float) -> np.n
     return np.concatenate(taken)
 
 
-def candidates(
+def link_candidates(
     expected: np.ndarray, tree: cKDTree, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs (track, detection) within reach, and their squared distances."""
@@ -164,12 +164,12 @@ def candidates(
     return np.r_[one, i], np.r_[near[one, 0], j], np.r_[gap[one, 0] ** 2, d2]
 
 
-def match(
+def match_frames(
     expected: np.ndarray, age: np.ndarray, tree: cKDTree, reach: float,
     kind: np.ndarray | None = None, kind_there: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Best one-to-one assignment of tracks to detections within reach."""
-    i, j, d2 = candidates(expected, tree, reach)
+    i, j, d2 = link_candidates(expected, tree, reach)
     if kind is not None and kind_there is not None:
         same = kind[i] == kind_there[j]
         i, j, d2 = i[same], j[same], d2[same]
@@ -178,7 +178,7 @@ def match(
     )
     rest = np.flatnonzero(~alone)
     cost = d2[rest] + MISSED * reach**2 * np.minimum(age[i[rest]] - 1, 10)
-    picked = rest[assign(i[rest], j[rest], cost, reach**2)]
+    picked = rest[assign_pairs(i[rest], j[rest], cost, reach**2)]
     return np.r_[i[alone], i[picked]], np.r_[j[alone], j[picked]]
 
 
@@ -238,7 +238,7 @@ def link_arrays(
     params: LinkParams,
     guess: pd.DataFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Linked:
+) -> Linking:
     """Follow detections that are sorted by frame; the loop behind :func:`link`."""
     frames, start = np.unique(found.frame, return_index=True)
     stop = np.r_[start[1:], len(found.frame)]
@@ -279,9 +279,9 @@ def link_arrays(
             expected = expected + alive.speed * age[:, None]
         kinds = (alive.kind, found.species[part]) if params.species == "stays" else (None, None)
         if np.isfinite(reach):
-            i, j = match(expected, age, tree, reach, *kinds)
+            i, j = match_frames(expected, age, tree, reach, *kinds)
         else:
-            i, j = match(expected, age, tree, 1e9, *kinds)
+            i, j = match_frames(expected, age, tree, 1e9, *kinds)
         mine = np.full(len(place), -1, np.int64)
         mine[j] = alive.id[i]
         off = place[j] - expected[i]
@@ -318,7 +318,7 @@ def link_arrays(
     if params.jump_px > 0 or (params.jump_px == 0 and few and np.isfinite(spacing)):
         moved_to = drift[np.searchsorted(frames, found.frame), :2]
         track = _join_jumps(track, found, found.place - moved_to, params, spacing)
-    return Linked(track, table, float(reach), 1.0 if gain is None else gain)
+    return Linking(track, table, float(reach), 1.0 if gain is None else gain)
 
 
 def _join_jumps(
@@ -355,7 +355,7 @@ def _join_jumps(
         fits &= found.species[a] == found.species[b]
     i, j, a, b, wait = i[fits], j[fits], a[fits], b[fits], wait[fits]
     cost = ((place[a] - place[b]) ** 2).sum(1) + reach**2 * (wait - 1)
-    picked = assign(i, j, cost, (gap + 2.0) * reach**2)
+    picked = assign_pairs(i, j, cost, (gap + 2.0) * reach**2)
     root = np.arange(n)
     for e, b_ in sorted(zip(ends[i[picked]], begins[j[picked]], strict=True), key=lambda v: v[1]):
         root[b_] = root[e]
@@ -394,7 +394,7 @@ def link(
     ParameterError
         If columns are missing, positions are not finite or a parameter is out of bounds.
     """
-    found = prepare(atoms, params.species == "stays")
+    found = prepare_links(atoms, params.species == "stays")
     if not len(found.frame):
         return atoms.assign(
             track_id=np.zeros(0, np.int64), y_corr_px=np.zeros(0), x_corr_px=np.zeros(0)

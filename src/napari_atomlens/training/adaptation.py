@@ -106,7 +106,7 @@ class Adapted:
         return self.after > self.before
 
 
-def split(labelled: Labelled, share: float, side: int) -> tuple[Labelled, np.ndarray]:
+def split_frames(labelled: Labelled, share: float, side: int) -> tuple[Labelled, np.ndarray]:
     """Hold a strip of a frame back.
 
     Parameters
@@ -333,7 +333,7 @@ def adapting(
     info = find_model(p.start)
     start = time.monotonic()
     known_before = on_known_materials(info)
-    parts = [split(f, p.hold_back, i)[1] for i, f in enumerate(frames)]
+    parts = [split_frames(f, p.hold_back, i)[1] for i, f in enumerate(frames)]
     before, _ = judge(info, frames, parts)
     threads = torch.get_num_threads()
     if p.threads:
@@ -382,7 +382,7 @@ def _learn(
     """Run the optimiser until steps or minutes are over."""
     torch.manual_seed(p.seed)
     net.eval()  # the statistics of the batch normalisation stay
-    rest = [split(f, p.hold_back, i)[0] for i, f in enumerate(frames)]
+    rest = [split_frames(f, p.hold_back, i)[0] for i, f in enumerate(frames)]
     crops = Crops(rest, info.preferred_spacing_px, p.size_px, p.seed)
     drawn = min(REPLAY, p.replay * p.steps)
     replay = Replay(net, drawn, p.size_px, p.seed) if drawn else None

@@ -12,7 +12,7 @@ from scipy.linalg import block_diag
 
 from napari_atomlens.params import Params, param
 from napari_atomlens.simulation.scans import faulty_scan
-from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure
+from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure_scan
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def draw_features(
     names: list[str] = []
     for i in range(p.scans):
         scan = faulty_scan(p.seed + i, size_px=sizes[i % len(sizes)])
-        features, _ = measure(scan.image)
+        features, _ = measure_scan(scan.image)
         names = names or list(features)
         vectors.append(as_vector(features, names))
         truth.append([scan.fault == f for f in FAULTS])
@@ -47,7 +47,7 @@ def draw_features(
 
 
 def fit_network(vectors: np.ndarray, truth: np.ndarray, p: AssessTrainParams) -> list[np.ndarray]:
-    """Fit the layers that :func:`napari_atomlens.stm.assessment.run_network` takes.
+    """Fit the layers that :func:`napari_atomlens.stm.assessment.judge_scan` takes.
 
     Several networks are averaged: side by side they are one wider network.
     """

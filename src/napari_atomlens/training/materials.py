@@ -82,7 +82,7 @@ def material(name: str) -> Material:
     if name in ("silicon-110", DUMBBELLS):
         return Material(
             "silicon-110", DUMBBELLS, "STEM", dumbbell_scenes.CLASSES,
-            dumbbell_scenes.training_pair, dumbbell_scenes.draw,
+            dumbbell_scenes.training_pair, dumbbell_scenes.draw_dumbbells,
         )  # fmt: skip
 
     if name in RECIPES:

@@ -40,14 +40,16 @@ import numpy as np
 
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.simulation.material_scenes import Defect, Recipe
-from napari_atomlens.simulation.projection import Columns, formula, project
+from napari_atomlens.simulation.projection import ProjectedColumns, formula, project
 
 _KEYS = {"material", "zone_axis", "thick", "exponent", "faintest", "classes", "defects",
          "merge_nm", "technique", "boundaries"}  # fmt: skip
 _DEFECT_KEYS = {"vacancy", "replace", "by", "atoms", "class", "left", "share"}
 
 
-def read_crystal(path: str | Path, zone_axis: Sequence[int], merge_nm: float = 0.03) -> Columns:
+def read_crystal(
+    path: str | Path, zone_axis: Sequence[int], merge_nm: float = 0.03
+) -> ProjectedColumns:
     """Read a CIF, or anything else that ASE reads, and project it along a zone axis.
 
     Raises

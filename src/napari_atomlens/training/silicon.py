@@ -21,7 +21,7 @@ from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.silicon import SiliconScan, training_scan
-from napari_atomlens.stm.surface import KINDS
+from napari_atomlens.stm.site_kinds import KINDS
 
 #: Pixels between dimer rows at which the network works.
 ROW_PX = 8.0
@@ -45,7 +45,7 @@ class SiliconTrainParams(Params):
     start: str = param("", "model to go on from; empty starts from nothing")
 
 
-def target_of(scan: SiliconScan) -> np.ndarray:
+def defect_target(scan: SiliconScan) -> np.ndarray:
     """Render what the network is to learn: a map per kind, and peaks at the centres.
 
     Returns
@@ -88,11 +88,11 @@ def loss_of(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 2 * cross + 8 * ((1 + 4 * peak) * (0.2 + off) * bce).mean()
 
 
-def draw(size: int, batch: int, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_scans(size: int, batch: int, first: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw a batch of network views and targets."""
     scans = [training_scan(size, first + i, ROW_PX) for i in range(batch)]
     images = torch.from_numpy(np.stack([s.image for s in scans]).astype(np.float32))
-    return two_views(images), torch.from_numpy(np.stack([target_of(s) for s in scans]))
+    return two_views(images), torch.from_numpy(np.stack([defect_target(s) for s in scans]))
 
 
 def train_silicon(
@@ -133,7 +133,9 @@ def train_silicon(
         rate = min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + np.cos(np.pi * done)))
         for group in optimiser.param_groups:
             group["lr"] = p.learning_rate * rate
-        views, target = draw(p.size_px, p.batch, (p.seed + step * p.batch) % FIRST_EVALUATION_SEED)
+        views, target = draw_scans(
+            p.size_px, p.batch, (p.seed + step * p.batch) % FIRST_EVALUATION_SEED
+        )
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = net(views.contiguous(memory_format=torch.channels_last))
         loss = loss_of(output.float(), target)
@@ -232,7 +234,7 @@ def adapt_silicon(
     scan = SiliconScan(
         small[0].numpy(), table.iloc[:0], table, np.zeros(size, int), np.zeros(size, bool), [], 1.0
     )
-    target = torch.from_numpy(target_of(scan))
+    target = torch.from_numpy(defect_target(scan))
     known = torch.ones(size, dtype=torch.bool)
     if labelled is not None:
         known = resample(torch.from_numpy(labelled.astype(np.float32))[None], size)[0] > 0.99
@@ -254,7 +256,7 @@ def adapt_silicon(
         rate = min(1.0, (step + 1) / 20) * 0.5 * (1 + np.cos(np.pi * step / params.steps))
         for group in optimiser.param_groups:
             group["lr"] = params.learning_rate * max(rate, 0.01)
-        x, t = draw(side, params.batch - half, int(rng.integers(FIRST_EVALUATION_SEED)))
+        x, t = draw_scans(side, params.batch - half, int(rng.integers(FIRST_EVALUATION_SEED)))
         xs, ts = [x], [t]
         for r, c in corners[rng.integers(len(corners), size=half)]:
             # only mirror images: the direction of the scan is that of its noise

@@ -13,7 +13,7 @@ from napari_atomlens.params import as_dict
 from napari_atomlens.stm.levelling import LevelParams
 from napari_atomlens.stm.molecules import Film, FilmMovie
 from napari_atomlens.stm.silicon import STEP_EDGE, SiliconResult
-from napari_atomlens.stm.surface import KINDS
+from napari_atomlens.stm.site_kinds import KINDS
 from napari_atomlens.stm.traces import Comparison
 from napari_atomlens.widgets.convert import KEY
 

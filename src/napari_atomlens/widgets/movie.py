@@ -42,7 +42,7 @@ from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.session.movie import MAPS, MovieData, transitions_text
 from napari_atomlens.tracking.changes import ChangeParams, neighbour_correlation
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
-from napari_atomlens.tracking.following import Followed, follow, save_followed
+from napari_atomlens.tracking.following import MovieResult, follow, save_followed
 from napari_atomlens.tracking.linking import LinkParams
 from napari_atomlens.tracking.trajectories import (
     estimate_diffusion,
@@ -71,7 +71,7 @@ MAX_DEFECT_ATOMS = 400_000
 ATOM_TRACKS, DEFECT_TRACKS = "all atoms", "defects"
 
 
-def _defects_of(followed: Followed) -> DefectTracks | None:
+def _defects_of(followed: MovieResult) -> DefectTracks | None:
     """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
     try:
         rules, _ = choose_rules(followed.atoms)
@@ -564,12 +564,12 @@ class MovieWidget(DockWidget):
             if isinstance(r, _Stage):
                 self._bar.setRange(0, 0)
                 self._status.setText(r.text)
-            elif isinstance(r, Followed):
+            elif isinstance(r, MovieResult):
                 self._take(r, layer)
             elif isinstance(r, DefectTracks):
                 self._take_defects(r)
 
-    def _take(self, followed: Followed, layer: Any) -> None:
+    def _take(self, followed: MovieResult, layer: Any) -> None:
         """Show what was found."""
         self._listen_to_clicks(False)
         self._data = MovieData(
