@@ -137,6 +137,12 @@ def functions(tree: ast.AST) -> Iterator[tuple[str, ast.AST, bool]]:
     return walk(tree, "", True)
 
 
+def repeats(node: ast.AST) -> bool:
+    """Whether a function is one form of an overloaded one, or sets or deletes a property."""
+    said = [getattr(d, "id", getattr(d, "attr", "")) for d in node.decorator_list]  # type: ignore[attr-defined]
+    return bool({"overload", "setter", "deleter"} & set(said))
+
+
 def length(node: ast.AST) -> int:
     """Lines of a function, its docstring and not its decorators counted."""
     return (node.end_lineno or 0) - node.lineno + 1  # type: ignore[attr-defined]
@@ -354,12 +360,12 @@ class House:
         return sorted(f"{m.label} {m.n_lines}" for m in self if m.n_lines > LONG_MODULE)
 
     def undocumented(self) -> list[str]:
-        """Public functions without a docstring."""
+        """Public functions without a docstring; what `overload` or a setter repeats needs none."""
         return sorted(
             f"{m.label}:{node.lineno} {name}"  # type: ignore[attr-defined]
             for m in self
             for name, node, public in functions(m.tree)
-            if public and not ast.get_docstring(node)  # type: ignore[arg-type]
+            if public and not ast.get_docstring(node) and not repeats(node)  # type: ignore[arg-type]
         )
 
     def without_example(self) -> list[str]:
