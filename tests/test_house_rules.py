@@ -218,6 +218,14 @@ def test_every_room_of_the_order_exists_or_is_yet_to_come() -> None:
     assert set(ROOMS) - there <= {"widgets.base", "widgets.layers"}
 
 
+def test_contributing_lists_the_rooms_in_order() -> None:
+    text = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    named = [room for row in rows for room in re.findall(r"`([\w.]+)`", row)]
+    inner = {"io", "session.edits", "widgets.base", "widgets.layers", "widgets.open_save"}
+    assert named == [room for room in ROOMS if room not in inner]
+
+
 def test_weights_come_with_a_card() -> None:
     for file in SOURCE.rglob("*.safetensors"):
         assert file.with_suffix(".md").exists(), f"{file.name} has no card"
