@@ -173,7 +173,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
     if data is None:
         print("## 3. needs --data\n")
         return
-    from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.segmentation.predict import predict_classes
     from napari_atomlens.stm.silicon import analyze_silicon, find_surface_defects
     from napari_atomlens.stm.site_kinds import ROW_NM
     from napari_atomlens.training.silicon import SiliconAdaptParams, adapt_silicon
@@ -221,7 +221,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
         )  # fmt: skip
         scores = []
         for name in ("h-si-100", str(model)):
-            d = find_surface_defects(segment(z, name, ROW_NM / pixel))
+            d = find_surface_defects(predict_classes(z, name, ROW_NM / pixel))
             spot = d[["y_px", "x_px"]].to_numpy()
             inside = ~half[tuple(np.clip(np.rint(spot).astype(int), 0, 1023).T)]
             rest = truth.drop(known.index).reset_index(drop=True)
@@ -243,7 +243,7 @@ def tile_figure(data: Path | None, small: bool) -> None:
 def groups_figure(data: Path | None, small: bool) -> None:
     from sklearn.decomposition import PCA
 
-    from napari_atomlens.segmentation.predict import segment
+    from napari_atomlens.segmentation.predict import predict_classes
     from napari_atomlens.simulation import silicon as sim
     from napari_atomlens.simulation.scoring import match
     from napari_atomlens.stm.groups import GroupParams, mean_shift, patches, ring_features
@@ -261,7 +261,7 @@ def groups_figure(data: Path | None, small: bool) -> None:
                                   charged=True, seed=SEED + 100 + k)
             )  # fmt: skip
             z = scan.image - np.median(scan.image, 1, keepdims=True)
-            said = segment(z, "h-si-100", ROW_NM / 0.09)
+            said = predict_classes(z, "h-si-100", ROW_NM / 0.09)
             found = find_surface_defects(said)
             i, j = match(
                 found[["y_px", "x_px"]].to_numpy(), scan.defects[["y_px", "x_px"]].to_numpy(), 6

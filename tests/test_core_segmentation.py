@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from napari_atomlens.errors import CalibrationError, ImageError, ModelError
-from napari_atomlens.segmentation import find_model, find_spacing, list_models, segment
+from napari_atomlens.segmentation import (
+    find_model,
+    find_spacing,
+    list_models,
+    segment,
+)
 from napari_atomlens.segmentation.forward import run_network
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet

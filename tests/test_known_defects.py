@@ -166,7 +166,6 @@ def test_parameters_are_given_by_their_names(honeycomb: np.ndarray) -> None:
     assert two.provenance["parameters"] == one.provenance["parameters"]
 
 
-@defect("auto of segment is always the universal model", TypeError)
 def test_auto_is_the_same_model_in_segment_and_analyze(
     ws2: samples.Sample, analysed: al.Result
 ) -> None:

@@ -36,7 +36,7 @@ from .runs.params import AnalysisParams, BatchParams, WatchParams
 from .runs.result import Result, load
 from .runs.surface import find_on_surface
 from .runs.watch import stream, watch_folder
-from .segmentation.predict import segment
+from .segmentation.choose import segment
 from .segmentation.probabilities import Probabilities
 from .segmentation.scale import find_spacing
 from .segmentation.zoo import ModelInfo, list_models

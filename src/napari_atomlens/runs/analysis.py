@@ -72,13 +72,20 @@ def analyze(
     """
     named = settings if model is None else {"model": model, **settings}
     chosen = merged(AnalysisParams, params, named)
-    opened, watch = open_source(source, pixel_size_nm), as_progress(progress)
+    opened = open_source(source, pixel_size_nm)
     order = check_frames(frames, opened.shape[0])
+    return _in_memory(opened, chosen, order, as_progress(progress), keep_maps=keep_maps)
+
+
+def _in_memory(
+    source: Source, params: AnalysisParams, order: list[int], watch: Progress, *, keep_maps: bool
+) -> Result:
+    """Analyse frames and keep what they give."""
     maps = MapStore(len(order)) if keep_maps else None
     results: list[FrameResult] = []
     for result in loop.analyze_frames(
-        opened.movie, chosen, pixel_size_nm=opened.pixel_size_nm, frames=order,
-        technique=opened.technique, progress=Progress(stop=lambda: watch.stopped),
+        source.movie, params, pixel_size_nm=source.pixel_size_nm, frames=order,
+        technique=source.technique, progress=Progress(stop=lambda: watch.stopped),
     ):  # fmt: skip
         if maps is not None:
             maps.put(len(results), result)
@@ -88,8 +95,8 @@ def analyze(
         watch(len(results), len(order))
     plan = results[-1].plan if results else None
     if plan is None:  # stopped before the first frame, or a loop without plans
-        plan = Plan(chosen, find_model(chosen.model), pixel_size_nm=opened.pixel_size_nm)
-    return collect(results, plan, opened, maps)
+        plan = Plan(params, find_model(params.model), pixel_size_nm=source.pixel_size_nm)
+    return collect(results, plan, source, maps)
 
 
 def collect(

@@ -248,32 +248,52 @@ def run_batch(
     AtomLensError
         If the settings make no sense, or the disk is full; what is finished is kept.
     """
-    chosen = merged(BatchParams, params, settings)
-    size = check_pixel_size(pixel_size_nm)
-    if workers is not None and not 1 <= int(workers) <= 10_000:
-        raise ParameterError(f"workers is {workers}, but must lie between 1 and 10000.")
-    paths = find_inputs(inputs)
-    folder = Path(out).expanduser().absolute()
-    begin = time.perf_counter()
-    n_workers = int(workers or runtime.cores())
-    tell = started or (lambda sentence: None)
+    chosen, size = merged(BatchParams, params, settings), check_pixel_size(pixel_size_nm)
+    n_workers, paths = _workers(workers), find_inputs(inputs)
+    folder, tell = Path(out).expanduser().absolute(), started or (lambda sentence: None)
+
+    def place() -> Threads | Cluster:
+        return _place(n_workers, processes, scheduler, tell)
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            chosen, names = _settings(folder, chosen, size, paths)
-            place = _place(n_workers, processes, scheduler, tell)
-            try:
-                run = _Run(folder, chosen, size, names, as_progress(progress))
-                place.run(run.tasks(), run.report, run.stop)
-            finally:
-                place.close()
-            if run.fatal:
-                raise FormatError(run.fatal)
-            return _finish(folder, run, time.perf_counter() - begin)
+        return _run(folder, chosen, size, paths, place, as_progress(progress))
     except OSError as error:
-        if error.errno in FULL:
-            raise FormatError(disk_full(str(folder))) from error
-        raise FormatError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise _disk_error(folder, error) from error
+
+
+def _run(
+    folder: Path,
+    params: BatchParams,
+    size: tuple[float, float] | None,
+    paths: list[Path],
+    place: Callable[[], Threads | Cluster],
+    progress: Progress,
+) -> BatchSummary:
+    """Do what is left to do in a folder, while nobody else does."""
+    begin = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        params, names = _settings(folder, params, size, paths)
+        with contextlib.closing(place()) as workers:
+            run = _Run(folder, params, size, names, progress)
+            workers.run(run.tasks(), run.report, run.stop)
+        if run.fatal:
+            raise FormatError(run.fatal)
+        return _finish(folder, run, time.perf_counter() - begin)
+
+
+def _disk_error(folder: Path, error: OSError) -> FormatError:
+    """What to say where the data set cannot be written."""
+    if error.errno in FULL:
+        return FormatError(disk_full(str(folder)))
+    return FormatError(f"{folder} cannot be written: {error.strerror or error}.")
+
+
+def _workers(asked: int | None) -> int:
+    """Number of workers, as many as cores where nobody says."""
+    if asked is not None and not 1 <= int(asked) <= 10_000:
+        raise ParameterError(f"workers is {asked}, but must lie between 1 and 10000.")
+    return int(asked or runtime.cores())
 
 
 def _place(

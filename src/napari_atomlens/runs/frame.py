@@ -159,6 +159,11 @@ def analyze_frames(
             movie, params, pixel_size_nm=opened.pixel_size_nm, technique=opened.technique,
             frames=order,
         )  # fmt: skip
+    yield from _frames(movie, order, plan, watch)
+
+
+def _frames(movie: Any, order: list[int], plan: Plan, watch: Progress) -> Iterator[FrameResult]:
+    """Frames one by one until the scale is settled, then side by side."""
     alone, done = len(order) == 1, 0
     for f in order:
         if watch.stopped:

@@ -24,7 +24,7 @@ from napari_atomlens.runs.frame import FrameResult, check_frames
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
 from napari_atomlens.runs.source import Source, open_source
-from napari_atomlens.runs.store import Store, fingerprint
+from napari_atomlens.runs.store import Store, fingerprint_of
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.dumbbells import DumbbellParams
 from napari_atomlens.tracking.following import MovieResult
@@ -86,19 +86,24 @@ def analyze_movie(
         watch(run.done, len(order))
     if not run.missing or watch.stopped:
         return
+    yield from _missing(run, watch)
+
+
+def _missing(run: _Movie, watch: Progress) -> Iterator[FrameResult]:
+    """Analyse and write the frames that are missing."""
     # what the first frames gave (scale, model, window) is that of later runs as well
     plan = run.begin()
     for (part, index), result in zip(
         run.missing,
         loop.analyze_frames(
-            opened.movie, chosen, pixel_size_nm=opened.pixel_size_nm, plan=plan,
+            run.source.movie, run.params, pixel_size_nm=run.source.pixel_size_nm, plan=plan,
             frames=[run.parts[k][i] for k, i in run.missing],
             progress=Progress(stop=lambda: watch.stopped),
         ),
         strict=False,
     ):  # fmt: skip
         run.put(part, index, result)
-        watch(run.done, len(order))
+        watch(run.done, len(run.order))
         yield result
 
 
@@ -110,7 +115,7 @@ class _Movie:
     ) -> None:
         self.store, self.source, self.params, self.order = Store(root), source, params, order
         self.parts = [order[k : k + PART] for k in range(0, len(order), PART)]
-        self.mark = fingerprint(source, params, source.pixel_size_nm, order)
+        self.mark = fingerprint_of(source, params, source.pixel_size_nm, order)
         self.maps = maps
         root.mkdir(parents=True, exist_ok=True)
         self.note = self._known()

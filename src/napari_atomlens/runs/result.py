@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.graphs.bonds import BondGraph
 from napari_atomlens.graphs.rules import Rules
@@ -16,13 +16,15 @@ from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.parts import with_objects
 from napari_atomlens.lattice.lattice import Lattice
 from napari_atomlens.runs import derived, provenance
+from napari_atomlens.segmentation.probabilities import column_probability
+from napari_atomlens.segmentation.zoo import roles_of
 from napari_atomlens.tracking.following import MovieResult
 
 #: Later tables that a result can have.
 LATER = ("bonds", "defects", *derived.FOLLOWED, *derived.MEASURED)
 
 
-class Result:
+class Result(Card):
     """An analysed image or movie.
 
     Later tables (bonds, defects, tracks, dumbbells, lattices, ...) are made when they are first
@@ -85,6 +87,7 @@ class Result:
 
     @atoms.setter
     def atoms(self, table: pd.DataFrame) -> None:
+        """Take other atoms; later tables are made anew when they are asked for."""
         self._atoms = table
         self._forget("atoms")
 
@@ -95,6 +98,7 @@ class Result:
 
     @contours.setter
     def contours(self, table: pd.DataFrame) -> None:
+        """Take other contours; what was made of the former ones is let go of."""
         self._contours = table
         self._forget("contours")
 
@@ -233,48 +237,37 @@ class Result:
             self.atoms, self.contours, self.outlines, self.probabilities, self.unfamiliar,
             self.classes, self.frames, self.record(), self.messages, self.seconds, self._later,
         )  # fmt: skip
-        return layout.save(path, saved)
+        return layout.save_saved(path, saved)
 
     # ------------------------------------------------------------------ shown
 
-    def _lines(self) -> list[tuple[str, str]]:
-        shape = self.provenance.get("image_shape") or [len(self.frames)]
-        size = self.pixel_size_nm
-        image = " x ".join(str(s) for s in shape[1:]) or "unknown size"
-        pixel = f", {size[0]:.4g} nm per pixel" if size else ", pixel size unknown"
-        frames = f"{len(self.frames)} of {shape[0]} frames" if shape[0] != 1 else "one image"
-        named = self.atoms.get("species", pd.Series(dtype=object)).value_counts()
-        kinds = ", ".join(f"{n:,} {s or 'unnamed'}" for s, n in list(named.items())[:4])
-        made = ", ".join(self.made()) or "none yet; made when asked for"
-        said = f"{len(self.messages)}: {self.messages[0]}" if self.messages else "none"
-        return [
-            ("image", f"{self.provenance.get('image', 'array')}, {frames} of {image} px{pixel}"),
-            ("model", f"{self.provenance.get('model', 'unknown')}"
-                      f" ({self.provenance.get('model_chosen', 'given')})"),
-            ("atoms", f"{len(self.atoms):,}" + (f" ({kinds})" if kinds else "")),
-            ("later tables", made),
-            ("messages", said),
-        ]  # fmt: skip
+    def _title(self) -> str:
+        shape = self.provenance.get("image_shape") or []
+        size, frames = self.pixel_size_nm, ""
+        if shape and shape[0] != 1:
+            frames = f", {len(self.frames):,} of {shape[0]:,} frames"
+        pixel = f", {size[1]:.4g} nm per pixel" if size else ", pixel size unknown"
+        place = f" ({by_size(shape[-2:])}{frames}{pixel})" if shape else ""
+        return f"Result of {self.provenance.get('image', 'array')}{place}"
 
-    def __repr__(self) -> str:
-        rows = [f"  {name:<12} {_short(text)}" for name, text in self._lines()]
-        return "\n".join(["Result", *rows])
+    def _facts(self) -> dict[str, object]:
+        species: pd.Series = self.atoms.get("species", pd.Series(dtype=object)).astype(str)
+        kinds = counted(s or "unnamed" for s in species)
+        chosen = self.provenance.get("model_chosen", "given")
+        return {
+            "model": f"{self.provenance.get('model', 'unknown')} ({chosen})",
+            "atoms": f"{len(self.atoms):,}: {kinds}" if len(self.atoms) else "none",
+            "contours": f"{len(self.contours):,}",
+            "later tables": ", ".join(self.made()) or "made when they are asked for",
+            "messages": f"{len(self.messages)}: {self.messages[0]}" if self.messages else "",
+        }
 
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th>"
-            f"<td style='text-align:left'>{html.escape(_short(text, 200))}</td></tr>"
-            for name, text in self._lines()
-        )
-        return f"<div>{self._picture()}<table>{rows}</table></div>"
-
-    def _picture(self) -> str:
-        """Small picture of the probability of a column in the first frame."""
-        return ""
-
-
-def _short(text: str, most: int = 96) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    def _picture(self) -> np.ndarray | None:
+        """Probability of a column in the first frame."""
+        if not len(self.probabilities):
+            return None
+        first = np.asarray(self.probabilities[0])
+        return column_probability(first, roles_of(self.classes))
 
 
 def load(path: str | Path, file: str = "") -> Result:
@@ -298,7 +291,7 @@ def load(path: str | Path, file: str = "") -> Result:
     FormatError
         If there is no such thing, or it is damaged or of a later version.
     """
-    saved = layout.load(path, file)
+    saved = layout.read_saved(path, file)
     record, messages, seconds = saved.provenance, saved.messages, saved.seconds
     rows = saved.rows
     if rows is not None and "spacing_px" in rows:  # a folder that grew

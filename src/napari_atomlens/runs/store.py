@@ -72,7 +72,7 @@ def tables_of(outcomes: Sequence[Outcome], path: str = "") -> dict[str, pd.DataF
     return out
 
 
-def fingerprint(
+def fingerprint_of(
     source: Source, params: AnalysisParams, size: tuple[float, float] | None, frames: list[int]
 ) -> str:
     """What a folder must have been made of to be continued."""

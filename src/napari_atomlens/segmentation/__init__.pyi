@@ -1,6 +1,5 @@
-from .choose import choose_model
+from .choose import choose_model, segment
 from .loading import load_network
-from .predict import segment
 from .probabilities import Probabilities
 from .scale import find_spacing
 from .zoo import (

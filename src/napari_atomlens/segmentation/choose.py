@@ -20,11 +20,13 @@ from scipy.spatial import cKDTree
 from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.image import check_pixel_size
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
-from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.predict import predict_classes
+from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.scale import _crops, find_spacing, response
 from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model, list_models
@@ -182,7 +184,7 @@ def look(
     h, w = (min(side, s) for s in image.shape)
     y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
     part = np.ascontiguousarray(image[y : y + h, x : x + w])
-    seen = segment(part, info, spacing_px)
+    seen = predict_classes(part, info, spacing_px)
     places, _ = peak_positions(seen.centre, 0.4)
     if len(places) < FEWEST:
         return None
@@ -318,3 +320,51 @@ def as_wanted(lattices: list[ImagePeriod]) -> dict[str, Any]:
         "order": round(min(one.order for one in lattices), 3),
         "contrast": [round(min(contrast), 3), round(max(contrast), 3)],
     }
+
+
+def segment(
+    image: Any,
+    model: str | ModelInfo = "auto",
+    spacing_px: float = 0.0,
+    *,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    technique: str = "",
+) -> Probabilities:
+    """Class probabilities of one frame.
+
+    Parameters
+    ----------
+    image : array-like, shape (H, W)
+        Any real number type; NaN and infinite pixels are bridged.
+    model : str or ModelInfo
+        Name or path of a model; "auto" chooses one as :func:`napari_atomlens.analyze` does.
+    spacing_px : float
+        Distance between nearest columns in pixels; 0 finds it in the image.
+    pixel_size_nm : float or tuple of float, optional
+        (y, x); without it no material can be told, and "auto" is the universal model.
+    technique : str
+        "STM" or "STEM" where it is known; helps to choose the model.
+
+    Returns
+    -------
+    Probabilities
+
+    Raises
+    ------
+    ImageError, ModelError
+        If the image or the model cannot be used.
+    CalibrationError
+        If the spacing cannot be found in the image, or the pixel size cannot be used.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> al.segment(image).classes[:2]
+    ('background', 'column')
+    """
+    if isinstance(model, str) and model == "auto":
+        size = check_pixel_size(pixel_size_nm)
+        choice = choose_model(image, size, spacing_px=spacing_px, technique=technique)
+        model, spacing_px = choice.info, spacing_px or choice.spacing_px
+    return predict_classes(image, model, spacing_px)

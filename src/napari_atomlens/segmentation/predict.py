@@ -28,7 +28,7 @@ from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 from napari_atomlens.segmentation.zoo import ModelInfo, columns_among, find_model
 
 
-def segment(
+def predict_classes(
     image: Any,
     model: str | ModelInfo = "auto",
     spacing_px: float = 0.0,

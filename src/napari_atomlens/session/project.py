@@ -282,7 +282,7 @@ def load_workspace(path: str | Path, find: Callable[[str], str | None] | None = 
     if not folder.exists():
         raise FormatError(f"{folder.name} does not exist.")
     if not (folder / layout.WINDOW).is_file():
-        payload = vars(layout.load(folder))
+        payload = vars(layout.read_saved(folder))
         return Workspace(layers_of_result(payload, folder.stem), version=1)
     try:
         text = json.loads((folder / "project.json").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import Params, as_dict, param
-from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
@@ -498,7 +498,7 @@ def analyze_silicon(
     stage("rows")
     tell("looking for defects")
     shown = _for_network(flat, contaminated)
-    probabilities = segment(shown, params.model, row_px)
+    probabilities = predict_classes(shown, params.model, row_px)
     edge = np.zeros(flat.shape, bool)
     for line in terraces.lines:
         at = np.clip(np.rint(line).astype(int), 0, np.asarray(flat.shape) - 1)

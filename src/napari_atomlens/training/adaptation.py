@@ -27,7 +27,7 @@ from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
-from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model
 from napari_atomlens.simulation.scenes import seed_for, simulate
 from napari_atomlens.simulation.scoring import Score, match, score
@@ -152,7 +152,7 @@ def judge(
     """
     total, chances = Score(0, 0, 0), [np.zeros((0, 2))]
     for frame, part in zip(frames, where, strict=True):
-        p = segment(frame.image, model, frame.spacing_px)
+        p = predict_classes(frame.image, model, frame.spacing_px)
         atoms = find_atoms(
             p, calibration=model.calibration.get("atoms"), refine="off", min_probability=0.02
         )
@@ -196,14 +196,14 @@ def on_known_materials(model: ModelInfo, n: int = 2) -> float:
                 lattice, (192, 192), spacing, rotation_deg=37.0 * i + 11,
                 counts=100 if i % 2 else 600, seed=seed,
             )  # fmt: skip
-            p = segment(image, model, spacing)
+            p = predict_classes(image, model, spacing)
             atoms = find_atoms(p, calibration=model.calibration.get("atoms"), refine="off")
             found = atoms[["y_px", "x_px"]].to_numpy()
             true = np.c_[scene.y, scene.x]
             total = total + score(found, true, spacing / 3, scene.shape, 0.5 * spacing)
     for i in range(3 * len(KNOWN) * n):
         image, _ = noise_only((192, 192), np.random.default_rng(seed_for("test", 600_000 + i)))
-        p = segment(image, model, 10.0)
+        p = predict_classes(image, model, 10.0)
         atoms = find_atoms(p, calibration=model.calibration.get("atoms"), refine="off")
         total = total + Score(0, 0, len(atoms))
     return total.f1

@@ -11,7 +11,7 @@ import numpy as np
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.segmentation.choose import as_wanted, column_brightness, lattice_of
-from napari_atomlens.segmentation.predict import segment
+from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.zoo import ModelInfo
 from napari_atomlens.simulation.crystals import fill
 from napari_atomlens.simulation.formation import render_columns
@@ -83,7 +83,7 @@ def held_out(
         true, kind = np.c_[scene.y, scene.x][seen], scene.species[seen]
         place, called = np.zeros((0, 2)), np.zeros(0, object)
         try:
-            p = segment(image, info, scene.spacing_px)
+            p = predict_classes(image, info, scene.spacing_px)
             atoms = find_atoms(p, calibration=info.calibration.get("atoms"))
             place = atoms[["y_px", "x_px"]].to_numpy()
             called = atoms["species"].to_numpy(object)

@@ -28,7 +28,7 @@ from napari_atomlens.errors import FormatError
 from napari_atomlens.files import new_folder_beside, write_whole
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects import old
-from napari_atomlens.io.projects.parts import Parts, read_table
+from napari_atomlens.io.projects.parts import Parts, read_parquet
 
 #: Raised when a later version can no longer be read by this one.
 VERSION = 3
@@ -98,7 +98,7 @@ def maps_path(root: Path, file: str = "") -> Path:
     return root / "maps" / f"{file}.zarr" if file else root / "maps.zarr"
 
 
-def plain(value: object) -> object:
+def for_json(value: object) -> object:
     """Return what JSON cannot hold (numpy numbers, arrays, paths) as what it can."""
     if isinstance(value, np.generic):
         return value.item()
@@ -109,7 +109,7 @@ def plain(value: object) -> object:
 
 def write_note(path: Path, note: Mapping[str, object]) -> None:
     """Write a text of what is known, whole or not at all."""
-    write_whole(path, json.dumps(note, indent=1, default=plain, ensure_ascii=False) + "\n")
+    write_whole(path, json.dumps(note, indent=1, default=for_json, ensure_ascii=False) + "\n")
 
 
 def read_note(path: Path) -> dict[str, object]:
@@ -189,7 +189,7 @@ def outlines_of(table: pd.DataFrame, frames: Sequence[int]) -> dict[int, list[np
 # Writing ------------------------------------------------------------------------------------
 
 
-def save(path: str | Path, saved: Saved) -> Path:
+def save_saved(path: str | Path, saved: Saved) -> Path:
     """Write results to a ``.atomlens`` folder.
 
     The folder is complete or not there at all: it is written beside its place and then
@@ -260,7 +260,7 @@ def save_maps(path: Path, name: str, maps: np.ndarray, frames: Sequence[int]) ->
 # Reading ------------------------------------------------------------------------------------
 
 
-def load(path: str | Path, file: str = "") -> Saved:
+def read_saved(path: str | Path, file: str = "") -> Saved:
     """Read a folder of results: a project, an analysed movie, a scan of a watch, a file of a batch.
 
     Parameters
@@ -364,7 +364,7 @@ def write_later(root: Path, name: str, table: pd.DataFrame) -> None:
 
 def read_later(root: Path, name: str) -> pd.DataFrame:
     """Read a later table."""
-    table = read_table(root / "tables" / f"{name}.parquet")
+    table = read_parquet(root / "tables" / f"{name}.parquet")
     if "atom_ids" in table:  # a tuple in one cell
         table["atom_ids"] = [tuple(int(i) for i in ids) for ids in table["atom_ids"]]
     return table
@@ -408,7 +408,7 @@ def _window(root: Path) -> Saved:
     for entry in note["layers"]:  # type: ignore[attr-defined]
         if "corrections" not in entry:
             continue
-        parts.append(read_table(root / entry["corrections"] / "atoms.parquet"))
+        parts.append(read_parquet(root / entry["corrections"] / "atoms.parquet"))
         ours = dict(entry["attributes"].get("metadata") or {}).get("napari-atomlens") or {}
         runs += ours.get("runs", [])
     full = [p for p in parts if len(p)]

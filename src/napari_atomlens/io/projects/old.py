@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.io.projects.parts import read_table
+from napari_atomlens.io.projects.parts import read_parquet
 
 #: The latest version that had ``result.json``.
 LAST_VERSION = 2
@@ -44,10 +44,10 @@ def read_old(folder: Path) -> dict[str, object]:
             f"{folder.name} was written by a later version of napari-atomlens; please update."
         )
     payload: dict[str, object] = {
-        name: read_table(folder / f"{name}.parquet") for name in ("atoms", "contours")
+        name: read_parquet(folder / f"{name}.parquet") for name in ("atoms", "contours")
     }
     outlines: dict[int, list[np.ndarray]] = {int(f): [] for f in text["outline_frames"]}
-    stored = read_table(folder / "outlines.parquet").sort_values(["frame", "index"])
+    stored = read_parquet(folder / "outlines.parquet").sort_values(["frame", "index"])
     for frame, vertices in zip(stored["frame"], stored["vertices"], strict=True):
         outlines[int(frame)].append(np.asarray(vertices, np.float64).reshape(-1, 2))
     payload["outlines"] = outlines

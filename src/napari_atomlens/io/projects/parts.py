@@ -54,7 +54,7 @@ def partition_names(names: Iterable[str]) -> list[str]:
     return out
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet table with texts as objects, as our tables have them."""
     return with_objects(pd.read_parquet(path))
 
@@ -123,7 +123,7 @@ class Parts:
         whole = {}
         for table in (*names, LAST):
             found = [self.path(table, k) for k in ones]
-            full = [read_table(p) for p in found if p.exists()]
+            full = [read_parquet(p) for p in found if p.exists()]
             if full:
                 whole[table] = pd.concat(full, ignore_index=True)
         self.write(part, whole)
