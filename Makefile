@@ -4,7 +4,7 @@ VENV ?= .venv
 # Options for pytest, for example: make test PYTEST_ARGS="-k cli"
 PYTEST_ARGS ?=
 
-.PHONY: demo test setup lint screenshots
+.PHONY: demo test setup lint reference screenshots
 
 demo: setup
 	$(VENV)/bin/atomlens demo
@@ -19,7 +19,12 @@ setup:
 
 lint: setup
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# docs/reference from the code
+reference: setup
+	$(VENV)/bin/python docs/make_tables.py
 
 screenshots: setup
 	scripts/with_display.sh $(VENV)/bin/python docs/make_screenshots.py
