@@ -2,8 +2,46 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage as ndi
+
+
+@overload
+def spread(values: ArrayLike, axis: None = None, *, centre: ArrayLike | None = None) -> float: ...
+@overload
+def spread(values: ArrayLike, axis: int, *, centre: ArrayLike | None = None) -> np.ndarray: ...
+def spread(
+    values: ArrayLike, axis: int | None = None, *, centre: ArrayLike | None = None
+) -> float | np.ndarray:
+    """Standard deviation of most of the values, whatever the others are: 1.4826 times the MAD.
+
+    Parameters
+    ----------
+    values : array-like
+        NaN makes the spread NaN.
+    axis : int, optional
+        Along this axis; of all values by default.
+    centre : float or array-like, optional
+        What they spread about, by default their median. Of values that are deviations it is 0.
+
+    Returns
+    -------
+    float or ndarray
+
+    Examples
+    --------
+    >>> spread([1.0, 2.0, 3.0, 1000.0], centre=2.0)
+    1.4826
+    """
+    x = np.asarray(values)
+    if axis is None:
+        middle = np.median(x) if centre is None else centre
+        return 1.4826 * float(np.median(np.abs(x - middle)))
+    middle = np.median(x, axis=axis, keepdims=True) if centre is None else centre
+    return np.asarray(1.4826 * np.median(np.abs(x - middle), axis=axis))
 
 
 def peak_positions(centre: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:

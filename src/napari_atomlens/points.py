@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -111,11 +113,14 @@ def near_pairs(
     return pairs, np.hypot(step[:, 0], step[:, 1])
 
 
-def inside_polygon(points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Which points (n, 2) lie in a polygon (k, 2); bool, shape (n,)."""
+def inside_polygon(positions: Any, vertices: Any) -> np.ndarray:
+    """Which positions (n, 2) lie in a polygon (k, 2), both (y, x); bool, shape (n,)."""
     from skimage.measure import points_in_poly
 
-    return np.asarray(points_in_poly(points, vertices), bool)
+    places = np.asarray(positions, float).reshape(-1, 2)
+    if not len(places) or len(vertices) < 3:
+        return np.zeros(len(places), bool)
+    return np.asarray(points_in_poly(places, np.asarray(vertices, float)), bool)
 
 
 def connected(pairs: np.ndarray, n: int) -> np.ndarray:

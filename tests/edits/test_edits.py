@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ImageError, ParameterError, TableError
+from napari_atomlens.points import inside_polygon
 from napari_atomlens.session.edits import Corrections, Derived, Journal, actions
-from napari_atomlens.session.edits.corrections import inside
 from napari_atomlens.session.edits.doubt import doubt, next_doubtful
 from napari_atomlens.session.edits.place import halves, measure, nearest_peak, snap
 from napari_atomlens.simulation import simulate
@@ -340,4 +340,4 @@ def test_the_border_of_a_region_is_where_it_is_noted() -> None:
     actions.exclude(c, np.add(region, (20.0, 19.27477412675028)))
     for f in range(3):
         places = c.table(f)[["y_px", "x_px"]].to_numpy()
-        assert not any(inside(polygon, places).any() for polygon in c.regions(f))
+        assert not any(inside_polygon(places, polygon).any() for polygon in c.regions(f))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from napari_atomlens.points import inside_polygon
 from napari_atomlens.session.edits import Corrections, actions
 
 FRAMES = st.integers(0, 2)
@@ -123,10 +124,8 @@ class Session(RuleBasedStateMachine):
         kept = mine.merge(now, on="atom_id", suffixes=("", "_now"))
         # what the user placed stays where it was put, unless a region excludes it
         for row in mine[~mine["atom_id"].isin(kept["atom_id"])].itertuples():
-            from napari_atomlens.session.edits.corrections import inside
-
             assert any(
-                inside(p, np.array([[row.y_px, row.x_px]])).any()
+                inside_polygon(np.array([[row.y_px, row.x_px]]), p).any()
                 for p in self.c.regions(int(row.frame))
             )
         np.testing.assert_array_equal(kept[["y_px", "x_px"]], kept[["y_px_now", "x_px_now"]])
@@ -154,9 +153,7 @@ class Session(RuleBasedStateMachine):
             t = self.c.table(f)
             model = t[~t["edited"]]
             for polygon in self.c.regions(f):
-                from napari_atomlens.session.edits.corrections import inside
-
-                assert not inside(polygon, model[["y_px", "x_px"]].to_numpy()).any()
+                assert not inside_polygon(model[["y_px", "x_px"]].to_numpy(), polygon).any()
 
     @invariant()
     def derived_tables_follow(self) -> None:

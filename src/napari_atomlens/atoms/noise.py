@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_atomlens import arrays
 from napari_atomlens.atoms.background import strips
 
 #: Least variance of a pixel, in units of the range of the image: even the best images have
@@ -113,7 +114,7 @@ def find_noise(
             q = np.where(use, v / model, 1.0)
             smooth = uniform_filter(q, near)
             middle = float(np.median(smooth[use]))
-            spread = 1.4826 * float(np.median(np.abs(smooth[use] - middle)))
+            spread = arrays.spread(smooth[use], centre=middle)
             fresh = use & (smooth < middle + max(5 * spread, 0.15 * middle))
             if turn > 2 and np.array_equal(fresh, keep):
                 break

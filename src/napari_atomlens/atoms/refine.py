@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_atomlens import arrays
 from napari_atomlens.atoms.noise import Noise, find_noise, inflation
 from napari_atomlens.atoms.patches import Crew
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
@@ -296,7 +297,7 @@ def _tie(system: System) -> np.ndarray | None:
     # width and amplitude share information: about half is left once neighbours are free
     expected = 2.0 / np.maximum(curvature, 1e-12)
     inner = ~system.rim if not system.rim.all() else system.rim
-    seen = (1.4826 * np.median(np.abs(off[inner]))) ** 2
+    seen = arrays.spread(off[inner], centre=0.0) ** 2
     real = seen - float(np.median(expected[inner]))
     if real < 0.02**2:
         return system.share_widths()

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from napari_atomlens import arrays
 from napari_atomlens.contours.evidence import FAINTEST, kinds
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
@@ -206,7 +207,7 @@ def judge_sites(
     """
     n = len(values)
     middle = np.median(values, axis=0)
-    spread = 1.4826 * np.median(np.abs(values - middle), axis=0)
+    spread = arrays.spread(values, 0, centre=middle)
     varies = spread > 1e-12 * np.maximum(np.abs(middle), 1e-300)
     z = np.zeros_like(values)
     z[:, varies] = (values[:, varies] - middle[varies]) / spread[varies]

@@ -17,6 +17,7 @@ from scipy import ndimage as ndi
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
+from napari_atomlens import arrays
 from napari_atomlens.contours.surroundings import nearest
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import Params, param
@@ -156,7 +157,7 @@ def classify_descriptors(
     if len(whole) < 4:
         raise ParameterError("Classes need at least four complete rows.")
     v = values[whole] - np.median(values[whole], axis=0)
-    spread = 1.4826 * np.median(np.abs(v), axis=0)
+    spread = arrays.spread(v, 0, centre=0.0)
     v = v / np.where(spread > 0, spread, np.maximum(v.std(0), 1e-300))
     from sklearn.decomposition import PCA
 

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.params import Params, param
@@ -172,7 +173,7 @@ def measure_sites(
         rest, centre[use], width[use], height[use], radius, params.radius * spacing
     )
     # the level a few sites wide, which does not take up what one site lacks
-    spread = 1.4826 * np.median(np.abs(rest[known]))
+    spread = arrays.spread(rest[known], centre=0.0)
     wide = ndi.gaussian_filter(np.clip(rest, -3 * spread, 3 * spread), 2.5 * spacing)
     heights, _, _ = explain(
         rest - wide, centre[use], width[use], height[use], radius, params.radius * spacing, True
@@ -385,7 +386,7 @@ def scan_lines(rest: np.ndarray, known: np.ndarray, spacing: float, anyway: bool
     anyway : bool
         Do not ask whether there are any.
     """
-    spread = 1.4826 * np.median(np.abs(rest[known]))
+    spread = arrays.spread(rest[known], centre=0.0)
     rest = np.clip(rest, -3 * spread, 3 * spread) * known
 
     def lines(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_atomlens.graphs.geometry import drop_chords
 from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.points import connected
 
 #: An overlap costs half the square of (typical - distance) over this times the typical length.
 SOFTNESS = 0.12
@@ -85,7 +86,7 @@ def select(
     bonded = (length >= bottom) & (length <= top)
     least = np.array([rules.species_rule(s).min_coordination for s in names], int)[code]
     most = np.array([rules.species_rule(s).max_coordination for s in names], int)[code]
-    group = _groups(pairs[foreign[pairs].any(axis=1)], n)
+    group = connected(pairs[foreign[pairs].any(axis=1)], n)
     flips = np.zeros(n, int)
     for _ in range(ROUNDS):
         on = chosen[pairs].all(axis=1)
@@ -133,15 +134,6 @@ def _dues(degree: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray
     return np.asarray(
         MISSING * np.maximum(least - degree, 0) + TOO_MANY * np.maximum(degree - most, 0)
     )
-
-
-def _groups(pairs: np.ndarray, n: int) -> np.ndarray:
-    """Label of the piece that each atom belongs to, joined by `pairs`."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def _triangles(pairs: np.ndarray, host: np.ndarray, chosen: np.ndarray) -> np.ndarray:

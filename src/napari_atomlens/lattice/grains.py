@@ -29,6 +29,7 @@ from napari_atomlens.lattice.grain import (
     wrapped,
 )
 from napari_atomlens.lattice.joining import join_parts, settle_borders
+from napari_atomlens.points import connected
 
 #: Beyond these an atom does not belong to the crystal that the typical atom belongs to:
 #: rotation, and norm of the change of the cell.
@@ -176,7 +177,7 @@ def _follow(
     labels, frames = np.zeros((n, 2), int), np.array(local)
     for k in range(12):
         i, j, step, off = translations(points, tree, local, tolerance)
-        chains = components(n, i, j)
+        chains = connected(np.c_[i, j], n)
         # of the sublattices that meet round the seed, the one with the most atoms
         sizes = np.bincount(chains)
         candidates = np.unique(chains[near_seed])
@@ -237,12 +238,6 @@ def translations(
         held[other, middle[closed]] = True
     step, i = np.nonzero(held[:, :n])
     return i, ahead[step, i], step, off[step, i]
-
-
-def components(n: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Connected components of n atoms, shape (n,)."""
-    graph = sparse.coo_matrix((np.ones(len(i)), (i, j)), (n, n))
-    return csgraph.connected_components(graph, directed=False)[1]
 
 
 def integer_labels(
@@ -330,7 +325,7 @@ def cut_turns(
     sound = (jump < max(LEAST_TURN, TURN_SIGMAS * noise)) & ~strange[i] & ~strange[j]
     if sound.all():
         return main, edges
-    part = components(len(frames), i[sound], j[sound])
+    part = connected(np.c_[i[sound], j[sound]], len(frames))
     sizes = np.bincount(part[main])
     best = int(np.argmax(sizes))
     rest = sizes.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import TableError
 
 
@@ -57,7 +58,7 @@ def shrink_positions(atoms: pd.DataFrame) -> pd.DataFrame:
             continue
         d = moved[chosen] - np.median(moved[chosen], axis=0)
         # outliers, such as atoms at a defect, do not set the scale
-        seen = float((1.4826 * np.median(np.abs(d))) ** 2)
+        seen = float(arrays.spread(d, centre=0.0) ** 2)
         noise = np.mean(error[chosen] ** 2, axis=1)
         real = max(seen - float(np.median(noise)), 0.0)
         factor[chosen] = real / (real + noise)

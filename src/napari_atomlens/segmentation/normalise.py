@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_atomlens import arrays
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,7 +57,7 @@ def remove_hot_pixels(image: np.ndarray) -> np.ndarray:
     if not len(rows):
         return image
     residual = image - neighbours
-    spread = 1.4826 * np.median(np.abs(residual - np.median(residual)))
+    spread = arrays.spread(residual)
     spread = max(spread, 1e-9 * max(abs(level), 1.0))
     around = np.stack(
         [padded[rows + dy, cols + dx] for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.points import connected
 from napari_atomlens.simulation.bank import with_profile
 from napari_atomlens.simulation.graphene_defects import C_C, NAMES, graphene_sheet
 from napari_atomlens.simulation.scenes import (
@@ -56,8 +55,7 @@ def _part_trimers(scene: Scene) -> None:
         return
     places = np.c_[scene.y, scene.x][silicon]
     pairs = cKDTree(places).query_pairs(0.3 / C_C * scene.spacing_px, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(places),) * 2)
-    _, group = connected_components(links, directed=False)
+    group = connected(pairs, len(places))
     crowded = silicon[np.bincount(group)[group] > 2]
     scene.species[crowded] = "C"
     scene.amplitude[crowded] = np.median(scene.amplitude[scene.species == "C"])

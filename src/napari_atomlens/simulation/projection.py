@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.points import connected
 from napari_atomlens.simulation.crystals import Crystal
 
 Z = {symbol: k + 1 for k, symbol in enumerate(SYMBOLS)}
@@ -187,16 +188,11 @@ def project(
 
 def _groups(fraction: np.ndarray, flat: np.ndarray, merge_nm: float) -> np.ndarray:
     """Number of the column of each atom."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(fraction)
     shifts = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
     inside = fraction - np.floor(fraction)
     images = ((inside[:, None] + shifts) @ flat).reshape(-1, 2)
     pairs = cKDTree(images).query_pairs(merge_nm, output_type="ndarray") // len(shifts)
-    links = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(n, n))
-    return np.asarray(connected_components(links, directed=False)[1])
+    return connected(pairs, len(fraction))
 
 
 def formula(atoms: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens import arrays
 from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import ImageError, ModelError
 from napari_atomlens.stm.background import finite_image
@@ -95,7 +96,7 @@ class Verdict(Card):
 
 
 def _spread(x: np.ndarray) -> float:
-    return 1.4826 * float(np.median(np.abs(x - np.median(x)))) + 1e-30
+    return arrays.spread(x) + 1e-30
 
 
 def _split(profile: np.ndarray, edge: int) -> tuple[float, int]:
@@ -179,7 +180,7 @@ def _echo(rest: np.ndarray, smallest: int = 4) -> tuple[list[float], tuple[float
         peak &= np.abs(y) >= 1
         heights = np.sort(view[peak])[::-1]
         heights = np.concatenate([heights, np.zeros(8)])
-        noise = 1.4826 * float(np.median(np.abs(view[r > 6]))) + 1e-9
+        noise = arrays.spread(view[r > 6], centre=0.0) + 1e-9
         out += [
             float(heights[0]),
             float(heights[0] - heights[2]),
@@ -224,7 +225,7 @@ def _cepstrum(z: np.ndarray) -> tuple[list[float], tuple[float, float]]:
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     r = np.hypot(y, x)
     far = r > 8
-    noise = 1.4826 * float(np.median(np.abs(view[far]))) + 1e-12
+    noise = arrays.spread(view[far], centre=0.0) + 1e-12
     top = (view == ndi.maximum_filter(view, 5)) & (r >= 3.5) & (r < reach - 1)
     top &= (y > 0) | ((y == 0) & (x > 0))
     heights = np.sort(view[top])[::-1]

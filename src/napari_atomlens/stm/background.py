@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
 from napari_atomlens.segmentation.pixels import as_frame
 
@@ -73,7 +74,7 @@ def fit_surface(image: np.ndarray, degree: int, use: np.ndarray | None = None) -
         w = np.sqrt(weight)
         found = np.linalg.lstsq(a * w[:, None], z * w, rcond=None)[0]
         rest = z - a @ found
-        spread = 1.4826 * np.median(np.abs(rest - np.median(rest)))
+        spread = arrays.spread(rest)
         if spread <= 1e-12 * max(float(np.abs(z).max()), 1e-300):
             break
         weight = np.clip(1 - (rest / (4.7 * spread)) ** 2, 0, 1) ** 2
@@ -101,7 +102,7 @@ def facet_slope(image: np.ndarray, lag: int = 0) -> tuple[float, float]:
         some = d[:: 2 * (len(d) // ENOUGH // 2) + 1]
         centre = np.median(some)
         for _ in range(12):
-            width = 1.4826 * np.median(np.abs(some - centre))
+            width = arrays.spread(some, centre=centre)
             near = some[np.abs(some - centre) <= 2 * width]
             if width == 0 or not len(near):
                 break

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
 from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
@@ -178,7 +179,7 @@ def lattice_vectors(
     z = bridged(finite_image(image, 32))
     z = level_lines(subtract_facet(z), "median")
     z = z - ndi.gaussian_filter(z, 1.5 * max(lengths))
-    spread = 1.4826 * np.median(np.abs(z - np.median(z))) or z.std()
+    spread = arrays.spread(z) or z.std()
     z = np.clip(z, -4 * spread, 4 * spread)
     h, w = z.shape
     window = np.hanning(h)[:, None] * np.hanning(w)[None]
@@ -191,7 +192,7 @@ def lattice_vectors(
     ac = ac / ac[cy, cx]
     top = ndi.maximum_filter(ac, size=max(3, int(0.4 * min(lengths)) | 1))
     around = ac[cy - h // 2 : cy + h // 2, cx - w // 2 : cx + w // 2]
-    noise = 1.4826 * float(np.median(np.abs(around - np.median(around))))
+    noise = arrays.spread(around)
     # among thousands of places the highest of pure noise is about four to five spreads high
     y, x = np.nonzero((ac == top) & (ac > max(0.03, min(5.5 * noise, 0.25))))
     d = np.c_[y - cy, x - cx].astype(float)

@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
 
+from napari_atomlens import arrays
 from napari_atomlens.cards import Card
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import Params, param
+from napari_atomlens.points import connected
 from napari_atomlens.stm.background import bridged, finite_image
 from napari_atomlens.stm.levelling import LevelParams, level
 from napari_atomlens.tracking.register import image_drift
@@ -434,8 +435,7 @@ def domains(up: np.ndarray, rotation: np.ndarray, pairs: np.ndarray) -> np.ndarr
     """
     n = len(up)
     same = rotation[pairs[:, 0]] == rotation[pairs[:, 1]]
-    i, j = pairs[same].T
-    _, label = connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n)), False)
+    label = connected(pairs[same], n)
     order = np.argsort(-np.bincount(label), kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -709,9 +709,9 @@ def _without_bias(odds: np.ndarray, rate: float = 0.02) -> np.ndarray:
         return odds
     high, low = np.median(odds[up]), np.median(odds[~up])
     jumps = np.diff(odds, axis=0)
-    noise = 1.4826 * float(np.median(np.abs(jumps))) / np.sqrt(2) + 1e-9
+    noise = arrays.spread(jumps, centre=0.0) / np.sqrt(2) + 1e-9
     nearest = np.where(up, high, low)
-    spread = max(1.4826 * float(np.median(np.abs((odds - nearest).mean(0)))), 0.25 * noise)
+    spread = max(arrays.spread((odds - nearest).mean(0), centre=0.0), 0.25 * noise)
     gap = high - low
     # levels of a molecule: middle = common middle + offset, distance = share of the common one
     offset, share = (g.ravel() for g in np.meshgrid(

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.stm.background import (
     bridged,
@@ -52,7 +53,7 @@ def whitened_spectrum(
     flat: np.ndarray, use: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Power over the typical one at its distance from zero, and its frequencies."""
-    spread = 1.4826 * np.median(np.abs(flat[use] - np.median(flat[use]))) + 1e-300
+    spread = arrays.spread(flat[use]) + 1e-300
     z = np.clip((flat - np.median(flat[use])) / spread, -4, 4)
     weight = ndi.gaussian_filter(use.astype(float), 2.0)
     weight *= np.hanning(z.shape[0])[:, None] * np.hanning(z.shape[1])[None]
@@ -210,7 +211,7 @@ def local_phase(
     weight = np.ones(flat.shape) if use is None else use.astype(float)
     inside = flat[weight > 0] if (weight > 0).any() else flat
     middle = np.median(inside)
-    spread = 1.4826 * np.median(np.abs(inside - middle)) + 1e-300
+    spread = arrays.spread(inside, centre=middle) + 1e-300
     z = np.clip(flat - middle, -2.5 * spread, 2.5 * spread)
     y, x = np.arange(flat.shape[0])[:, None], np.arange(flat.shape[1])[None]
     wave = np.exp(-2j * np.pi * (k[0] * y + k[1] * x))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens import arrays
 from napari_atomlens.stm.background import finite_image, line_median
 
 
@@ -45,7 +46,7 @@ def find_scars(
             over = np.minimum(sign * (band - before), sign * (band - after)).min(0)
             over[0] = 0
             over[-thick:] = 0
-            spread = 1.4826 * np.median(np.abs(over - np.median(over)))
+            spread = arrays.spread(over)
             if spread <= 0:
                 spread = np.abs(over).max() / threshold / 2 or 1.0
             # along the scan a scar is long: the noise of single pixels averages out

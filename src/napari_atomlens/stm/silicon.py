@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
-from napari_atomlens import tables
+from napari_atomlens import arrays, tables
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
@@ -136,7 +136,7 @@ def _one_terrace(image: np.ndarray) -> Terraces:
             "terrace": [0],
             "height": [0.0],
             "area_px2": [z.size],
-            "rms": [1.4826 * float(np.median(np.abs(z)))],
+            "rms": [arrays.spread(z, centre=0.0)],
         }
     )
     edges = pd.DataFrame(columns=["edge_id", "lower", "upper", "height", "length_px"])
@@ -149,8 +149,8 @@ def find_contaminants(flat: np.ndarray, row_px: float) -> np.ndarray:
     Lumps are at least two square row distances large and far above the corrugation.
     """
     s = ndi.gaussian_filter(flat, 0.3 * row_px)
-    spread = 1.4826 * float(np.median(np.abs(s - np.median(s)))) + 1e-300
-    raw = 1.4826 * float(np.median(np.abs(flat - np.median(flat)))) + 1e-300
+    spread = arrays.spread(s) + 1e-300
+    raw = arrays.spread(flat) + 1e-300
     seeds = s - np.median(s) > max(7 * spread, 3 * raw)
     label, n = ndi.label(seeds)
     size = np.bincount(label.ravel(), minlength=n + 1)
@@ -229,7 +229,7 @@ def _dimers(
         top = value(sites)
         rise = top - 0.5 * (value(sites + across) + value(sites - across))
         typical = np.median(rise)
-        spread = 1.4826 * np.median(np.abs(rise - typical)) + 1e-300
+        spread = arrays.spread(rise, centre=typical) + 1e-300
         # the foot of a lump is steep, not corrugated
         good = (rise > max(0.25 * typical, typical - 6 * spread)) & (rise < 5 * typical)
         chance = 1 / (1 + np.exp(-4 * (rise / max(typical, 1e-300) - 0.4)))
@@ -387,7 +387,7 @@ def name_by_halo(defects: pd.DataFrame, flat: np.ndarray, row_px: float) -> pd.D
     # how deep a halo of nothing is
     anywhere = np.random.default_rng(0).integers(0, limit + 1, (400, 2))
     blank = halo(anywhere)
-    noise = 1.4826 * float(np.median(np.abs(blank - np.median(blank))))
+    noise = arrays.spread(blank)
     depth = halo(place) - float(np.median(blank))
     charged = depth < -4 * noise
     if charged.sum() < max(FEWEST_CHARGED, LEAST_CHARGED * len(bright)):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from napari_atomlens import arrays
+from napari_atomlens.points import connected
 from napari_atomlens.stm.background import (
     bridged,
     facet_slope,
@@ -96,7 +96,7 @@ def find_terraces(
     s = ndi.gaussian_filter(z, sigma)
     slope = np.hypot(ndi.gaussian_filter(z, sigma, (0, 1)), ndi.gaussian_filter(z, sigma, (1, 0)))
     to_step = sigma * np.sqrt(2 * np.pi)  # peak slope of a smoothed step of height one
-    noise = 1.4826 * np.median(np.abs(slope - np.median(slope))) + np.median(slope)
+    noise = arrays.spread(slope) + np.median(slope)
     step = min_step or max(4.0 * noise * to_step, 1e-12 * max(np.abs(z).max(), 1e-300))
     quiet = ndi.binary_opening(slope < 0.45 * step / to_step, iterations=1)
     markers, n = ndi.label(quiet)
@@ -130,7 +130,7 @@ def find_terraces(
         {
             "terrace": k, "height": heights,
             "area_px2": np.bincount(labels.ravel(), minlength=len(k)),
-            "rms": [1.4826 * float(np.median(np.abs(flat[labels == t]))) for t in k],
+            "rms": [arrays.spread(flat[labels == t], centre=0.0) for t in k],
         }
     )  # fmt: skip
     levelled[missing] = np.nan
@@ -174,9 +174,7 @@ def _merge(
         if not joined:
             break
         n = labels.max() + 1
-        i, j = np.array(joined).T
-        _, group = connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n)), False)
-        labels = group[labels]
+        labels = connected(np.array(joined), n)[labels]
     return labels
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
 from napari_atomlens.stm.background import (
     bridged,
@@ -76,7 +77,7 @@ def compare_traces(forward: Any, backward: Any) -> Comparison:
     difference -= np.nanmedian(difference)
     spread = 1.4826 * float(np.nanmedian(np.abs(difference)))
     smoothed = ndi.gaussian_filter(np.where(both, difference, 0), 1.0)
-    local = 1.4826 * float(np.median(np.abs(smoothed))) or 1.0
+    local = arrays.spread(smoothed, centre=0.0) or 1.0
     return Comparison(
         shift, float(np.corrcoef(a[both], moved[both])[0, 1]), spread / np.sqrt(2),
         np.where(both, (a + moved) / 2, np.nan), difference, (np.abs(smoothed) > 5 * local) & both,

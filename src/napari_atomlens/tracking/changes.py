@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
-from napari_atomlens.points import nearest_distance
+from napari_atomlens.points import connected, nearest_distance
 from napari_atomlens.tables import need_columns
 
 #: What can be watched: value, its error, and the one measured between corrected places.
@@ -117,7 +118,7 @@ def excess(value: np.ndarray, error: np.ndarray) -> float:
     """How much larger the scatter between successive frames is than the errors say, at least 1."""
     step = np.diff(value, axis=1) / np.hypot(error[:, 1:], error[:, :-1])
     step = step[np.isfinite(step)]
-    return max(1.0, 1.4826 * float(np.median(np.abs(step)))) if len(step) > 20 else 1.0
+    return max(1.0, arrays.spread(step, centre=0.0)) if len(step) > 20 else 1.0
 
 
 def series(dumbbells: pd.DataFrame, quantity: str, params: ChangeParams = ChangeParams()) -> Series:
@@ -513,9 +514,6 @@ def _group(events: pd.DataFrame, dumbbells: pd.DataFrame) -> pd.DataFrame:
     """Number changes that happen within two spacings and two frames of each other alike."""
     if not len(events):
         return events.assign(group=np.zeros(0, np.int64), group_size=np.zeros(0, np.int64))
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     first = dumbbells[dumbbells["frame"] == dumbbells["frame"].iloc[0]]
     place = first[["y_px", "x_px"]].to_numpy(float)
     gap = nearest_distance(place)
@@ -526,8 +524,7 @@ def _group(events: pd.DataFrame, dumbbells: pd.DataFrame) -> pd.DataFrame:
     ]
     pairs = cKDTree(point).query_pairs(1.0, output_type="ndarray")
     n = len(events)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    label = connected_components(graph, directed=False)[1]
+    label = connected(pairs, n)
     who = events["dumbbell_id"].to_numpy()
     sizes = pd.Series(who).groupby(label).nunique().to_numpy()
     return events.assign(group=label.astype(np.int64), group_size=sizes[label])

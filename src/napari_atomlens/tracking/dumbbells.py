@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from napari_atomlens import tables
+from napari_atomlens import arrays, tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.tables import need_columns
@@ -446,7 +446,7 @@ def _orient(
         if not len(difference):
             continue
         middle = float(np.median(difference))
-        spread = 1.4826 * float(np.median(np.abs(difference - middle)))
+        spread = arrays.spread(difference, centre=middle)
         clear = abs(middle) > 0.1 and abs(middle) > 0.5 * spread
         if middle > 0 and (params.polar == "always" or clear):
             k = np.flatnonzero(mine)

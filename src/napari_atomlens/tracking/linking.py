@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from napari_atomlens import points, tables
+from napari_atomlens import arrays, points, tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.tables import need_columns
@@ -221,7 +221,7 @@ def _gain(before: np.ndarray, after: np.ndarray) -> float:
     """
     if len(before) < 30:
         return 1.0
-    spread = 1.4826 * float(np.median(np.abs(np.r_[before, after])))
+    spread = arrays.spread(np.r_[before, after], centre=0.0)
     if spread <= 0:
         return 1.0
     a, b = (np.clip(v, -4 * spread, 4 * spread) for v in (before, after))

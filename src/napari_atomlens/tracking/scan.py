@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from napari_atomlens import arrays
 from napari_atomlens.tables import need_columns
 
 #: Correlation length of the jitter felt by columns, over their width: each column averages
@@ -85,7 +86,7 @@ def row_jitter(
     order = np.lexsort((y, group))
     starts = np.r_[0, np.flatnonzero(np.diff(group[order])) + 1, len(order)]
     parts = [order[a:b] for a, b in itertools.pairwise(starts)]
-    limit = 5 * 1.4826 * float(np.median(np.abs(off)))
+    limit = 5 * arrays.spread(off, centre=0.0)
     clipped = np.clip(off, -limit, limit)
     top, low, squares = 0.0, 0.0, 0.0
     for rows in parts:
@@ -168,7 +169,7 @@ def correct_scan(
         corrected -= every
         if rows and np.isfinite(width):
             off = corrected[k] - site_means(corrected[k], who[k])
-            spread = 1.4826 * float(np.median(np.abs(off[:, 1])))
+            spread = arrays.spread(off[:, 1], centre=0.0)
             error = np.where(np.isfinite(noise[k]), noise[k], spread)
             shift, found = row_jitter(raw_y[k], off[:, 1], group[k], error, ROW_LENGTH * width)
             corrected[k, 1] -= shift

@@ -12,10 +12,11 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.contours.tracing import label_image, outline
+from napari_atomlens.points import inside_polygon
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.edits import actions
-from napari_atomlens.session.edits.corrections import SAME_ATOM, Change, inside
+from napari_atomlens.session.edits.corrections import SAME_ATOM, Change
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import Editor, editor_of
@@ -610,7 +611,7 @@ class Outputs:
         if self._editor is not None:
             atoms = self._editor.corrections.columns(frame)
             free = ~np.isin(atoms.ids, list(taken))
-            mine = np.flatnonzero(inside(tracing, atoms.positions) & free)
+            mine = np.flatnonzero(inside_polygon(atoms.positions, tracing) & free)
             if len(mine):
                 gap = atoms.positions[mine] - tracing.mean(0)
                 return int(atoms.ids[mine[np.hypot(*gap.T).argmin()]])

@@ -16,6 +16,8 @@ from qtpy.QtCore import QEvent, QPointF, Qt, Signal  # type: ignore[attr-defined
 from qtpy.QtWidgets import QApplication, QWidget
 from scipy.spatial import cKDTree
 
+from napari_atomlens.points import inside_polygon
+
 #: Colours of a numeric column, dark to bright (viridis), and of the marks.
 SHADES = 16
 SELECTED, CURRENT, PLAIN = "#ff5d5d", "#ffffff", "#4cc9f0"
@@ -176,13 +178,11 @@ class Scatter(Plot):
 
     def within(self, path: np.ndarray) -> np.ndarray:
         """Rows inside of a closed path (m, 2) of the plot."""
-        from skimage.measure import points_in_poly
-
         if len(path) < 3:
             return np.zeros(0, np.int64)
         low, high = path.min(0), path.max(0)
         near = np.flatnonzero(((self._xy >= low) & (self._xy <= high)).all(1))
-        return np.asarray(self._rows[near[points_in_poly(self._xy[near], path)]])
+        return np.asarray(self._rows[near[inside_polygon(self._xy[near], path)]])
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Turn clicks, double-clicks and (in lasso mode or with Shift) drags into rows."""

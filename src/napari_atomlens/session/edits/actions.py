@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.points import inside_polygon
 from napari_atomlens.session.edits.columns import Row, as_row
-from napari_atomlens.session.edits.corrections import Change, Corrections, inside
+from napari_atomlens.session.edits.corrections import Change, Corrections
 from napari_atomlens.session.edits.journal import ALL_FRAMES
 
 #: Measured where an atom was; unknown once it is elsewhere.
@@ -198,7 +199,7 @@ def exclude(c: Corrections, polygon: Any, frame: int | None = None) -> Change:
     rows: list[Row] = []
     for f in c.frames() if frame is None else [frame]:
         now = c.columns(f)
-        rows += now.rows(now.ids[inside(corners, now.positions)])
+        rows += now.rows(now.ids[inside_polygon(now.positions, corners)])
     return c.do("exclude", ALL_FRAMES if frame is None else frame, rows, (), detail)
 
 

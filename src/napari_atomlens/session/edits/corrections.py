@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import TableError
+from napari_atomlens.points import inside_polygon
 from napari_atomlens.session.edits.columns import Columns, Row, same
 from napari_atomlens.session.edits.derived import Derived
 from napari_atomlens.session.edits.journal import ALL_FRAMES, Edit, Journal
@@ -66,16 +67,6 @@ class Change:
     rows: tuple[Row, ...]
     frames: frozenset[int]
     undone: bool = False
-
-
-def inside(polygon: Any, positions: np.ndarray) -> np.ndarray:
-    """Which positions (n, 2) lie inside of a polygon (m, 2), both (y, x); bool, shape (n,)."""
-    from skimage.measure import points_in_poly
-
-    points = np.asarray(positions, float).reshape(-1, 2)
-    if not len(points) or len(polygon) < 3:
-        return np.zeros(len(points), bool)
-    return np.asarray(points_in_poly(points, np.asarray(polygon, float)))
 
 
 def by_frame(table: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
@@ -508,10 +499,10 @@ class _Run:
         doubles: tuple[int, ...] = ()
         if edit.action == "exclude" and edit.detail:
             polygon = edit.detail["polygon"]
-            for i in self.now.ids[inside(polygon, self.now.positions)].tolist():
+            for i in self.now.ids[inside_polygon(self.now.positions, polygon)].tolist():
                 if i in self._known:
                     self._set_free(i)
-            gone = self.now.ids[inside(polygon, self.now.positions)]
+            gone = self.now.ids[inside_polygon(self.now.positions, polygon)]
             before, after = self.now.rows(gone), ()
         else:
             # what a former run had found in the place of the user's atom is looked for anew
