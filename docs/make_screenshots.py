@@ -72,7 +72,7 @@ def save_movie(sample: str, frame: int, tab: str, path: Path) -> Path:
 
     viewer = napari.Viewer(title="napari with AtomLens")
     viewer.window.resize(1500, 940)
-    for layer_tuple in getattr(samples, sample)():
+    for layer_tuple in samples.layers_of(sample):
         viewer.add_layer(Layer.create(*layer_tuple))
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Movie")
     try:

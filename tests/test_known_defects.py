@@ -327,7 +327,6 @@ def imported(path: Path) -> set[str]:
     return {str(name).split(".")[0] for name in found}
 
 
-@defect("imageio, imageio-ffmpeg, Pillow and psutil are imported but not declared")
 def test_what_is_imported_is_declared(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]

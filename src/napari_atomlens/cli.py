@@ -226,12 +226,13 @@ def _draw(path: Path, folder: Path, result: Any, *, report: bool, movie: str) ->
 
     from napari_atomlens.image import as_stack
     from napari_atomlens.io.export import figures
+    from napari_atomlens.io.export import report as page
     from napari_atomlens.io.formats.readers import read
 
     stack = as_stack(read(path)[0].data)
     if report:
         for kind in ("html", "pdf"):
-            figures.save_report(
+            page.save_report(
                 folder / f"report.{kind}", np.asarray(stack[result.frames[0]]), result,
                 title=path.name, frame=result.frames[0],
             )  # fmt: skip

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError, TableError
-from napari_atomlens.io.export import structures
+from napari_atomlens.io.export import graphs, structures
 from napari_atomlens.io.export.structures import write_atoms
 from napari_atomlens.io.formats.atoms import from_ase, read_atoms
 from napari_atomlens.widgets.open_save.reader import get_atoms_reader
@@ -144,14 +144,14 @@ def test_atomai() -> None:
 def test_graphml(tmp_path: Path) -> None:
     table = atoms(4, 1)
     bonds = pd.DataFrame({"frame": 0, "atom_a": [0, 1], "atom_b": [1, 3], "length_px": [1.5, 2.5]})
-    path = structures.write_graphml(tmp_path / "a.graphml", table, bonds)
+    path = graphs.write_graphml(tmp_path / "a.graphml", table, bonds)
     graph = nx.read_graphml(path, node_type=int)
     assert sorted(map(sorted, graph.edges)) == [[0, 1], [1, 3]]
     assert graph.nodes[3]["species"] == table["species"][3]
     assert graph.nodes[2]["y_px"] == pytest.approx(table["y_px"][2])
     assert graph.edges[1, 3]["length_px"] == 2.5
     with pytest.raises(TableError, match="1 atoms of the bonds"):
-        structures.to_graph(table, bonds.assign(atom_b=[1, 99]))
+        graphs.to_graph(table, bonds.assign(atom_b=[1, 99]))
 
 
 def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 PEER_CODE = """
 import sys, numpy as np, pandas as pd, hyperspy.api as hs
-from napari_atomlens.io.export import structures
+from napari_atomlens.io.export import graphs, structures
 table = pd.read_csv(sys.argv[1])
 size = (0.0123, 0.0123)
 signal = structures.to_hyperspy(np.zeros((2, 500, 500)), table, size)

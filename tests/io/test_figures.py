@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +18,7 @@ from imageio.v3 import imread
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError, ImageError, ParameterError
-from napari_atomlens.io.export import figures
+from napari_atomlens.io.export import figures, report
 
 SVG = "{http://www.w3.org/2000/svg}"
 IMAGE = np.random.default_rng(0).random((60, 80))
@@ -70,12 +72,25 @@ def test_movie(tmp_path: Path) -> None:
     assert imread(path).shape[:3] == (2, 60, 80)
 
 
+def test_a_movie_that_breaks_off_leaves_the_one_of_before(tmp_path: Path) -> None:
+    path = figures.save_movie(tmp_path / "a.gif", [IMAGE])
+    before = path.read_bytes()
+
+    def frames() -> Iterator[np.ndarray]:
+        yield IMAGE
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FormatError, match="No space left"):
+        figures.save_movie(path, frames())
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.gif"]
+
+
 def test_report(tmp_path: Path) -> None:
     result = SimpleNamespace(
         atoms=ATOMS, frames=[0, 1], spacing_px=11.5, messages=["Look <here>."],
         provenance={"pixel_size_nm": [0.1, 0.1], "model": "universal"},
     )  # fmt: skip
-    text = figures.save_report(tmp_path / "a.html", IMAGE, result, title="a & b").read_text()
+    text = report.save_report(tmp_path / "a.html", IMAGE, result, title="a & b").read_text()
     assert "a &amp; b" in text and "Look &lt;here&gt;." in text and "universal" in text
     assert text.count("<circle") == 2  # those of the frame that is shown
     assert re.search(r"<td>Si</td><td>2</td><td>2</td>", text)
@@ -87,20 +102,20 @@ def test_report_as_pdf(tmp_path: Path) -> None:
         atoms=ATOMS, frames=[0, 1], spacing_px=11.5, messages=["A long sentence. " * 30],
         provenance={"pixel_size_nm": [0.1, 0.1], "model": "universal", "more": "x " * 9000},
     )  # fmt: skip
-    page = np.asarray(figures.draw_report(IMAGE, result, title="a & b"))
+    page = np.asarray(report.draw_report(IMAGE, result, title="a & b"))
     assert page.shape == (1754, 1240, 3)
     paper = (page == 255).all(-1)
     assert paper[:60].all() and paper[:, :60].all() and paper[-50:].all() and paper[:, -50:].all()
     colours = {tuple(c) for c in page[~paper]}
     assert len(colours) > 50  # the image, its circles, text and bars
-    raw = figures.save_report(tmp_path / "a.pdf", IMAGE, result).read_bytes()
+    raw = report.save_report(tmp_path / "a.pdf", IMAGE, result).read_bytes()
     assert raw.startswith(b"%PDF") and raw.count(b"/Type /Page\n") + raw.count(b"/Type /Page ") <= 1
     nothing = SimpleNamespace(
         atoms=ATOMS[:0], frames=[0], spacing_px=float("nan"), messages=[], provenance={}
     )
-    assert figures.save_report(tmp_path / "b.pdf", IMAGE, nothing).exists()
+    assert report.save_report(tmp_path / "b.pdf", IMAGE, nothing).exists()
     with pytest.raises(FormatError, match=r"\.html or \.pdf"):
-        figures.save_report(tmp_path / "a.doc", IMAGE, result)
+        report.save_report(tmp_path / "a.doc", IMAGE, result)
 
 
 def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, 
     Parameters
     ----------
     sample : str
-        Name of a function of :mod:`napari_atomlens.widgets.open_save.samples`.
+        Name in :data:`napari_atomlens.simulation.samples.SAMPLES`.
     size : tuple of int, optional
         Width and height of the window in screen pixels.
 
@@ -96,7 +96,7 @@ def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, 
     viewer = napari.Viewer(title="napari with AtomLens")
     if size:
         viewer.window.resize(*size)
-    for layer_tuple in getattr(samples, sample)():
+    for layer_tuple in samples.layers_of(sample):
         viewer.add_layer(Layer.create(*layer_tuple))
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Find atoms")
     return viewer, widget

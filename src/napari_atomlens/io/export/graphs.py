@@ -1,4 +1,4 @@
-"""Defects as files that other programs read, and their strain against a reference."""
+"""Graphs as files: bonds, defects and their strain against a reference."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.files import user_file, write_whole
+from napari_atomlens.io.export.structures import checked
 from napari_atomlens.io.export.tables import write_table
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from napari_atomlens.graphs.library import Entry
 
 #: Symmetric graphs have many mappings onto each other; so many are tried.
@@ -87,6 +90,37 @@ def table(entries: Sequence[Entry]) -> pd.DataFrame:
         for e in entries
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def to_graph(atoms: pd.DataFrame, bonds: pd.DataFrame) -> nx.Graph:
+    """Return atoms and bonds as a networkx graph; its nodes are atom ids."""
+    import networkx as nx
+
+    table = checked(atoms, "atom_id", "y_px", "x_px")
+    if missing := {"atom_a", "atom_b"} - set(bonds):
+        raise TableError(f"The table of bonds lacks {', '.join(sorted(missing))}.")
+    lost = (set(bonds["atom_a"]) | set(bonds["atom_b"])) - set(table["atom_id"])
+    if lost:
+        raise TableError(f"{len(lost)} atoms of the bonds are not in the table of atoms.")
+    graph = nx.Graph()
+    for rows, add in ((table, graph.add_node), (bonds, graph.add_edge)):
+        keys = ["atom_id"] if rows is table else ["atom_a", "atom_b"]
+        for row in rows.to_dict("records"):
+            given = {
+                str(k): v.item() if isinstance(v, np.generic) else v
+                for k, v in row.items()
+                if k not in keys and isinstance(v, (str, int, float, bool, np.generic))
+            }
+            add(*(int(row[k]) for k in keys), **given)
+    return graph
+
+
+def write_graphml(path: str | Path, atoms: pd.DataFrame, bonds: pd.DataFrame) -> Path:
+    """Write atoms and bonds as GraphML, which Gephi, igraph, networkx and yEd read."""
+    import networkx as nx
+
+    with user_file(path) as target:
+        return write_whole(target, lambda file: nx.write_graphml(to_graph(atoms, bonds), file))
 
 
 def save(entries: Sequence[Entry], path: str | Path) -> list[Path]:

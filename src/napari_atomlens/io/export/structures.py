@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,15 +20,19 @@ from napari_atomlens.files import new_file_beside, user_file, write_whole
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, optional_library
 
-if TYPE_CHECKING:
-    import networkx as nx
-
 _ELEMENTS = frozenset(SYMBOLS[:92])
 #: Empty space above and below the atoms of a structure, in nm.
 _VACUUM_NM = 1.0
 
 
-def _checked(atoms: pd.DataFrame, *columns: str) -> pd.DataFrame:
+def checked(atoms: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Return a table of atoms with their frames, where its positions can be used.
+
+    Raises
+    ------
+    TableError
+        If a column is missing (positions in pixels by default) or a position is no number.
+    """
     needed = columns or ("y_px", "x_px")
     if missing := [c for c in needed if c not in atoms]:
         raise TableError(f"The table of atoms lacks {', '.join(missing)}.")
@@ -40,14 +44,14 @@ def _checked(atoms: pd.DataFrame, *columns: str) -> pd.DataFrame:
 def _in_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd.DataFrame:
     """Atoms with their positions in nm, from the pixel size where it is given."""
     if pixel_size_nm is not None:
-        _checked(atoms)
+        checked(atoms)
         y, x = pixel_size_nm
         atoms = atoms.assign(y_nm=atoms["y_px"] * y, x_nm=atoms["x_px"] * x)
     if not {"y_nm", "x_nm"} <= set(atoms) or (atoms["y_nm"].isna().all() and len(atoms)):
         raise TableError(
             "The pixel size is not known; calibrate the image first, or give the pixel size."
         )
-    return _checked(atoms, "y_nm", "x_nm")
+    return checked(atoms, "y_nm", "x_nm")
 
 
 def element_of(species: str) -> str:
@@ -169,7 +173,7 @@ def to_atomai(atoms: pd.DataFrame) -> dict[int, np.ndarray]:
         By frame: row, column in pixels, and the number of the class (species in the order
         of the alphabet).
     """
-    table = _checked(atoms)
+    table = checked(atoms)
     names = table["species"].astype(str) if "species" in table else pd.Series("", table.index)
     classes = names.map({n: k for k, n in enumerate(sorted(names.unique()))})
     rows = np.c_[table["y_px"], table["x_px"], classes.to_numpy(float)]
@@ -195,7 +199,7 @@ def to_hyperspy(
         The markers are permanent: they are saved with the signal.
     """
     api = optional_library("hyperspy.api", "hyperspy")
-    table = _checked(atoms)
+    table = checked(atoms)
     signal = api.signals.Signal2D(np.asarray(image))
     size = pixel_size_nm or (1.0, 1.0)
     for axis, scale in zip(signal.axes_manager.signal_axes, size[::-1], strict=True):
@@ -231,7 +235,7 @@ def to_atomap(
     atomap.api.Atom_Lattice
     """
     api = optional_library("atomap.api", "atomap")
-    table = _checked(atoms)
+    table = checked(atoms)
     if table["frame"].nunique() > 1:
         raise TableError("Atomap takes one frame at a time.")
     y, x = pixel_size_nm or (1.0, 1.0)
@@ -248,34 +252,3 @@ def to_atomap(
             )
         )  # fmt: skip
     return api.Atom_Lattice(image=np.asarray(image), sublattice_list=sublattices)
-
-
-def to_graph(atoms: pd.DataFrame, bonds: pd.DataFrame) -> nx.Graph:
-    """Return atoms and bonds as a networkx graph; its nodes are atom ids."""
-    import networkx as nx
-
-    table = _checked(atoms, "atom_id", "y_px", "x_px")
-    if missing := {"atom_a", "atom_b"} - set(bonds):
-        raise TableError(f"The table of bonds lacks {', '.join(sorted(missing))}.")
-    lost = (set(bonds["atom_a"]) | set(bonds["atom_b"])) - set(table["atom_id"])
-    if lost:
-        raise TableError(f"{len(lost)} atoms of the bonds are not in the table of atoms.")
-    graph = nx.Graph()
-    for rows, add in ((table, graph.add_node), (bonds, graph.add_edge)):
-        keys = ["atom_id"] if rows is table else ["atom_a", "atom_b"]
-        for row in rows.to_dict("records"):
-            given = {
-                str(k): v.item() if isinstance(v, np.generic) else v
-                for k, v in row.items()
-                if k not in keys and isinstance(v, (str, int, float, bool, np.generic))
-            }
-            add(*(int(row[k]) for k in keys), **given)
-    return graph
-
-
-def write_graphml(path: str | Path, atoms: pd.DataFrame, bonds: pd.DataFrame) -> Path:
-    """Write atoms and bonds as GraphML, which Gephi, igraph, networkx and yEd read."""
-    import networkx as nx
-
-    with user_file(path) as target:
-        return write_whole(target, lambda file: nx.write_graphml(to_graph(atoms, bonds), file))

@@ -9,7 +9,8 @@ from napari_atomlens.simulation.samples import SAMPLES
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 
-def _layers(name: str) -> list[LayerTuple]:
+def layers_of(name: str) -> list[LayerTuple]:
+    """Return the layers of a sample of :data:`napari_atomlens.simulation.samples.SAMPLES`."""
     import numpy as np
 
     sample = SAMPLES[name]()
@@ -33,56 +34,56 @@ def _layers(name: str) -> list[LayerTuple]:
     ]  # fmt: skip
 
 
-def graphene_si() -> list[LayerTuple]:
+def open_graphene_si() -> list[LayerTuple]:
     """Graphene with silicon dopants and a grain boundary."""
-    return _layers("graphene_si")
+    return layers_of("graphene_si")
 
 
-def ws2_vacancies() -> list[LayerTuple]:
+def open_ws2_vacancies() -> list[LayerTuple]:
     """WS2 monolayer with sulphur vacancies."""
-    return _layers("ws2_vacancies")
+    return layers_of("ws2_vacancies")
 
 
-def perovskite() -> list[LayerTuple]:
+def open_perovskite() -> list[LayerTuple]:
     """Perovskite whose right half is polar."""
-    return _layers("perovskite")
+    return layers_of("perovskite")
 
 
-def silicon_110_movie() -> list[LayerTuple]:
+def open_silicon_110_movie() -> list[LayerTuple]:
     """Movie of Si <110> dumbbells."""
-    return _layers("silicon_110_movie")
+    return layers_of("silicon_110_movie")
 
 
-def silicon_110_defects() -> list[LayerTuple]:
+def open_silicon_110_defects() -> list[LayerTuple]:
     """Movie of Si <110> dumbbells with vacancies while a heavy impurity passes."""
-    return _layers("silicon_110_defects")
+    return layers_of("silicon_110_defects")
 
 
-def ws2_movie() -> list[LayerTuple]:
+def open_ws2_movie() -> list[LayerTuple]:
     """WS2 that decomposes: vacancies diffuse, holes open, a fragment turns."""
-    return _layers("ws2_movie")
+    return layers_of("ws2_movie")
 
 
-def buckybowl_movie() -> list[LayerTuple]:
+def open_buckybowl_movie() -> list[LayerTuple]:
     """Film of bowl-shaped molecules that flip."""
-    return _layers("buckybowl_movie")
+    return layers_of("buckybowl_movie")
 
 
-def h_si_100() -> list[LayerTuple]:
+def open_h_si_100() -> list[LayerTuple]:
     """STM image of H-Si(100) 2x1."""
-    return _layers("h_si_100")
+    return layers_of("h_si_100")
 
 
-def manganite_surface() -> list[LayerTuple]:
+def open_manganite_surface() -> list[LayerTuple]:
     """STM image of a square oxide surface with a few anomalous charge clouds."""
-    return _layers("manganite_surface")
+    return layers_of("manganite_surface")
 
 
-def ws2_point_defects() -> list[LayerTuple]:
+def open_ws2_point_defects() -> list[LayerTuple]:
     """WS2 monolayer with sulphur vacancies, another metal, and both side by side."""
-    return _layers("ws2_point_defects")
+    return layers_of("ws2_point_defects")
 
 
-def sumanene_film() -> list[LayerTuple]:
+def open_sumanene_film() -> list[LayerTuple]:
     """STM movie of a film of bowls, up or down, in four rotations, some of which flip."""
-    return _layers("sumanene_film")
+    return layers_of("sumanene_film")
