@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 HEAVY = ("torch", "numpy", "pandas", "scipy", "skimage", "napari", "qtpy", "PySide6", "PyQt6")
 
@@ -47,6 +49,15 @@ def test_analysis_loads_without_torch() -> None:
 
 def test_command_line_starts_without_torch_and_numpy() -> None:
     assert fresh(f"import napari_atomlens.cli\n{LOADED}") == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["paint"]])
+def test_help_of_the_command_line_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "from typer.testing import CliRunner; from napari_atomlens.cli import app\n"
+        f"done = CliRunner().invoke(app, {arguments!r}); assert done.output, done.exception\n"
+    )
+    assert fresh(code + LOADED) == []
 
 
 def test_napari_reads_the_manifest_without_importing_the_package() -> None:

@@ -22,8 +22,8 @@ from .graphs.library import DefectLibrary
 from .graphs.rules import Rules, preset
 from .image import Image
 from .io.export.structures import write_atoms
-from .io.formats.atoms import read_atoms
 from .io.formats.readers import read
+from .io.projects.atoms import read_atoms
 from .lattice.lattice import Lattice, LatticeParams
 from .lattice.measure import measure_lattice
 from .lattice.shrink import shrink_positions

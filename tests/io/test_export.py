@@ -19,7 +19,8 @@ from napari_atomlens import tables
 from napari_atomlens.errors import FormatError, TableError
 from napari_atomlens.io.export import graphs, structures
 from napari_atomlens.io.export.structures import write_atoms
-from napari_atomlens.io.formats.atoms import from_ase, read_atoms
+from napari_atomlens.io.formats.atoms import from_ase
+from napari_atomlens.io.projects.atoms import read_atoms
 from napari_atomlens.widgets.open_save.reader import get_atoms_reader
 from napari_atomlens.widgets.open_save.writer import (
     write_atoms_csv,

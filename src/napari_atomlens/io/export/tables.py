@@ -1,16 +1,16 @@
-"""The tables of a result as files for other programs."""
+"""Tables as files for other programs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+import pandas as pd
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.files import write_whole
-
-if TYPE_CHECKING:  # the command line starts without
-    import pandas as pd
 
 #: Tables that a result may have, in the order of the workflow; the first two always.
 WRITTEN = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
@@ -74,8 +74,7 @@ def write_tables(result: Tabled, folder: Path) -> list[Path]:
     list of pathlib.Path
         The files, tables first. Tables that the result does not have are not written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    found = {}
     for name in WRITTEN:
         try:
             table = getattr(result, name, None)
@@ -83,6 +82,34 @@ def write_tables(result: Tabled, folder: Path) -> list[Path]:
             result.messages.append(f"There is no {name}.csv: {error}")
             continue
         if table is not None:
-            written.append(write_csv(folder / f"{name}.csv", table))
-    text = json.dumps(result.record(), indent=2, default=str) + "\n"
-    return [*written, write_whole(folder / "provenance.json", text)]
+            found[name] = table
+    return write_named(found, folder, result.record())
+
+
+def write_named(
+    tables: Mapping[str, pd.DataFrame],
+    folder: Path,
+    record: Mapping[str, object],
+    *,
+    note: str = "provenance.json",
+) -> list[Path]:
+    """Write tables as CSV files of their names, and what made them as JSON.
+
+    Parameters
+    ----------
+    tables : mapping of str to pandas.DataFrame
+    folder : pathlib.Path
+        Where the files go; made if it is missing. Each file is whole or not there.
+    record : mapping
+        What made the tables.
+    note : str
+        Name of the file of the record.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files, tables first.
+    """
+    written = [write_csv(folder / f"{name}.csv", table) for name, table in tables.items()]
+    text = json.dumps(record, indent=2, default=str) + "\n"
+    return [*written, write_whole(folder / note, text)]

@@ -15,6 +15,8 @@ from napari_atomlens.errors import FormatError
 
 #: What is not a chemical element is this in a structure; its name is kept beside it.
 UNKNOWN = "X"
+#: Suffixes of files of atoms.
+SUFFIXES = (".csv", ".parquet", ".xyz", ".extxyz", ".cif")
 #: Columns that a structure carries beside positions and elements.
 CARRIED = ("atom_id", "probability", "amplitude", "sigma_px", "y_err_px", "x_err_px")
 
@@ -29,8 +31,10 @@ def optional_library(name: str, install: str) -> Any:
         ) from error
 
 
-def read_atoms(path: str | Path) -> pd.DataFrame:
-    """Read a table of atoms that :func:`write_atoms` wrote (CSV, Parquet, extended XYZ, CIF).
+def read_file(path: str | Path) -> pd.DataFrame:
+    """Read a file of atoms: CSV, Parquet, extended XYZ, CIF.
+
+    :func:`napari_atomlens.io.projects.atoms.read_atoms` reads projects as well.
 
     Raises
     ------

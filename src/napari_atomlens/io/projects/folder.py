@@ -260,6 +260,11 @@ def save_maps(path: Path, name: str, maps: np.ndarray, frames: Sequence[int]) ->
 # Reading ------------------------------------------------------------------------------------
 
 
+def is_results(root: Path) -> bool:
+    """Whether a folder holds results of ours, of any version."""
+    return any((root / n).is_file() for n in (NOTE, BATCH, WINDOW)) or old.is_old(root)
+
+
 def read_saved(path: str | Path, file: str = "") -> Saved:
     """Read a folder of results: a project, an analysed movie, a scan of a watch, a file of a batch.
 
@@ -281,7 +286,7 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
     root = Path(path)
     if not root.exists():
         raise FormatError(f"{root.name} does not exist.")
-    if not any((root / n).is_file() for n in (NOTE, BATCH, WINDOW)) and not old.is_old(root):
+    if not is_results(root):
         raise FormatError(f"{root.name} is not an AtomLens project.")
     try:
         if old.is_old(root):

@@ -8,9 +8,9 @@ from typing import Any
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
-from napari_atomlens.io.formats.atoms import read_atoms
 from napari_atomlens.io.formats.kinds import is_store, kind_of, named
 from napari_atomlens.io.formats.readers import read
+from napari_atomlens.io.projects.atoms import pixel_size_in, read_atoms
 from napari_atomlens.session.project import read_project
 
 LayerTuple = tuple[Any, dict[str, Any], str]
@@ -106,14 +106,8 @@ def atoms_layer(atoms: Any, path: Path) -> LayerTuple:
     scale, units = [1.0, 1.0], ["pixel", "pixel"]
     if not in_pixels:
         units = ["nm", "nm"]
-    elif {"y_nm", "x_nm"} <= set(atoms):
-        sizes = []
-        for axis in "yx":  # the nm of the table say how large its pixels are
-            px, nm = atoms[f"{axis}_px"].to_numpy(float), atoms[f"{axis}_nm"].to_numpy(float)
-            use = np.isfinite(px) & np.isfinite(nm) & (np.abs(px) > 1e-6)
-            sizes.append(float(np.median(nm[use] / px[use])) if use.any() else float("nan"))
-        if all(s > 0 for s in sizes):
-            scale, units = sizes, ["nm", "nm"]
+    elif (size := pixel_size_in(atoms)) is not None:
+        scale, units = list(size), ["nm", "nm"]
     columns = ["frame", *places] if movie else places
     keywords = {
         "name": path.name,

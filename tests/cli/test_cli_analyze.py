@@ -1,40 +1,23 @@
-"""The command line: options from the dataclasses, files written, sentences for errors."""
+"""``atomlens analyze``: what reaches the analysis, what is written, what is said."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import run
 
-from napari_atomlens import __version__, cli, tables
-from napari_atomlens.errors import ImageError, ModelError, ParameterError
+from napari_atomlens import __version__, tables
+from napari_atomlens.errors import ImageError
 from napari_atomlens.io.export.tables import write_tables
-from napari_atomlens.params import Params, describe, param
 from napari_atomlens.runs import analysis
-from napari_atomlens.runs import frame as frame_loop
 from napari_atomlens.runs.params import AnalysisParams
-
-runner = CliRunner()
-
-
-def run(*arguments: Any, code: int = 0) -> Any:
-    done = runner.invoke(cli.app, [str(a) for a in arguments])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return done
 
 
 @pytest.fixture
@@ -50,7 +33,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return SimpleNamespace(
             atoms=atoms,
             contours=tables.empty("contours"),
-            provenance={"version": __version__, "model": np.float32(1.5)},
+            provenance={},
+            record=lambda: {"version": __version__, "model": np.float32(1.5)},
             messages=["Look at the left edge."],
             seconds={"network": 3.0, "atoms": 1.0},
         )
@@ -64,18 +48,6 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "image.npy"
     np.save(path, np.zeros((8, 8), np.float32))
     return path
-
-
-def test_every_parameter_is_an_option() -> None:
-    text = run("analyze", "--help").output
-    for name in ("--model", "--pixel-size", "--spacing", "--min-probability", "--frames"):
-        assert name in text
-    command = typer.main.get_command(cli.app).get_command(None, "analyze")  # type: ignore[attr-defined]
-    options = {p.name: p for p in command.params}
-    for info in describe(AnalysisParams):
-        default = options[info.name].default
-        assert getattr(default, "value", default) == info.default
-        assert info.help in (options[info.name].help or "")
 
 
 def test_defaults_are_those_of_the_dataclass(calls: list, image: Path, tmp_path: Path) -> None:
@@ -126,9 +98,10 @@ def test_later_tables_are_written_where_there_are_any(tmp_path: Path) -> None:
         contours=tables.empty("contours"),
         bonds=pd.DataFrame({"frame": [0], "atom_a": [0], "atom_b": [1]}),
         tracks=None,
-        provenance={},
+        record=dict,
     )
-    names = [p.name for p in write_tables(result, tmp_path / "deep" / "out")]
+    out = tmp_path / "deep" / "out"
+    names = [p.name for p in write_tables(result, out)]
     assert names == ["atoms.csv", "contours.csv", "bonds.csv", "provenance.json"]
 
 
@@ -147,7 +120,8 @@ def test_bonds_and_defects_are_written(tmp_path: Path) -> None:
     )  # fmt: skip
     empty = {"contours": tables.empty("contours"), "outlines": {}, "probabilities": None,
              "unfamiliar": None, "classes": (), "frames": [0]}  # fmt: skip
-    write_tables(Result(atoms=atoms, provenance={}, **empty), tmp_path)
+    result = Result(atoms=atoms, provenance={}, **empty)
+    write_tables(result, tmp_path)
     bonds, defects = (pd.read_csv(tmp_path / f"{t}.csv") for t in ("bonds", "defects"))
     assert len(bonds) == len(sheet.bonds)
     assert defects["formula"].tolist() == ["Si1C3"]
@@ -155,7 +129,8 @@ def test_bonds_and_defects_are_written(tmp_path: Path) -> None:
     rules = json.loads((tmp_path / "provenance.json").read_text())["rules"]
     assert rules["name"] == "graphene-si"
     twice = atoms.head(2).assign(y_px=0.0, x_px=0.0, y_nm=float("nan"), x_nm=float("nan"))
-    written = write_tables(Result(atoms=twice, provenance={}, **empty), tmp_path / "b")
+    result = Result(atoms=twice, provenance={}, **empty)
+    written = write_tables(result, tmp_path / "b")
     assert {"atoms.csv", "provenance.json"} <= {p.name for p in written}
 
 
@@ -211,90 +186,6 @@ def test_bounds_are_checked() -> None:
     assert "min-probability" in run("analyze", "a.tif", "--min-probability", 2, code=2).stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "frames"),
-    [("", None), (" ", None), ("4", [4]), ("0,5,7-9", [0, 5, 7, 8, 9]), ("3, 1", [3, 1])],
-)
-def test_frames(text: str, frames: list[int] | None) -> None:
-    assert cli.parse_frames(text) == frames
-
-
-@pytest.mark.parametrize("text", ["a", "1-", "-3", "5-2", "1,,2", "1.5"])
-def test_wrong_frames(text: str) -> None:
-    with pytest.raises(ParameterError, match="frames"):
-        cli.parse_frames(text)
-
-
-def test_a_choice_is_an_option_with_these_values() -> None:
-    @dataclass(frozen=True)
-    class Colours(Params):
-        colour: Literal["red", "green"] = param("red", "which one")
-
-    seen = []
-    lone = cli._build("paint", lambda **given: seen.append(given), Colours)
-    lone(["--colour", "green"], standalone_mode=False)
-    lone([], standalone_mode=False)
-    assert seen == [{"colour": "green"}, {"colour": "red"}]
-    with pytest.raises(SystemExit):
-        lone(["--colour", "blue"])
-
-
-def test_version_and_models() -> None:
-    assert run("--version").stdout.strip() == __version__
-    assert run("models").exit_code == 0
-    assert "no-such-model" in run("models", "--card", "no-such-model", code=2).stderr
-
-
-@pytest.mark.needs_model
-def test_models_lists_the_universal_one() -> None:
-    assert "universal" in run("models").stdout
-    assert run("models", "--card", "universal").stdout.strip()
-
-
-def test_training_takes_the_options_of_its_dataclass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from napari_atomlens import training
-    from napari_atomlens.training import loop
-
-    seen = []
-
-    def train(params: Any, progress: Any = None) -> Path:
-        seen.append(params)
-        progress(50, params.steps, 0.25)
-        return tmp_path / "universal.safetensors"
-
-    monkeypatch.setattr(training, "train", train, raising=False)
-    done = run("train", "universal", "--out", tmp_path, "--steps", 70, "--no-resume")
-    assert seen == [loop.TrainParams(out=str(tmp_path), steps=70, resume=False)]
-    assert "step 50 of 70, loss 0.2500" in done.stdout
-
-
-def test_training_errors_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens import training
-
-    def train(params: Any, progress: Any = None) -> Path:
-        raise ModelError("The processes that draw training scenes died.")
-
-    monkeypatch.setattr(training, "train", train, raising=False)
-    assert "died" in run("train", "universal", code=2).stderr
-
-
-def test_demo_says_where_the_picture_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens.widgets import demo
-
-    monkeypatch.setattr(demo, "run_demo", lambda path: path)
-    assert "demo.png" in run("demo", "--screenshot", tmp_path / "demo.png").stdout
-
-
-def test_no_screen_and_no_xvfb_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens.widgets import demo
-
-    monkeypatch.setattr(demo, "has_display", lambda: False)
-    monkeypatch.setattr(demo.shutil, "which", lambda name: None)
-    assert "Xvfb" in run("demo", code=2).stderr
-
-
 @pytest.mark.needs_model
 def test_analyze_end_to_end(tmp_path: Path) -> None:
     """A clean honeycomb: every atom well inside is found, where it was drawn."""
@@ -326,44 +217,6 @@ def test_analyze_end_to_end(tmp_path: Path) -> None:
     assert provenance
 
 
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no Xvfb")
-def test_virtual_display_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens.widgets.demo import has_display, virtual_display
-
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    with virtual_display() as name:
-        assert name == os.environ["DISPLAY"]
-        assert has_display()
-        assert os.environ["QT_QPA_PLATFORM"] == "xcb"
-    assert "DISPLAY" not in os.environ
-    assert os.environ["QT_QPA_PLATFORM"] == "offscreen"
-
-
-@pytest.mark.needs_model
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no Xvfb")
-def test_demo_without_a_screen_saves_a_picture(tmp_path: Path) -> None:
-    # In a process of its own: a real viewer, a real canvas, and no DISPLAY at the start.
-    environment = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "napari_atomlens.cli", "demo"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    picture = tmp_path / "atomlens-demo.png"
-    assert str(picture) in done.stdout
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.needs_model
 def test_every_input_is_told_its_model_and_keeps_its_frames(tmp_path: Path) -> None:
     from napari_atomlens import simulate
@@ -388,7 +241,7 @@ def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         )
         return SimpleNamespace(
             atoms=atoms, contours=tables.empty("contours"), frames=[1, 3], spacing_px=9.0,
-            provenance={"pixel_size_nm": (0.1, 0.1)}, messages=[], seconds={},
+            provenance={"pixel_size_nm": (0.1, 0.1)}, messages=[], seconds={}, record=dict,
         )  # fmt: skip
 
     monkeypatch.setattr(analysis, "analyze", stand_in)
@@ -403,26 +256,3 @@ def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "imageio-ffmpeg" in done.output and (tmp_path / "b" / "atoms.csv").exists()
     done = run("analyze", tmp_path / "a.npy", "--movie", "avi", code=2)
     assert "gif or mp4" in done.output
-
-
-def test_movie_is_followed_into_a_folder_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sys.path.insert(0, str(Path(__file__).parent / "widgets"))
-    from fake_analysis import FakeAnalysis, lattice
-
-    fake = FakeAnalysis()
-    monkeypatch.setattr(frame_loop, "analyze_frames", fake)
-    np.save(tmp_path / "movie.npy", lattice(4, frames=6))
-    out = tmp_path / "out"
-    done = run("movie", tmp_path / "movie.npy", "--out", out, "--pixel-size", "0.02")
-    assert "16 atoms followed through 6 frames" in done.output
-    for name in ("tracks", "dumbbells", "changes", "events", "drift"):
-        assert (out / f"{name}.csv").exists()
-    assert json.loads((out / "provenance.json").read_text())["linking"]["max_gap"] == 3
-    fake.frames.clear()
-    run("movie", tmp_path / "movie.npy", "--out", out, "--pixel-size", "0.02", "--max-gap", "5")
-    assert fake.frames == []  # nothing is analysed twice
-    assert json.loads((out / "provenance.json").read_text())["linking"]["max_gap"] == 5
-    run("movie", tmp_path / "none.npy", "--out", out, code=2)
-    run("movie", tmp_path / "movie.npy", "--out", out, "--window", "3", code=2)

@@ -1,0 +1,60 @@
+"""``atomlens movie``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_atomlens.cli.options import Frames, PixelSize, parse_frames
+from napari_atomlens.cli.output import there
+from napari_atomlens.cli.progress import bar
+from napari_atomlens.progress import Progress
+from napari_atomlens.runs.movie import analyze_movie, follow_folder
+from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.tracking.changes import ChangeParams
+from napari_atomlens.tracking.dumbbells import DumbbellParams
+from napari_atomlens.tracking.linking import LinkParams
+
+
+def run(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Movie to analyse.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the results; a run that was begun there goes on."
+        ),
+    ],
+    pixel_size: PixelSize = None,
+    frames: Frames = "",
+    *,
+    analysis: AnalysisParams,
+    linking: LinkParams,
+    dumbbells: DumbbellParams,
+    changes: ChangeParams,
+) -> None:
+    """Follow every atom and dumbbell through a movie of any length; stops and goes on."""
+    chosen = parse_frames(frames)
+    stopped = "Stopped after {done} frames; the same command goes on from there."
+    with bar("frames", stopped) as progress:
+        for _ in analyze_movie(
+            there(source), out, analysis, pixel_size_nm=pixel_size, frames=chosen,
+            progress=progress,
+        ):  # fmt: skip
+            pass
+        found = None
+        if not progress.stopped:
+            found = follow_folder(
+                out, linking=linking, changes=changes, dumbbells=dumbbells,
+                progress=Progress(lambda done, total, what: progress.say(what),
+                                  lambda: progress.stopped),
+            )  # fmt: skip
+    if found is None:
+        return
+    tracks, pairs = found.tracks, found.dumbbells
+    n_frames = found.atoms["frame"].nunique()
+    text = f"{tracks['track_id'].nunique():,} atoms followed through {n_frames:,} frames"
+    if len(pairs):
+        text += f", {pairs['dumbbell_id'].nunique():,} dumbbells, {len(found.changes):,} changes"
+    typer.echo(f"{source.name}: {text} -> {out}")

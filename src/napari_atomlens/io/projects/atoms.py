@@ -1,0 +1,82 @@
+"""The one reader of tables of atoms: files of every kind, and projects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from napari_atomlens.errors import TableError
+from napari_atomlens.io.formats.atoms import SUFFIXES, read_file
+from napari_atomlens.io.projects import folder as layout
+
+
+def holds_atoms(path: str | Path) -> bool:
+    """Whether a path is that of a table of atoms or of a project, by its name."""
+    place = Path(path)
+    return place.suffix.lower() in SUFFIXES or layout.is_results(place)
+
+
+def read_atoms(path: str | Path) -> pd.DataFrame:
+    """Read a table of atoms from CSV, Parquet, extended XYZ or CIF, or out of a project.
+
+    Parameters
+    ----------
+    path : path
+        A file, a ``.atomlens`` project (of a window the corrected atoms) or another folder of
+        results.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With ``frame`` (0 where the file has none), and positions in pixels, in nm, or both.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, or holds no atoms.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "atoms.csv"
+    >>> lines = "y_px,x_px,species", "1.5,2.5,Si"
+    >>> _ = file.write_text(chr(10).join(lines))
+    >>> read_atoms(file)["species"].tolist()
+    ['Si']
+    """
+    place = Path(path)
+    table = layout.read_saved(place).atoms if place.is_dir() else read_file(place)
+    return table if "frame" in table else table.assign(frame=0)
+
+
+def pixel_size_in(atoms: pd.DataFrame) -> tuple[float, float] | None:
+    """Return the pixel size (y, x) in nm that a table with both kinds of positions tells."""
+    sizes = []
+    for axis in "yx":
+        if not {f"{axis}_px", f"{axis}_nm"} <= set(atoms):
+            return None
+        px, nm = atoms[f"{axis}_px"].to_numpy(float), atoms[f"{axis}_nm"].to_numpy(float)
+        use = np.isfinite(px) & np.isfinite(nm) & (np.abs(px) > 1e-6)
+        sizes.append(float(np.median(nm[use] / px[use])) if use.any() else float("nan"))
+    return (sizes[0], sizes[1]) if all(s > 0 for s in sizes) else None
+
+
+def in_pixels(
+    atoms: pd.DataFrame, pixel_size_nm: float | tuple[float, float] | None
+) -> pd.DataFrame:
+    """Return the atoms with their positions in pixels.
+
+    Raises
+    ------
+    TableError
+        If they are in nm only, and the pixel size is not known.
+    """
+    if {"y_px", "x_px"} <= set(atoms):
+        return atoms
+    if pixel_size_nm is None:
+        raise TableError("The atoms are in nm only; the pixel size must be given.")
+    y, x = np.broadcast_to(np.asarray(pixel_size_nm, float), (2,))
+    return atoms.assign(y_px=atoms["y_nm"] / y, x_px=atoms["x_nm"] / x)
