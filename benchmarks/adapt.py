@@ -20,6 +20,7 @@ from report import Report
 from napari_atomlens import tables
 from napari_atomlens.atoms import find_atoms
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.progress import Progress
 from napari_atomlens.segmentation import find_model, segment
 from napari_atomlens.simulation import crystals, seed_for
 from napari_atomlens.simulation.formation import render_columns
@@ -94,14 +95,14 @@ def main() -> None:
             replay=args.replay, threads=args.threads,
         )  # fmt: skip
 
-        def tell(step: int, steps: int, loss: float) -> None:
+        def tell(step: int, steps: int, said: str) -> None:
             if step % 50 == 0:
                 print(
-                    f"  step {step} loss {loss:.3f} after {time.monotonic() - start:.0f} s",
+                    f"  step {step} {said} after {time.monotonic() - start:.0f} s",
                     flush=True,
                 )
 
-        result = adapt(labelled, params, progress=tell)
+        result = adapt(labelled, params, progress=Progress(tell))
         new = find_model(str(result.path))
         after = [f1_on(new, args.lattice, test, s) for s in (SPACING, 0.0)]
         known_after = on_known_materials(new, args.known)

@@ -406,7 +406,15 @@ def watch_figure(data: Path | None, small: bool) -> None:
                                               row_angle_rad=0.3 + 0.1 * k, seed=SEED + 500 + k))  # fmt: skip
         np.save(store / f"scan{k:03d}.npy", scan.image.astype(np.float32))
     sound, corrupt = [], []
-    command = [sys.executable, "-m", "napari_atomlens.cli", "watch", str(folder), "--pixel-size", "0.08"]
+    command = [
+        sys.executable,
+        "-m",
+        "napari_atomlens.cli",
+        "watch",
+        str(folder),
+        "--pixel-size",
+        "0.08",
+    ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     log = (root / "events.jsonl").open("ab")
 

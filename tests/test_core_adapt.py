@@ -136,7 +136,7 @@ def test_a_contrast_that_nobody_knew_is_learned(
     told: list[int] = []
     before = {k: v.clone() for k, v in _statistics("auto").items()}
     p = AdaptParams(name="dark", steps=150, batch=6, replay=2, threads=1)
-    result = adapt(labelled, p, progress=lambda step, steps, loss: told.append(step))
+    result = adapt(labelled, p, progress=lambda step, steps: told.append(step))
     assert told == list(range(1, 151)) and len(result.losses) == 150
     assert result.before < 0.2 and result.after > 0.8 and result.is_better
     assert np.mean(result.losses[-10:]) < 0.7 * np.mean(result.losses[:10])

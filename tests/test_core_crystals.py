@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_atomlens.errors import FormatError, ModelError, ParameterError
+from napari_atomlens.progress import Progress
 from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.known_materials import RECIPES, tmd
 from napari_atomlens.simulation.material_scenes import Recipe, draw, material_scene, outcomes
@@ -182,8 +183,9 @@ def test_a_model_for_a_crystal(tmp_path, monkeypatch):
         name="my-wse2", out=str(tmp_path / "run"), steps=4, batch=2, size_px=64, threads=1, images=2
     )
     args = (tmp_path / "wse2.cif", tmp_path / "wse2.toml", p)
-    asked = []
-    assert made.train_crystal(*args, cancelled=lambda: len(asked) > 1 or asked.append(1)) is None
+    asked: list[int] = []
+    ask = Progress(stop=lambda: len(asked) > 1 or bool(asked.append(1)))
+    assert made.train_crystal(*args, progress=ask) is None
     assert "my-wse2" not in {m.name for m in list_models()}
     info = made.train_crystal(*args)  # goes on
     assert info is not None and info.name in {m.name for m in list_models()}

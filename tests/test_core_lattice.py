@@ -18,6 +18,7 @@ from napari_atomlens.lattice.cell import conventional, name_of, reduced
 from napari_atomlens.lattice.lattice import MEASURED, LatticeParams
 from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.lattice.shrink import shrink_positions
+from napari_atomlens.progress import Progress
 from napari_atomlens.simulation import crystals
 from napari_atomlens.simulation.scenes import scene_from_crystal, seed_for, thin_out
 
@@ -362,7 +363,7 @@ def test_a_movie_is_measured_frame_by_frame() -> None:
     one, two = (found.atoms[found.atoms["frame"] == f] for f in (0, 1))
     np.testing.assert_array_equal(one["sublattice"], two["sublattice"])
     np.testing.assert_allclose(found.lattices["a_x_px"][0], found.lattices["a_x_px"][1], atol=1e-6)
-    stopped = measure_lattice(pd.concat([second, first]), cancelled=lambda: True)
+    stopped = measure_lattice(pd.concat([second, first]), progress=Progress(stop=lambda: True))
     assert not len(stopped.lattices)
 
 

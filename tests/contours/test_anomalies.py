@@ -26,6 +26,7 @@ from napari_atomlens.contours.naming import name_defects
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.lattice.sites import complete_sites
+from napari_atomlens.progress import Progress
 from napari_atomlens.simulation.surfaces import manganite, ws2
 
 
@@ -253,4 +254,4 @@ def test_everything_in_one_table_frame_by_frame(surface) -> None:
     table = steps[-1][2]
     assert table is not None and {"area_px2", "area_nm2", "raw_strength", "anomaly_q"} <= set(table)
     assert len(table) == len(table.atom_id.unique()) >= len(both)
-    assert not list(describe_all(movie, both, cancelled=lambda: True))
+    assert not list(describe_all(movie, both, progress=Progress(stop=lambda: True)))

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.progress import Progress
 from napari_atomlens.simulation.molecules import simulate_flips
 from napari_atomlens.simulation.scans import faulty_scan, seven_by_seven
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
@@ -85,7 +86,7 @@ def test_flips_need_a_movie_and_stop_when_asked() -> None:
     with pytest.raises(ParameterError, match="movie"):
         follow_movie(movie[0])
     calls = iter([False, False, True, True])
-    found = follow_movie(movie, cancelled=lambda: next(calls))
+    found = follow_movie(movie, progress=Progress(stop=lambda: next(calls)))
     assert found.tracks["frame"].nunique() == 2
 
 

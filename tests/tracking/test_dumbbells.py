@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import napari_atomlens as al
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.progress import Progress
 from napari_atomlens.simulation import crystals, movies
 from napari_atomlens.tracking import (
     ChangeParams,
@@ -278,9 +279,11 @@ def test_follow_gives_everything_and_can_be_cancelled():
     movie = movies.silicon_110(n_frames=12, render=False, stepped=0.2, seed=2)
     atoms = atoms_of(movie, jitter_px=0.1, missed=0.02, false=0.01).assign(sigma_px=3.3)
     said: list[str] = []
-    found = follow(atoms, progress=said.append, pixel_size_nm=0.0136)
+    found = follow(
+        atoms, progress=Progress(lambda done, of, what: said.append(what)), pixel_size_nm=0.0136
+    )
     assert len(said) == 4 and len(found.drift) == 12
     assert {"length_corr_px", "angle_corr_rad"} <= set(found.dumbbells)
     assert set(found.changes["quantity"]) <= {"length", "angle"} and len(found.changes)
-    stopped = follow(atoms, cancelled=lambda: True)
+    stopped = follow(atoms, progress=Progress(stop=lambda: True))
     assert len(stopped.dumbbells) == 0 and len(stopped.tracks) == len(atoms)

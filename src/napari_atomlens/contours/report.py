@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from napari_atomlens.contours.descriptors import describe_contours
 from napari_atomlens.contours.evidence import describe_sites
 from napari_atomlens.contours.polygons import ragged
 from napari_atomlens.contours.tracing import trace
+from napari_atomlens.progress import ProgressLike, as_progress
 
 
 def describe_all(
@@ -22,7 +23,7 @@ def describe_all(
     *,
     pixel_size_nm: tuple[float, float] | None = None,
     params: AnomalyParams = AnomalyParams(),
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> Iterator[tuple[int, int, pd.DataFrame | None]]:
     """Describe all sites of an image or movie, frame by frame.
 
@@ -37,8 +38,8 @@ def describe_all(
     pixel_size_nm : tuple of float, optional
         (y, x).
     params : AnomalyParams
-    cancelled : callable, optional
-        Asked before each frame.
+    progress : Progress or callable, optional
+        Asked before each frame whether to stop.
 
     Yields
     ------
@@ -50,9 +51,9 @@ def describe_all(
     if maps is not None and np.ndim(maps) != 3:
         maps = np.asarray(maps)[None]
     frames = sorted(int(f) for f in atoms["frame"].unique())
-    parts = []
+    parts, watch = [], as_progress(progress)
     for done, frame in enumerate(frames, start=1):
-        if cancelled is not None and cancelled():
+        if watch.stopped:
             return
         mine = atoms[atoms["frame"] == frame].reset_index(drop=True)
         one = np.asarray(stack[frame])

@@ -7,8 +7,6 @@ ends at a grain boundary by itself. All steps are vectorised over the atoms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import ndimage as ndi
 from scipy import sparse
@@ -30,6 +28,7 @@ from napari_atomlens.lattice.grain import (
 )
 from napari_atomlens.lattice.joining import join_parts, settle_borders
 from napari_atomlens.points import connected
+from napari_atomlens.progress import ProgressLike, as_progress
 
 #: Beyond these an atom does not belong to the crystal that the typical atom belongs to:
 #: rotation, and norm of the change of the cell.
@@ -43,7 +42,7 @@ def find_grains(
     min_atoms: int = 12,
     max_grains: int = 64,
     min_occupancy: float = 0.5,
-    stop: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> list[Grain]:
     """Divide the atoms of a frame into regions of one lattice each.
 
@@ -59,7 +58,7 @@ def find_grains(
         At most so many regions.
     min_occupancy : float
         A sublattice has at least this share of its sites occupied.
-    stop : callable, optional
+    progress : Progress or callable, optional
         Asked between regions.
 
     Returns
@@ -74,10 +73,10 @@ def find_grains(
     cloud = Cloud(points, level, np.ones(len(points), bool))
     hull = cloud.hull()
     # where looking was in vain once, it is so again
-    tried = np.zeros(len(points), bool)
+    tried, watch = np.zeros(len(points), bool), as_progress(progress)
     failures = 0
     while len(grains) < max_grains and failures < MAX_FAILURES:
-        if (stop and stop()) or cloud.free.sum() < min_atoms:
+        if watch.stopped or cloud.free.sum() < min_atoms:
             break
         seeds = spread(points, np.flatnonzero(cloud.free & ~tried), MAX_PATCHES)
         if not len(seeds):

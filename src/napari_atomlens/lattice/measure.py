@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from napari_atomlens.lattice.strain import (
 from napari_atomlens.lattice.summary import describe_regions, join_frames, message_of
 from napari_atomlens.lattice.vacancies import add_vacancies
 from napari_atomlens.points import inside_polygon
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 
 def measure_lattice(
@@ -41,8 +42,7 @@ def measure_lattice(
     reference: str | Sequence[Any] | np.ndarray = "region",
     pixel_size_nm: float | tuple[float, float] | None = None,
     excluded: np.ndarray | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> Lattice:
     """Measure the lattice of the atoms of an image or movie.
 
@@ -62,10 +62,9 @@ def measure_lattice(
         into account.
     excluded : ndarray of bool, shape (H, W) or (T, H, W), optional
         Where no vacancy may be reported, for example contamination.
-    progress : callable, optional
-        Called with (frames done, frames in all).
-    cancelled : callable, optional
-        Asked between regions; what is finished is returned.
+    progress : Progress or callable, optional
+        Told (frames done, frames in all), and asked between regions whether to stop; what is
+        finished is returned.
 
     Returns
     -------
@@ -93,23 +92,22 @@ def measure_lattice(
     table = _checked(atoms)
     polygon = _polygon(reference)
     frames = [int(f) for f in np.unique(table["frame"])]
-    stop = cancelled or (lambda: False)
+    watch = as_progress(progress)
     parts: list[FrameLattice] = []
     like: np.ndarray | None = None
     starts = np.searchsorted(table["frame"].to_numpy(), [*frames, np.iinfo(np.int64).max])
     for k, f in enumerate(frames):
-        if stop():
+        if watch.stopped:
             break
         mask = None if excluded is None else np.asarray(excluded)
         if mask is not None and mask.ndim == 3:
             mask = mask[f] if f < len(mask) else None
         rows = table.iloc[starts[k] : starts[k + 1]].reset_index(drop=True)
-        part = _measure_frame(f, rows, params, polygon, size, mask, like, stop)
+        part = _measure_frame(f, rows, params, polygon, size, mask, like, watch)
         if like is None and part.fits:
             like = part.fits[0].cell
         parts.append(part)
-        if progress:
-            progress(k + 1, len(frames))
+        watch(k + 1, len(frames))
     if polygon is not None and parts and not any(p.referred for p in parts):
         raise ParameterError(
             "The reference region holds too few atoms of a lattice; draw it larger, over a "
@@ -205,7 +203,7 @@ def _measure_frame(
     size: tuple[float, float] | None,
     excluded: np.ndarray | None,
     like: np.ndarray | None,
-    stop: Callable[[], bool],
+    watch: Progress,
 ) -> FrameLattice:
     """Measure one frame. Geometry is done in square pixels: y is stretched where it must be."""
     stretch = np.array([1.0 if size is None else size[0] / size[1], 1.0])
@@ -223,7 +221,7 @@ def _measure_frame(
     error = table[["y_err_px", "x_err_px"]].to_numpy(float) * stretch
     found = find_grains(
         points, log_level(table), min_atoms=params.min_atoms,
-        min_occupancy=params.min_occupancy, stop=stop,
+        min_occupancy=params.min_occupancy, progress=watch,
     )  # fmt: skip
     measured: list[tuple[Grain, LatticeFit]] = []
     for grain in found:

@@ -100,7 +100,7 @@ def followed(
     """Link the atoms of a movie, correct the scan, measure dumbbells, look for changes."""
     return follow(
         atoms, contours, linking=linking, dumbbells=dumbbells, changes=changes,
-        pixel_size_nm=pixel_size_nm,
+        pixel_size_nm=pixel_size_nm, progress=progress,
     )  # fmt: skip
 
 

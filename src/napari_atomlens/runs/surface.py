@@ -84,7 +84,7 @@ def find_on_surface(
             probability,
             pixel_size_nm=size,
             params=anomalies,
-            cancelled=lambda: watch.stopped,
+            progress=watch,
         ):
             sites = sites if table is None else table
     return SurfaceSites(sites, result.spacing_px, flat, messages, result.provenance)

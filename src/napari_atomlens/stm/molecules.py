@@ -27,6 +27,7 @@ from napari_atomlens.cards import Card
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import connected
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.stm.background import bridged, finite_image
 from napari_atomlens.stm.levelling import LevelParams, level
 from napari_atomlens.tracking.register import image_drift
@@ -538,8 +539,7 @@ def follow_film(
     params: MoleculeParams = MoleculeParams(),
     *,
     drift_px: Any = None,
-    progress: Any = None,
-    cancelled: Any = None,
+    progress: ProgressLike = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
     """Follow the states of molecules through a movie.
 
@@ -554,10 +554,9 @@ def follow_film(
     params : MoleculeParams
     drift_px : array-like, shape (frames, 2), optional
         What is added to the centres in each frame; none without.
-    progress : callable, optional
-        Called with (frames done, frames in all).
-    cancelled : callable, optional
-        Asked before each frame; the frames before it are what is returned.
+    progress : Progress or callable, optional
+        Told (frames done, frames in all), and asked before each frame whether to stop; the
+        frames before it are what is returned.
 
     Returns
     -------
@@ -575,10 +574,11 @@ def follow_film(
     spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
     pairs = film_neighbours(found, spacing)
     plain = LevelParams(surface="facet", lines="median", scars=False)
+    watch = as_progress(progress)
     evidence: list[np.ndarray] = []
     templates: np.ndarray | None = None
     for t in range(n_frames):
-        if cancelled is not None and cancelled():
+        if watch.stopped:
             break
         z = bridged(level(movie[t], plain))
         patches = _patches_of(z, found + drift[t], spacing, params)
@@ -594,8 +594,7 @@ def follow_film(
                     break
                 templates = fresh
         evidence.append(image_evidence(patches, templates, spacing))
-        if progress:
-            progress(t + 1, n_frames)
+        watch(t + 1, n_frames)
     if not evidence:
         raise ParameterError("There is no frame to follow molecules in.")
     n_frames = len(evidence)
@@ -642,8 +641,7 @@ def follow_movie(
     movie: Any,
     params: MoleculeParams = MoleculeParams(),
     *,
-    progress: Any = None,
-    cancelled: Any = None,
+    progress: ProgressLike = None,
 ) -> FilmMovie:
     """Find molecules in the first frame, measure the drift, and follow who flips.
 
@@ -653,10 +651,9 @@ def follow_movie(
     ----------
     movie : array-like, shape (frames, H, W)
     params : MoleculeParams
-    progress : callable, optional
-        Called with (frames done, frames in all).
-    cancelled : callable, optional
-        Asked before each frame; the frames before it are what is returned.
+    progress : Progress or callable, optional
+        Told (frames done, frames in all), and asked before each frame whether to stop; the
+        frames before it are what is returned.
 
     Raises
     ------
@@ -676,9 +673,7 @@ def follow_movie(
         raise ImageError("The drift leaves fewer than three molecules in view of all frames.")
     place, at = place[inside], at[:, inside]
     fixed = replace(params, spacing_px=film.spacing_px)
-    up, _, odds, flips = follow_film(
-        movie, place, fixed, drift_px=drift, progress=progress, cancelled=cancelled
-    )
+    up, _, odds, flips = follow_film(movie, place, fixed, drift_px=drift, progress=progress)
     t, n = up.shape
     tracks = pd.DataFrame(
         {

@@ -17,6 +17,7 @@ from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.params import Params, as_dict, param
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
@@ -408,8 +409,7 @@ def analyze_silicon(
     params: SiliconAnalysisParams = SiliconAnalysisParams(),
     *,
     verdict: Verdict | Callable[[], Verdict] | None = None,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> SiliconResult:
     """Analyse a raw scan of H-Si(100) 2x1.
 
@@ -423,10 +423,9 @@ def analyze_silicon(
     verdict : Verdict or callable, optional
         Of this scan, where it was assessed before; or asked for at the end, where it is
         assessed elsewhere in the meantime.
-    progress : callable, optional
-        Told the name of every stage.
-    cancelled : callable, optional
-        Asked between the stages; where it says so, what is left is left out.
+    progress : Progress or callable, optional
+        Told the name of every stage, and asked between them whether to stop; what is left is
+        left out then.
 
     Returns
     -------
@@ -441,17 +440,13 @@ def analyze_silicon(
     """
     seconds: dict[str, float] = {}
     messages: list[str] = []
-    stop = cancelled or (lambda: False)
+    watch = as_progress(progress)
     clock = [time.perf_counter()]
 
     def stage(name: str) -> None:
         now = time.perf_counter()
         seconds[name] = seconds.get(name, 0.0) + now - clock[0]
         clock[0] = now
-
-    def tell(text: str) -> None:
-        if progress:
-            progress(text)
 
     pixel: float | None = None
     if pixel_size_nm is not None:
@@ -466,16 +461,16 @@ def analyze_silicon(
             )
         pixel = float(np.sqrt(sizes.prod()))
     raw = finite_image(image, 48)
-    tell("assessing the scan")
+    watch.say("assessing the scan")
     judged = verdict or assess(raw)
     stage("assess")
-    tell("levelling")
+    watch.say("levelling")
     z = bridged(remove_scars(raw) if params.scars else raw)
     scale = pixel or (ROW_NM / params.row_px if params.row_px else None)
     terraces = find_terraces(z, pixel_nm=scale) if params.terraces else _one_terrace(z)
     flat = bridged(terraces.flat)
     stage("terraces")
-    tell("finding dimer rows")
+    watch.say("finding dimer rows")
     lattices: dict[int, RowLattice] = {}
     why = ""
     for k in terraces.table["terrace"]:
@@ -496,7 +491,7 @@ def analyze_silicon(
         messages.append("Dimer rows are not resolved: defects are found, dimers are not.")
     contaminated = find_contaminants(flat, row_px)
     stage("rows")
-    tell("looking for defects")
+    watch.say("looking for defects")
     shown = _for_network(flat, contaminated)
     probabilities = predict_classes(shown, params.model, row_px)
     edge = np.zeros(flat.shape, bool)
@@ -512,8 +507,8 @@ def analyze_silicon(
     stage("defects")
     atoms = tables.empty("atoms")
     rows: list[np.ndarray] = []
-    if params.dimers and not stop():
-        tell("placing dimers")
+    if params.dimers and not watch.stopped:
+        watch.say("placing dimers")
         under = ndi.binary_dilation(contaminated, iterations=max(1, int(0.12 * row_px)))
         atoms = _dimers(flat, terraces, lattices, under, defects)
         for k, lattice in lattices.items():

@@ -7,7 +7,6 @@ give in the whole movie; the thresholds follow from simulated noise of the same 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +19,7 @@ from napari_atomlens import arrays
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import connected, nearest_distance
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
 
 #: What can be watched: value, its error, and the one measured between corrected places.
@@ -346,7 +346,7 @@ def find_changes(
     dumbbells: pd.DataFrame,
     params: ChangeParams = ChangeParams(),
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> pd.DataFrame:
     """Find steps, passing changes and trends of all dumbbells.
 
@@ -379,12 +379,11 @@ def find_changes(
         "x_px", "group", "group_size",
     ]  # fmt: skip
     rows: list[tuple[object, ...]] = []
-    names = params.quantities
+    names, watch = params.quantities, as_progress(progress)
     if len(dumbbells) and dumbbells["frame"].nunique() >= 2 * SHORTEST:
         for k, name in enumerate(names):
             rows += _changes_of(series(dumbbells, name, params), name, params, len(names))
-            if progress:
-                progress(k + 1, len(names))
+            watch(k + 1, len(names))
     events = pd.DataFrame(rows, columns=columns[:8])
     where = dumbbells.drop_duplicates(["dumbbell_id", "frame"]).set_index(["dumbbell_id", "frame"])
     at = where.reindex(pd.MultiIndex.from_frame(events[["dumbbell_id", "frame"]]))

@@ -7,7 +7,6 @@ was last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import ProgressLike
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import LinkParams, link, track_events
 
@@ -73,7 +73,7 @@ def follow_defects(
     params: MovingDefectParams = MovingDefectParams(),
     *,
     drift: pd.DataFrame | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> DefectTracks:
     """Give every defect of a movie an identity, and tell what happened to it.
 

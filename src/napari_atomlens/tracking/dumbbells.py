@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from napari_atomlens import arrays, tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.linking import Detections, LinkParams, link_arrays
 
@@ -329,7 +330,7 @@ def measure_dumbbells(
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
     drift: pd.DataFrame | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> pd.DataFrame:
     """Pair columns into dumbbells, measure each in every frame and follow it through the movie.
 
@@ -373,7 +374,7 @@ def measure_dumbbells(
     those across it, with the correlation of the two from :func:`pair_correlation`.
     """
     need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
-    tell = progress or (lambda done, n: None)
+    tell = as_progress(progress)
     extra = (
         "length_err_nm", "y_err_px", "x_err_px", "intensity_ratio_err", "grain",
         "y_corr_px", "x_corr_px",

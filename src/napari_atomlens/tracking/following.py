@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.files import write_whole
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tracking.changes import ChangeParams, find_changes
 from napari_atomlens.tracking.dumbbells import DumbbellParams, measure_dumbbells
 from napari_atomlens.tracking.linking import LinkParams, link, track_events, tracks_table
@@ -53,8 +53,7 @@ def follow(
     changes: ChangeParams = ChangeParams(),
     drift: pd.DataFrame | None = None,
     pixel_size_nm: float | tuple[float, float] | None = None,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> MovieResult:
     """Follow everything in a movie.
 
@@ -68,29 +67,27 @@ def follow(
         First guess of the drift.
     pixel_size_nm : float or tuple of float, optional
         Fills the nanometre columns.
-    progress : callable, optional
-        Called with what is being done.
-    cancelled : callable, optional
-        Asked between the stages; what is left then stays empty.
+    progress : Progress or callable, optional
+        Told what is being done, and asked between the stages whether to stop; what is left
+        then stays empty.
     """
-    tell = progress or (lambda text: None)
-    stop = cancelled or (lambda: False)
-    tell("Linking atoms…")
+    watch = as_progress(progress)
+    watch.say("Linking atoms…")
     linked = link(atoms, linking, drift=drift)
     moved = pd.DataFrame(linked.attrs.get("drift", {"frame": []}))
     pairs = tables.make("dumbbells", {}, 0)
-    if not stop() and changes.remove_scan:
-        tell("Removing distortion of the scan…")
+    if not watch.stopped and changes.remove_scan:
+        watch.say("Removing distortion of the scan…")
         linked = correct_scan(linked)
-    if not stop():
-        tell("Measuring dumbbells…")
+    if not watch.stopped:
+        watch.say("Measuring dumbbells…")
         known = moved if len(moved) else None
         pairs = measure_dumbbells(
             linked, contours, dumbbells, pixel_size_nm=pixel_size_nm, drift=known
         )
     found = find_changes(pairs.iloc[:0], changes)
-    if not stop() and len(pairs):
-        tell("Looking for changes…")
+    if not watch.stopped and len(pairs):
+        watch.say("Looking for changes…")
         found = find_changes(pairs, changes)
     return MovieResult(linked, tracks_table(linked), pairs, moved, found, track_events(linked))
 

@@ -7,7 +7,6 @@ found with the Hungarian method. Drift is removed inside of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +20,7 @@ from scipy.spatial import cKDTree
 from napari_atomlens import arrays, points, tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.shift import common_shift
 
@@ -237,11 +237,12 @@ def link_arrays(
     found: Detections,
     params: LinkParams,
     guess: pd.DataFrame | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> Linking:
     """Follow detections that are sorted by frame; the loop behind :func:`link`."""
     frames, start = np.unique(found.frame, return_index=True)
     stop = np.r_[start[1:], len(found.frame)]
+    watch = as_progress(progress)
     spacing = points.spacing(found.place, found.frame)
     reach = params.search_px or REACH * spacing
     known = None
@@ -308,8 +309,8 @@ def link_arrays(
         born = np.flatnonzero(mine < 0)
         mine[born] = alive.add(place[born] - at, int(f), found.species[part][born])
         track[part] = mine
-        if progress and (k % 16 == 0 or k == len(frames) - 1):
-            progress(k + 1, len(frames))
+        if k % 16 == 0 or k == len(frames) - 1:
+            watch(k + 1, len(frames))
     table = pd.DataFrame(
         {"frame": frames, "drift_y_px": drift[:, 0], "drift_x_px": drift[:, 1],
          "drift_err_px": drift[:, 2]}
@@ -367,7 +368,7 @@ def link(
     params: LinkParams = LinkParams(),
     *,
     drift: pd.DataFrame | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> pd.DataFrame:
     """Give every atom of a movie an identity that it keeps from frame to frame.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from napari_atomlens.progress import ProgressLike, as_progress
 
 #: Blur of images that are registered on their pixels; the next one where they are less alike
 #: than CLEAN after it.
@@ -83,7 +85,7 @@ def image_drift(
     frames: Sequence[int] | None = None,
     *,
     reach_px: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> pd.DataFrame:
     """Rigid drift of a movie, from the pixels.
 
@@ -108,6 +110,7 @@ def image_drift(
     order = list(range(stack.shape[0])) if frames is None else [int(f) for f in frames]
     reach = reach_px or min(stack.shape[-2:]) / 8
     rows: list[tuple[int, float, float, float]] = []
+    watch = as_progress(progress)
     total, before = np.zeros(2), None
     for done, f in enumerate(order):
         image = np.nan_to_num(np.asarray(stack[f], float))
@@ -117,6 +120,5 @@ def image_drift(
             total = total + step
         rows.append((f, total[0], total[1], score))
         before = image
-        if progress:
-            progress(done + 1, len(order))
+        watch(done + 1, len(order))
     return pd.DataFrame(rows, columns=["frame", "drift_y_px", "drift_x_px", "score"])

@@ -8,12 +8,12 @@ those rows. An atom is never corrected by its own reading.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import arrays
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
 
 #: Correlation length of the jitter felt by columns, over their width: each column averages
@@ -118,7 +118,7 @@ def correct_scan(
     linked: pd.DataFrame,
     *,
     rows: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> pd.DataFrame:
     """Remove drift, slow distortion of the frames and jitter of the scan rows from coordinates.
 
@@ -138,7 +138,7 @@ def correct_scan(
         ``attrs["row_jitter_px"]`` is the rms jitter of a column that was found.
     """
     need_columns(linked, ("frame", "track_id", "y_px", "x_px", "y_corr_px", "x_corr_px"), "tracks")
-    tell = progress or (lambda done, n: None)
+    tell = as_progress(progress)
     if len(linked) < 12:
         return linked
     frames, group = np.unique(linked["frame"].to_numpy(), return_inverse=True)

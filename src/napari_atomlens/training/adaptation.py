@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
 from napari_atomlens.files import user_folder, write_whole
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
@@ -283,8 +284,7 @@ class Step:
 def adapt(
     frames: Sequence[Labelled],
     p: AdaptParams = AdaptParams(),
-    progress: Callable[[int, int, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> Adapted:
     """Adapt a model to corrected frames.
 
@@ -293,10 +293,9 @@ def adapt(
     frames : sequence of Labelled
         Corrected frames, see :func:`napari_atomlens.training.label_frame`.
     p : AdaptParams
-    progress : callable, optional
-        Called with (step, steps, loss) after every step.
-    cancelled : callable, optional
-        Asked at every step; the model learned so far is judged as it is.
+    progress : Progress or callable, optional
+        Told (step, steps) and the loss after every step, and asked at every step whether to
+        stop; the model learned so far is judged as it is.
 
     Returns
     -------
@@ -310,18 +309,18 @@ def adapt(
     ModelError
         If the model to start from cannot be used, or the name is not one of a file.
     """
-    for what in adapting(frames, p, cancelled):
+    watch = as_progress(progress)
+    for what in adapting(frames, p, watch):
         if isinstance(what, Adapted):
             return what
-        if progress:
-            progress(what.step, what.steps, what.loss)
+        watch(what.step, what.steps, f"loss {what.loss:.4f}")
     raise ModelError("The adaptation ended without a model.")
 
 
 def adapting(
     frames: Sequence[Labelled],
     p: AdaptParams = AdaptParams(),
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> Iterator[Step | Adapted]:
     """Adapt a model step by step; the last thing that comes is the :class:`Adapted`.
 
@@ -340,7 +339,7 @@ def adapting(
         torch.set_num_threads(p.threads)
     net, losses = unfused_network(info), []
     try:
-        for step in _learn(net, frames, p, info, start, cancelled):
+        for step in _learn(net, frames, p, info, start, as_progress(progress)):
             losses.append(step.loss)
             yield step
     finally:
@@ -377,7 +376,7 @@ def _learn(
     p: AdaptParams,
     info: ModelInfo,
     start: float,
-    cancelled: Callable[[], bool] | None,
+    watch: Progress,
 ) -> Iterator[Step]:
     """Run the optimiser until steps or minutes are over."""
     torch.manual_seed(p.seed)
@@ -389,7 +388,7 @@ def _learn(
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
     for step in range(p.steps):
-        if cancelled and cancelled():
+        if watch.stopped:
             return
         # the rate falls with whatever runs out first, steps or minutes
         spent = max(step / p.steps, (time.monotonic() - start) / (60 * p.minutes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.simulation.scans import faulty_scan
 from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure_scan
 
@@ -29,10 +29,11 @@ class AssessTrainParams(Params):
 
 
 def draw_features(
-    p: AssessTrainParams, progress: Callable[[int, int], None] | None = None
+    p: AssessTrainParams, progress: ProgressLike = None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Features (n, k), faults (n, 6) as 0 or 1, and the names of the features."""
     sizes = [int(s) for s in p.sizes.split(",")]
+    watch = as_progress(progress)
     vectors, truth = [], []
     names: list[str] = []
     for i in range(p.scans):
@@ -41,8 +42,8 @@ def draw_features(
         names = names or list(features)
         vectors.append(as_vector(features, names))
         truth.append([scan.fault == f for f in FAULTS])
-        if progress and i % 200 == 199:
-            progress(i + 1, p.scans)
+        if i % 200 == 199:
+            watch(i + 1, p.scans)
     return np.array(vectors), np.array(truth, float), names
 
 
@@ -101,7 +102,7 @@ def _fit_one(
 
 def train_assessment(
     p: AssessTrainParams = AssessTrainParams(),
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> Path:
     """Train the network of the assessment and write it, ``assess.safetensors``."""
     vectors, truth, names = draw_features(p, progress)

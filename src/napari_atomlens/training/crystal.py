@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from napari_atomlens import __version__
 from napari_atomlens.errors import ModelError
 from napari_atomlens.files import user_folder, write_whole
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import update_facts
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 from napari_atomlens.simulation.material_scenes import Recipe
@@ -80,7 +80,7 @@ def finish(
     recipe: Recipe,
     n_images: int = 40,
     n_calibration: int = 120,
-    progress: Callable[[str], None] | None = None,
+    progress: ProgressLike = None,
 ) -> ModelInfo:
     """Calibrate a trained model, measure it beside the universal one and write its card.
 
@@ -89,11 +89,11 @@ def finish(
     path : pathlib.Path
         The trained model; changed in place.
     """
-    tell = progress or (lambda text: None)
-    tell("calibrating")
+    watch = as_progress(progress)
+    watch.say("calibrating")
     calibrate(path, n_calibration)
     goal = from_recipe(recipe)
-    tell("measuring on held-out images")
+    watch.say("measuring on held-out images")
     own = held_out(find_model(str(path)), goal, n_images)
     universal = held_out(find_model("universal"), goal, n_images)
     update_facts(path, lattice=lattice_facts(recipe), figures=figures_facts(own, universal))
@@ -107,9 +107,7 @@ def train_crystal(
     recipe: str | Path | None = None,
     p: CrystalParams = CrystalParams(),
     *,
-    progress: Callable[[int, int, float], None] | None = None,
-    stage: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> ModelInfo | None:
     """Train a model for a crystal, and put it into the user's folder of models.
 
@@ -122,12 +120,9 @@ def train_crystal(
     recipe : path, optional
         A recipe file (see :mod:`napari_atomlens.training.recipes`).
     p : CrystalParams
-    progress : callable, optional
-        Called with (step, steps, loss).
-    stage : callable, optional
-        Called with what happens after the training.
-    cancelled : callable, optional
-        Training stops, with a checkpoint written, once it returns True.
+    progress : Progress or callable, optional
+        Told (step, steps) and the loss, then what happens after the training; where it asks
+        to stop, training stops with a checkpoint written.
 
     Returns
     -------
@@ -151,11 +146,11 @@ def train_crystal(
             "name or folder, or remove it."
         )
     save_recipe(kept, made)
-    stopped = False
+    stopped, watch = False, as_progress(progress)
 
     def stop() -> bool:
         nonlocal stopped
-        stopped = stopped or bool(cancelled and cancelled())
+        stopped = stopped or watch.stopped
         return stopped
 
     path = train(
@@ -164,11 +159,11 @@ def train_crystal(
             learning_rate=p.learning_rate, workers=p.workers, reuse=3, threads=p.threads,
             device=p.device, seed=p.seed, start=p.start,
         ),
-        progress, stop,
+        Progress(watch, stop),
     )  # fmt: skip
     if stopped:
         return None
-    info = finish(path, made, p.images, progress=stage)
+    info = finish(path, made, p.images, progress=watch)
     for suffix in (".md", ".safetensors"):  # the card first: no model is without
         content = info.path.with_suffix(suffix).read_bytes()
         write_whole(user_folder("models") / f"{name}{suffix}", content)

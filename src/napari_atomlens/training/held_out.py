@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.choose import as_wanted, column_brightness, lattice_of
 from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.zoo import ModelInfo
@@ -63,14 +63,14 @@ def held_out(
     first: int = 9_500_000,
     purpose: str = "benchmark",
     size_px: int = 256,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressLike = None,
 ) -> Figures:
     """Measure a model on scenes of a material that no training has seen.
 
     The spacing is given, as it is found by the same means for every model. Columns beneath
     contamination and within 4 px of the border do not count.
     """
-    total = np.zeros(3, int)
+    total, watch = np.zeros(3, int), as_progress(progress)
     confusion: dict[tuple[str, str], int] = {}
 
     def count(a: Any, b: Any) -> None:
@@ -100,8 +100,7 @@ def held_out(
         extra = np.setdiff1d(np.arange(len(place)), a)
         count(kind[missed], [""] * len(missed))
         count([""] * len(extra), called[extra])
-        if progress:
-            progress(i + 1, n_images)
+        watch(i + 1, n_images)
     hits, found, there = total.tolist()
     return Figures(n_images, hits, found, there, confusion)
 

@@ -19,6 +19,7 @@ from torch.nn import functional as nnf
 from napari_atomlens.errors import ModelError
 from napari_atomlens.files import write_whole
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import load_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
@@ -190,8 +191,7 @@ def _teacher(model: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def train(
     p: TrainParams = TrainParams(),
-    progress: Callable[[int, int, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: ProgressLike = None,
 ) -> Path:
     """Train a network and write it as a safetensors file.
 
@@ -199,16 +199,16 @@ def train(
     ----------
     p : TrainParams
         How to train.
-    progress : callable, optional
-        Called with (step, steps, mean loss) about every 50 steps.
-    cancelled : callable, optional
-        Training stops, with a checkpoint written, once it returns True.
+    progress : Progress or callable, optional
+        Told (step, steps) and the mean loss about every 50 steps; where it asks to stop,
+        training stops with a checkpoint written.
 
     Returns
     -------
     pathlib.Path
         The written model (weights only; the figures of its card are measured apart).
     """
+    watch = as_progress(progress)
     goal = material(p.material)
     folder = Path(p.out or f"runs/{goal.name}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -247,7 +247,7 @@ def train(
     log = (folder / "log.jsonl").open("a")
     start = time.monotonic()
     try:
-        while step < p.steps and not (cancelled and cancelled()):
+        while step < p.steps and not watch.stopped:
             for group in optimiser.param_groups:
                 group["lr"] = p.learning_rate * rate(step)
             views, target = next(source)
@@ -270,8 +270,7 @@ def train(
                 seconds = round(time.monotonic() - start, 1)
                 log.write(json.dumps({"step": step, "loss": mean, "seconds": seconds}) + "\n")
                 log.flush()
-                if progress:
-                    progress(step, p.steps, mean)
+                watch(step, p.steps, f"loss {mean:.4f}")
             if step % p.save_every == 0 or step == p.steps:
                 _save(checkpoint, net, average, optimiser, step, drawn)
                 write_model(file, average.module, _facts(p, goal, step))

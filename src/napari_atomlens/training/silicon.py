@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ImageError, TableError
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample
 from napari_atomlens.segmentation.loading import write_model
@@ -97,7 +97,7 @@ def draw_scans(size: int, batch: int, first: int) -> tuple[torch.Tensor, torch.T
 
 def train_silicon(
     p: SiliconTrainParams = SiliconTrainParams(),
-    progress: Callable[[int, float, float], None] | None = None,
+    progress: ProgressLike = None,
 ) -> Path:
     """Train the network on scans drawn on the fly, for a given time.
 
@@ -105,7 +105,7 @@ def train_silicon(
     ----------
     p : SiliconTrainParams
     progress : callable, optional
-        Called with (step, part of the time that is over, mean loss) now and then.
+        Told (part of the time that is over in percent, 100), step and mean loss now and then.
 
     Returns
     -------
@@ -129,6 +129,7 @@ def train_silicon(
     folder = Path(p.out)
     folder.mkdir(parents=True, exist_ok=True)
     begun, step, losses = time.process_time(), 0, []
+    watch = as_progress(progress)
     while (done := (time.process_time() - begun) / 60 / p.minutes) < 1:
         rate = min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + np.cos(np.pi * done)))
         for group in optimiser.param_groups:
@@ -146,8 +147,8 @@ def train_silicon(
         average.update_parameters(net)
         losses.append(float(loss.detach()))
         step += 1
-        if progress and step % 50 == 0:
-            progress(step, done, float(np.mean(losses[-50:])))
+        if step % 50 == 0:
+            watch(round(100 * done), 100, f"step {step}, loss {float(np.mean(losses[-50:])):.4f}")
     facts = {
         "material": "H-Si(100) 2x1",
         "technique": "STM",
@@ -179,7 +180,7 @@ def adapt_silicon(
     *,
     start: str = "h-si-100",
     labelled: np.ndarray | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: ProgressLike = None,
 ) -> Path:
     """Adapt the network to a labelled scan: some hundred steps on its crops and simulated scans.
 
@@ -200,7 +201,7 @@ def adapt_silicon(
     labelled : ndarray of bool, shape (H, W), optional
         Where labels are complete; elsewhere nothing is learned.
     progress : callable, optional
-        Called with (step, steps, loss).
+        Told (step, steps) and the loss.
 
     Returns
     -------
@@ -213,6 +214,7 @@ def adapt_silicon(
     """
     from safetensors.torch import load_file
 
+    watch = as_progress(progress)
     missing = {"y_px", "x_px", "half_y_px", "half_x_px", "kind"} - set(defects)
     if missing or not len(defects):
         raise TableError(
@@ -270,8 +272,8 @@ def adapt_silicon(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimiser.step()
-        if progress and step % 25 == 24:
-            progress(step + 1, params.steps, float(loss.detach()))
+        if step % 25 == 24:
+            watch(step + 1, params.steps, f"loss {float(loss.detach()):.4f}")
     facts = {
         "material": info.material, "technique": "STM", "classes": ["background", *KINDS],
         "preferred_spacing_px": ROW_PX, "adapted_from": start, "training": asdict(params),

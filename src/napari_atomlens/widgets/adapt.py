@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_atomlens import segmentation, training
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError, TableError
+from napari_atomlens.progress import Progress
 from napari_atomlens.segmentation.zoo import find_model, list_models
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
@@ -221,7 +222,9 @@ class AdaptPanel(QWidget):
                 usable = outside(regions[f], images[f].shape)
                 labelled.append(training.label_frame(images[f], tables[f], spacing, usable))
             params = training.AdaptParams(name=name, minutes=minutes, start=start, steps=100_000)
-            for what in training.adapting(labelled, params, lambda: enough.is_set() or cancelled()):
+            for what in training.adapting(
+                labelled, params, Progress(stop=lambda: enough.is_set() or cancelled())
+            ):
                 yield what
                 if isinstance(what, training.Adapted) and look is not None:
                     yield (preview, *previews(what, start, look, labelled[0].spacing_px))

@@ -32,6 +32,7 @@ from napari_atomlens.contours.classbook import COLOURS, ClassBook, populations
 from napari_atomlens.contours.classes import Classes, ClassParams, classify_sites
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.progress import Progress
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.dock import DockWidget
@@ -620,7 +621,12 @@ class ExploreWidget(DockWidget):
         def work(stop: Any) -> Iterator[Any]:
 
             return describe_all(
-                data, atoms, maps, pixel_size_nm=size, params=params, cancelled=stop
+                data,
+                atoms,
+                maps,
+                pixel_size_nm=size,
+                params=params,
+                progress=Progress(stop=stop),
             )
 
         self._start(work, "Describing…")

@@ -31,6 +31,7 @@ from superqt import QCollapsible
 from napari_atomlens.errors import AtomLensError, FormatError, TableError
 from napari_atomlens.lattice.lattice import Lattice, LatticeParams
 from napari_atomlens.lattice.measure import measure_lattice
+from napari_atomlens.progress import Progress
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_lattice as lattice
 from napari_atomlens.widgets.dock import DockWidget
@@ -471,14 +472,14 @@ class MeasureWidget(DockWidget):
         size = self.pixel_size_nm()
         self._done = (0, int(atoms["frame"].nunique()))
 
-        def report(done: int, n: int) -> None:
+        def report(done: int, n: int, what: str) -> None:
             self._done = (done, n)  # read by the timer of the window
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Lattice]:
             # in the thread: nothing here touches the viewer or a layer
             found = measure_lattice(
                 atoms, params, reference=reference, pixel_size_nm=size,
-                progress=report, cancelled=cancelled,
+                progress=Progress(report, cancelled),
             )  # fmt: skip
             if not cancelled():
                 yield found

@@ -518,11 +518,10 @@ class MovieWidget(DockWidget):
                 atoms = pd.concat(full, ignore_index=True)
                 some = [t for t in shapes if len(t)]
                 contours = pd.concat(some, ignore_index=True) if some else None
-            stages: list[str] = []
             yield _Stage("Linking atoms…")
             followed = follow(
                 atoms, contours, linking=linking, changes=watch, pixel_size_nm=size,
-                progress=stages.append, cancelled=cancelled,
+                progress=Progress(stop=cancelled),
             )  # fmt: skip
             if cancelled():
                 return

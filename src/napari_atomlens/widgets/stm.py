@@ -452,7 +452,7 @@ class StmWidget(DockWidget):
 
             def work(stop: Callable[[], bool]) -> Iterator[Any]:
 
-                yield analyze_silicon(image, size, params, cancelled=stop)
+                yield analyze_silicon(image, size, params, progress=Progress(stop=stop))
         elif self._kind.currentText() == FILM:
             film = self._film.value()
 
@@ -479,7 +479,7 @@ class StmWidget(DockWidget):
 
         def work(stop: Callable[[], bool]) -> Iterator[Any]:
 
-            yield follow_movie(movie, params, cancelled=stop)
+            yield follow_movie(movie, params, progress=Progress(stop=stop))
 
         self._status.setText("Following the molecules…")
         self._start("flips", work)

@@ -49,11 +49,7 @@ def run(
     """Teach a model what you have corrected, or what the Fourier recipe says of one frame."""
     labelled = _labelled(image, atoms, pixel_size, parse_frames(frames), recipe)
     with bar("step", "Stopped after {done} steps; no model was kept.") as progress:
-
-        def report(step: int, steps: int, loss: float) -> None:
-            progress(step, steps, f"loss {loss:.3f}")
-
-        result = training.adapt(labelled, params, report, lambda: progress.stopped)
+        result = training.adapt(labelled, params, progress)
         if progress.stopped:
             training.discard(result)
     typer.echo(result.sentence)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from napari_atomlens.cli.commands.train import STOPPED
-from napari_atomlens.cli.output import say
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.training.crystal import CrystalParams, train_crystal
 
@@ -32,14 +31,7 @@ def run(
     models and from there into the window.
     """
     with bar("step", STOPPED, lines=True) as progress:
-
-        def report(step: int, steps: int, loss: float) -> None:
-            progress(step, steps, f"loss {loss:.4f}")
-
-        info = train_crystal(
-            crystal, recipe, params, progress=report, stage=say,
-            cancelled=lambda: progress.stopped,
-        )  # fmt: skip
+        info = train_crystal(crystal, recipe, params, progress=progress)
     if info is not None:
         f = info.figures
         typer.echo(

@@ -71,7 +71,7 @@ def run(
             given = _read(path, pixel_size, chosen, analysis, progress)
             found = measure_lattice(
                 given.atoms, lattice, reference=against, pixel_size_nm=given.pixel_size_nm,
-                progress=progress, cancelled=lambda: progress.stopped,
+                progress=progress,
             )  # fmt: skip
             if not progress.stopped:
                 _write(path, places[path], given, found)

@@ -18,6 +18,7 @@ from napari_atomlens.image import as_stack
 from napari_atomlens.io.export.tables import write_named
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.params import as_dict
+from napari_atomlens.progress import Progress
 from napari_atomlens.stm.groups import GroupParams
 from napari_atomlens.stm.silicon import SiliconAnalysisParams, SiliconResult
 
@@ -51,7 +52,8 @@ def run(
             for k, frame in enumerate(order):
                 progress(k, len(order))
                 z = np.asarray(movie[frame])
-                result = stm.analyze_silicon(z, size, analysis, cancelled=lambda: progress.stopped)
+                stop = Progress(stop=lambda: progress.stopped)
+                result = stm.analyze_silicon(z, size, analysis, progress=stop)
                 if progress.stopped:
                     break
                 found.add(frame, z, result, groups)

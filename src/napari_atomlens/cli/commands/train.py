@@ -21,11 +21,7 @@ STOPPED = "Stopped after {done} steps; the same command goes on from there."
 
 def _material(name: str, params: TrainParams) -> None:
     with bar("step", STOPPED, lines=True) as progress:
-
-        def report(step: int, steps: int, loss: float) -> None:
-            progress(step, steps, f"loss {loss:.4f}")
-
-        path = training.train(replace(params, material=name), report, lambda: progress.stopped)
+        path = training.train(replace(params, material=name), progress)
     typer.echo(f"The model is in {path}.")
 
 
@@ -57,11 +53,7 @@ def for_perovskite(*, params: Params) -> None:
 def for_silicon(*, params: SiliconTrainParams) -> None:
     """Train the network of the defects of H-Si(100) on simulated scans."""
     with bar("% of the time", lines=True) as progress:
-
-        def report(step: int, done: float, loss: float) -> None:
-            progress(round(100 * done), 100, f"step {step}, loss {loss:.4f}")
-
-        path = train_silicon(params, report)
+        path = train_silicon(params, progress)
     typer.echo(f"The model is in {path}.")
 
 
