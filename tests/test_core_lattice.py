@@ -419,16 +419,16 @@ def test_minimal_tables_are_enough() -> None:
         (lambda a: a, {"reference": [1, 2, 3]}, ParameterError, "rectangle"),
         (lambda a: a, {"reference": (0, 0, 2, 2)}, ParameterError, "too few"),
         (lambda a: a, {"reference": (0, 0, np.nan, 2)}, ParameterError, "finite"),
-        (lambda a: a, {"params": LatticeParams(min_atoms=2)}, ParameterError, "min_atoms"),
-        (lambda a: a, {"params": LatticeParams(sites="here")}, ParameterError, "sites"),
+        (lambda a: a, lambda: {"params": LatticeParams(min_atoms=2)}, ParameterError, "min_atoms"),
+        (lambda a: a, lambda: {"params": LatticeParams(sites="here")}, ParameterError, "sites"),
     ],
 )
 def test_bad_input_is_told_in_a_sentence(
-    change: Any, more: dict[str, Any], error: type[AtomLensError], says: str
+    change: Any, more: Any, error: type[AtomLensError], says: str
 ) -> None:
     atoms, _, _ = crystal("square", 99, side=120)
     with pytest.raises(error, match=says):
-        measure_lattice(change(atoms), **more)
+        measure_lattice(change(atoms), **(more() if callable(more) else more))
 
 
 def test_local_sites_leave_long_distortions_out() -> None:

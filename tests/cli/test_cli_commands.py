@@ -88,9 +88,9 @@ def test_training_takes_the_options_of_its_dataclass(
 
     seen = []
 
-    def train(params: Any, progress: Any = None, cancelled: Any = None) -> Path:
+    def train(params: Any, progress: Any = None) -> Path:
         seen.append(params)
-        progress(50, params.steps, 0.25)
+        progress(50, params.steps, "loss 0.2500")
         return tmp_path / "universal.safetensors"
 
     monkeypatch.setattr(training, "train", train, raising=False)
@@ -102,7 +102,7 @@ def test_training_takes_the_options_of_its_dataclass(
 def test_training_errors_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_atomlens import training
 
-    def train(params: Any, progress: Any = None, cancelled: Any = None) -> Path:
+    def train(params: Any, progress: Any = None) -> Path:
         raise ModelError("The processes that draw training scenes died.")
 
     monkeypatch.setattr(training, "train", train, raising=False)

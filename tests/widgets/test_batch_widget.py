@@ -117,7 +117,7 @@ def test_cancel(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def slow(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
         begun.set()
         limit = threading.Event()
-        while not more["cancelled"]():
+        while not more["progress"].stopped:
             limit.wait(0.01)
         return summary(Path(out), complete=False, bad=0)
 
@@ -153,7 +153,7 @@ def test_closing_the_window_stops_the_run(
     def slow(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
         begun.set()
         pause = threading.Event()
-        while not more["cancelled"]():
+        while not more["progress"].stopped:
             pause.wait(0.01)
         ended.set()
         return summary(Path(out))

@@ -346,7 +346,7 @@ def test_cancel_and_removed_layers(bench: Bench, monkeypatch: pytest.MonkeyPatch
     hold = threading.Event()
 
     def slow(*args: Any, **kwargs: Any) -> Any:
-        while not hold.wait(0.01) and not kwargs["cancelled"]():
+        while not hold.wait(0.01) and not kwargs["progress"].stopped:
             pass
         return core.measure_lattice(*args, **kwargs)
 
