@@ -416,14 +416,14 @@ def main() -> None:
             for file in args.real:
                 print("\n".join(real(file, (args.out or Path("out/contours")))), flush=True)
             return
-        report = []
+        text = []
         for number in args.figure:
             part = [f"## {number}. {TITLES[number]}", "", *FIGURES[number](args), ""]
             print("\n".join(part), flush=True)
-            report += part
+            text += part
             if args.out:
                 args.out.parent.mkdir(parents=True, exist_ok=True)
-                args.out.write_text("\n".join(report), encoding="utf-8")
+                args.out.write_text("\n".join(text), encoding="utf-8")
 
 
 if __name__ == "__main__":

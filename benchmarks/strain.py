@@ -122,7 +122,7 @@ def measure(case: Case, atoms: pd.DataFrame, side: int, direction: float) -> dic
     }  # fmt: skip
 
 
-def report(images: int, side: int, counts: float) -> list[str]:
+def measured(images: int, side: int, counts: float) -> list[str]:
     """Measure all cases both ways."""
     lines = [
         "| lattice | from | sites | exx (%), true 1 | eyy (%) | exy (%) | rotation (mrad) | "
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     with Report("strain", parser) as report:
         args = report.args
-        lines = report(args.images, args.side, args.counts)
+        lines = measured(args.images, args.side, args.counts)
         text = "\n".join(
             [
                 "# Strain and polar displacement",
