@@ -16,7 +16,7 @@ import napari_atomlens as al
 from napari_atomlens.contours import polygons
 from napari_atomlens.contours.surroundings import surroundings
 from napari_atomlens.contours.tracing import trace
-from napari_atomlens.errors import ImageError, ParameterError
+from napari_atomlens.errors import CalibrationError, ImageError
 
 INVARIANT = [
     "eccentricity", "aspect", "solidity", "circularity", "fourier_1_minor",
@@ -247,7 +247,7 @@ def test_a_result_is_described_with_its_maps_and_image():
         (lambda: al.describe_contours([np.zeros((0, 2))]), ImageError),
         (lambda: al.describe_contours([wobbly(0)], pd.DataFrame({"frame": [0, 0]})), ImageError),
         (lambda: al.describe_contours({4: [wobbly(0)]}, image=np.zeros((2, 9, 9))), ImageError),
-        (lambda: al.describe_contours([wobbly(0)], pixel_size_nm=-1), ParameterError),
+        (lambda: al.describe_contours([wobbly(0)], pixel_size_nm=-1), CalibrationError),
         (lambda: al.describe_contours(np.full((5, 5), -1)), ImageError),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import napari_atomlens as al
 from napari_atomlens import tables
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.progress import Progress
 from napari_atomlens.simulation import crystals, movies
 from napari_atomlens.tracking import (
@@ -262,7 +262,7 @@ def test_thresholds_rise_as_alarms_become_rare():
 def test_bad_input_is_a_sentence():
     with pytest.raises(ParameterError, match="no column"):
         al.measure_dumbbells(pd.DataFrame({"frame": [0]}))
-    with pytest.raises(ParameterError, match="pixel size"):
+    with pytest.raises(CalibrationError, match="pixel size"):
         movie = movies.silicon_110(n_frames=2, render=False)
         al.measure_dumbbells(atoms_of(movie), pixel_size_nm=-1)
     with pytest.raises(ParameterError, match="cannot be watched"):

@@ -20,7 +20,8 @@ import pandas as pd
 from napari_atomlens import tables
 from napari_atomlens.contours import mask, polygons
 from napari_atomlens.contours.surroundings import surroundings
-from napari_atomlens.errors import ImageError, ParameterError
+from napari_atomlens.errors import ImageError
+from napari_atomlens.image import check_pixel_size
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.probabilities import column_probability
 from napari_atomlens.segmentation.zoo import roles_of
@@ -83,7 +84,7 @@ def describe_contours(
     ImageError
         If maps, outlines and atoms do not fit together.
     """
-    size = _pixel_size(pixel_size_nm)
+    size = check_pixel_size(pixel_size_nm)
     frames: Mapping[int, Any]
     known: pd.DataFrame | None = None
     maps = partial(_plane, probability)
@@ -93,7 +94,7 @@ def describe_contours(
         if probability is None:
             maps = partial(_columns_of, source)
         if size is None:
-            size = _pixel_size(source.provenance.get("pixel_size_nm"))
+            size = check_pixel_size(source.provenance.get("pixel_size_nm"))
     elif isinstance(source, Mapping):
         frames = {int(f): v for f, v in source.items()}
     elif isinstance(source, np.ndarray) and source.dtype.kind in "iub" and source.ndim in (2, 3):
@@ -118,15 +119,6 @@ def describe_contours(
         for name in ("anomaly_p", "anomaly_class"):
             joined[name] = known[name].to_numpy()
     return tables.make("contours", joined, n)
-
-
-def _pixel_size(size: Any) -> tuple[float, float] | None:
-    if size is None:
-        return None
-    y, x = (float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
-    if not (np.isfinite([y, x]).all() and y > 0 and x > 0):
-        raise ParameterError(f"The pixel size must be positive, but it is {size!r} nm.")
-    return y, x
 
 
 def _columns_of(result: Any, frame: int, position: int) -> np.ndarray | None:

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
-from napari_atomlens.errors import CalibrationError, ParameterError, TableError
+from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.image import check_pixel_size
 from napari_atomlens.lattice.cell import deformation, matched_to
 from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.grains import find_grains
@@ -88,7 +89,7 @@ def measure_lattice(
     only counted in a message. ``probability`` of a vacancy is the mean probability of the
     atoms on the sites round it, where a further empty site counts 0.
     """
-    size = _pixel_size(pixel_size_nm)
+    size = check_pixel_size(pixel_size_nm)
     table = _checked(atoms)
     polygon = _polygon(reference)
     frames = [int(f) for f in np.unique(table["frame"])]
@@ -117,18 +118,6 @@ def measure_lattice(
 
 
 # ------------------------------------------------------------------------------- input
-
-
-def _pixel_size(size: Any) -> tuple[float, float] | None:
-    if size is None:
-        return None
-    try:
-        y, x = (float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
-    except (TypeError, ValueError):
-        raise CalibrationError("The pixel size must be one number or (y, x), in nm.") from None
-    if not (np.isfinite(y) and np.isfinite(x) and y > 0 and x > 0):
-        raise CalibrationError(f"The pixel size must be positive, but it is {size!r} nm.")
-    return y, x
 
 
 def _checked(atoms: pd.DataFrame) -> pd.DataFrame:

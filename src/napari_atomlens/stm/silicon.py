@@ -16,6 +16,7 @@ from napari_atomlens import arrays, tables
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.image import check_pixel_size
 from napari_atomlens.params import Params, as_dict, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.predict import predict_classes
@@ -449,17 +450,13 @@ def analyze_silicon(
         clock[0] = now
 
     pixel: float | None = None
-    if pixel_size_nm is not None:
-        sizes = np.broadcast_to(np.asarray(pixel_size_nm, float), (2,))
-        if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-            raise CalibrationError(
-                f"The pixel size must be positive, but it is {pixel_size_nm} nm."
-            )
+    sizes = check_pixel_size(pixel_size_nm)
+    if sizes is not None:
         if abs(np.log(sizes[0] / sizes[1])) > 0.03:
             raise CalibrationError(
                 "The pixels are not square; resample the scan with stm.square_pixels first."
             )
-        pixel = float(np.sqrt(sizes.prod()))
+        pixel = float(np.sqrt(sizes[0] * sizes[1]))
     raw = finite_image(image, 48)
     watch.say("assessing the scan")
     judged = verdict or assess(raw)

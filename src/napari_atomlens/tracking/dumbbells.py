@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_atomlens import arrays, tables
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.image import check_pixel_size
 from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
@@ -469,11 +469,9 @@ def _pixel_size(
     atoms: pd.DataFrame, pixel_size_nm: float | tuple[float, float] | None
 ) -> tuple[float, float]:
     """Pixel size (y, x) in nm, NaN where it is unknown."""
-    if pixel_size_nm is not None:
-        size = np.broadcast_to(np.asarray(pixel_size_nm, float), (2,))
-        if not (np.isfinite(size).all() and (size > 0).all()):
-            raise ParameterError(f"The pixel size must be positive, but it is {pixel_size_nm} nm.")
-        return float(size[0]), float(size[1])
+    size = check_pixel_size(pixel_size_nm)
+    if size is not None:
+        return size
     out = []
     for axis in "yx":
         value = float("nan")

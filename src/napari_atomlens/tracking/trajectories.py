@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
+from napari_atomlens.image import check_pixel_size
 from napari_atomlens.tables import need_columns
 
 
@@ -51,14 +52,12 @@ def _scale(
     """Pixel size, time step, and the units of D and of lengths."""
     if (pixel_size_nm is None) != (time_step_s is None):
         raise CalibrationError("Give both the pixel size and the time step, or neither.")
-    if pixel_size_nm is None or time_step_s is None:
+    size = check_pixel_size(pixel_size_nm)
+    if size is None or time_step_s is None:
         return np.ones(2), 1.0, "px^2/frame", "px"
-    size = np.broadcast_to(np.asarray(pixel_size_nm, float), (2,))
-    if not (np.isfinite(size).all() and (size > 0).all()):
-        raise CalibrationError(f"The pixel size must be positive, but it is {pixel_size_nm} nm.")
     if not (np.isfinite(time_step_s) and time_step_s > 0):
         raise CalibrationError(f"The time step must be positive, but it is {time_step_s} s.")
-    return size, float(time_step_s), "nm^2/s", "nm"
+    return np.array(size), float(time_step_s), "nm^2/s", "nm"
 
 
 def _sorted(tracks: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
