@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import filelock
 import platformdirs
@@ -23,6 +23,8 @@ from napari_atomlens.errors import FormatError
 if TYPE_CHECKING:
     import numpy as np
 
+#: A JSON object: what a note or a record on disk holds.
+Json = dict[str, Any]
 #: How the names of files and folders end that are being written; a killed writer leaves them.
 UNFINISHED = ".tmp"
 

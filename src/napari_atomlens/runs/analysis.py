@@ -7,7 +7,6 @@ memory what it gives, movies, batches and watches write it to a folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +21,13 @@ from napari_atomlens.runs.frame import FrameResult, check_frames
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan
 from napari_atomlens.runs.result import Result
-from napari_atomlens.runs.source import Source, open_source
+from napari_atomlens.runs.source import Given, Source, open_source
 from napari_atomlens.runs.store import MapStore, row_of
 from napari_atomlens.segmentation.zoo import find_model
 
 
 def analyze(
-    source: Any,
+    source: Given,
     model: str | None = None,
     pixel_size_nm: float | tuple[float, float] | None = None,
     frames: Sequence[int] | None = None,
@@ -36,7 +35,7 @@ def analyze(
     params: AnalysisParams | None = None,
     keep_maps: bool = True,
     progress: ProgressLike = None,
-    **settings: Any,
+    **settings: object,
 ) -> Result:
     """Find every atom in an image or movie.
 

@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import Lock
+from napari_atomlens.files import Json, Lock
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.formats.kinds import find_files, is_store
@@ -120,7 +119,7 @@ def _settings(
 ) -> tuple[BatchParams, dict[Path, str]]:
     """Begin a folder, or go on with it; return the settings and the name of each file."""
     info = find_model(params.model)
-    now: dict[str, Any] = {
+    now: Json = {
         "format": "napari-atomlens batch", "format_version": layout.VERSION,
         "batch_version": VERSION, "atomlens": __version__,
         "parameters": as_dict(params.analysis()), "maps": params.maps,
@@ -155,10 +154,10 @@ def _settings(
     return params, {p: known[p] for p in paths}
 
 
-def _earlier(file: Path) -> dict[str, Any]:
+def _earlier(file: Path) -> Json:
     """Settings of the run that began a folder."""
     try:
-        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        before: Json = json.loads(file.read_text(encoding="utf-8"))
         version = int(before["batch_version"])
         known = isinstance(before["files"], dict)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -170,7 +169,7 @@ def _earlier(file: Path) -> dict[str, Any]:
     return before
 
 
-def _chunks(scout: Task, info: dict[str, Any], done: set[str]) -> list[Task]:
+def _chunks(scout: Task, info: Json, done: set[str]) -> list[Task]:
     """Chunks of a scouted file that are not done."""
     n, k = int(info["shape"][0]), scout.params.chunk_frames
     size = info["pixel_size_nm"]
@@ -186,7 +185,7 @@ def _chunks(scout: Task, info: dict[str, Any], done: set[str]) -> list[Task]:
     return out
 
 
-def _known(task: Task) -> dict[str, Any] | None:
+def _known(task: Task) -> Json | None:
     """What an earlier run knows of a file, None where it is to be scouted (again)."""
     try:
         info = task.store.note()
@@ -211,7 +210,7 @@ def run_batch(
     scheduler: str | None = None,
     progress: ProgressLike = None,
     started: Callable[[str], None] | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> BatchSummary:
     """Analyse many files into one data set; go on with it where it was begun.
 
@@ -425,7 +424,7 @@ def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
     )
 
 
-def _failures(infos: list[dict[str, Any]], frames: pd.DataFrame) -> pd.DataFrame:
+def _failures(infos: list[Json], frames: pd.DataFrame) -> pd.DataFrame:
     """Files and frames that could not be analysed, and why."""
     rows = [
         {"file": i["file"], "path": i["path"], "frame": -1, "reason": i["error"]}

@@ -7,10 +7,10 @@ here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
+from napari_atomlens.files import Json
 from napari_atomlens.graphs.bonds import BondGraph, bond
 from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.defects import find_defects
@@ -119,7 +119,7 @@ def vacancies(found: Lattice) -> pd.DataFrame:
     return atoms[atoms["source"] == "lattice"].reset_index(drop=True)
 
 
-def shape_of(provenance: dict[str, Any]) -> tuple[int, int] | None:
+def shape_of(provenance: Json) -> tuple[int, int] | None:
     """Rows and columns of the image that a result is of, None where nobody knows."""
     shape: Sequence[int] = provenance.get("image_shape") or ()
     return (int(shape[1]), int(shape[2])) if len(shape) >= 3 else None

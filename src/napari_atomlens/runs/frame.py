@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,11 @@ from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError
-from napari_atomlens.image import is_height
+from napari_atomlens.image import Stack, is_height
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
-from napari_atomlens.runs.source import open_source
+from napari_atomlens.runs.source import Given, open_source
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.probabilities import LARGE, Probabilities
 from napari_atomlens.segmentation.spacing import check_spacing
@@ -108,7 +107,7 @@ def add_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd
 
 
 def analyze_frames(
-    source: Any,
+    source: Given,
     params: AnalysisParams | None = None,
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
@@ -162,7 +161,7 @@ def analyze_frames(
     yield from _frames(movie, order, plan, watch)
 
 
-def _frames(movie: Any, order: list[int], plan: Plan, watch: Progress) -> Iterator[FrameResult]:
+def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iterator[FrameResult]:
     """Frames one by one until the scale is settled, then side by side."""
     alone, done = len(order) == 1, 0
     for f in order:
@@ -194,7 +193,7 @@ def check_frames(frames: Sequence[int] | None, n_frames: int) -> list[int]:
     return order
 
 
-def analyze_frame(movie: Any, frame: int, plan: Plan, *, alone: bool = False) -> FrameResult:
+def analyze_frame(movie: Stack, frame: int, plan: Plan, *, alone: bool = False) -> FrameResult:
     """Analyse one frame of a movie as planned.
 
     Parameters
@@ -254,7 +253,7 @@ DIMER_ROWS = (
 )
 
 
-def _one_frame(movie: Any, f: int, plan: Plan) -> FrameResult:
+def _one_frame(movie: Stack, f: int, plan: Plan) -> FrameResult:
     todo = plan.for_frame(f)
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):

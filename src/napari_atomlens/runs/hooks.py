@@ -7,9 +7,9 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.runs.scan import ScanResult
 
 #: Entry points of this group are called with every event.
 HOOK_GROUP = "napari_atomlens.watch"
@@ -34,7 +34,7 @@ class Event:
         By stage: wait (from complete to noticed), read, assess, analyse, store; total.
     folder : str
         Where the results are.
-    result : Any
+    result : ScanResult or None
         What was computed (image, verdict, tables), in this process only.
     """
 
@@ -46,7 +46,7 @@ class Event:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     folder: str = ""
-    result: Any = None
+    result: ScanResult | None = None
 
     def as_json(self) -> str:
         """Return one line of JSON, without the result."""
@@ -59,7 +59,7 @@ class Event:
         return json.dumps(plain, ensure_ascii=False)
 
 
-def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
+def find_hooks(name: str = "") -> list[Callable[[Event], object]]:
     """Functions to call with every event: entry points of `HOOK_GROUP`, and `module:function`.
 
     Raises
@@ -69,7 +69,7 @@ def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
     """
     from importlib.metadata import entry_points
 
-    hooks: list[Callable[[Event], Any]] = [p.load() for p in entry_points(group=HOOK_GROUP)]
+    hooks: list[Callable[[Event], object]] = [p.load() for p in entry_points(group=HOOK_GROUP)]
     if name:
         module, _, attribute = name.partition(":")
         try:
@@ -82,7 +82,7 @@ def find_hooks(name: str = "") -> list[Callable[[Event], Any]]:
     return hooks
 
 
-def call_hooks(hooks: list[Callable[[Event], Any]], event: Event) -> None:
+def call_hooks(hooks: list[Callable[[Event], object]], event: Event) -> None:
     """Call hooks; one that fails is said in the log of Python and does not end the watch."""
     for hook in hooks:
         try:

@@ -6,7 +6,8 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+
+from napari_atomlens.files import Json
 
 
 class Ledger:
@@ -57,7 +58,7 @@ class Ledger:
                 (name, *stamp, digest, status, tries, event, time.time()),
             )
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Json]:
         """All that is known, oldest first."""
         with closing(self._open()) as db:
             db.row_factory = sqlite3.Row

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import Json
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.parts import Parts
@@ -23,7 +23,7 @@ from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult, check_frames
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
-from napari_atomlens.runs.source import Source, open_source
+from napari_atomlens.runs.source import Given, Source, open_source
 from napari_atomlens.runs.store import Store, fingerprint_of
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.dumbbells import DumbbellParams
@@ -35,7 +35,7 @@ PART = 50
 
 
 def analyze_movie(
-    source: Any,
+    source: Given,
     folder: str | Path,
     params: AnalysisParams | None = None,
     *,
@@ -43,7 +43,7 @@ def analyze_movie(
     frames: Sequence[int] | None = None,
     maps: bool = False,
     progress: ProgressLike = None,
-    **settings: Any,
+    **settings: object,
 ) -> Iterator[FrameResult]:
     """Analyse a movie into a folder; yields as it goes, and goes on where an earlier run stopped.
 
@@ -130,7 +130,7 @@ class _Movie:
                         if (k, i) not in self.ready]  # fmt: skip
         self.done = len(order) - len(self.missing)
 
-    def _known(self) -> dict[str, Any] | None:
+    def _known(self) -> Json | None:
         note, name = self.store.note(), self.store.root.name
         if note is None:
             return None

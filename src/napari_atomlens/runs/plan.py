@@ -6,15 +6,16 @@ What may differ from frame to frame is a rule in the plan, which :meth:`Plan.for
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from napari_atomlens import segmentation
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.files import Json
+from napari_atomlens.image import Stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.segmentation.spacing import check_spacing
@@ -116,7 +117,7 @@ class Plan:
         }  # fmt: skip
 
 
-def plan_of(record: Mapping[str, Any]) -> Plan:
+def plan_of(record: Json) -> Plan:
     """Make the plan of a record (:meth:`Plan.record`) again."""
     size = record["pixel_size_nm"]
     return Plan(
@@ -128,7 +129,7 @@ def plan_of(record: Mapping[str, Any]) -> Plan:
 
 
 def make_plan(
-    movie: Any,
+    movie: Stack,
     params: AnalysisParams = AnalysisParams(),
     *,
     pixel_size_nm: tuple[float, float] | None = None,
@@ -172,7 +173,7 @@ def make_plan(
 
 
 def _choose(
-    movie: Any,
+    movie: Stack,
     order: Sequence[int],
     window: int,
     size: tuple[float, float] | None,
@@ -198,7 +199,7 @@ def _choose(
     return best
 
 
-def _window_of(movie: Any, model: ModelInfo, spacing_px: float) -> int:
+def _window_of(movie: Stack, model: ModelInfo, spacing_px: float) -> int:
     """Frames that must be summed until the model is no surer with more of them."""
     if movie.shape[0] < 3 or movie.ndim != 3:
         return 1

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import __version__
-from napari_atomlens.image import image_hash
+from napari_atomlens.files import Json
+from napari_atomlens.image import Stack, image_hash
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs.plan import Plan
 from napari_atomlens.runs.source import Source
 from napari_atomlens.segmentation.runtime import half_precision
 
 
-def begin(plan: Plan, source: Source, frames: list[int]) -> dict[str, Any]:
+def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
     """Return the record of a run before its first frame.
 
     Parameters
@@ -43,7 +41,7 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> dict[str, Any]:
     }
 
 
-def first_hash(movie: Any, frames: list[int]) -> str:
+def first_hash(movie: Stack, frames: list[int]) -> str:
     """Hash of the pixels of the first frame, "" where it cannot be read."""
     if not frames:
         return ""
@@ -53,7 +51,7 @@ def first_hash(movie: Any, frames: list[int]) -> str:
         return ""
 
 
-def finished(head: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+def finished(head: Json, rows: pd.DataFrame) -> Json:
     """Return the record with what the frames say.
 
     Parameters
@@ -71,7 +69,7 @@ def finished(head: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def messages_of(head: Mapping[str, Any], rows: pd.DataFrame) -> list[str]:
+def messages_of(head: Json, rows: pd.DataFrame) -> list[str]:
     """Sentences for the user: why the model was chosen, and what is wrong with which frame."""
     many = int((head.get("image_shape") or [1])[0]) > 1
     said = rows[rows["message"] != ""] if len(rows) else rows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.files import Json
 from napari_atomlens.graphs.bonds import BondGraph
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.io.projects import folder as layout
@@ -57,11 +57,11 @@ class Result(Card):
         atoms: pd.DataFrame,
         contours: pd.DataFrame,
         outlines: dict[int, list[np.ndarray]],
-        probabilities: Any,
-        unfamiliar: Any,
+        probabilities: np.ndarray,
+        unfamiliar: np.ndarray,
         classes: tuple[str, ...],
         frames: list[int],
-        provenance: dict[str, Any],
+        provenance: Json,
         messages: list[str] | None = None,
         seconds: dict[str, float] | None = None,
     ) -> None:
@@ -222,9 +222,9 @@ class Result(Card):
 
     # ------------------------------------------------------------------ record
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Json:
         """Return the provenance with that of the later tables as far as they were made."""
-        more: dict[str, Any] = {}
+        more: Json = {}
         if self._graph is not None:
             more |= {"rules": self._graph.rules.as_dict(), "rules_chosen": self._why}
         if self._lattice is not None:
@@ -264,7 +264,7 @@ class Result(Card):
 
     def _picture(self) -> np.ndarray | None:
         """Probability of a column in the first frame."""
-        if not len(self.probabilities):
+        if not self.probabilities.shape[0]:
             return None
         first = np.asarray(self.probabilities[0])
         return column_probability(first, roles_of(self.classes))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from napari_atomlens import __version__, stm, tables
-from napari_atomlens.files import new_folder_beside
+from napari_atomlens.files import Json, new_folder_beside
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
 from napari_atomlens.image import image_hash, is_height
 from napari_atomlens.io.export.tables import write_csv
@@ -56,7 +55,7 @@ class ScanResult:
 
 
 def analyse_scan(
-    image: Any, pixel_size_nm: tuple[float, float] | None, params: WatchParams
+    image: ArrayLike, pixel_size_nm: tuple[float, float] | None, params: WatchParams
 ) -> ScanResult:
     """Assess and analyse one scan.
 
@@ -112,7 +111,7 @@ def _tables_of(
     return {}, [], None
 
 
-def write_scan(target: Path, scan: ScanResult, source: Mapping[str, Any]) -> None:
+def write_scan(target: Path, scan: ScanResult, source: Json) -> None:
     """Write what was found so that the folder is there completely or not at all.
 
     Parameters
@@ -130,7 +129,7 @@ def write_scan(target: Path, scan: ScanResult, source: Mapping[str, Any]) -> Non
             write_csv(fresh / f"{name}.csv", table)
 
 
-def _saved(scan: ScanResult, source: Mapping[str, Any]) -> layout.Saved:
+def _saved(scan: ScanResult, source: Json) -> layout.Saved:
     """What a scan gave, as a folder holds it."""
     verdict, result = scan.verdict, scan.result
     record = {} if result is None else result.record()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from napari_atomlens.image import Image, as_stack, check_pixel_size
+from numpy.typing import ArrayLike
+
+from napari_atomlens.image import Image, Pixels, Stack, as_stack, check_pixel_size
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
 
+#: What a run takes: a file, an image that was read, or an array of any library.
+Given = str | Path | Image | Pixels | ArrayLike
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """The movie that is analysed; an image is one of one frame.
 
     Attributes
     ----------
-    movie : array-like, shape (T, H, W)
+    movie : Stack, shape (T, H, W)
         Read frame by frame.
     name : str
         Of the file, or "array".
@@ -30,7 +34,7 @@ class Source:
         Of the image within its file.
     """
 
-    movie: Any
+    movie: Stack
     name: str = "array"
     pixel_size_nm: tuple[float, float] | None = None
     technique: str = ""
@@ -45,7 +49,7 @@ class Source:
 
 
 def open_source(
-    source: Any,
+    source: Given,
     pixel_size_nm: float | tuple[float, float] | None = None,
     technique: str = "",
 ) -> Source:

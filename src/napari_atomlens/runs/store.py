@@ -10,16 +10,17 @@ import hashlib
 import json
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import Json
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.parts import Parts
 from napari_atomlens.params import as_dict
@@ -41,9 +42,9 @@ class Failure:
 Outcome = FrameResult | Failure
 
 
-def row_of(outcome: Outcome, path: str = "") -> dict[str, Any]:
+def row_of(outcome: Outcome, path: str = "") -> Json:
     """Row of the table of frames."""
-    row: dict[str, Any] = {"frame": outcome.frame}
+    row: Json = {"frame": outcome.frame}
     if isinstance(outcome, Failure):
         return row | {
             "n_atoms": 0, "n_contours": 0, "n_outlines": 0, "spacing_px": float("nan"),
@@ -104,11 +105,11 @@ class Store:
         """File that says what is known of the source."""
         return layout.note_path(self.root, self.file)
 
-    def note(self) -> dict[str, Any] | None:
+    def note(self) -> Json | None:
         """What an earlier run wrote of the source, None where there was none."""
         return layout.read_note(self.note_path) if self.note_path.exists() else None
 
-    def write_note(self, note: Mapping[str, Any]) -> None:
+    def write_note(self, note: Json) -> None:
         """Write what is known of the source."""
         layout.write_note(
             self.note_path,
@@ -116,8 +117,8 @@ class Store:
         )
 
     def begin(
-        self, plan: Plan, source: Source, frames: list[int], *, maps: bool, **more: Any
-    ) -> dict[str, Any]:
+        self, plan: Plan, source: Source, frames: list[int], *, maps: bool, **more: object
+    ) -> Json:
         """Write the note of a source before its first frame, and return it."""
         note = {
             "classes": list(plan.model.classes), "maps": list(layout.MAPS) if maps else [],
@@ -158,18 +159,20 @@ class Store:
         import zarr
 
         place = layout.maps_path(self.root, self.file)
-        root: Any = zarr.open_group(str(place), mode="a")
+        root = zarr.open_group(str(place), mode="a")
         for name in layout.MAPS:
             values = getattr(result, name)
-            if name in root and root[name].shape != (n_frames, *values.shape):
+            array = root.get(name)
+            if isinstance(array, zarr.Array) and array.shape != (n_frames, *values.shape):
                 del root[name]  # of a file that has changed since
-            if name not in root:
-                root.create_array(
+                array = None
+            if not isinstance(array, zarr.Array):
+                array = root.create_array(
                     name, shape=(n_frames, *values.shape), chunks=(1, *values.shape),
                     dtype="float16",
                 )  # fmt: skip
                 root.attrs["classes"] = list(result.classes)
-            root[name][result.frame] = values
+            array[result.frame] = values
 
 
 class MapStore:
@@ -183,34 +186,36 @@ class MapStore:
 
     def __init__(self, n_frames: int) -> None:
         self.n_frames = n_frames
-        self.probabilities: Any = None
-        self.unfamiliar: Any = None
+        self._maps: list[np.ndarray] = []
 
     def _open(self, result: FrameResult) -> None:
         shapes = [(self.n_frames, *m.shape) for m in (result.probabilities, result.unfamiliar)]
         if 2 * np.prod(shapes[0]) <= self.in_memory_bytes:
-            self.probabilities, self.unfamiliar = (np.zeros(s, np.float16) for s in shapes)
+            self._maps = [np.zeros(s, np.float16) for s in shapes]
             return
         import zarr
 
         folder = tempfile.TemporaryDirectory(prefix="atomlens-", ignore_cleanup_errors=True)
         self._folder = folder
-        self.probabilities, self.unfamiliar = (
+        made = [
             zarr.create_array(f"{folder.name}/{n}", shape=s, chunks=(1, *s[1:]), dtype="float16")
             for n, s in zip(layout.MAPS, shapes, strict=True)
-        )
+        ]
+        self._maps = cast(list[np.ndarray], made)  # who reads them takes them frame by frame
         # the folder must live as long as the arrays that read it
-        weakref.finalize(self.probabilities, folder.cleanup)
+        weakref.finalize(self._maps[0], folder.cleanup)
 
     def put(self, index: int, result: FrameResult) -> None:
         """Store the maps of one frame."""
-        if self.probabilities is None:
+        if not self._maps:
             self._open(result)
-        self.probabilities[index] = result.probabilities
-        self.unfamiliar[index] = result.unfamiliar
+        for array, values in zip(
+            self._maps, (result.probabilities, result.unfamiliar), strict=True
+        ):
+            array[index] = values
 
-    def ordered(self, order: list[int]) -> tuple[Any, Any]:
-        """Maps of the finished frames in the given order."""
+    def ordered(self, order: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and unfamiliar maps of the finished frames in the given order."""
         if order == list(range(self.n_frames)):
-            return self.probabilities, self.unfamiliar
-        return np.asarray(self.probabilities)[order], np.asarray(self.unfamiliar)[order]
+            return self._maps[0], self._maps[1]
+        return np.asarray(self._maps[0])[order], np.asarray(self._maps[1])[order]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.contours.report import describe_all
+from napari_atomlens.files import Json
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.runs.analysis import analyze
@@ -39,13 +41,13 @@ class SurfaceSites:
     spacing_px: float
     flat: np.ndarray
     messages: list[str]
-    provenance: dict[str, Any]
+    provenance: Json
 
 
 def find_on_surface(
-    image: Any,
+    image: ArrayLike,
     pixel_size_nm: float | tuple[float, float] | None = None,
-    anomalies: Any = None,
+    anomalies: AnomalyParams | None = None,
     *,
     model: str = "auto",
     progress: ProgressLike = None,

@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from napari_atomlens.errors import AtomLensError, FormatError
+from napari_atomlens.files import Json
+from napari_atomlens.image import Image, Stack
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
@@ -41,7 +42,7 @@ class Task:
     params: BatchParams
     pixel_size_nm: tuple[float, float] | None = None
     frames: tuple[int, ...] = ()
-    plan: Mapping[str, Any] | None = None
+    plan: Json | None = None
 
     @property
     def store(self) -> Store:
@@ -59,14 +60,14 @@ class Done:
     n_failed: int = 0
     error: str = ""  # of the whole file
     fatal: str = ""  # of the whole run
-    info: dict[str, Any] = field(default_factory=dict)
+    info: Json = field(default_factory=dict)
 
 
-_opened: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+_opened: OrderedDict[tuple[str, int, int], Image] = OrderedDict()
 _opening = threading.Lock()
 
 
-def _open(path: str) -> Any:
+def _open(path: str) -> Image:
     """First image of a file; the two latest stay open, so that chunks need not read again."""
     file = Path(path)
     try:
@@ -96,7 +97,7 @@ def _pin() -> None:
     torch.set_num_threads(1)
 
 
-def _analyse_frame(movie: Any, frame: int, plan: Plan) -> Outcome:
+def _analyse_frame(movie: Stack, frame: int, plan: Plan) -> Outcome:
     """Analyse one frame; one that cannot be analysed must not cost the others."""
     try:
         return loop.analyze_frame(movie, frame, plan, alone=True)

@@ -14,13 +14,14 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from napari_atomlens import segmentation
 from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
 from napari_atomlens.files import digest
+from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import find_files
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.progress import ProgressLike, as_progress
@@ -55,7 +56,7 @@ def stamp_of(path: Path) -> tuple[int, float]:
     return sum(s.st_size for s in files), max(s.st_mtime for s in stats)
 
 
-def _first_image(path: Path) -> Any:
+def _first_image(path: Path) -> Image:
 
     images = read(path)
     if not images:
@@ -259,7 +260,7 @@ def watch_folder(
 
 
 def stream(
-    frames: Iterable[Any],
+    frames: Iterable[Image | ArrayLike],
     params: WatchParams = WatchParams(),
     *,
     pixel_size_nm: tuple[float, float] | None = None,

@@ -209,6 +209,8 @@ class WatchWidget(DockWidget):
         from napari.layers import Image, Points
 
         done = event.result
+        if done is None:
+            return
         size = done.pixel_size_nm
         scale = size or (1.0, 1.0)
         unit = ("nm", "nm") if size else ("pixel", "pixel")
