@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from napari_atomlens import __version__, stm, tables
 from napari_atomlens.files import Json, new_folder_beside
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
-from napari_atomlens.image import image_hash, is_height
+from napari_atomlens.image import as_stack, image_hash, is_height
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.runs.analysis import analyze
@@ -65,7 +65,7 @@ def analyse_scan(
         If it cannot be used at all.
     """
     size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
-    z = np.asarray(image if np.ndim(image) == 2 else image[0])
+    z = as_stack(image)[0]
     seconds: dict[str, float] = {}
 
     def judge() -> Verdict:

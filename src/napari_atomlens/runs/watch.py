@@ -92,10 +92,12 @@ class FolderWatch:
         self._seen: dict[str, tuple[tuple[int, float], float]] = {}
         self._next: dict[str, float] = {}
         self._finished: dict[str, tuple[int, float]] = {}
+        # a file was touched so lately, at the last look, that it may not be complete
+        self._unsettled = False
 
     def ready(self) -> list[Path]:
         """Return files that rest and are not done yet, the oldest first."""
-        now = time.time()
+        now, self._unsettled = time.time(), False
         found = []
         try:
             paths = find_files(self.folder)
@@ -112,9 +114,11 @@ class FolderWatch:
             if known is None or known[0] != stamp:
                 self._seen[name] = (stamp, now)
                 # nothing touched it since: it rested before we looked
-                if now - changed < self.params.settle_s:
-                    continue
-            elif now - max(min(known[1], now), changed) < self.params.settle_s:
+                rests = now - changed >= self.params.settle_s
+            else:
+                rests = now - max(min(known[1], now), changed) >= self.params.settle_s
+            if not rests:
+                self._unsettled = True
                 continue
             if size == 0 or now < self._next.get(name, 0.0):
                 continue
@@ -212,15 +216,10 @@ class FolderWatch:
                 except FileNotFoundError:  # moved away in the meantime
                     continue
                 yield self._tell(event)
-            if once and not waiting and not self._unsettled():
+            if once and not waiting and not self._unsettled:
                 return
             if not waiting:
                 time.sleep(self.params.poll_s)
-
-    def _unsettled(self) -> bool:
-        """Whether a file was touched so lately that it may not be complete."""
-        now = time.time()
-        return any(now - stamp[1] < self.params.settle_s for stamp, _ in self._seen.values())
 
 
 def event_of(
