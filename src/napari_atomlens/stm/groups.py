@@ -86,7 +86,7 @@ def ring_features(probabilities: Probabilities, defects: pd.DataFrame) -> np.nda
         )
         for r in range(len(RINGS_PX) - 1):
             out[:, r, k] = values[:, ring == r].mean(1)
-    return np.sqrt(np.clip(out, 0, 1)).reshape(len(at), -1)
+    return np.sqrt(np.clip(out, 0, 1)).reshape(len(at), out.shape[1] * out.shape[2])
 
 
 def mean_shift(
