@@ -92,6 +92,16 @@ def test_a_second_ctrl_c_interrupts(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "Stopped.\n"
 
 
+def test_a_job_that_does_not_listen_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    reached = []
+    with pytest.raises(typer.Exit) as ended, bar("scan", "Nothing.", listens=False) as progress:
+        progress(1, 2)
+        interrupt()
+        reached.append(True)
+    assert reached == [] and ended.value.exit_code == 130
+    assert capsys.readouterr().err == "Nothing.\n"
+
+
 def test_another_thread_has_a_bar_too() -> None:
     ended: list[bool] = []
 

@@ -19,13 +19,17 @@ from napari_atomlens.progress import Progress
 
 
 @contextlib.contextmanager
-def until_stopped(sentence: Callable[[], str]) -> Iterator[Callable[[], bool]]:
+def until_stopped(
+    sentence: Callable[[], str], *, listens: bool = True
+) -> Iterator[Callable[[], bool]]:
     """Make of Ctrl-C a wish to stop; a second one interrupts at once.
 
     Parameters
     ----------
     sentence : callable
         Gives what is said when the command was stopped; its exit code is then 130.
+    listens : bool
+        False where the job does not ask whether to stop: the first Ctrl-C interrupts it.
 
     Yields
     ------
@@ -35,7 +39,7 @@ def until_stopped(sentence: Callable[[], str]) -> Iterator[Callable[[], bool]]:
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        if asked.is_set() or not listens:
             raise KeyboardInterrupt
         asked.set()
 
@@ -55,7 +59,9 @@ def until_stopped(sentence: Callable[[], str]) -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def bar(what: str, stopped: str = "Stopped.", *, lines: bool = False) -> Iterator[Progress]:
+def bar(
+    what: str, stopped: str = "Stopped.", *, lines: bool = False, listens: bool = True
+) -> Iterator[Progress]:
     """Show how far a job is, where there is a terminal; Ctrl-C asks the job to stop.
 
     Parameters
@@ -66,6 +72,8 @@ def bar(what: str, stopped: str = "Stopped.", *, lines: bool = False) -> Iterato
         What is said when it was stopped; ``{done}`` is how much was done.
     lines : bool
         Where there is no terminal a line on standard output takes the place of the bar.
+    listens : bool
+        Whether the job asks the progress if it is to stop.
 
     Yields
     ------
@@ -87,5 +95,5 @@ def bar(what: str, stopped: str = "Stopped.", *, lines: bool = False) -> Iterato
             count = f"{what} {ready} of {total}" if total else ""
             typer.echo(", ".join(filter(None, [count, about])))
 
-    with until_stopped(lambda: stopped.format(done=done)) as stop, shown:
+    with until_stopped(lambda: stopped.format(done=done), listens=listens) as stop, shown:
         yield Progress(report, stop)

@@ -49,14 +49,15 @@ def run(
         found = Collected()
         with bar("frames", "Stopped after {done} frames; the tables hold these.") as progress:
             order = _existing(chosen, len(movie))
+            progress(0, len(order))
             for k, frame in enumerate(order):
-                progress(k, len(order))
                 z = np.asarray(movie[frame])
                 stop = Progress(stop=lambda: progress.stopped)
                 result = stm.analyze_silicon(z, size, analysis, progress=stop)
                 if progress.stopped:
                     break
                 found.add(frame, z, result, groups)
+                progress(k + 1, len(order))
             write_named(
                 found.tables(), places[path],
                 {"atomlens": __version__, "file": path.name, "image": image.name,

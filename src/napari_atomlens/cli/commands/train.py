@@ -16,6 +16,7 @@ from napari_atomlens.training.silicon import SiliconTrainParams, train_silicon
 
 #: What is trained is the command.
 Params = Annotated[TrainParams, Without("material")]
+NOTHING = "Stopped; no model was written."
 STOPPED = "Stopped after {done} steps; the same command goes on from there."
 
 
@@ -52,13 +53,13 @@ def for_perovskite(*, params: Params) -> None:
 
 def for_silicon(*, params: SiliconTrainParams) -> None:
     """Train the network of the defects of H-Si(100) on simulated scans."""
-    with bar("% of the time", lines=True) as progress:
+    with bar("% of the time", NOTHING, lines=True, listens=False) as progress:
         path = train_silicon(params, progress)
     typer.echo(f"The model is in {path}.")
 
 
 def for_assessment(*, params: AssessTrainParams) -> None:
     """Train the assessment of scans on simulated faults."""
-    with bar("scan", lines=True) as progress:
+    with bar("scan", NOTHING, lines=True, listens=False) as progress:
         path = train_assessment(params, progress)
     typer.echo(f"The network is in {path}.")
