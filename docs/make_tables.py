@@ -122,12 +122,6 @@ def parameters() -> str:
 # ----------------------------------------------------------------------------- tables
 
 
-def unit_of(column: str) -> str:
-    """Unit that the name of a column ends in."""
-    ends = {"px2": "px²", "nm2": "nm²", "px": "px", "nm": "nm", "rad": "rad", "s": "s"}
-    return ends.get(column.rpartition("_")[2] if "_" in column else "", "")
-
-
 def data_tables() -> str:
     """Page of the tables."""
     lines = [
@@ -142,7 +136,10 @@ def data_tables() -> str:
         lines += ["", f"## {name}", ""]
         lines += table(
             ("column", "type", "unit", "what it is"),
-            ((f"`{c}`", KINDS_OF_VALUES[dtype], unit_of(c), "") for c, dtype in columns.items()),
+            (
+                (f"`{c}`", KINDS_OF_VALUES[dtype], tables.unit(c), tables.meaning(name, c))
+                for c, dtype in columns.items()
+            ),
         )
     return page(lines)
 

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from napari_atomlens import tables
 from napari_atomlens.runs.hooks import HOOK_GROUP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,6 +152,16 @@ def test_reference_pages_say_what_the_code_says() -> None:
     for name, text in pages.items():
         committed = (folder / name).read_text(encoding="utf-8")
         assert text == committed, f"{name} is not of this code: run python docs/make_tables.py"
+
+
+def test_every_column_has_a_meaning_and_every_meaning_a_column() -> None:
+    columns = [(table, c) for table, made in tables.TABLES.items() for c in made]
+    said = {tables.meaning(table, c) for table, c in columns}
+    assert all(said)
+    unused = [name for name, words in tables.MEANINGS.items() if words not in said]
+    assert unused == []
+    with pytest.raises(KeyError):
+        tables.meaning("atoms", "colour")
 
 
 def test_an_offender_is_noticed() -> None:
