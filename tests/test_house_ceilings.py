@@ -6,6 +6,7 @@ prints the places behind each.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,21 +19,25 @@ HOUSE = House()
 #: Figure -> how many at most.
 CEILINGS = {
     "circles": 0,
-    "own imports inside functions": 40,
-    "functions above 60 lines": 90,  # 65 once layers and docks are rebuilt, too
-    "modules above 500 lines": 19,
+    "own imports inside functions": 10,
+    "functions above 60 lines": 80,  # 65 once layers and docks are rebuilt, too
+    "modules above 500 lines": 18,
     "public functions without docstring": 0,
-    "top-level names without example": 95,
-    "same public name in two packages": 42,
+    "top-level names without example": 89,
+    "same public name in two packages": 8,
     "napari and Qt outside widgets": 0,
     "Params that load torch": 6,
 }
-ANY_PER_THOUSAND_LINES = 15.1
-#: Rooms with none of what is long, and what still is.
+ANY_PER_THOUSAND_LINES = 12.8
+#: Rooms with none of what is long, and the last that is.
 SHORT_ROOMS = ("runs/", "session/", "io/", "cli")
 STILL_LONG = {
-    "functions above 60 lines": 13,
-    "modules above 500 lines": 2,
+    "functions above 60 lines": {
+        "session/movie.py MovieData.events",
+        "session/project.py layers_of_result",
+    },
+    # the edits are left as they are while the house is built
+    "modules above 500 lines": {"session/edits/corrections.py"},
 }
 
 
@@ -46,10 +51,11 @@ def test_few_types_are_left_open() -> None:
     assert HOUSE.any_per_thousand() <= ANY_PER_THOUSAND_LINES, HOUSE.n_any()
 
 
-@pytest.mark.parametrize(("figure", "most"), STILL_LONG.items())
-def test_the_floor_above_the_science_is_made_of_short_parts(figure: str, most: int) -> None:
+@pytest.mark.parametrize(("figure", "known"), STILL_LONG.items())
+def test_the_floor_above_the_science_is_made_of_short_parts(figure: str, known: set[str]) -> None:
     found = [place for place in FIGURES[figure](HOUSE) if place.startswith(SHORT_ROOMS)]
-    assert len(found) <= most, "\n".join(found)
+    # without line numbers and lengths
+    assert {re.sub(r":\d+| \d+$", "", place) for place in found} <= known
 
 
 # -------------------------------------------------------------------- the counting counts

@@ -225,7 +225,6 @@ MEANINGS: dict[str, str] = {
     "n_atoms": "number of atoms",
     "n_vacant": "number of vacant sites",
     "n_sublattices": "number of sublattices",
-    "kind": "what it is called",
     "lattices.kind": "oblique, rectangular, centred rectangular, square or hexagonal",
     "lattices.y_px": "row of the middle of the region",
     "lattices.x_px": "column of the middle of the region",
