@@ -466,7 +466,7 @@ def watch_figure(data: Path | None, small: bool) -> None:
         except json.JSONDecodeError:  # the line at which the process was killed
             continue
     analysed = pd.Series([e["name"] for e in events if e["event"] == "analysed"]).value_counts()
-    results = {p.parent.name for p in (folder / "atomlens_results").glob("*/result.json")}
+    results = {p.parent.name for p in (folder / "atomlens_results").glob("*/run.json")}
     print("## 7. Watch folder\n")
     figure("sound files analysed", len(done & set(sound)), target=str(len(sound)), section="watch")
     figure(
