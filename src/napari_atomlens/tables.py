@@ -10,7 +10,6 @@ first pixel is (0, 0), as in napari.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -317,7 +316,7 @@ def empty(name: str) -> pd.DataFrame:
     return pd.DataFrame({c: pd.Series(dtype=d) for c, d in TABLES[name].items()})
 
 
-def make(name: str, columns: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
+def make(name: str, columns: Mapping[str, object], n_rows: int) -> pd.DataFrame:
     """Build a table from the columns that are known; the others get their "unknown" value.
 
     Parameters

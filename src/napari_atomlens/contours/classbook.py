@@ -6,7 +6,6 @@ the labels that result are computed from the machine's by going through the jour
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,7 +142,7 @@ class ClassBook:
                     out[rows[rows < len(out)]] = int(new)
         return out
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the book as plain values, for a file."""
         return {"journal": [dict(line) for line in self.journal]}
 
@@ -178,8 +177,18 @@ class ClassBook:
             return self._with(dict(line))
         raise ValueError(f"unknown action {line['do']!r}")
 
-    def _with(self, line: dict[str, Any], **changes: Any) -> ClassBook:
-        return dataclasses.replace(self, journal=(*self.journal, line), **changes)
+    def _with(
+        self,
+        line: dict[str, Any],
+        *,
+        names: Mapping[int, str] | None = None,
+        colours: Mapping[int, str] | None = None,
+    ) -> ClassBook:
+        return ClassBook(
+            self.names if names is None else names,
+            self.colours if colours is None else colours,
+            (*self.journal, line),
+        )
 
 
 def populations(frame: np.ndarray, labels: np.ndarray) -> pd.DataFrame:

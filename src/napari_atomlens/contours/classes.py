@@ -9,7 +9,7 @@ an ordinary cloud of vectors for HDBSCAN, Gaussian mixtures or mean-shift.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,12 @@ from scipy.spatial import cKDTree
 from napari_atomlens import arrays
 from napari_atomlens.contours.surroundings import nearest
 from napari_atomlens.errors import ImageError, ParameterError
+from napari_atomlens.image import Pixels, Stack, as_stack
 from napari_atomlens.params import Params, param
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 #: So many sites at most are compared with each other; the rest with the nearest of them.
 LANDMARKS = 2000
@@ -81,7 +86,11 @@ class Classes:
 
 
 def classify_sites(
-    image: Any, sites: pd.DataFrame, params: ClassParams = ClassParams(), *, rows: Any = None
+    image: ArrayLike | Pixels,
+    sites: pd.DataFrame,
+    params: ClassParams = ClassParams(),
+    *,
+    rows: ArrayLike | None = None,
 ) -> Classes:
     """Put sites into classes by the image round them.
 
@@ -105,11 +114,7 @@ def classify_sites(
     ImageError, ParameterError
         If there is nothing to classify or the image does not fit.
     """
-    stack = image if np.ndim(image) == 3 else np.asarray(image)[None]
-    if np.ndim(stack) != 3:
-        raise ImageError(
-            f"An image has two axes or three with time, but this has {np.ndim(image)}."
-        )
+    stack = as_stack(image)
     for column in ("frame", "y_px", "x_px"):
         if column not in sites:
             raise ParameterError(f"Sites without the column {column!r} cannot be classified.")
@@ -214,7 +219,7 @@ def lattice_angle(sites: pd.DataFrame, fold: int) -> float:
     return float(np.angle(np.exp(1j * fold * np.arctan2(-d[:, 0], d[:, 1])).sum()) / fold)
 
 
-def _places(rows: Any, n: int) -> np.ndarray:
+def _places(rows: ArrayLike, n: int) -> np.ndarray:
     """Rows as places, whether they are given as a mask or as numbers."""
     array = np.asarray(rows)
     if array.dtype == bool or array.dtype == object:
@@ -236,7 +241,7 @@ def spacing_of(sites: pd.DataFrame) -> float:
 
 
 def oriented_patches(
-    stack: Any,
+    stack: Stack,
     sites: pd.DataFrame,
     fold: int,
     params: ClassParams,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,14 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
+from napari_atomlens.image import Pixels, Stack, as_stack
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import nearest_distance
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 #: Fewest sites of a kind.
 FEWEST = 8
@@ -44,7 +49,7 @@ class EvidenceParams(Params):
 
 
 def describe_sites(
-    image: Any,
+    image: ArrayLike | Pixels,
     atoms: pd.DataFrame,
     *,
     complete: bool = True,
@@ -85,11 +90,7 @@ def describe_sites(
     ImageError
         If image and atoms do not fit together.
     """
-    stack = image if np.ndim(image) == 3 else np.asarray(image)[None]
-    if np.ndim(stack) != 3:
-        raise ImageError(
-            f"An image has two axes or three with time, but this has {np.ndim(image)}."
-        )
+    stack = as_stack(image)
     sites = complete_sites(atoms) if complete else atoms.reset_index(drop=True)
     if len(sites) and not 0 <= sites["frame"].min() <= sites["frame"].max() < len(stack):
         raise ImageError(f"The atoms belong to frames that the image, with {len(stack)}, lacks.")
@@ -121,7 +122,7 @@ def kinds(table: pd.DataFrame) -> np.ndarray:
 
 
 def _by_frame(
-    stack: Any, sites: pd.DataFrame, params: EvidenceParams
+    stack: Stack, sites: pd.DataFrame, params: EvidenceParams
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Index of the rows of a frame, and what was measured of them (see `describe_sites`)."""
     for frame in np.unique(sites["frame"].to_numpy()):

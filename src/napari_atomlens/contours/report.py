@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,17 @@ from napari_atomlens.contours.descriptors import describe_contours
 from napari_atomlens.contours.evidence import describe_sites
 from napari_atomlens.contours.polygons import ragged
 from napari_atomlens.contours.tracing import trace
+from napari_atomlens.image import Pixels, as_stack
 from napari_atomlens.progress import ProgressLike, as_progress
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def describe_all(
-    image: Any,
+    image: ArrayLike | Pixels,
     atoms: pd.DataFrame,
-    probability: Any = None,
+    probability: ArrayLike | Pixels | None = None,
     *,
     pixel_size_nm: tuple[float, float] | None = None,
     params: AnomalyParams = AnomalyParams(),
@@ -46,10 +50,8 @@ def describe_all(
     done, total, table
         Frames done and in all; the table comes with the last, None before.
     """
-    stack = image if np.ndim(image) == 3 else np.asarray(image)[None]
-    maps = probability
-    if maps is not None and np.ndim(maps) != 3:
-        maps = np.asarray(maps)[None]
+    stack = as_stack(image)
+    maps = None if probability is None else as_stack(probability)
     frames = sorted(int(f) for f in atoms["frame"].unique())
     parts, watch = [], as_progress(progress)
     for done, frame in enumerate(frames, start=1):

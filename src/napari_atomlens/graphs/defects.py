@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,14 @@ from napari_atomlens import tables
 from napari_atomlens.graphs import ring_defects
 from napari_atomlens.graphs.bonds import BondGraph, bond
 from napari_atomlens.graphs.finding import Finding, hill, join_labels
+from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.graphs.types import defect_graph, same_type, wl_hashes
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import connected, near_pairs
+
+if TYPE_CHECKING:
+    import networkx as nx
+
 
 #: Standard error of a position that the table does not tell, over the reference distance.
 UNKNOWN_ERROR = 0.05
@@ -45,7 +51,9 @@ class DefectParams(Params):
 
 
 def find_defects(
-    graph: BondGraph | pd.DataFrame, params: DefectParams = DefectParams(), rules: Any = "auto"
+    graph: BondGraph | pd.DataFrame,
+    params: DefectParams = DefectParams(),
+    rules: Rules | str = "auto",
 ) -> pd.DataFrame:
     """Find the defects of a bond graph.
 
@@ -295,7 +303,7 @@ def _rows(graph: BondGraph, found: list[Finding], params: DefectParams) -> pd.Da
     nm = [_lengths(graph.places_nm, f.pairs) for f in found]
     angle = np.array([f.angle_std for f in found])
 
-    def summary(of: list[np.ndarray], what: Any) -> np.ndarray:
+    def summary(of: list[np.ndarray], what: Callable[[np.ndarray], float]) -> np.ndarray:
         return np.array([what(v) if len(v) else np.nan for v in of])
 
     calibrated = graph.calibrated
@@ -346,7 +354,7 @@ def type_hashes(graph: BondGraph, found: list[Finding]) -> list[str]:
         edges.append(begin + order[np.searchsorted(f.rows[order], f.pairs)])
     species = graph.atoms["species"].to_numpy(object)[rows]
     hashes = wl_hashes(list(species), np.concatenate(edges), group, len(found))
-    seen: dict[str, list[tuple[Any, set[bytes]]]] = {}
+    seen: dict[str, list[tuple[nx.Graph, set[bytes]]]] = {}
     out = []
     for k, (f, name) in enumerate(zip(found, hashes, strict=True)):
         # equal drawings of a graph need no search

@@ -26,9 +26,12 @@ from napari_atomlens.cards import Card
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.defects import find_defects
+from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.image import Pixels, as_stack
 
 if TYPE_CHECKING:
     import networkx as nx
+    from numpy.typing import ArrayLike
 
     from napari_atomlens.graphs.bonds import BondGraph
 
@@ -122,8 +125,8 @@ class Entry:
     patch: np.ndarray | None = None
     pixel_size_nm: float = float("nan")
     source: str = ""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    instrument: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
+    instrument: dict[str, object] = field(default_factory=dict)
     notes: str = ""
     tags: tuple[str, ...] = ()
     properties: dict[str, float] = field(default_factory=dict)
@@ -187,12 +190,12 @@ def descriptor(species: Sequence[str], places_nm: np.ndarray, pairs: np.ndarray)
 def entries_of(
     graph: BondGraph,
     defects: pd.DataFrame,
-    image: Any = None,
+    image: ArrayLike | Pixels | None = None,
     *,
     patch_nm: float = 1.6,
     source: str = "",
-    provenance: Mapping[str, Any] | None = None,
-    instrument: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, object] | None = None,
+    instrument: Mapping[str, object] | None = None,
     notes: str = "",
     tags: Sequence[str] = (),
 ) -> list[Entry]:
@@ -223,6 +226,7 @@ def entries_of(
     places_px = graph.atoms[["y_px", "x_px"]].to_numpy(float)
     nm_per_px = _nm_per_px(places_px, graph.places_nm)
     entries = []
+    stack = None if image is None else as_stack(image)
     rows_of: list[Any] = list(defects.itertuples())
     for row in rows_of:
         wanted = np.asarray(row.atom_ids, np.int64)
@@ -237,9 +241,9 @@ def entries_of(
         local = np.full(len(ids), -1)
         local[rows] = np.arange(len(rows))
         patch = None
-        if image is not None:
-            frame = image[int(row.frame)] if np.ndim(image) == 3 else image
-            patch = cut_patch(np.asarray(frame), (row.y_px, row.x_px), patch_nm / nm_per_px)
+        if stack is not None:
+            frame = stack[int(row.frame) if len(stack) > 1 else 0]
+            patch = cut_patch(frame, (row.y_px, row.x_px), patch_nm / nm_per_px)
         entries.append(
             Entry(
                 formula=str(row.formula), kind=str(row.kind), graph_hash=str(row.graph_hash),
@@ -567,7 +571,7 @@ class DefectLibrary(Card):
         """
         from networkx.algorithms.isomorphism import GraphMatcher
 
-        def fits(there: dict[str, Any], wanted: dict[str, Any]) -> bool:
+        def fits(there: dict[str, object], wanted: dict[str, object]) -> bool:
             return wanted.get("species", "*") in ("*", there["species"])
 
         # one graph for each type: there are few types
@@ -623,7 +627,9 @@ class DefectLibrary(Card):
 
     # ----------------------------------------------------------------- import
 
-    def import_published(self, paths: Iterable[str | Path], rules: Any = "graphene-si") -> int:
+    def import_published(
+        self, paths: Iterable[str | Path], rules: Rules | str = "graphene-si"
+    ) -> int:
         """Add the defects of files of the published HDF5 library; all of them or none.
 
         Parameters
@@ -650,7 +656,7 @@ class DefectLibrary(Card):
         return len(self.add(entries))
 
 
-def read_published(path: str | Path, rules: Any = "graphene-si") -> list[Entry]:
+def read_published(path: str | Path, rules: Rules | str = "graphene-si") -> list[Entry]:
     """Read the defects of one file of the published HDF5 library.
 
     Raises
@@ -708,7 +714,7 @@ def _structure(text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     )
 
 
-def _row(entry: Entry, uid: str, created: str) -> dict[str, Any]:
+def _row(entry: Entry, uid: str, created: str) -> dict[str, object]:
     """Columns of an entry."""
     structure = {
         "species": list(entry.species),

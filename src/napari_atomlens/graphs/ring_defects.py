@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise, permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -81,7 +81,19 @@ def shared_bonds(rings: Rings, chosen: np.ndarray, n: int) -> tuple[np.ndarray, 
     return np.concatenate(owner), np.concatenate(code)
 
 
-def add_rings(graph: BondGraph, found: list[Finding], odds: Any, max_ring: int) -> list[Finding]:
+class Odds(Protocol):
+    """What is known of how sure atoms and bonds are."""
+
+    #: Log probability of each atom, shape (n,), and positions (n, 2) in pixels.
+    atom: np.ndarray
+    places_px: np.ndarray
+
+    def bonds(self, code: np.ndarray) -> float:
+        """Log probability that all these bonds (row times n plus row) are bonds."""
+        ...
+
+
+def add_rings(graph: BondGraph, found: list[Finding], odds: Odds, max_ring: int) -> list[Finding]:
     """Add the defects of rings, and the vacant sites, to the defects of foreign atoms.
 
     Parameters
@@ -90,7 +102,7 @@ def add_rings(graph: BondGraph, found: list[Finding], odds: Any, max_ring: int) 
     found : list of Finding
         Defects of foreign atoms; the odd rings that hold one of their core atoms are noted
         in them.
-    odds : object
+    odds : Odds
         Knows the log probabilities of atoms and pairs.
     max_ring : int
         Larger rings are no defects.
@@ -137,7 +149,7 @@ class Vacancies:
         return f"{len(kinds)}V" if len(kinds) > 1 else "V"
 
 
-def _open_sites(graph: BondGraph, odds: Any, under: np.ndarray, sites: Vacancies) -> list[Finding]:
+def _open_sites(graph: BondGraph, odds: Odds, under: np.ndarray, sites: Vacancies) -> list[Finding]:
     """Vacant sites in no odd ring, as beside the border: open bonds point at them."""
     alone = np.flatnonzero(sites.ring < 0)
     if not len(alone) or not len(graph.pairs):
@@ -172,7 +184,7 @@ def _open_sites(graph: BondGraph, odds: Any, under: np.ndarray, sites: Vacancies
 def _pieces(
     graph: BondGraph,
     found: list[Finding],
-    odds: Any,
+    odds: Odds,
     odd: np.ndarray,
     under: np.ndarray,
     sites: Vacancies,
@@ -252,7 +264,7 @@ def _piece(
     links: set[tuple[int, int]],
     cell: float,
     under: np.ndarray,
-    odds: Any,
+    odds: Odds,
     sites: Vacancies,
 ) -> Finding:
     """One connected piece of odd rings as a defect."""

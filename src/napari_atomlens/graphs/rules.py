@@ -196,7 +196,7 @@ class Rules(Params):
         )
         return dataclasses.replace(self, bonds=bonds, reference_nm=self.reference_nm * factor)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the rules as plain data, as TOML and provenance hold them."""
         return {
             "name": self.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ class Lattice(Card):
     distances: pd.DataFrame
     holes: pd.DataFrame
     messages: list[str] = field(default_factory=list)
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, object] = field(default_factory=dict)
 
     def _title(self) -> str:
         return "Lattice"
@@ -104,10 +104,10 @@ class FrameLattice:
 
     frame: int
     atoms: pd.DataFrame
-    lattices: list[dict[str, Any]] = field(default_factory=list)
-    sublattices: list[dict[str, Any]] = field(default_factory=list)
+    lattices: list[dict[str, object]] = field(default_factory=list)
+    sublattices: list[dict[str, object]] = field(default_factory=list)
     distances: list[pd.DataFrame] = field(default_factory=list)
-    holes: list[dict[str, Any]] = field(default_factory=list)
+    holes: list[dict[str, float]] = field(default_factory=list)
     fits: list[LatticeFit] = field(default_factory=list)
     message: str = ""
     hidden: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +39,7 @@ def measure_lattice(
     atoms: pd.DataFrame,
     params: LatticeParams = LatticeParams(),
     *,
-    reference: str | Sequence[Any] | np.ndarray = "region",
+    reference: str | Sequence[object] | np.ndarray = "region",
     pixel_size_nm: float | tuple[float, float] | None = None,
     excluded: np.ndarray | None = None,
     progress: ProgressLike = None,
@@ -130,7 +129,7 @@ def _checked(atoms: pd.DataFrame) -> pd.DataFrame:
     if "source" in atoms:
         atoms = atoms[atoms["source"].astype(str) != "lattice"]
     n = len(atoms)
-    columns: dict[str, Any] = {str(c): atoms[c].to_numpy() for c in atoms if c not in MEASURED}
+    columns: dict[str, object] = {str(c): atoms[c].to_numpy() for c in atoms if c not in MEASURED}
     columns.setdefault("frame", np.zeros(n, np.int64))
     columns.setdefault("atom_id", np.arange(n))
     columns |= {"sublattice": -1, "site_y_px": np.nan, "site_x_px": np.nan}
@@ -143,7 +142,7 @@ def _checked(atoms: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("frame", kind="stable", ignore_index=True)
 
 
-def _polygon(reference: Any) -> np.ndarray | None:
+def _polygon(reference: str | Sequence[object] | np.ndarray) -> np.ndarray | None:
     """Vertices (y, x) of the reference region, None for the mean of each region."""
     if isinstance(reference, str):
         if reference != "region":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from napari_atomlens.lattice.lattice import (
     LatticeParams,
 )
 from napari_atomlens.lattice.latticefit import LatticeFit, describe_cell
-from napari_atomlens.lattice.strain import bonds
+from napari_atomlens.lattice.strain import Polar, bonds
 from napari_atomlens.params import as_dict
 
 
@@ -31,7 +31,7 @@ def describe_regions(
     table: pd.DataFrame,
     points: np.ndarray,
     vacant: pd.DataFrame,
-    polar: Any,
+    polar: Polar,
     stretch: np.ndarray,
     nm: np.ndarray,
     bright: np.ndarray,
@@ -41,7 +41,7 @@ def describe_regions(
     position = points[grain.rows]
     centre = position.mean(0) / stretch
     basis = fit.basis()
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "frame": frame, "region": region, "n_atoms": len(grain.rows), "n_vacant": len(vacant),
         "n_sublattices": len(basis), "kind": name_of(fit.cell), "y_px": centre[0],
         "x_px": centre[1], "rms_px": fit.rms,
@@ -92,7 +92,7 @@ def describe_regions(
         names, counts = np.unique(species[mine], return_counts=True)
         moved = np.c_[polar.dy, polar.dx][mine]
         known = np.isfinite(moved).all(1)
-        sub: dict[str, Any] = {
+        sub: dict[str, object] = {
             "frame": frame, "region": region, "sublattice": s, "n_atoms": int(mine.sum()),
             "n_vacant": int((vacant_of == s).sum()), "along_a": basis[s, 0],
             "along_b": basis[s, 1], "along_a_err": error[0] if s else 0.0,
@@ -135,7 +135,7 @@ def message_of(result: FrameLattice, n: int) -> str:
 def join_frames(
     parts: list[FrameLattice],
     params: LatticeParams,
-    reference: Any,
+    reference: str | Sequence[object] | np.ndarray,
     size: tuple[float, float] | None,
     *,
     many: bool,
@@ -156,7 +156,7 @@ def join_frames(
         ids[vacant] = fresh
         atoms["atom_id"] = ids
 
-    def rows(name: str, found: list[dict[str, Any]]) -> pd.DataFrame:
+    def rows(name: str, found: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         columns = {c: [r[c] for r in found] for c in tables.TABLES[name] if found and c in found[0]}
         return tables.make(name, columns, len(found))
 
@@ -183,7 +183,7 @@ def join_frames(
     )
 
 
-def _complete(row: dict[str, Any]) -> dict[str, Any]:
+def _complete(row: dict[str, object]) -> dict[str, object]:
     """Return a row of sublattices with the columns that it may lack."""
     unknown = {c: -1 if d == tables.I else np.nan for c, d in tables.SUBLATTICES.items()}
     return {**unknown, **row}

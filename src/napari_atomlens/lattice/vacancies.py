@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,7 +183,7 @@ def add_vacancies(
     n = len(cells)
     ideal = places if params.sites == "local" else used.sites(cells, sub)
     pixels = places / stretch
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "frame": frame, "y_px": pixels[:, 0], "x_px": pixels[:, 1],
         "y_nm": pixels[:, 0] * nm[0], "x_nm": pixels[:, 1] * nm[1], "species": "vacancy",
         "probability": gaps.support[keep], "sublattice": sub, "source": "lattice",

@@ -1,5 +1,6 @@
 from .choose import choose_model, segment
 from .loading import load_network
+from .predict import predict_classes
 from .probabilities import Probabilities
 from .scale import find_spacing
 from .zoo import (
@@ -16,5 +17,6 @@ __all__ = [
     "find_model",
     "find_spacing",
     "list_models",
+    "predict_classes",
     "segment",
 ]

@@ -11,7 +11,7 @@ stays.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -30,6 +30,10 @@ from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.scale import _crops, find_spacing, response
 from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model, list_models
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 #: Side of the part of the image that is looked at, in pixels of the network.
 LOOK_PX = 512
@@ -228,7 +232,7 @@ def model_candidates() -> list[ModelInfo]:
 
 
 def choose_model(
-    image: Any,
+    image: ArrayLike,
     pixel_size_nm: tuple[float, float] | None = None,
     *,
     spacing_px: float = 0.0,
@@ -310,7 +314,7 @@ def choose_model(
     return Choice(best, f"Model {best.name}: this is a {lattice.in_words()}.", spacing)
 
 
-def as_wanted(lattices: list[ImagePeriod]) -> dict[str, Any]:
+def as_wanted(lattices: list[ImagePeriod]) -> dict[str, object]:
     """Put what the lattices of a material look like into the facts of its model."""
     first = lattices[0]
     contrast = [one.contrast for one in lattices]

@@ -84,7 +84,7 @@ def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
     return write_whole(path, save(state, {"atomlens": json.dumps(metadata)}))
 
 
-def update_facts(path: Path, **facts: Any) -> Path:
+def update_facts(path: Path, **facts: object) -> Path:
     """Change what a model file says of itself, atomically; the weights stay as they are."""
     from safetensors import safe_open
     from safetensors.torch import load_file, save

@@ -8,8 +8,6 @@ pixel of the last stage answers for the four pixels that it stands for.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional as nnf
@@ -71,7 +69,7 @@ class ColumnNet(nn.Module):
         half = self.up1(torch.cat([_double(self.squeeze(quarter)), half], 1))
         return nnf.pixel_shuffle(self.head(half), 2)
 
-    def architecture(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, object]:
         """What is needed to build the same network again."""
         return {"name": ARCHITECTURE, "n_classes": self.n_classes, "widths": list(self.widths)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -10,10 +10,14 @@ from scipy import ndimage as ndi
 from napari_atomlens.errors import ImageError
 from napari_atomlens.image import grey
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
 SMALLEST_PX = 16
 
 
-def as_frame(image: Any) -> np.ndarray:
+def as_frame(image: ArrayLike) -> np.ndarray:
     """Check one image and return it as finite float32.
 
     Not-a-number and infinite pixels take the value of the nearest finite pixel.

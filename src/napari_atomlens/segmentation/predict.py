@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,9 +27,12 @@ from napari_atomlens.segmentation.tiles import predict_tiled
 from napari_atomlens.segmentation.unfamiliar import unfamiliar_map
 from napari_atomlens.segmentation.zoo import ModelInfo, columns_among, find_model
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 def predict_classes(
-    image: Any,
+    image: ArrayLike,
     model: str | ModelInfo = "auto",
     spacing_px: float = 0.0,
     *,

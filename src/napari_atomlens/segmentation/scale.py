@@ -7,7 +7,7 @@ that it is sure of; the distance between the columns that it finds then gives th
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.spacing import LARGEST_PX, SMALLEST_PX
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 LADDER = 1.45
 CROP_PX = 168
@@ -89,7 +93,7 @@ def response(
     return best
 
 
-def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
+def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     """Find the distance between nearest columns in an image.
 
     Parameters
@@ -108,7 +112,7 @@ def find_spacing(image: Any, model: str | ModelInfo = "auto") -> float:
         If no lattice can be found; the message asks for the spacing.
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
-    frame = image if _ready(image) else remove_hot_pixels(as_frame(image))
+    frame: np.ndarray = image if _ready(image) else remove_hot_pixels(as_frame(image))
     runtime.prepare()
     net = load_network(info)
     preferred = info.preferred_spacing_px
@@ -186,7 +190,7 @@ def spectral_guess(frame: np.ndarray) -> float:
     return 1 / strongest / 1.3 if strongest > 0 else float("nan")
 
 
-def _ready(image: Any) -> bool:
+def _ready(image: ArrayLike) -> TypeGuard[np.ndarray]:
     return (
         isinstance(image, np.ndarray)
         and image.dtype == np.float32

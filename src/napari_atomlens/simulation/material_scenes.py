@@ -114,7 +114,7 @@ class Recipe:
         """Distance between nearest columns (of a class) of structure `k`."""
         return self.structures[k].spacing_nm(np.array([bool(n) for n in self.classes[k]]))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return plain data, as model files hold them."""
         return {
             **{k: getattr(self, k) for k in ("name", "material", "technique", "boundaries")},

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -20,6 +20,10 @@ from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.points import connected
 from napari_atomlens.simulation.crystals import Crystal
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 Z = {symbol: k + 1 for k, symbol in enumerate(SYMBOLS)}
 
@@ -76,7 +80,7 @@ class ProjectedColumns:
             self.weights(exponent), sigma,
         )  # fmt: skip
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return plain data, as model files hold them."""
         return {
             "name": self.name, "cell_nm": self.cell_nm.round(6).tolist(),
@@ -120,8 +124,8 @@ def _reduced(cell: np.ndarray) -> np.ndarray:
 
 
 def project(
-    cell_nm: Any,
-    positions_nm: Any,
+    cell_nm: ArrayLike,
+    positions_nm: ArrayLike,
     symbols: Sequence[str],
     zone_axis: Sequence[int] = (0, 0, 1),
     *,
@@ -179,7 +183,7 @@ def project(
     for c in range(int(column.max()) + 1):
         mine = np.flatnonzero(column == c).tolist()
         near = fraction[mine] - np.rint(fraction[mine] - fraction[mine[0]])
-        heavy: Any = np.array([Z[symbols[i]] for i in mine], float)
+        heavy = np.array([Z[symbols[i]] for i in mine], float)
         centre = np.average(near, axis=0, weights=heavy)
         centres.append((centre - np.floor(centre)) @ flat)  # in the cell, whatever the atoms were
         content.append(tuple(sorted((symbols[i] for i in mine), key=lambda s: -Z[s])))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -20,9 +20,14 @@ from scipy import ndimage as ndi
 from napari_atomlens import arrays
 from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import ImageError, ModelError
+from napari_atomlens.image import Image, Pixels
 from napari_atomlens.stm.background import finite_image
 from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
 from napari_atomlens.stm.scars import find_scars
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 #: Faults, in the order of the outputs of the network.
 FAULTS = ("double tip", "noisy", "tip change", "drift", "featureless", "too contaminated")
@@ -349,7 +354,18 @@ def _bending(z: np.ndarray) -> list[float]:
     return out
 
 
-def measure_scan(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
+class Places(TypedDict):
+    """Where and how :func:`measure_scan` saw what it tells, beside the features."""
+
+    row: int
+    echo: tuple[float, float]
+    lumps: np.ndarray
+    strength: np.ndarray
+    noise: float
+    sharp: np.ndarray
+
+
+def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     """Measure the features of a scan.
 
     Returns
@@ -469,7 +485,7 @@ def measure_scan(image: Any) -> tuple[dict[str, float], dict[str, Any]]:
 
 
 @lru_cache(maxsize=2)
-def _network(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+def _network(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, list[str]]]:
     """Layers of the network (weight, bias, ...), what it knows of scans, and facts of it."""
     from safetensors import SafetensorError, safe_open
 
@@ -565,7 +581,7 @@ def judge_scan(vectors: np.ndarray, layers: list[np.ndarray]) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def assess(image: Any) -> Verdict:
+def assess(image: ArrayLike | Image) -> Verdict:
     """Assess a scan.
 
     Parameters
@@ -582,8 +598,13 @@ def assess(image: Any) -> Verdict:
     ImageError
         If it is no image, too small, or constant.
     """
-    data = getattr(image, "data", image) if not isinstance(image, np.ndarray) else image
-    array = np.asarray(data if np.ndim(data) != 3 else data[0])
+    data: ArrayLike | Pixels
+    if isinstance(image, Image):
+        data = image.data
+    else:
+        data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
+    pixels = data if isinstance(data, Pixels) else np.asarray(data)
+    array = np.asarray(pixels[0] if pixels.ndim == 3 else pixels)
     z = finite_image(array, 32)
     first, part = _recorded(z)
     small, step = _sample(part)
@@ -596,8 +617,8 @@ def assess(image: Any) -> Verdict:
     worst = max(faults, key=lambda k: faults[k])
     label = worst if faults[worst] > 0.5 else "good"
     score = float(np.prod([1 - p for p in chance]) ** 0.7)
-    places["row"] = places["row"] * step
-    reasons = _reasons(faults, places | {"row": places["row"] + first}, step, features)
+    places["row"] *= step
+    reasons = _reasons(faults, {**places, "row": places["row"] + first}, step, features)
     doubt = ""
     features["strangeness"] = strangeness(vector, layers, known)
     if label == "drift":
@@ -653,7 +674,7 @@ def _sample(z: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _reasons(
-    faults: dict[str, float], places: dict[str, Any], step: int, features: dict[str, float]
+    faults: dict[str, float], places: Places, step: int, features: dict[str, float]
 ) -> tuple[str, ...]:
     echo = np.hypot(*places["echo"]) * step
     words = {
@@ -668,7 +689,7 @@ def _reasons(
 
 
 def _usable(
-    z: np.ndarray, label: str, faults: dict[str, float], places: dict[str, Any], step: int
+    z: np.ndarray, label: str, faults: dict[str, float], places: Places, step: int
 ) -> np.ndarray:
     """Pixels that can be used."""
     mask = np.isfinite(z)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +10,11 @@ from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
 from napari_atomlens.segmentation.pixels import as_frame
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-def finite_image(image: Any, smallest: int = 8) -> np.ndarray:
+
+def finite_image(image: ArrayLike, smallest: int = 8) -> np.ndarray:
     """Return a scan as float64 (H, W), with NaN where there is no number.
 
     Raises

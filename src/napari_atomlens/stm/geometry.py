@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -12,11 +12,15 @@ from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
 from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
 #: A drift matrix that differs more from one is taken for a wrong lattice.
 FARTHEST = 0.25
 
 
-def square_pixels(image: Any, pixel_size_nm: tuple[float, float]) -> tuple[np.ndarray, float]:
+def square_pixels(image: ArrayLike, pixel_size_nm: tuple[float, float]) -> tuple[np.ndarray, float]:
     """Resample a scan to square pixels of the finer of its two pixel sizes.
 
     Parameters
@@ -63,7 +67,9 @@ def resampled(z: np.ndarray, step: tuple[float, float], shape: tuple[int, int]) 
     return np.asarray(out)
 
 
-def drift_matrix(measured: Any, length_a: float, length_b: float, angle_rad: float) -> np.ndarray:
+def drift_matrix(
+    measured: ArrayLike, length_a: float, length_b: float, angle_rad: float
+) -> np.ndarray:
     """Matrix that turns measured lattice vectors into those of the known lattice.
 
     Steady drift during the scan adds to every scan line a shift proportional to its time:
@@ -110,7 +116,7 @@ def drift_matrix(measured: Any, length_a: float, length_b: float, angle_rad: flo
     return np.array([[np.sqrt(rest), 0.0], [s, c]])
 
 
-def correct_drift(image: Any, matrix: Any) -> np.ndarray:
+def correct_drift(image: ArrayLike, matrix: ArrayLike) -> np.ndarray:
     """Undo steady drift: resample so that what was at v lies at ``matrix @ v``.
 
     The output is as large as the corrected scan; NaN where nothing was scanned.
@@ -134,7 +140,7 @@ def correct_drift(image: Any, matrix: Any) -> np.ndarray:
     return np.asarray(out)
 
 
-def find_drift(image: Any, length_a: float, length_b: float, angle_rad: float) -> np.ndarray:
+def find_drift(image: ArrayLike, length_a: float, length_b: float, angle_rad: float) -> np.ndarray:
     """Drift matrix (:func:`drift_matrix`) from the lattice of the scan itself.
 
     The lattice comes from the peaks of the autocorrelation, and where those are ridges from two
@@ -167,7 +173,7 @@ def _matrix_of(
 
 
 def lattice_vectors(
-    image: Any, lengths: tuple[float, float], tolerance: float = 0.25
+    image: ArrayLike, lengths: tuple[float, float], tolerance: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two lattice vectors (y, x) in pixels of about the given lengths, from the image itself.
 
@@ -215,7 +221,7 @@ def lattice_vectors(
 
 
 def _by_spectrum(
-    image: Any, lengths: tuple[float, float], angle_rad: float, tolerance: float = 0.25
+    image: ArrayLike, lengths: tuple[float, float], angle_rad: float, tolerance: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two lattice vectors (y, x) in pixels, as the inverse of two wave vectors of the lattice.
 

@@ -13,7 +13,7 @@ D. Comaniciu, P. Meer, IEEE Trans. Pattern Anal. Mach. Intell. 24, 603 (2002): m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,10 @@ from napari_atomlens.contours.classes import by_size
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.probabilities import Probabilities
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 #: Edges of the rings round a defect, in pixels of the network (8 between dimer rows).
 RINGS_PX = (0.0, 2.5, 5.0, 8.0)
@@ -119,7 +123,7 @@ def mean_shift(
 
 
 def group_defects(
-    image: Any,
+    image: ArrayLike,
     probabilities: Probabilities,
     defects: pd.DataFrame,
     params: GroupParams = GroupParams(),
@@ -162,7 +166,7 @@ def group_defects(
     return DefectGroups(label, features, width, table, gallery)
 
 
-def patches(image: Any, places: pd.DataFrame, radius_px: float) -> np.ndarray:
+def patches(image: ArrayLike, places: pd.DataFrame, radius_px: float) -> np.ndarray:
     """Patches (n, s, s) of an image round places, reflected at its borders."""
     z = np.asarray(image, float)
     r = max(2, int(np.ceil(radius_px)))

@@ -6,7 +6,7 @@ Every function returns a new image; NaN pixels stay NaN and do not count.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from napari_atomlens.params import Params, param
 from napari_atomlens.stm.background import finite_image, fit_surface, level_lines, subtract_facet
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.terraces import find_terraces
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 Surface = Literal["none", "plane", "polynomial", "facet", "terraces"]
 Lines = Literal["none", "median", "difference", "polynomial"]
@@ -33,7 +37,7 @@ class LevelParams(Params):
 
 
 def level(
-    image: Any, params: LevelParams = LevelParams(), *, pixel_nm: float | None = None
+    image: ArrayLike, params: LevelParams = LevelParams(), *, pixel_nm: float | None = None
 ) -> np.ndarray:
     """Level a scan: scars, surface, lines.
 

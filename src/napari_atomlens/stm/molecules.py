@@ -14,7 +14,7 @@ B. I. Halperin, D. R. Nelson, Phys. Rev. Lett. 41, 121 (1978): psi_6.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,17 @@ from scipy.spatial import Delaunay, cKDTree
 from napari_atomlens import arrays
 from napari_atomlens.cards import Card
 from napari_atomlens.errors import ImageError, ParameterError
+from napari_atomlens.image import Pixels, as_stack
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import connected
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.stm.background import bridged, finite_image
 from napari_atomlens.stm.levelling import LevelParams, level
 from napari_atomlens.tracking.register import image_drift
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 DOWN, UP = 0, 1
 
@@ -131,7 +136,7 @@ def default_templates(spacing: float) -> np.ndarray:
 
 
 def find_molecules(
-    image: Any, spacing_px: float = 0.0, min_height: float = 0.02
+    image: ArrayLike, spacing_px: float = 0.0, min_height: float = 0.02
 ) -> tuple[np.ndarray, float]:
     """Centres of molecules (n, 2) and their distance, by local maxima at the scale of one.
 
@@ -444,7 +449,11 @@ def domains(up: np.ndarray, rotation: np.ndarray, pairs: np.ndarray) -> np.ndarr
 
 
 def read_film(
-    image: Any, params: MoleculeParams = MoleculeParams(), *, places: Any = None, frame: int = 0
+    image: ArrayLike,
+    params: MoleculeParams = MoleculeParams(),
+    *,
+    places: ArrayLike | None = None,
+    frame: int = 0,
 ) -> Film:
     """Read a film of molecules.
 
@@ -534,11 +543,11 @@ def ups_round_downs(film: Film, full: int = 6) -> float:
 
 
 def follow_film(
-    movie: Any,
-    places: Any,
+    movie: ArrayLike | Pixels,
+    places: ArrayLike,
     params: MoleculeParams = MoleculeParams(),
     *,
-    drift_px: Any = None,
+    drift_px: ArrayLike | None = None,
     progress: ProgressLike = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
     """Follow the states of molecules through a movie.
@@ -567,7 +576,8 @@ def follow_film(
         One row per flip: ``frame`` (the first after it), ``molecule``, ``to`` ("up", "down").
     """
     found = np.asarray(places, float).reshape(-1, 2)
-    n_frames = len(movie)
+    stack = as_stack(movie)
+    n_frames = len(stack)
     drift = np.zeros((n_frames, 2)) if drift_px is None else np.asarray(drift_px, float)
     if len(found) < 3 or drift.shape != (n_frames, 2):
         raise ParameterError("Following needs three molecules and a drift (y, x) of every frame.")
@@ -580,7 +590,7 @@ def follow_film(
     for t in range(n_frames):
         if watch.stopped:
             break
-        z = bridged(level(movie[t], plain))
+        z = bridged(level(stack[t], plain))
         patches = _patches_of(z, found + drift[t], spacing, params)
         if templates is None:
             templates = _first_templates(patches, spacing)
@@ -638,7 +648,7 @@ class FilmMovie:
 
 
 def follow_movie(
-    movie: Any,
+    movie: ArrayLike | Pixels,
     params: MoleculeParams = MoleculeParams(),
     *,
     progress: ProgressLike = None,
@@ -660,15 +670,16 @@ def follow_movie(
     ImageError, ParameterError
         If the movie shows no film, or has fewer than two frames.
     """
-    if np.ndim(movie) != 3 or len(movie) < 2:
+    stack = as_stack(movie)
+    if len(stack) < 2:
         raise ParameterError("Flips need a movie of at least two frames.")
-    film = read_film(movie[0], params)
-    found = image_drift(movie)
+    film = read_film(stack[0], params)
+    found = image_drift(stack)
     drift = found[["drift_y_px", "drift_x_px"]].to_numpy(float)
     place = film.molecules[["y_px", "x_px"]].to_numpy(float)
     at = place[None] + drift[:, None]
     margin = 0.45 * film.spacing_px
-    inside = ((at >= margin) & (at <= np.asarray(movie[0].shape) - 1 - margin)).all((0, 2))
+    inside = ((at >= margin) & (at <= np.asarray(stack.shape[1:]) - 1 - margin)).all((0, 2))
     if inside.sum() < 3:
         raise ImageError("The drift leaves fewer than three molecules in view of all frames.")
     place, at = place[inside], at[:, inside]
@@ -730,7 +741,7 @@ def _without_bias(odds: np.ndarray, rate: float = 0.02) -> np.ndarray:
     return np.asarray((odds - middle[best]) * share[best] * gap / noise**2)
 
 
-def find_flips(up_log_odds: Any, *, rate: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def find_flips(up_log_odds: ArrayLike, *, rate: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Find flips of molecules through a movie, by the most likely path of a two-state chain.
 
     Parameters

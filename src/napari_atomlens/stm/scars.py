@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -10,9 +10,12 @@ from scipy import ndimage as ndi
 from napari_atomlens import arrays
 from napari_atomlens.stm.background import finite_image, line_median
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 def find_scars(
-    image: Any, *, threshold: float = 6.0, shortest_px: int = 12, thickest_px: int = 3
+    image: ArrayLike, *, threshold: float = 6.0, shortest_px: int = 12, thickest_px: int = 3
 ) -> np.ndarray:
     """Find scars.
 
@@ -63,7 +66,7 @@ def find_scars(
     return np.asarray(found & thin)
 
 
-def remove_scars(image: Any, scars: np.ndarray | None = None) -> np.ndarray:
+def remove_scars(image: ArrayLike, scars: np.ndarray | None = None) -> np.ndarray:
     """Bridge scars by the lines before and after them; everything else stays as it is."""
     z = finite_image(image)
     mask = find_scars(z) if scars is None else scars

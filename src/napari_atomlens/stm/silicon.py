@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
-from napari_atomlens import arrays, tables
+from napari_atomlens import arrays, segmentation, tables
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.params import Params, as_dict, param
 from napari_atomlens.progress import ProgressLike, as_progress
-from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
@@ -27,6 +26,10 @@ from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
 from napari_atomlens.stm.terraces import Terraces, find_terraces
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 #: Defects longer than this (nm) are extended.
 EXTENDED_NM = 1.9
@@ -111,7 +114,7 @@ class SiliconResult(Card):
     pixel_nm: float | None
     messages: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
 
     def _title(self) -> str:
         return f"H-Si(100) scan, {by_size(self.contaminated.shape)}"
@@ -251,7 +254,7 @@ def _dimers(
         return tables.empty("atoms")
     found = pd.concat(parts, ignore_index=True)
     found = found.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
-    columns: dict[str, Any] = {str(c): found[c].to_numpy() for c in found}
+    columns: dict[str, object] = {str(c): found[c].to_numpy() for c in found}
     columns |= {
         "frame": 0,
         "atom_id": np.arange(len(found)),
@@ -405,7 +408,7 @@ def name_by_halo(defects: pd.DataFrame, flat: np.ndarray, row_px: float) -> pd.D
 
 
 def analyze_silicon(
-    image: Any,
+    image: ArrayLike,
     pixel_size_nm: float | tuple[float, float] | None = None,
     params: SiliconAnalysisParams = SiliconAnalysisParams(),
     *,
@@ -490,7 +493,7 @@ def analyze_silicon(
     stage("rows")
     watch.say("looking for defects")
     shown = _for_network(flat, contaminated)
-    probabilities = predict_classes(shown, params.model, row_px)
+    probabilities = segmentation.predict_classes(shown, params.model, row_px)
     edge = np.zeros(flat.shape, bool)
     for line in terraces.lines:
         at = np.clip(np.rint(line).astype(int), 0, np.asarray(flat.shape) - 1)
@@ -524,7 +527,7 @@ def analyze_silicon(
     if verdict.label != "good":
         messages.insert(0, f"This scan may be of little use: {verdict.reasons[0]}")
     stage("merge")
-    provenance = {
+    provenance: dict[str, object] = {
         "parameters": as_dict(params),
         "pixel_nm": pixel,
         "row_px": row_px,
@@ -591,15 +594,10 @@ def _with_extended(
             }
         )
     if new:
-        common: dict[str, Any] = {
-            "frame": 0,
-            "formula": "",
-            "n_atoms": 0,
-            "atom_ids": "",
-            "kind_probability": 1.0,
-            "extended": True,
-        }
-        more = pd.DataFrame(new).assign(**common).reindex(columns=defects.columns)
+        more = pd.DataFrame(new).assign(
+            frame=0, formula="", n_atoms=0, atom_ids="", kind_probability=1.0, extended=True
+        )
+        more = more.reindex(columns=defects.columns)
         chances = [c for c in more.columns if c.startswith("p_")]
         more[chances] = 0.0
         column = f"p_{KINDS[-1]}"

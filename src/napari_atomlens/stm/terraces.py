@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from napari_atomlens.stm.background import (
     line_median,
     subtract_facet,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Terraces:
 
 
 def find_terraces(
-    image: Any,
+    image: ArrayLike,
     *,
     pixel_nm: float | None = None,
     min_step: float = 0.0,

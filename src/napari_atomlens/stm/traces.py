@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -16,6 +16,9 @@ from napari_atomlens.stm.background import (
     level_lines,
     subtract_facet,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Comparison:
     disagree: np.ndarray
 
 
-def compare_traces(forward: Any, backward: Any) -> Comparison:
+def compare_traces(forward: ArrayLike, backward: ArrayLike) -> Comparison:
     """Compare the forward with the backward trace of a scan, both the right way round.
 
     Raises

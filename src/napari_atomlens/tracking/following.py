@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -97,7 +96,7 @@ SAVED = ("tracks", "dumbbells", "changes", "events", "drift")
 
 
 def save_followed(
-    followed: MovieResult, folder: str | Path, provenance: dict[str, Any] | None = None
+    followed: MovieResult, folder: str | Path, provenance: dict[str, object] | None = None
 ) -> list[Path]:
     """Write what happened in a movie as CSV files, and how it was found as JSON.
 

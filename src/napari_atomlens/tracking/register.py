@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.image import Pixels
 from napari_atomlens.progress import ProgressLike, as_progress
 
 #: Blur of images that are registered on their pixels; the next one where they are less alike
@@ -81,7 +81,7 @@ def _refine_shift(one: np.ndarray, two: np.ndarray, shift: np.ndarray) -> tuple[
 
 
 def image_drift(
-    stack: Any,
+    stack: Pixels,
     frames: Sequence[int] | None = None,
     *,
     reach_px: float = 0.0,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from napari_atomlens.image import Pixels
 from napari_atomlens.tracking.register import register
 
 #: Windows that are tried, one after the other, each about twice as long as the last.
@@ -17,7 +17,7 @@ WORTH = 0.02
 ALIKE = 0.05
 
 
-def rolling_mean(stack: Any, frame: int, window: int) -> np.ndarray:
+def rolling_mean(stack: Pixels, frame: int, window: int) -> np.ndarray:
     """Mean of the frames round one, each laid onto it.
 
     Parameters
@@ -59,7 +59,7 @@ def rolling_mean(stack: Any, frame: int, window: int) -> np.ndarray:
     return mean
 
 
-def choose_window(stack: Any, certainty: Callable[[np.ndarray], float]) -> int:
+def choose_window(stack: Pixels, certainty: Callable[[np.ndarray], float]) -> int:
     """How many frames must be summed so that more of them would show nothing more.
 
     The dose decides: frames with plenty of it need no neighbours, and a window longer than it

@@ -126,8 +126,8 @@ def split_frames(labelled: Labelled, share: float, side: int) -> tuple[Labelled,
         The strip, as far as it was usable.
     """
     strip = np.zeros(labelled.image.shape, bool)
-    turned: Any = np.rot90(strip, side % 4)  # a view: what is written there is written in the strip
-    turned[round((1 - share) * turned.shape[0]) :] = True
+    turned = np.rot90(strip, side % 4)  # a view: what is written there is written in the strip
+    turned[round((1 - share) * len(turned)) :] = True
     return replace(labelled, usable=labelled.usable & ~strip), strip & labelled.usable
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def expected_calibration_error(p: np.ndarray, truth: np.ndarray, bins: int = 15)
     return float(total)
 
 
-def calibrate(model: str | Path, n_images: int = 400) -> dict[str, Any]:
+def calibrate(model: str | Path, n_images: int = 400) -> dict[str, object]:
     """Measure the constants of a model on calibration seeds and write them into its file.
 
     Returns

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def held_out(
     total, watch = np.zeros(3, int), as_progress(progress)
     confusion: dict[tuple[str, str], int] = {}
 
-    def count(a: Any, b: Any) -> None:
+    def count(a: Iterable[object], b: Iterable[object]) -> None:
         for pair in zip(map(str, a), map(str, b), strict=True):
             confusion[pair] = confusion.get(pair, 0) + 1
 
@@ -105,7 +105,7 @@ def held_out(
     return Figures(n_images, hits, found, there, confusion)
 
 
-def lattice_facts(recipe: Recipe) -> dict[str, Any]:
+def lattice_facts(recipe: Recipe) -> dict[str, object]:
     """What the perfect lattices of a recipe look like, for the choice of a model."""
     seen = []
     for k, structure in enumerate(recipe.structures):
@@ -125,7 +125,7 @@ def lattice_facts(recipe: Recipe) -> dict[str, Any]:
     return as_wanted(seen) if seen else {}
 
 
-def figures_facts(own: Figures, universal: Figures) -> dict[str, Any]:
+def figures_facts(own: Figures, universal: Figures) -> dict[str, object]:
     """Return the figures as a model file holds them."""
     return {
         "images": own.images, "f1": round(own.f1, 4), "universal_f1": round(universal.f1, 4),

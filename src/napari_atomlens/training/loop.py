@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.training.materials import Material, material
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,11 @@ class TrainParams(Params):
     teacher: str = param("", "model whose answers are learned as well (distillation), if any")
 
 
-def _draw(out: Any, size: int, chunk: int, first: int, stride: int, name: str) -> None:
+#: Views and targets of a chunk of scenes.
+Drawn = tuple[np.ndarray, np.ndarray]
+
+
+def _draw(out: Queue[Drawn], size: int, chunk: int, first: int, stride: int, name: str) -> None:
     torch.set_num_threads(1)
     pair = material(name).pair
     index = first
@@ -66,7 +73,7 @@ def batches(p: TrainParams, first: int) -> Generator[tuple[torch.Tensor, torch.T
     Every image is used `reuse` times, each time in another of its eight orientations.
     """
     context = mp.get_context("spawn")
-    results: Any = context.Queue(maxsize=8)
+    results: Queue[Drawn] = context.Queue(maxsize=8)
     workers = [
         context.Process(
             target=_draw,
@@ -227,7 +234,9 @@ def train(
         net.load_state_dict(known, strict=False)
     teacher = _teacher(p.teacher) if p.teacher else None
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average: Any = torch.optim.swa_utils.AveragedModel(net, avg_fn=_average, use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(net, avg_fn=_average, use_buffers=True)
+    smooth = average.module
+    assert isinstance(smooth, ColumnNet)
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
 
     def rate(step: int) -> float:
@@ -273,15 +282,15 @@ def train(
                 watch(step, p.steps, f"loss {mean:.4f}")
             if step % p.save_every == 0 or step == p.steps:
                 _save(checkpoint, net, average, optimiser, step, drawn)
-                write_model(file, average.module, _facts(p, goal, step))
+                write_model(file, smooth, _facts(p, goal, step))
     finally:
         _save(checkpoint, net, average, optimiser, step, drawn)
         log.close()
         source.close()
-    return write_model(file, average.module, _facts(p, goal, step))
+    return write_model(file, smooth, _facts(p, goal, step))
 
 
-def _facts(p: TrainParams, goal: Material, step: int) -> dict[str, Any]:
+def _facts(p: TrainParams, goal: Material, step: int) -> dict[str, object]:
     return {
         "material": goal.material,
         "technique": goal.technique,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,11 @@ from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.silicon import SiliconScan, training_scan
 from napari_atomlens.stm.site_kinds import KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
 
 #: Pixels between dimer rows at which the network works.
 ROW_PX = 8.0
@@ -122,9 +127,11 @@ def train_silicon(
         state = load_file(str(find_model(p.start).path))
         net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average: Any = torch.optim.swa_utils.AveragedModel(
+    average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
     )
+    smooth = average.module
+    assert isinstance(smooth, ColumnNet)
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
     folder = Path(p.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +164,7 @@ def train_silicon(
         "steps": step,
         "training": {k: v for k, v in asdict(p).items() if k != "out"},
     }
-    return write_model(folder / "h-si-100.safetensors", average.module, facts)
+    return write_model(folder / "h-si-100.safetensors", smooth, facts)
 
 
 @dataclass(frozen=True)
@@ -172,8 +179,8 @@ class SiliconAdaptParams(Params):
 
 
 def adapt_silicon(
-    image: Any,
-    defects: Any,
+    image: ArrayLike,
+    defects: pd.DataFrame,
     row_px: float,
     out: str | Path,
     params: SiliconAdaptParams = SiliconAdaptParams(),

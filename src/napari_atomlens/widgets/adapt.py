@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtWidgets import (
+    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -28,9 +29,15 @@ from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import Editor
 from napari_atomlens.widgets.forms import number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
+    from napari_atomlens.widgets.correct import CorrectWidget
+
+    #: A step, the model, and what the old and the new one find in a frame.
+    Learned = training.Step | training.Adapted | tuple[int, np.ndarray, np.ndarray]
     import napari.viewer
 
 THIS, SEEN, FOURIER = "this frame", "frames marked as seen", "Fourier recipe on this frame"
@@ -45,7 +52,7 @@ class LossPlot(QWidget):
         super().__init__(parent)
         import pyqtgraph as pg
 
-        self._plot: Any = pg.PlotWidget(background=None)
+        self._plot = pg.PlotWidget(background=None)
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()
         self._plot.setLabel("bottom", "step")
@@ -73,15 +80,16 @@ class AdaptPanel(QWidget):
     Parameters
     ----------
     viewer : napari.viewer.Viewer
-    parent : QWidget, optional
-        The Correct widget; its choice of image is what is learned on.
+    parent : CorrectWidget, optional
+        Its choice of image is what is learned on.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, parent: CorrectWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer, self._owner = viewer, parent
+        self._viewer = viewer
+        self._owner = parent
         self.editor: Editor | None = None
-        self.result: Any = None
+        self.result: training.Adapted | None = None
         self._losses: list[float] = []
         self._ending = ""
         self._job = Job(self)
@@ -150,7 +158,7 @@ class AdaptPanel(QWidget):
         self._job.close()
         self._drop()
 
-    def showEvent(self, event: Any) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """List the models when they are about to be seen."""
         super().showEvent(event)
 
@@ -172,8 +180,8 @@ class AdaptPanel(QWidget):
 
     def frames(self) -> list[int]:
         """Frames to learn from."""
-        owner: Any = self._owner
-        if self.editor is None:
+        owner = self._owner
+        if self.editor is None or owner is None:
             return []
         if self._from.currentText() == SEEN:
             return sorted(self.editor.corrections.seen())
@@ -187,14 +195,16 @@ class AdaptPanel(QWidget):
         TableError
             If there is nothing to learn from.
         """
-        owner: Any = self._owner
-        editor = self.editor
+        owner, editor = self._owner, self.editor
         frames = self.frames()
-        if editor is None or not frames:
+        if editor is None or owner is None or not frames:
             raise TableError("Correct a frame first, and mark it as seen.")
-        images = {f: owner._pixels(f) for f in frames}
-        if any(image is None for image in images.values()):
-            raise TableError("Choose the image in which the atoms are.")
+        images = {}
+        for f in frames:
+            image = owner._pixels(f)
+            if image is None:
+                raise TableError("Choose the image in which the atoms are.")
+            images[f] = image
         tables = {f: editor.corrections.table(f) for f in frames}
         regions = {f: list(editor.corrections.regions(f)) for f in frames}
         spacing = float(editor.corrections.spacing_px)
@@ -207,7 +217,7 @@ class AdaptPanel(QWidget):
         self._losses = []
         enough = self._enough = threading.Event()
 
-        def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
+        def make(cancelled: Stop) -> Iterator[Learned]:
             # in the thread: nothing here touches the viewer or a layer
 
             labelled = []
@@ -236,7 +246,7 @@ class AdaptPanel(QWidget):
         self._status.setText("Preparing…")
         self._job.start(make)
 
-    def _on_results(self, results: list[Any]) -> None:
+    def _on_results(self, results: list[Learned]) -> None:
 
         for what in results:
             if isinstance(what, training.Step):
@@ -271,8 +281,8 @@ class AdaptPanel(QWidget):
                 axis_labels=source.axis_labels, metadata={KEY: {"role": f"preview {name}"}},
             )  # fmt: skip
             self._viewer.layers.append(layer)
-        owner: Any = self._owner
-        owner._show_frame(frame)
+        if self._owner is not None:
+            self._owner._show_frame(frame)
 
     def _remove_preview(self) -> None:
         for layer in list(self._viewer.layers):
@@ -324,7 +334,7 @@ class AdaptPanel(QWidget):
     def _tell_find_atoms(self, name: str) -> None:
         """Let a Find atoms dock that is open offer the new model."""
         dock = self.window().findChild(QWidget, "find_atoms")
-        combo: Any = dock.findChild(QWidget, "model") if dock is not None else None
+        combo = dock.findChild(QComboBox, "model") if dock is not None else None
         if combo is not None and combo.findText(name) < 0:
             combo.addItem(name)
 
@@ -340,7 +350,7 @@ class AdaptPanel(QWidget):
         self._remove_preview()
 
 
-def outside(polygons: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+def outside(polygons: Sequence[Sequence[Sequence[float]]], shape: tuple[int, ...]) -> np.ndarray:
     """Mask of the pixels outside of all polygons (y, x)."""
     from skimage.draw import polygon2mask
 
@@ -351,7 +361,7 @@ def outside(polygons: list[Any], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def previews(
-    adapted: Any, start: str, image: np.ndarray, spacing_px: float
+    adapted: training.Adapted, start: str, image: np.ndarray, spacing_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n, 2) that the old and the new model find in a frame."""
     out = []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
@@ -32,15 +33,18 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.runs import batch
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.widgets.forms import ParamForm, number_box
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop
 
 if TYPE_CHECKING:
     import napari.viewer
+    from qtpy.QtGui import QCloseEvent
 
 #: Rows of the table of failures that are shown; all of them are in the folder.
 MOST_ROWS = 500
 #: The thread says so often how far it is.
 TELL_S = 0.2
+#: Frames that are done and known, and what there is to say; the summary at the end.
+Told = tuple[int, int, str] | batch.BatchSummary
 
 
 class BatchWidget(QWidget):
@@ -190,7 +194,7 @@ class BatchWidget(QWidget):
         self._button.setText("Cancel")
         self._status.setText("Opening the first files…")
 
-        def make(stop: Callable[[], bool]) -> Iterator[Any]:
+        def make(stop: Stop) -> Iterator[Told]:
             return _steps(
                 lambda **more: batch.run_batch(
                     [source], out, params, pixel_size_nm=size, workers=workers,
@@ -211,7 +215,7 @@ class BatchWidget(QWidget):
         if was_running:
             self.finished.emit()
 
-    def closeEvent(self, event: Any) -> None:
+    def closeEvent(self, event: QCloseEvent) -> None:
         """Stop with the window."""
         self.cleanup()
         super().closeEvent(event)
@@ -224,7 +228,7 @@ class BatchWidget(QWidget):
         else:
             self.run()
 
-    def _on_results(self, results: list[Any]) -> None:
+    def _on_results(self, results: list[Told]) -> None:
         for what in results:
             if isinstance(what, batch.BatchSummary):
                 self._show_summary(what)
@@ -296,27 +300,30 @@ def _form(parent: QWidget | None = None) -> QFormLayout:
     return form
 
 
-def _steps(run: Callable[..., Any], stop: Callable[[], bool]) -> Iterator[Any]:
+class _End:
+    """Nothing more will come."""
+
+
+def _steps(run: Callable[..., batch.BatchSummary], stop: Stop) -> Iterator[Told]:
     """Run a batch in a thread; yield (done, known, said) now and then, and its summary."""
-    told: queue.Queue[Any] = queue.Queue()
-    end = object()
+    told: queue.Queue[Told | Exception | _End] = queue.Queue()
 
     def work() -> None:
         try:
             told.put(run(progress=Progress(lambda *n: told.put(n), stop)))
         except Exception as error:  # it is raised again below, in the thread of the job
             told.put(error)
-        told.put(end)
+        told.put(_End())
 
     thread = threading.Thread(target=work, name="atomlens-batch", daemon=True)
     thread.start()
-    latest, last = None, 0.0
+    latest: Told | None = None
+    last = 0.0
     while True:
-        try:
+        what: Told | Exception | _End | None = None
+        with contextlib.suppress(queue.Empty):
             what = told.get(timeout=TELL_S)
-        except queue.Empty:
-            what = None
-        if what is end:
+        if isinstance(what, _End):
             return
         if isinstance(what, Exception):
             raise what

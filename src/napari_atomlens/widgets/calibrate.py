@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
@@ -14,10 +14,13 @@ from napari_atomlens.errors import AtomLensError, CalibrationError
 from napari_atomlens.image import source_stack
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.forms import number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image
+    from napari.utils.events import Event
+    from qtpy.QtGui import QCloseEvent
 
 MATERIAL, SPACING, BAR = "material", "known spacing", "scale bar"
 
@@ -110,17 +113,17 @@ class CalibrateWidget(QWidget):
         events.removed.disconnect(self._on_layers)
         events.renamed.disconnect(self._on_layers)
 
-    def closeEvent(self, event: Any) -> None:
+    def closeEvent(self, event: QCloseEvent) -> None:
         """Disconnect with the window."""
         self.cleanup()
         super().closeEvent(event)
 
-    def layer(self) -> Any:
+    def layer(self) -> Image | None:
         """Image that is chosen, None where there is none."""
         name = self._image.currentText()
         return self._viewer.layers[name] if name and name in self._viewer.layers else None
 
-    def _on_layers(self, event: Any = None) -> None:
+    def _on_layers(self, event: Event | None = None) -> None:
         from napari.layers import Image
 
         chosen = self._image.currentText()
@@ -175,7 +178,7 @@ class CalibrateWidget(QWidget):
             f"{size[1] * width:.4g} × {size[0] * height:.4g} nm. Press Calibrate."
         )
 
-    def _size(self, layer: Any) -> tuple[float, float]:
+    def _size(self, layer: Image) -> tuple[float, float]:
         """Pixel size that the fields give an image; its pixels keep their shape."""
         if not self._pixels.value():
             raise CalibrationError("Press Find, or type how many pixels the distance measures.")
@@ -196,7 +199,7 @@ class CalibrateWidget(QWidget):
         frame = int(self._viewer.dims.current_step[-3]) if stack.shape[0] > 1 else 0
         bar = self._method.currentText() == BAR
 
-        def make(stop: Callable[[], bool]) -> Iterator[Any]:
+        def make(stop: Stop) -> Iterator[float]:
             image = np.asarray(stack[min(frame, len(stack) - 1)])
             if bar:
                 yield calibration.find_scale_bar(image)
@@ -230,7 +233,7 @@ class CalibrateWidget(QWidget):
             "the lengths that they have; run again for new ones."
         )
 
-    def _on_results(self, results: list[Any]) -> None:
+    def _on_results(self, results: list[float]) -> None:
         self._pixels.setValue(float(results[-1]))
 
     def _on_crashed(self, error: Exception) -> None:

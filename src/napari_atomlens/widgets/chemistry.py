@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -39,13 +39,15 @@ from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.forms import shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop
 from napari_atomlens.widgets.library_browser import LibraryBrowser
 from napari_atomlens.widgets.outputs import ATOMS, entry
 from napari_atomlens.widgets.rules_table import RulesTable
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image, Layer, Points
+    from napari.utils.events import Event
 
 AUTO = "auto"
 REST_MS = 120
@@ -82,10 +84,10 @@ class ChemistryWidget(DockWidget):
         self.graph: BondGraph | None = None
         self.defects: pd.DataFrame | None = None
         self._reason = ""
-        self._built_from: Any = None
+        self._built_from: Points | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._editor: Editor | None = None
-        self._layers: dict[str, Any] = {}
+        self._layers: dict[str, Layer] = {}
         self._drawn_frame = -1
         self._closed = False
         self._edited = False
@@ -215,7 +217,7 @@ class ChemistryWidget(DockWidget):
 
     # ------------------------------------------------------------ the layers
 
-    def _list_layers(self, event: Any = None) -> None:
+    def _list_layers(self, event: Event | None = None) -> None:
         from napari.layers import Points
 
         chosen = self._source.currentData()
@@ -238,13 +240,13 @@ class ChemistryWidget(DockWidget):
         elif self._status.text().startswith("Find atoms first"):
             self._status.setText("")
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         self._layers = {k: v for k, v in self._layers.items() if v is not event.value}
         if event.value is self._built_from:
             self._follow_edits(None)
         self._list_layers()
 
-    def source(self) -> Any:
+    def source(self) -> Points | None:
         """Return the Points layer that is chosen, None where there is none."""
         wanted = self._source.currentData()
         return next((x for x in self._viewer.layers if str(x.unique_id) == wanted), None)
@@ -252,13 +254,14 @@ class ChemistryWidget(DockWidget):
     def atoms(self) -> pd.DataFrame:
         """Atoms table of the chosen layer, the user's edits included."""
         layer = self.source()
+        assert layer is not None  # asked for where there is one
         size = convert.pixel_size_nm(layer.scale, layer.units)
         table = convert.atoms_from_points(layer.data, layer.features, size)
         if "species" not in layer.features:
             table["species"] = "column"
         return _with_nm(table, size)
 
-    def _image_of(self, layer: Any) -> Any:
+    def _image_of(self, layer: Points) -> Image | None:
         """Image under the atoms: the one that they were found in, else the lowest."""
         from napari.layers import Image
 
@@ -316,7 +319,7 @@ class ChemistryWidget(DockWidget):
         if self.source() is not None:
             self._try(learn)
 
-    def _try(self, what: Callable[[], Any]) -> None:
+    def _try(self, what: Callable[[], object]) -> None:
         try:
             what()
         except AtomLensError as error:
@@ -343,7 +346,7 @@ class ChemistryWidget(DockWidget):
                 shape = (int(height), int(width))
         self._started = time.perf_counter()
 
-        def work(stop: Callable[[], bool]) -> Iterator[Any]:
+        def work(stop: Stop) -> Iterator[tuple[BondGraph, pd.DataFrame]]:
             graph = bond(atoms, rules, shape_px=shape)
             _ = graph.rings
             if not stop():
@@ -353,7 +356,7 @@ class ChemistryWidget(DockWidget):
         self._status.setText("Looking for bonds and defects…")
         self._job.start(work)
 
-    def _on_results(self, results: list[Any]) -> None:
+    def _on_results(self, results: list[tuple[BondGraph, pd.DataFrame]]) -> None:
         self.graph, self.defects = results[-1]
         self._follow_edits(self._built_from)
         self._draw()
@@ -373,7 +376,7 @@ class ChemistryWidget(DockWidget):
 
     # ------------------------------------------------------------- the edits
 
-    def _follow_edits(self, layer: Any) -> None:
+    def _follow_edits(self, layer: Points | None) -> None:
         """Hear of corrections of the atoms of a layer; of none with None."""
         if self._unsubscribe is not None:
             self._unsubscribe()
@@ -416,22 +419,28 @@ class ChemistryWidget(DockWidget):
 
     # -------------------------------------------------------------- drawing
 
-    def _place(self, role: str) -> dict[str, Any]:
-        source = self._built_from
+    @property
+    def _built(self) -> Points:
+        """The layer of the atoms that the graph was made of."""
+        assert self._built_from is not None
+        return self._built_from
+
+    def _place(self, role: str) -> dict[str, object]:
+        source = self._built
         names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
         tag = {"role": role, "source_id": str(source.unique_id)}
         return {n: getattr(source, n) for n in names} | {
             "name": f"{role} · {source.name.split(' · ')[-1]}", "metadata": {KEY: tag},
         }  # fmt: skip
 
-    def _existing(self, role: str) -> Any:
+    def _existing(self, role: str) -> Layer | None:
         """Our layer of this role for the same atoms, also one of an earlier widget."""
         layer = self._layers.get(role)
         if layer is not None and layer in self._viewer.layers:
-            mine = entry(layer).get("source_id") == str(self._built_from.unique_id)
+            mine = entry(layer).get("source_id") == str(self._built.unique_id)
             if mine:
                 return layer
-        wanted = {"role": role, "source_id": str(self._built_from.unique_id)}
+        wanted = {"role": role, "source_id": str(self._built.unique_id)}
         return next((x for x in self._viewer.layers if entry(x) == wanted), None)
 
     def _width(self) -> float:
@@ -444,7 +453,7 @@ class ChemistryWidget(DockWidget):
         from napari.layers import Points, Vectors
 
         assert self.graph is not None and self.defects is not None
-        ndim = self._built_from.ndim
+        ndim = self._built.ndim
         self._drawn_frame = -1
         for role in ROLES:
             if not self._show[role].isChecked():
@@ -522,7 +531,7 @@ class ChemistryWidget(DockWidget):
         self._layers[shown.RINGS] = layer
         self._drawn_frame = frame
 
-    def _on_slider(self, event: Any = None) -> None:
+    def _on_slider(self, event: Event | None = None) -> None:
         if self.graph is not None and self._built_from is not None and self._built_from.ndim > 2:
             self._rest.start()
 
@@ -551,7 +560,7 @@ class ChemistryWidget(DockWidget):
             for row in same.index[:MOST_LISTED]:
                 d = rows.loc[row]
                 where = f"({d['y_px']:.0f}, {d['x_px']:.0f})"
-                if self._built_from.ndim > 2:
+                if self._built.ndim > 2:
                     where = f"frame {d['frame']} {where}"
                 flag = "distorted" if d["distorted"] else ""
                 child = QTreeWidgetItem([where, "", f"{d['score']:.2f}", flag])
@@ -603,7 +612,7 @@ class ChemistryWidget(DockWidget):
             self._status.setText("There are no defects to add yet.")
             return
         rows = self.selected() or list(range(len(self.defects)))
-        image = self._image_of(self._built_from)
+        image = self._image_of(self._built)
         pixels = None
         if image is not None:
             stack = Stack(image.data, image.rgb) if image.ndim in (2, 3) else None
@@ -613,8 +622,8 @@ class ChemistryWidget(DockWidget):
         }  # fmt: skip
         entries = entries_of(
             self.graph, self.defects.iloc[rows], pixels,
-            source=image.name if image is not None else self._built_from.name,
-            provenance={"rules": self.graph.rules.as_dict(), "atoms": entry(self._built_from)},
+            source=image.name if image is not None else self._built.name,
+            provenance={"rules": self.graph.rules.as_dict(), "atoms": entry(self._built)},
             instrument=metadata,
         )  # fmt: skip
         n = self.browser.add(entries)

@@ -7,7 +7,7 @@ the layers share its scale, units and axes instead of converting anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,10 @@ from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.segmentation.probabilities import column_probability
 from napari_atomlens.segmentation.zoo import roles_of
+
+if TYPE_CHECKING:
+    import pint
+
 
 #: Key of our entry in the metadata of a layer.
 KEY = "napari-atomlens"
@@ -31,7 +35,7 @@ def frame_order(current: int, n_frames: int) -> list[int]:
     return [(current + i) % n_frames for i in range(n_frames)]
 
 
-def pixel_size_nm(scale: Sequence[float], units: Sequence[Any]) -> tuple[float, float] | None:
+def pixel_size_nm(scale: Sequence[float], units: Sequence[pint.Unit]) -> tuple[float, float] | None:
     """Pixel size (y, x) in nm of a layer, None where its units are no lengths.
 
     Parameters
@@ -73,7 +77,7 @@ def common_species(atoms: pd.DataFrame) -> str:
     return str(counts.index[0]) if len(counts) else ""
 
 
-def user_values(species: str) -> dict[str, Any]:
+def user_values(species: str) -> dict[str, object]:
     """Values of an atom added by hand, but for its place and its id."""
     row = tables.make("atoms", {"species": species, "edited": True, "source": "user"}, 1)
     return {c: row[c].iloc[0] for c in tables.ATOMS}
@@ -124,14 +128,14 @@ def atoms_from_points(
         if column not in tables.ATOMS:
             atoms[column] = values
             continue
-        dtype: Any = tables.ATOMS[column]
+        dtype = tables.ATOMS[column]
         if dtype == "int64":
             values = pd.to_numeric(values, errors="coerce").fillna(-1)
         elif dtype == "bool":
             values = values.astype(object).map(lambda v: v is True or v == 1)
         elif dtype == "object":
             values = values.astype(object).where(values.notna(), "").map(str)
-        atoms[column] = values.astype(dtype)
+        atoms[column] = values.astype(np.dtype(dtype))
     position = data[:, -2:]
     frame = np.round(data[:, 0]).astype(np.int64) if data.shape[1] == 3 else np.zeros(len(data))
     added = (atoms["atom_id"].duplicated() | (atoms["atom_id"] < 0)).to_numpy()

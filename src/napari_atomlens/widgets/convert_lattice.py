@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from napari_atomlens.lattice.lattice import Lattice
 from napari_atomlens.widgets import convert
 
+T = TypeVar("T")
 FROM_SITES, POLAR, NO_ARROWS = "from the sites", "polar", "none"
 #: Longest arrows are drawn this long, in distances between nearest atoms.
 ARROW_LENGTH = 0.8
@@ -162,30 +164,34 @@ def with_error(value: float, error: float, unit: str = "") -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}{tail}"
 
 
+def _texts(records: Sequence[T], write: Callable[[T], str]) -> list[str]:
+    return [write(r) for r in records]
+
+
 def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[str]]]:
     """Rows of (quantity, text per region) for the regions of a frame."""
     lattices = found.lattices[found.lattices["frame"] == frame].head(most)
     if not len(lattices):
         return []
     unit = "nm" if np.isfinite(lattices["a_nm"].to_numpy(float)).any() else "px"
-    records: list[dict[Any, Any]] = lattices.to_dict("records")
-
-    def column(write: Any) -> list[str]:
-        return [write(r) for r in records]
+    records = lattices.to_dict("records")
 
     def length(name: str) -> list[str]:
-        return column(lambda r: with_error(r[f"{name}_{unit}"], r[f"{name}_err_{unit}"], unit))
+        return _texts(
+            records, lambda r: with_error(r[f"{name}_{unit}"], r[f"{name}_err_{unit}"], unit)
+        )
 
     def angle(name: str) -> list[str]:
-        return column(
+        return _texts(
+            records,
             lambda r: with_error(
                 float(np.degrees(r[f"{name}_rad"])), float(np.degrees(r[f"{name}_err_rad"])), "°"
-            )
+            ),
         )
 
     rows = [
-        ("region", column(lambda r: str(r["region"]))),
-        ("lattice", column(lambda r: r["kind"])),
+        ("region", _texts(records, lambda r: str(r["region"]))),
+        ("lattice", _texts(records, lambda r: r["kind"])),
         ("a", length("a")),
         ("b", length("b")),
         ("angle a, b", angle("angle")),
@@ -199,16 +205,18 @@ def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[s
         ("direction of a", angle("direction")),
     ]
     if len(records) > 1:
-        rows.append(("turned", column(lambda r: f"{np.degrees(r['turn_rad']):.2f}°")))
+        rows.append(("turned", _texts(records, lambda r: f"{np.degrees(r['turn_rad']):.2f}°")))
     factor, short = (1000.0, "pm") if unit == "nm" else (1.0, "px")
-    rows.append(("nearest atoms", column(lambda r: f"{factor * r[f'nearest_{unit}']:.4g} {short}")))
+    rows.append(
+        ("nearest atoms", _texts(records, lambda r: f"{factor * r[f'nearest_{unit}']:.4g} {short}"))
+    )
     scale = np.array([r["a_nm"] / r["a_px"] if unit == "nm" else 1.0 for r in records])
     rows.append(
         ("rms from the sites",
          [f"{factor * s * r['rms_px']:.3g} {short}" for s, r in zip(scale, records, strict=True)])
     )  # fmt: skip
-    rows.append(("atoms", column(lambda r: f"{r['n_atoms']:,}")))
-    rows.append(("vacant sites", column(lambda r: f"{r['n_vacant']:,}")))
+    rows.append(("atoms", _texts(records, lambda r: f"{r['n_atoms']:,}")))
+    rows.append(("vacant sites", _texts(records, lambda r: f"{r['n_vacant']:,}")))
     subs = found.sublattices[found.sublattices["frame"] == frame]
     for s in range(int(lattices["n_sublattices"].max())):
         texts, polar = [], []

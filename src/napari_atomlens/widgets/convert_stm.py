@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,12 @@ from napari_atomlens.stm.traces import Comparison
 from napari_atomlens.widgets.convert import KEY
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
     from napari_atomlens.runs.surface import SurfaceSites
 
-LayerTuple = tuple[Any, dict[str, Any], str]
+#: Data, arguments and kind of a layer, as napari wants them.
+LayerTuple = tuple[np.ndarray | list[np.ndarray], dict[str, object], str]
 PREPARED, PREVIEW, FLAT = "prepared scan", "preview", "terraces levelled"
 DIMERS, DEFECTS, MASK, TERRACES = "dimers", "defects", "defect mask", "terraces"
 EDGES, ROWS, GALLERY, MOLECULES = "step edges", "dimer rows", "classes of defects", "molecules"
@@ -38,7 +41,7 @@ def kind_colours() -> dict[str, str]:
     return out | {STEP_EDGE: "#ffffff"}
 
 
-def common(source: Any, role: str, **more: Any) -> dict[str, Any]:
+def common(source: Image, role: str, **more: object) -> dict[str, object]:
     """Name, calibration and our entry in the metadata of a layer made from `source`."""
     return {
         "name": f"{role}: {source.name}",
@@ -60,7 +63,7 @@ def limits(image: np.ndarray) -> tuple[float, float]:
 
 
 def prepared_layer(
-    image: np.ndarray, source: Any, params: LevelParams, *, preview: bool = False
+    image: np.ndarray, source: Image, params: LevelParams, *, preview: bool = False
 ) -> LayerTuple:
     """Levelled scan as an image layer that says how it was made."""
     role = PREVIEW if preview else PREPARED
@@ -77,7 +80,7 @@ def _text_features(table: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def silicon_layers(result: SiliconResult, source: Any) -> list[LayerTuple]:
+def silicon_layers(result: SiliconResult, source: Image) -> list[LayerTuple]:
     """Layers of an analysed scan of H-Si(100), from below to above."""
     layers: list[LayerTuple] = []
     provenance = result.provenance
@@ -115,7 +118,7 @@ def silicon_layers(result: SiliconResult, source: Any) -> list[LayerTuple]:
 
 
 def defects_layer(
-    defects: pd.DataFrame, source: Any, row_px: float, provenance: dict[str, Any]
+    defects: pd.DataFrame, source: Image, row_px: float, provenance: dict[str, object]
 ) -> LayerTuple:
     """Defects as rings in the colour of their kind; step edges have lines of their own."""
     table = defects[defects["kind"] != STEP_EDGE].reset_index(drop=True)
@@ -137,7 +140,7 @@ def thinned(line: np.ndarray, least_px: float) -> np.ndarray:
     return np.asarray(line[np.unique(np.r_[at, len(line) - 1])])
 
 
-def film_layers(film: Film, source: Any) -> list[LayerTuple]:
+def film_layers(film: Film, source: Image) -> list[LayerTuple]:
     """Molecules as points in the colour of up and down, and their rotation as vectors."""
     m = film.molecules
     colours = np.where(m["up"], "#ffb000", "#648fff")
@@ -169,7 +172,7 @@ def gallery_image(gallery: Sequence[np.ndarray], columns: int = 12) -> np.ndarra
     return out
 
 
-def mended_layer(image: np.ndarray, pixel_nm: float, source: Any, what: str) -> LayerTuple:
+def mended_layer(image: np.ndarray, pixel_nm: float, source: Image, what: str) -> LayerTuple:
     """Scan with another geometry as an image layer, beside the scan it was made from."""
     kwargs = common(source, PREPARED)
     low, high = limits(image)
@@ -180,7 +183,7 @@ def mended_layer(image: np.ndarray, pixel_nm: float, source: Any, what: str) -> 
     return np.nan_to_num(image, nan=low).astype(np.float32), kwargs, "image"
 
 
-def trace_layers(found: Comparison, source: Any) -> list[LayerTuple]:
+def trace_layers(found: Comparison, source: Image) -> list[LayerTuple]:
     """Mean of both traces, and where they differ."""
     low, high = limits(found.mean)
     kwargs = common(source, MEAN) | {"contrast_limits": (low, high), "colormap": "gray"}
@@ -191,7 +194,7 @@ def trace_layers(found: Comparison, source: Any) -> list[LayerTuple]:
     ]
 
 
-def surface_layers(found: SurfaceSites, source: Any) -> list[LayerTuple]:
+def surface_layers(found: SurfaceSites, source: Image) -> list[LayerTuple]:
     """Sites of any surface as the dock Find atoms shows them; the unusual in squares."""
     spacing = found.spacing_px if np.isfinite(found.spacing_px) else 12.0
     more = {"spacing_px": spacing, "provenance": found.provenance}
@@ -212,7 +215,7 @@ def surface_layers(found: SurfaceSites, source: Any) -> list[LayerTuple]:
     return layers
 
 
-def flip_layers(found: FilmMovie, source: Any) -> list[LayerTuple]:
+def flip_layers(found: FilmMovie, source: Image) -> list[LayerTuple]:
     """Molecules of every frame in the colour of their state, and a ring at every flip."""
     in_time = {
         "scale": tuple(float(s) for s in source.scale[-3:]), "units": tuple(source.units[-3:]),

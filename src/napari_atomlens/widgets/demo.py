@@ -11,10 +11,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.widgets.open_save import samples
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_atomlens.widgets.find_atoms import FindAtomsWidget
+
 
 PLUGIN = "napari-atomlens"
 
@@ -73,7 +79,9 @@ def virtual_display(size: tuple[int, int] = (1600, 1000)) -> Iterator[str]:
                     os.environ[key] = value
 
 
-def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, Any]:
+def open_sample(
+    sample: str, size: tuple[int, int] | None = None
+) -> tuple[napari.Viewer, FindAtomsWidget]:
     """Open a viewer with one of our samples and the Find atoms widget.
 
     Parameters
@@ -102,7 +110,7 @@ def open_sample(sample: str, size: tuple[int, int] | None = None) -> tuple[Any, 
     return viewer, widget
 
 
-def wait_for(widget: Any, timeout_s: float = 300.0) -> None:
+def wait_for(widget: FindAtomsWidget, timeout_s: float = 300.0) -> None:
     """Keep the window alive until the job of `widget` is done.
 
     Raises

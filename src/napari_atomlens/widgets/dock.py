@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QWidget
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QCloseEvent
 
 
 class DockWidget(QWidget):
@@ -21,12 +24,12 @@ class DockWidget(QWidget):
         """Stop the work and disconnect from the viewer."""
         raise NotImplementedError
 
-    def closeEvent(self, event: Any) -> None:
+    def closeEvent(self, event: QCloseEvent) -> None:
         """Clean up when the widget is closed."""
         self.cleanup()
         super().closeEvent(event)
 
-    def changeEvent(self, event: Any) -> None:
+    def changeEvent(self, event: QEvent) -> None:
         """Clean up when napari takes the widget out of its dock: it never closes it."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,13 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QColorDialog,
+    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QInputDialog,
     QLabel,
+    QLayout,
     QProgressBar,
     QPushButton,
     QTabWidget,
@@ -37,13 +39,16 @@ from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop, Work
 from napari_atomlens.widgets.outputs import ATOMS, PROBABILITY, entry
-from napari_atomlens.widgets.plots import SHADES, Curves, Histogram, Rose, Scatter, viridis
+from napari_atomlens.widgets.plots import SHADES, Curves, Histogram, Plot, Rose, Scatter, viridis
 from napari_atomlens.widgets.rows import Gallery, RowTable
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image, Layer, Points
+    from napari.utils.events import Event
+    from numpy.typing import ArrayLike
 
 ANOMALIES = "anomalies"
 NOTHING = "one colour"
@@ -57,6 +62,10 @@ REST_MS = 80
 FIRST_X = ("raw_stretch_x", "area_px2", "x_px")
 FIRST_Y = ("raw_strength", "eccentricity", "y_px")
 FIRST_ANGLE = ("raw_orientation_rad", "orientation_rad")
+
+
+#: Frames that are done and in all; the table comes with the last.
+Described = tuple[int, int, pd.DataFrame | None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class ExploreWidget(DockWidget):
         super().__init__(parent)
         self.setObjectName("explore")
         self._viewer = viewer
-        self._layer: Any = None
+        self._layer: Points | None = None
         self._table = pd.DataFrame()
         self._rows = np.zeros(0, np.int64)
         self._book = ClassBook()
@@ -173,7 +182,7 @@ class ExploreWidget(DockWidget):
         self.setMinimumWidth(380)
 
     @staticmethod
-    def _choice(name: str, tip: str) -> Any:
+    def _choice(name: str, tip: str) -> QComboBox:
         combo = shrinkable_combo(6)
         combo.setObjectName(name)
         combo.setToolTip(tip)
@@ -187,7 +196,7 @@ class ExploreWidget(DockWidget):
         return button
 
     @staticmethod
-    def _line(*items: Any) -> QHBoxLayout:
+    def _line(*items: QWidget | tuple[str, QWidget]) -> QHBoxLayout:
         row = QHBoxLayout()
         for item in items:
             if isinstance(item, tuple):
@@ -198,7 +207,7 @@ class ExploreWidget(DockWidget):
         return row
 
     @staticmethod
-    def _page(*items: Any) -> QWidget:
+    def _page(*items: QWidget | QLayout) -> QWidget:
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -258,7 +267,7 @@ class ExploreWidget(DockWidget):
         self._viewer.dims.events.current_step.disconnect(self._on_slider)
         self._viewer.events.theme.disconnect(self._on_theme)
 
-    def _on_theme(self, event: Any = None) -> None:
+    def _on_theme(self, event: Event | None = None) -> None:
         from napari.utils.theme import get_theme
 
         theme = get_theme(self._viewer.theme)
@@ -268,7 +277,7 @@ class ExploreWidget(DockWidget):
 
     # -------------------------------------------------------------- the layers
 
-    def _list_layers(self, event: Any = None) -> None:
+    def _list_layers(self, event: Event | None = None) -> None:
         from napari.layers import Points
 
         layers = [
@@ -290,7 +299,7 @@ class ExploreWidget(DockWidget):
         if not layers:
             self._status.setText("Find atoms first, or open a Points layer with features.")
 
-    def _by_id(self, unique_id: Any) -> Any:
+    def _by_id(self, unique_id: str | None) -> Layer | None:
         return next((x for x in self._viewer.layers if str(x.unique_id) == unique_id), None)
 
     def _on_layer_chosen(self, index: int = 0) -> None:
@@ -299,7 +308,7 @@ class ExploreWidget(DockWidget):
         self._load_book()
         self.refresh()
 
-    def _follow(self, layer: Any) -> None:
+    def _follow(self, layer: Points | None) -> None:
         """Listen to the selection, the data and the features of a layer, and to no other."""
         old, self._layer = self._layer, layer
         for one, connect in ((old, False), (layer, True)):
@@ -314,7 +323,7 @@ class ExploreWidget(DockWidget):
                 else:
                     event.disconnect(slot)
 
-    def _related(self, role: str) -> Any:
+    def _related(self, role: str) -> Layer | None:
         """Our layer of this role for the image that the atoms were found in."""
         mine = entry(self._layer) if self._layer is not None else {}
         return next(
@@ -322,7 +331,7 @@ class ExploreWidget(DockWidget):
              and entry(x).get("source_id") == mine.get("source_id")), None,
         )  # fmt: skip
 
-    def image(self) -> Any:
+    def image(self) -> Image | None:
         """Return the image layer that the atoms belong to, None where there is none."""
         from napari.layers import Image
 
@@ -333,22 +342,28 @@ class ExploreWidget(DockWidget):
         images = [x for x in self._viewer.layers if isinstance(x, Image) and not entry(x)]
         return images[-1] if images else None
 
+    @property
+    def _points(self) -> Points:
+        """The layer of the atoms, for what is called only where there is one."""
+        assert self._layer is not None
+        return self._layer
+
     def frames(self) -> np.ndarray:
         """Frame of each row."""
-        data = np.asarray(self._layer.data)
+        data = np.asarray(self._points.data)
         return (
             np.round(data[:, 0]).astype(np.int64)
             if data.shape[1] == 3
             else np.zeros(len(data), np.int64)
         )
 
-    def _on_changed(self, event: Any = None) -> None:
+    def _on_changed(self, event: Event | None = None) -> None:
         action = str(getattr(getattr(event, "action", ""), "value", ""))
         if not self._busy and action not in ("adding", "removing", "changing"):
             self._rest.start()
             self._stale = True
 
-    def _on_slider(self, event: Any = None) -> None:
+    def _on_slider(self, event: Event | None = None) -> None:
         self._rest.start()
 
     _stale = False
@@ -393,7 +408,7 @@ class ExploreWidget(DockWidget):
         self._mark_frame()
 
     @staticmethod
-    def _fill(combo: Any, names: list[str], first: tuple[str, ...]) -> None:
+    def _fill(combo: QComboBox, names: list[str], first: tuple[str, ...]) -> None:
         if names == [combo.itemText(i) for i in range(combo.count())]:
             return
         chosen = combo.currentText() if combo.property("touched") else ""
@@ -473,14 +488,14 @@ class ExploreWidget(DockWidget):
         self.histogram.show_values(self.values(name), name)
         self.histogram.mark_selected(self._rows)
 
-    def _draw_rose(self, _: Any = None) -> None:
+    def _draw_rose(self, _: str | bool | None = None) -> None:
         name = self._angle.currentText()
         values = self.values(name).copy()
         if self._flagged_rose.isChecked() and "anomaly" in self._table:
             values[~self._table["anomaly"].fillna(False).to_numpy(bool)] = np.nan
         self.rose.show_angles(values, self._rows)
 
-    def _on_flagged_first(self, _: Any = None) -> None:
+    def _on_flagged_first(self, _: bool | None = None) -> None:
         columns = list(self._table.columns)
         if self._flagged_table.isChecked() and "anomaly_score" in columns:
             from qtpy.QtCore import Qt
@@ -501,7 +516,7 @@ class ExploreWidget(DockWidget):
 
     # --------------------------------------------------------------- selection
 
-    def select(self, rows: Any) -> None:
+    def select(self, rows: ArrayLike) -> None:
         """Select rows everywhere: in the viewer, the plots, the table and the gallery."""
         self._rows = np.unique(np.asarray(rows, np.int64))
         if self._layer is not None:
@@ -514,7 +529,7 @@ class ExploreWidget(DockWidget):
         """Rows that are selected."""
         return self._rows
 
-    def _on_viewer_selection(self, *_: Any) -> None:
+    def _on_viewer_selection(self, *_: object) -> None:
         if self._busy or self._layer is None:
             return
         self._rows = np.sort(np.fromiter((int(i) for i in self._layer.selected_data), np.int64))
@@ -575,8 +590,8 @@ class ExploreWidget(DockWidget):
             return f"{row}\n{self.values('anomaly_score')[row]:.1f} σ"
         return str(row)
 
-    def _patches(self, image: Any, rows: np.ndarray) -> np.ndarray:
-        data, frames = np.asarray(self._layer.data), self.frames()
+    def _patches(self, image: Image, rows: np.ndarray) -> np.ndarray:
+        data, frames = np.asarray(self._points.data), self.frames()
         spacing = float(entry(self._layer).get("spacing_px", np.nan))
         radius = int(np.clip(1.4 * spacing if np.isfinite(spacing) else 16, 6, 64))
         out = np.full((len(rows), 2 * radius + 1, 2 * radius + 1), np.nan)
@@ -594,9 +609,9 @@ class ExploreWidget(DockWidget):
     def _atoms(self) -> pd.DataFrame:
         image = self.image()
         size = convert.pixel_size_nm(image.scale, image.units) if image is not None else None
-        features = self._layer.features
+        features = self._points.features
         known = [c for c in features if c in tables.ATOMS]
-        return convert.atoms_from_points(self._layer.data, features[known], size)
+        return convert.atoms_from_points(self._points.data, features[known], size)
 
     def describe(self) -> None:
         """Measure all sites and flag the unusual, off the thread of the window."""
@@ -618,8 +633,7 @@ class ExploreWidget(DockWidget):
         maps = None if probability is None else probability.data
         size = convert.pixel_size_nm(image.scale, image.units)
 
-        def work(stop: Any) -> Iterator[Any]:
-
+        def work(stop: Stop) -> Iterator[Described]:
             return describe_all(
                 data,
                 atoms,
@@ -631,7 +645,7 @@ class ExploreWidget(DockWidget):
 
         self._start(work, "Describing…")
 
-    def _start(self, work: Any, text: str) -> None:
+    def _start(self, work: Work, text: str) -> None:
         self._describe.setText("Cancel")
         self._classify.setEnabled(False)
         self._bar.setRange(0, 0)
@@ -639,7 +653,7 @@ class ExploreWidget(DockWidget):
         self._status.setText(text)
         self._job.start(work)
 
-    def _on_results(self, results: list[Any]) -> None:
+    def _on_results(self, results: list[Found | Described]) -> None:
         if isinstance(results[-1], Found):
             self._take_classes(results[-1])
             return
@@ -651,11 +665,11 @@ class ExploreWidget(DockWidget):
 
     def take(self, table: pd.DataFrame) -> None:
         """Put described sites into the features of the atoms, and the unusual into a layer."""
-        layer = self._layer
+        layer = self._points
         ids = (
             layer.features["atom_id"]
             if "atom_id" in layer.features
-            else pd.Series(np.arange(len(layer.data)))
+            else pd.Series(range(len(layer.data)))
         )
         indexed = table.set_index("atom_id")
         features = layer.features.reset_index(drop=True)
@@ -693,7 +707,7 @@ class ExploreWidget(DockWidget):
         flagged = table[table["anomaly"].to_numpy(bool)].sort_values(
             "anomaly_score", ascending=False
         )
-        ndim = self._layer.ndim
+        ndim = self._points.ndim
         data = np.array(flagged[["frame", "y_px", "x_px"][-ndim:]], float).reshape(-1, ndim)
         names = [
             "frame",
@@ -714,9 +728,9 @@ class ExploreWidget(DockWidget):
         if layer is None:
             layer = Points(
                 data, ndim=ndim, features=features, symbol="square",
-                name=f"anomalies · {self._layer.name}",
-                scale=self._layer.scale, translate=self._layer.translate, units=self._layer.units,
-                axis_labels=self._layer.axis_labels,
+                name=f"anomalies · {self._points.name}",
+                scale=self._points.scale, translate=self._points.translate,
+                units=self._points.units, axis_labels=self._points.axis_labels,
                 metadata={KEY: {**entry(self._layer), "role": ANOMALIES}}, **style,
             )  # fmt: skip
             self._viewer.layers.insert(len(self._viewer.layers), layer)
@@ -757,7 +771,7 @@ class ExploreWidget(DockWidget):
             sites.attrs["spacing_px"] = spacing
         params, data = self._class_form.value(), image.data
 
-        def work(stop: Any) -> Iterator[Any]:
+        def work(stop: Stop) -> Iterator[Found]:
             yield Found(classify_sites(data, sites, params, rows=rows), rows)
 
         self._start(work, "Looking for classes…")
@@ -790,16 +804,16 @@ class ExploreWidget(DockWidget):
         """Put labels into the features, and the book into the metadata of the layer."""
         labels = self._labels()
         with self._own():
-            features = self._layer.features.copy()
+            features = self._points.features.copy()
             features["anomaly_class"] = labels
-            self._layer.features = features
+            self._points.features = features
             mine = dict(entry(self._layer))
             mine["classes"] = {
                 **self._book.as_dict(),
                 "rows": self._class_rows.tolist(),
                 "machine": [] if self._classes is None else self._classes.label.tolist(),
             }
-            self._layer.metadata[KEY] = mine
+            self._points.metadata[KEY] = mine
         self.refresh()
 
     def _load_book(self) -> None:
@@ -855,7 +869,7 @@ class ExploreWidget(DockWidget):
             curves, colours = {"atoms": table[0].to_numpy()}, {"atoms": "#4cc9f0"}
         self.curves.show_curves(table.index.to_numpy(float), curves, colours)
 
-    def _on_class_picked(self, numbers: Any) -> None:
+    def _on_class_picked(self, numbers: np.ndarray) -> None:
         self.select(np.flatnonzero(np.isin(self._labels(), numbers)))
 
     def change_classes(self, book: ClassBook) -> None:
@@ -863,7 +877,7 @@ class ExploreWidget(DockWidget):
         self._book = book
         self._store_classes()
 
-    def _edit(self, action: Any, fewest: int = 1) -> None:
+    def _edit(self, action: Callable[[list[int]], ClassBook], fewest: int = 1) -> None:
         numbers = [int(k) for k in self.class_gallery.keys()]  # noqa: SIM118
         if len(numbers) < fewest:
             self._status.setText(
@@ -910,7 +924,7 @@ class ExploreWidget(DockWidget):
 
     # ------------------------------------------------------------------ export
 
-    def _plot(self) -> Any:
+    def _plot(self) -> Plot:
         page = self.tabs.currentWidget()
         for plot in (self.scatter, self.histogram, self.rose, self.curves):
             if page.isAncestorOf(plot):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -17,7 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_atomlens.params import ParamInfo, describe
+from napari_atomlens.params import ParamInfo, Params, describe
+
+P_co = TypeVar("P_co", bound=Params, covariant=True)
 
 
 def label_of(info: ParamInfo) -> str:
@@ -88,7 +90,7 @@ def make_field(info: ParamInfo, special: str = "") -> QWidget:
     return field
 
 
-def get_value(field: QWidget) -> Any:
+def get_value(field: QWidget) -> object:
     """Value that a field shows; a combo box gives its data where it has some."""
     if isinstance(field, QCheckBox):
         return field.isChecked()
@@ -100,19 +102,27 @@ def get_value(field: QWidget) -> Any:
     return field.text()  # type: ignore[attr-defined]
 
 
-def set_value(field: QWidget, value: Any) -> None:
+def set_value(field: QWidget, value: object) -> None:
     """Show a value in a field."""
     if isinstance(field, QCheckBox):
         field.setChecked(bool(value))
     elif isinstance(field, QComboBox):
         field.setCurrentText(str(value))
-    elif isinstance(field, (QDoubleSpinBox, QSpinBox)):
-        field.setValue(value)
+    elif isinstance(field, QDoubleSpinBox):
+        field.setValue(_number(value))
+    elif isinstance(field, QSpinBox):
+        field.setValue(int(_number(value)))
     else:
         field.setText(str(value))  # type: ignore[attr-defined]
 
 
-class ParamForm:
+def _number(value: object) -> float:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"a field for numbers cannot show {value!r}")
+    return value
+
+
+class ParamForm(Generic[P_co]):
     """The fields of a parameter dataclass, and the dataclass that they add up to.
 
     Parameters
@@ -129,13 +139,13 @@ class ParamForm:
 
     def __init__(
         self,
-        params: type,
+        params: type[P_co],
         *,
         special: Mapping[str, str] | None = None,
         fields: Mapping[str, QWidget] | None = None,
         leave_out: Sequence[str] = (),
     ) -> None:
-        self._type = params
+        self._make: Callable[..., P_co] = params
         self.labels: dict[str, str] = {}
         self.fields: dict[str, QWidget] = {}
         for info in describe(params):
@@ -160,9 +170,9 @@ class ParamForm:
             layout.addRow(self.labels[name], field)
             layout.labelForField(field).setToolTip(field.toolTip())
 
-    def value(self, **others: Any) -> Any:
+    def value(self, **others: object) -> P_co:
         """Return the dataclass as the fields are now, with `others` for what has no field."""
-        return self._type(**{n: get_value(f) for n, f in self.fields.items()}, **others)
+        return self._make(**{n: get_value(f) for n, f in self.fields.items()}, **others)
 
 
 def form_layout(parent: QWidget | None = None) -> QFormLayout:
@@ -173,7 +183,7 @@ def form_layout(parent: QWidget | None = None) -> QFormLayout:
     return form
 
 
-def fill_combo(combo: Any, items: list[tuple[str, str]], chosen: str | None) -> None:
+def fill_combo(combo: QComboBox, items: list[tuple[str, str]], chosen: str | None) -> None:
     """Fill a combo box anew without a signal; a choice that is gone becomes the first."""
     combo.blockSignals(True)
     combo.clear()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ def features_of_defects(defects: pd.DataFrame) -> pd.DataFrame:
     return defects.reset_index(drop=True).assign(atom_ids=ids)
 
 
-def defect_colours(formulas: Any) -> dict[str, str]:
+def defect_colours(formulas: Iterable[str]) -> dict[str, str]:
     """Colour of each formula, the most frequent first."""
     names = list(pd.Series(list(formulas), dtype=object).value_counts().index)
     return {n: KIND_COLOURS[k % len(KIND_COLOURS)] for k, n in enumerate(names)}

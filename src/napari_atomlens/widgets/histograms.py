@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
@@ -34,11 +32,11 @@ class Histogram(QWidget):
         import pyqtgraph as pg
 
         self._pg = pg
-        self._plot: Any = pg.PlotWidget(background=None)
+        self._plot = pg.PlotWidget(background=None)
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()
         self._plot.getAxis("left").setWidth(36)
-        self._legend: Any = self._plot.addLegend(offset=(-4, 4), labelTextSize="8pt")
+        self._legend = self._plot.addLegend(offset=(-4, 4), labelTextSize="8pt")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._plot)

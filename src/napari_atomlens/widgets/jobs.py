@@ -6,11 +6,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_atomlens.errors import AtomLensError
+
+if TYPE_CHECKING:
+    from napari.qt.threading import GeneratorWorker
+
+#: Says whether to stop.
+Stop = Callable[[], bool]
+#: What a job does: it is called in the thread, and its results are drawn as they come.
+Work = Callable[[Stop], Iterator[object]]
 
 #: Results reach the layers at most this often.
 FLUSH_MS = 200
@@ -36,11 +44,11 @@ class _Crash:
 
 
 def _work(
-    make: Callable[[Callable[[], bool]], Iterator[Any]],
+    make: Work,
     stop: threading.Event,
     room: threading.Semaphore,
     needs_torch: bool = True,
-) -> Iterator[Any]:
+) -> Iterator[object]:
     """Run in the thread: yield notes, results and at most one failure."""
     if needs_torch and "torch" not in sys.modules:
         yield _Note("Loading PyTorch…")
@@ -86,10 +94,10 @@ class Job(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._worker: Any = None
+        self._worker: GeneratorWorker | None = None
         self._stop = threading.Event()
         self._room = threading.Semaphore(MOST_WAITING)
-        self._waiting: list[Any] = []
+        self._waiting: list[object] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(FLUSH_MS)
@@ -106,9 +114,7 @@ class Job(QObject):
         """Whether the job was asked to stop."""
         return self._stop.is_set()
 
-    def start(
-        self, make: Callable[[Callable[[], bool]], Iterator[Any]], *, needs_torch: bool = True
-    ) -> None:
+    def start(self, make: Work, *, needs_torch: bool = True) -> None:
         """Start a job.
 
         Parameters
@@ -151,7 +157,7 @@ class Job(QObject):
             worker.finished.disconnect(self._on_finished)
 
     @Slot(object)
-    def _on_yielded(self, what: Any) -> None:
+    def _on_yielded(self, what: object) -> None:
         if self._worker is None:
             return
         if isinstance(what, _Note):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from napari.layers import Points
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ CORRECT = (
 N_SPECIES = 9
 
 
-def bind(layer: Any, run: Callable[[str], None], species: Callable[[int], None]) -> None:
+def bind(layer: Points, run: Callable[[str], None], species: Callable[[int], None]) -> None:
     """Bind the shortcuts of Correct mode on a layer.
 
     Parameters
@@ -59,14 +64,14 @@ def bind(layer: Any, run: Callable[[str], None], species: Callable[[int], None])
         layer.bind_key(str(k + 1), _call(species, k), overwrite=True)
 
 
-def unbind(layer: Any) -> None:
+def unbind(layer: Points) -> None:
     """Take the shortcuts off again: the keys are napari's as before."""
     for key in (*(k for s in CORRECT for k in s.keys), *(str(k + 1) for k in range(N_SPECIES))):
         layer.bind_key(key, None)
 
 
-def _call(function: Callable[..., None], argument: Any) -> Callable[[Any], None]:
-    def pressed(layer: Any) -> None:
+def _call(function: Callable[[T], None], argument: T) -> Callable[[Points], None]:
+    def pressed(layer: Points) -> None:
         function(argument)
 
     return pressed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
@@ -150,7 +150,7 @@ class LibraryBrowser(QWidget):
         except AtomLensError as error:
             self._status.setText(str(error))
 
-    def _show(self, library: DefectLibrary, found: Any, in_all: int) -> None:
+    def _show(self, library: DefectLibrary, found: pd.DataFrame, in_all: int) -> None:
         self._list.clear()
         for number in found["id"].tolist():
             entry = library.get(int(number))

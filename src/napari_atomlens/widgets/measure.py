@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
@@ -49,6 +50,8 @@ from napari_atomlens.widgets.outputs import entry as our_entry
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Layer, Points, Shapes
+    from napari.utils.events import Event
 
 MEAN = "mean of each region"
 NO_ATOMS = "Find the atoms of an image first."
@@ -84,7 +87,7 @@ class MeasureWidget(DockWidget):
         self._started = 0.0
         self._done = (0, 0)
         self._calibration: tuple[float, float] | None = None
-        self._listening: Any = None
+        self._listening: Points | None = None
         self._closed = False
         self._job = Job(self)
         self._rest = QTimer(self)
@@ -289,11 +292,11 @@ class MeasureWidget(DockWidget):
         self._update_button()
         self._on_atoms_chosen()
 
-    def source(self) -> Any:
+    def source(self) -> Points | None:
         """Return the layer of atoms that is chosen, None where there is none."""
         return self._layer(self._atoms.currentData())
 
-    def _layer(self, unique_id: str | None) -> Any:
+    def _layer(self, unique_id: str | None) -> Layer | None:
         if not unique_id:
             return None
         return next((x for x in self._viewer.layers if str(x.unique_id) == unique_id), None)
@@ -302,7 +305,7 @@ class MeasureWidget(DockWidget):
         key = self._atoms.currentData()
         return self._layers.get(key) if key else None
 
-    def _listen_to(self, layer: Any) -> None:
+    def _listen_to(self, layer: Points | None) -> None:
         """Follow the calibration of the chosen layer."""
         if layer is self._listening:
             return
@@ -316,10 +319,10 @@ class MeasureWidget(DockWidget):
                 else:
                     event.disconnect(self._read_pixel_size)
 
-    def _on_layers(self, event: Any = None) -> None:
+    def _on_layers(self, event: Event | None = None) -> None:
         self._list_layers()
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         key = str(event.value.unique_id)
         if self._listening is not None and str(self._listening.unique_id) == key:
             self._listen_to(None)
@@ -337,7 +340,7 @@ class MeasureWidget(DockWidget):
             self._read_pixel_size()
             self._show_found()
 
-    def _read_pixel_size(self, event: Any = None) -> None:
+    def _read_pixel_size(self, event: Event | None = None) -> None:
         """Show the pixel size that the layer says."""
         layer = self.source()
         self._calibration = None
@@ -397,7 +400,7 @@ class MeasureWidget(DockWidget):
         _choose(self._reference, str(old.unique_id))
         self._status.setText("Drag a rectangle over a perfect part, then press Measure.")
 
-    def reference(self) -> Any:
+    def reference(self) -> str | np.ndarray:
         """Return the reference for :func:`measure_lattice`, in pixels of the atoms.
 
         Raises
@@ -485,6 +488,7 @@ class MeasureWidget(DockWidget):
                 yield found
 
         layer = self.source()
+        assert layer is not None  # its table was read above
         key = str(layer.unique_id)
         if key not in self._layers:
             self._layers[key] = MeasuredLayers(self._viewer, layer)
@@ -556,14 +560,14 @@ class MeasureWidget(DockWidget):
 
     # ------------------------------------------------------------- what is shown
 
-    def _on_shown_changed(self, value: Any = None) -> None:
+    def _on_shown_changed(self, value: object = None) -> None:
         layers = self._shown()
         if layers is not None and layers.found is not None:
             layers.show(self.shown())
             self._show_colours()
             self._show_histogram()
 
-    def _on_slider(self, event: Any = None) -> None:
+    def _on_slider(self, event: Event | None = None) -> None:
         self._rest.start()
 
     def _show_found(self) -> None:
@@ -684,7 +688,7 @@ def _sentence(found: Lattice, seconds: float) -> str:
     return " ".join(said)
 
 
-def _choose(combo: Any, key: str) -> None:
+def _choose(combo: QComboBox, key: str) -> None:
     for k in range(combo.count()):
         if combo.itemData(k) == key:
             combo.setCurrentIndex(k)
@@ -698,7 +702,7 @@ def _ellipse(corners: np.ndarray) -> np.ndarray:
     return np.asarray(centre + np.cos(angle) * u + np.sin(angle) * v)
 
 
-def _between(shapes: Any, atoms: Any, corners: np.ndarray) -> np.ndarray:
+def _between(shapes: Shapes, atoms: Points, corners: np.ndarray) -> np.ndarray:
     """Vertices (k, 2) in pixels of the atoms layer, wherever the shapes layer lies."""
     found = []
     for corner in corners:

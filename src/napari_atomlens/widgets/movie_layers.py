@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from napari_atomlens.widgets.outputs import entry
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image, Layer, Points
 
 FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS, MOVING, DEFECT_TRACKS = (
     "frame atoms", "dumbbells", "change map", "shifts", "tracks", "moving defects",
@@ -39,19 +40,19 @@ class MovieLayers:
     """
 
     def __init__(
-        self, viewer: napari.viewer.Viewer, source: Any, data: MovieData, spacing_px: float
+        self, viewer: napari.viewer.Viewer, source: Image, data: MovieData, spacing_px: float
     ) -> None:
         self._viewer, self._source, self.data = viewer, source, data
         self.spacing_px = spacing_px if np.isfinite(spacing_px) else 10.0
         self.source_id = str(source.unique_id)
         self.what = "length"
         self.enlarge = 10.0
-        self._layers: dict[str, Any] = {}
+        self._layers: dict[str, Layer] = {}
         self._span: tuple[int, int] | None = None
 
     # --------------------------------------------------------------------- layers
 
-    def layer(self, role: str) -> Any:
+    def layer(self, role: str) -> Layer | None:
         """Our layer with this role, None where there is none (any more)."""
         known = self._layers.get(role)
         if known is not None and known in self._viewer.layers:
@@ -64,9 +65,9 @@ class MovieLayers:
                 return layer
         return None
 
-    def _common(self, role: str, ndim: int) -> dict[str, Any]:
+    def _common(self, role: str, ndim: int) -> dict[str, object]:
         source = self._source
-        place = {
+        place: dict[str, object] = {
             "name": f"{role} · {source.name}",
             "scale": np.asarray(source.scale)[-ndim:],
             "translate": np.asarray(source.translate)[-ndim:],
@@ -80,7 +81,7 @@ class MovieLayers:
             place |= {"rotate": source.rotate, "shear": source.shear, "affine": source.affine}
         return place
 
-    def _add(self, role: str, layer: Any) -> None:
+    def _add(self, role: str, layer: Layer) -> None:
         self._viewer.layers.append(layer)
         self._layers[role] = layer
 
@@ -189,7 +190,7 @@ class MovieLayers:
             return self.data.tracks()
         return self.data.tracks(max(frame - SPAN, 0), frame + SPAN)
 
-    def _draw_map(self, points: Any, frame: int) -> None:
+    def _draw_map(self, points: Points, frame: int) -> None:
         d = self.data.dumbbells(frame)
         values = self.data.map_values(frame, self.what)
         limit = self.data.map_limit(self.what)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyqtgraph as pg
 from qtpy.QtCore import QAbstractTableModel, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
+    from qtpy.QtCore import QModelIndex, QObject, QPersistentModelIndex
+
+    Index = QModelIndex | QPersistentModelIndex
+
 
 BACKGROUND, TEXT, NOW = "#262930", "#d0d0d0", "#ffb000"
 CURVES = ("#f5f5f5", "#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442")
@@ -56,8 +63,8 @@ class TimePlot(QWidget):
         for plot in self.plots[1:]:
             plot.setXLink(self.plots[0])
 
-    def _handler(self, plot: pg.PlotWidget) -> Callable[[Any], None]:
-        def on_click(event: Any) -> None:
+    def _handler(self, plot: pg.PlotWidget) -> Callable[[MouseClickEvent], None]:
+        def on_click(event: MouseClickEvent) -> None:
             if event.button() == Qt.MouseButton.LeftButton:
                 where = plot.getViewBox().mapSceneToView(event.scenePos())
                 self.clicked.emit(round(where.x()))
@@ -169,7 +176,7 @@ class Kymograph(QWidget):
         layout.addWidget(self.plot)
         self.plot.scene().sigMouseClicked.connect(self._on_click)
 
-    def _on_click(self, event: Any) -> None:
+    def _on_click(self, event: MouseClickEvent) -> None:
         where = self.plot.getViewBox().mapSceneToView(event.scenePos())
         self.clicked.emit(round(where.x()), round(where.y()))
 
@@ -229,7 +236,7 @@ class EventModel(QAbstractTableModel):
     COLUMNS = (("frame", "Frame"), ("what", "What"), ("who", "Who"), ("size", "Size"),
                ("score", "σ"), ("together", "Together"))  # fmt: skip
 
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.events = pd.DataFrame({c: [] for c, _ in self.COLUMNS})
 
@@ -239,15 +246,15 @@ class EventModel(QAbstractTableModel):
         self.events = events.reset_index(drop=True)
         self.endResetModel()
 
-    def rowCount(self, parent: Any = None) -> int:
+    def rowCount(self, parent: Index | None = None) -> int:
         """Return the number of events."""
         return len(self.events)
 
-    def columnCount(self, parent: Any = None) -> int:
+    def columnCount(self, parent: Index | None = None) -> int:
         """Return the number of columns."""
         return len(self.COLUMNS)
 
-    def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> str | None:
         """Text of a cell."""
         if role != Qt.ItemDataRole.DisplayRole:
             return None
@@ -257,8 +264,8 @@ class EventModel(QAbstractTableModel):
         return str(value)
 
     def headerData(
-        self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> str | None:
         """Names of the columns."""
         if role != Qt.ItemDataRole.DisplayRole or orientation != Qt.Orientation.Horizontal:
             return None

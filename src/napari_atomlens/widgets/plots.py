@@ -8,15 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QEvent, QPointF, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 from scipy.spatial import cKDTree
 
 from napari_atomlens.points import inside_polygon
+
+if TYPE_CHECKING:
+    from qtpy.QtCore import QObject
+
 
 #: Colours of a numeric column, dark to bright (viridis), and of the marks.
 SHADES = 16
@@ -184,12 +189,12 @@ class Scatter(Plot):
         near = np.flatnonzero(((self._xy >= low) & (self._xy <= high)).all(1))
         return np.asarray(self._rows[near[inside_polygon(self._xy[near], path)]])
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Turn clicks, double-clicks and (in lasso mode or with Shift) drags into rows."""
-        if watched is not self.viewport():
+        if watched is not self.viewport() or not isinstance(event, QMouseEvent):
             return super().eventFilter(watched, event)
         kind = event.type()
-        left = getattr(event, "button", lambda: None)() == Qt.MouseButton.LeftButton
+        left = event.button() == Qt.MouseButton.LeftButton
         if kind == QEvent.Type.MouseButtonDblClick and left:
             row = self.pick(*self._at(event))
             if row is not None:
@@ -222,7 +227,7 @@ class Scatter(Plot):
                 return True
         return super().eventFilter(watched, event)
 
-    def _at(self, event: Any) -> tuple[float, float]:
+    def _at(self, event: QMouseEvent) -> tuple[float, float]:
         place = self.getViewBox().mapSceneToView(self.mapToScene(event.position().toPoint()))
         return float(place.x()), float(place.y())
 
@@ -302,7 +307,7 @@ class Rose(Plot):
         self.setAspectLocked(True)
         self.getPlotItem().hideAxis("left")
         self.getPlotItem().hideAxis("bottom")
-        self._items: list[Any] = []
+        self._items: list[pg.PlotCurveItem] = []
         self.mean_rad = float("nan")
         self.strength = float("nan")
 
@@ -358,7 +363,7 @@ class Rose(Plot):
         )  # fmt: skip
         self._add(item)
 
-    def _add(self, item: Any) -> None:
+    def _add(self, item: pg.PlotCurveItem) -> None:
         self.addItem(item)
         self._items.append(item)
 
@@ -383,7 +388,7 @@ class Curves(Plot):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("populations")
-        self._lines: list[Any] = []
+        self._lines: list[pg.PlotDataItem] = []
         self.cursor = pg.InfiniteLine(0, pen=pg.mkPen(SELECTED))
         self.addItem(self.cursor)
         self.setLabel("bottom", "frame")

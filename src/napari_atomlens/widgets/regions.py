@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_atomlens.widgets.convert import KEY
 
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Layer, Points
+    from napari.utils.events import Event
+
+
 ROLE = "excluded"
 COLOUR = "#ff4d6d"
+#: Corners (y, x).
+Polygon = Sequence[Sequence[float]]
 
 
 class Regions:
@@ -25,15 +33,17 @@ class Regions:
         Called with the corners (n, 2) of a polygon that the user has drawn.
     """
 
-    def __init__(self, viewer: Any, atoms: Any, on_drawn: Callable[[np.ndarray], None]) -> None:
+    def __init__(
+        self, viewer: napari.viewer.Viewer, atoms: Points, on_drawn: Callable[[np.ndarray], None]
+    ) -> None:
         self._viewer, self._atoms, self._on_drawn = viewer, atoms, on_drawn
         self._busy = False
         self.layer = next((x for x in viewer.layers if self._is_mine(x)), None)
-        self._shown: list[Any] = []
+        self._shown: list[Polygon] = []
         if self.layer is not None:
             self.layer.events.data.connect(self._on_data)
 
-    def _is_mine(self, layer: Any) -> bool:
+    def _is_mine(self, layer: Layer) -> bool:
         entry = layer.metadata.get(KEY)
         return (
             isinstance(entry, dict)
@@ -71,7 +81,7 @@ class Regions:
         self._viewer.layers.append(self.layer)
         self.layer.events.data.connect(self._on_data)
 
-    def show(self, polygons: list[Any]) -> None:
+    def show(self, polygons: list[Polygon]) -> None:
         """Show the polygons of the frame that is shown."""
         if polygons == self._shown and (self.layer is None or self.layer.nshapes == len(polygons)):
             return
@@ -97,7 +107,7 @@ class Regions:
             self.layer.mode = "pan_zoom"
         self._shown = list(polygons)
 
-    def _on_data(self, event: Any) -> None:
+    def _on_data(self, event: Event) -> None:
         action = str(getattr(event.action, "value", event.action))
         if self._busy or self.layer is None or action not in ("added", "removed", "changed"):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,11 +10,16 @@ from qtpy.QtCore import QAbstractTableModel, QItemSelection, QSize, Qt, Signal  
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem, QTableView, QWidget
 
+if TYPE_CHECKING:
+    from qtpy.QtCore import QModelIndex, QObject, QPersistentModelIndex
+
+    Index = QModelIndex | QPersistentModelIndex
+
 
 class FrameModel(QAbstractTableModel):
     """A pandas table, shown in an order of its own."""
 
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._table = pd.DataFrame()
         self.order = np.zeros(0, np.int64)
@@ -26,15 +31,15 @@ class FrameModel(QAbstractTableModel):
         self.order = np.arange(len(table))
         self.endResetModel()
 
-    def rowCount(self, parent: Any = None) -> int:
+    def rowCount(self, parent: Index | None = None) -> int:
         """Return the number of rows."""
         return len(self.order)
 
-    def columnCount(self, parent: Any = None) -> int:
+    def columnCount(self, parent: Index | None = None) -> int:
         """Return the number of columns."""
         return len(self._table.columns)
 
-    def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> str | int | None:
         """Text of a cell, numbers to five digits."""
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -46,8 +51,8 @@ class FrameModel(QAbstractTableModel):
         return str(value)
 
     def headerData(
-        self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> str | None:
         """Name of a column or number of a row."""
         if role != Qt.ItemDataRole.DisplayRole:
             return None
@@ -55,7 +60,7 @@ class FrameModel(QAbstractTableModel):
             return str(self._table.columns[section])
         return str(int(self.order[section]))
 
-    def sort(self, column: int, order: Any = Qt.SortOrder.AscendingOrder) -> None:
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; empty values come last either way."""
         if not 0 <= column < self.columnCount():
             return
@@ -97,7 +102,7 @@ class RowTable(QTableView):
         self.selectionModel().selectionChanged.connect(self._on_selection)
         self.doubleClicked.connect(self._on_double_click)
 
-    def _on_double_click(self, index: Any) -> None:
+    def _on_double_click(self, index: QModelIndex) -> None:
         self.visited.emit(int(self.frame_model.order[index.row()]))
 
     def show_table(self, table: pd.DataFrame) -> None:
@@ -125,7 +130,7 @@ class RowTable(QTableView):
         places = [i.row() for i in self.selectionModel().selectedRows()]
         return np.sort(self.frame_model.order[np.asarray(places, np.int64)])
 
-    def _on_selection(self, *_: Any) -> None:
+    def _on_selection(self, *_: QItemSelection) -> None:
         if not self._busy:
             self.picked.emit(self.selected_rows())
 
@@ -213,5 +218,5 @@ class Gallery(QListWidget):
         if not self._busy:
             self.picked.emit(self.keys())
 
-    def _on_double_click(self, item: Any) -> None:
+    def _on_double_click(self, item: QListWidgetItem) -> None:
         self.visited.emit(int(item.data(Qt.ItemDataRole.UserRole)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
@@ -75,7 +74,7 @@ class RulesTable(QWidget):
                 self._species.setItem(row, column, _cell(text))
         self.blockSignals(False)
 
-    def _on_changed(self, item: Any) -> None:
+    def _on_changed(self, item: QTableWidgetItem) -> None:
         if not self.signalsBlocked():
             self.edited.emit()
 

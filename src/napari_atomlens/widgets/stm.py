@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -24,25 +24,28 @@ from superqt import QCollapsible
 
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.errors import AtomLensError, ImageError
+from napari_atomlens.params import Params
 from napari_atomlens.progress import Progress
-from napari_atomlens.runs.surface import find_on_surface
-from napari_atomlens.stm.assessment import assess
+from napari_atomlens.runs.surface import SurfaceSites, find_on_surface
+from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.geometry import correct_drift, find_drift, square_pixels
-from napari_atomlens.stm.groups import GroupParams, group_defects
+from napari_atomlens.stm.groups import DefectGroups, GroupParams, group_defects
 from napari_atomlens.stm.levelling import LevelParams, level
-from napari_atomlens.stm.molecules import MoleculeParams, follow_movie, read_film
-from napari_atomlens.stm.silicon import SiliconAnalysisParams, analyze_silicon
-from napari_atomlens.stm.traces import compare_traces
+from napari_atomlens.stm.molecules import Film, FilmMovie, MoleculeParams, follow_movie, read_film
+from napari_atomlens.stm.silicon import SiliconAnalysisParams, SiliconResult, analyze_silicon
+from napari_atomlens.stm.traces import Comparison, compare_traces
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_stm as stm
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop, Work
 from napari_atomlens.widgets.outputs import entry
 from napari_atomlens.widgets.stm_geometry import GeometryPart
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image, Layer
+    from napari.utils.events import Event
 
 SILICON, FILM = "H-Si(100)", "film of molecules"
 CHARGE, OTHER = "charge clouds (manganite)", "another surface"
@@ -54,6 +57,23 @@ ABOUT = {
 }
 NO_IMAGE = "Open a scan first."
 PREVIEW_MS = 250
+
+
+@dataclass(frozen=True)
+class Levelled:
+    """A scan that was levelled, and how."""
+
+    image: np.ndarray
+    params: LevelParams
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A scan with square pixels, and the drift (2, 2) that was undone in it."""
+
+    image: np.ndarray
+    pixel_nm: float
+    drift: np.ndarray | None = None
 
 
 class StmWidget(DockWidget):
@@ -79,8 +99,8 @@ class StmWidget(DockWidget):
         self._closed = False
         self._busy = ""
         self._source_id = ""
-        self.result: Any = None
-        self.groups: Any = None
+        self.result: SiliconResult | SurfaceSites | Film | FilmMovie | None = None
+        self.groups: DefectGroups | None = None
         self._job = Job(self)
         self._wait = QTimer(self)
         self._wait.setSingleShot(True)
@@ -238,7 +258,7 @@ class StmWidget(DockWidget):
 
     # -------------------------------------------------------------- the layers
 
-    def _on_layers(self, event: Any = None) -> None:
+    def _on_layers(self, event: Event | None = None) -> None:
         self._list_layers()
 
     def _list_layers(self) -> None:
@@ -266,7 +286,7 @@ class StmWidget(DockWidget):
         self._list_traces(images)
         self._update_buttons()
 
-    def _list_traces(self, images: list[Any]) -> None:
+    def _list_traces(self, images: Sequence[Image]) -> None:
         here = self.source()
         self._geometry.list_traces(
             [(str(x.name), str(x.unique_id)) for x in images
@@ -274,7 +294,7 @@ class StmWidget(DockWidget):
             "" if here is None else str(here.name),
         )  # fmt: skip
 
-    def source(self) -> Any:
+    def source(self) -> Image | None:
         """Return the layer of the scan, None where there is none."""
         key = self._image.currentData()
         return next((x for x in self._viewer.layers if str(x.unique_id) == key), None)
@@ -291,7 +311,7 @@ class StmWidget(DockWidget):
         )  # fmt: skip
         self._update_buttons()
 
-    def scan(self, layer: Any = None) -> np.ndarray:
+    def scan(self, layer: Image | None = None) -> np.ndarray:
         """Return the pixels of the scan that is shown, or of another layer.
 
         Raises
@@ -318,7 +338,7 @@ class StmWidget(DockWidget):
             return known
         return (typed, typed) if typed > 0 else None
 
-    def _update_buttons(self, _: Any = None) -> None:
+    def _update_buttons(self, _: float = 0.0) -> None:
         idle = not self._job.is_running
         layer = self.source()
         ready = layer is not None
@@ -330,9 +350,9 @@ class StmWidget(DockWidget):
             button.setEnabled(idle and ready)
         self._run.setEnabled(ready if idle else True)
         self._run.setText("Analyse" if idle else "Cancel")
-        self._group.setEnabled(idle and hasattr(self.result, "defects"))
+        self._group.setEnabled(idle and isinstance(self.result, SiliconResult))
 
-    def _ours(self, role: str) -> Any:
+    def _ours(self, role: str) -> Layer | None:
         return next(
             (
                 x for x in self._viewer.layers
@@ -346,17 +366,18 @@ class StmWidget(DockWidget):
         from napari.layers import Layer
 
         for data, kwargs, kind in layers:
-            role = kwargs["metadata"][convert.KEY]["role"]
+            layer = Layer.create(data, kwargs, kind)
+            role = entry(layer)["role"]
             old = self._ours(role)
             if old is not None:
-                kwargs = {**kwargs, "visible": old.visible, "opacity": old.opacity}
+                layer.visible, layer.opacity = old.visible, old.opacity
                 at = self._viewer.layers.index(old)
                 self._viewer.layers.remove(old)
             elif kind in ("image", "labels") and role != stm.GALLERY:
                 at = self._above_scan()  # beneath what is marked in it
             else:
                 at = len(self._viewer.layers)
-            self._viewer.layers.insert(at, Layer.create(data, kwargs, kind))
+            self._viewer.layers.insert(at, layer)
 
     def _above_scan(self) -> int:
         """Place in the list above the scan and the images that were made of it."""
@@ -372,7 +393,7 @@ class StmWidget(DockWidget):
 
     # ---------------------------------------------------------------- the work
 
-    def _start(self, what: str, make: Callable[[Callable[[], bool]], Iterator[Any]]) -> None:
+    def _start(self, what: str, make: Work) -> None:
         if self._job.is_running:
             return
         layer = self.source()
@@ -407,7 +428,7 @@ class StmWidget(DockWidget):
         else:
             self._drop_preview()
 
-    def _on_setting(self, *_: Any) -> None:
+    def _on_setting(self, *_: object) -> None:
         if self._preview.isChecked():
             self._wait.start()
 
@@ -424,7 +445,9 @@ class StmWidget(DockWidget):
             return
         params, size = self._level.value(), self.pixel_size_nm()
         pixel = size[1] if size else None
-        self._start(what, lambda stop: iter([(level(image, params, pixel_nm=pixel), params)]))
+        self._start(
+            what, lambda stop: iter([Levelled(level(image, params, pixel_nm=pixel), params)])
+        )
 
     def _drop_preview(self) -> None:
         for layer in [x for x in self._viewer.layers if entry(x).get("role") == stm.PREVIEW]:
@@ -450,20 +473,17 @@ class StmWidget(DockWidget):
         if self._kind.currentText() == SILICON:
             params = self._silicon.value()
 
-            def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+            def work(stop: Stop) -> Iterator[object]:
                 yield analyze_silicon(image, size, params, progress=Progress(stop=stop))
         elif self._kind.currentText() == FILM:
             film = self._film.value()
 
-            def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+            def work(stop: Stop) -> Iterator[object]:
                 yield read_film(image, film)
         else:
             charge = self._charge.value() if self._kind.currentText() == CHARGE else None
 
-            def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+            def work(stop: Stop) -> Iterator[object]:
                 yield find_on_surface(image, size, charge, progress=Progress(stop=stop))
 
         self._status.setText("Analysing…")
@@ -477,8 +497,7 @@ class StmWidget(DockWidget):
             return
         movie, params = layer.data, self._film.value()
 
-        def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+        def work(stop: Stop) -> Iterator[FilmMovie]:
             yield follow_movie(movie, params, progress=Progress(stop=stop))
 
         self._status.setText("Following the molecules…")
@@ -497,43 +516,39 @@ class StmWidget(DockWidget):
                 return
             back = self.scan(other)
 
-            def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+            def work(stop: Stop) -> Iterator[object]:
                 yield compare_traces(image, back)
         elif size is None:
             self._status.setText("This needs the pixel size; type it above.")
             return
         elif what == "square":
 
-            def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
-                yield square_pixels(image, size)
+            def work(stop: Stop) -> Iterator[object]:
+                yield Mended(*square_pixels(image, size))
         else:
             a, b, angle = self._geometry.lattice()
 
-            def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+            def work(stop: Stop) -> Iterator[object]:
                 flat, pixel = square_pixels(image, size)
                 matrix = find_drift(flat, a / pixel, b / pixel, angle)
-                yield correct_drift(flat, matrix), pixel, matrix
+                yield Mended(correct_drift(flat, matrix), pixel, matrix)
 
         self._start(what, work)
 
     def classify(self) -> None:
         """Put the defects of the last analysis into classes by mean-shift."""
         result = self.result
-        if result is None or not hasattr(result, "defects"):
+        if not isinstance(result, SiliconResult):
             self._status.setText("Analyse a scan of H-Si(100) first.")
             return
         params = self._groups.value()
 
-        def work(stop: Callable[[], bool]) -> Iterator[Any]:
-
+        def work(stop: Stop) -> Iterator[DefectGroups]:
             yield group_defects(result.terraces.flat, result.probabilities, result.defects, params)
 
         self._start("group", work)
 
-    def _on_results(self, results: list[Any]) -> None:
+    def _on_results(self, results: list[object]) -> None:
         source = self.source()
         if source is None or str(source.unique_id) != self._source_id:
             source = next(
@@ -543,10 +558,10 @@ class StmWidget(DockWidget):
             self._status.setText("Stopped: the scan was removed.")
             return
         for what in results:
-            if self._busy == "assess":
+            if isinstance(what, Verdict):
                 self._show_verdict(what)
-            elif self._busy in ("prepare", "preview"):
-                image, params = what
+            elif isinstance(what, Levelled):
+                image, params = what.image, what.params
                 layer = stm.prepared_layer(image, source, params, preview=self._busy == "preview")
                 if self._busy == "preview":
                     if self._preview.isChecked():
@@ -556,11 +571,13 @@ class StmWidget(DockWidget):
 
                     self._viewer.add_layer(Layer.create(*layer))
                     self._status.setText("The levelled scan is a new layer; the raw one stays.")
-            elif self._busy == "group":
+            elif isinstance(what, DefectGroups):
                 self._show_groups(what, source)
-            elif self._busy in ("square", "drift", "traces"):
+            elif isinstance(what, Comparison):
+                self._show_traces(what, source)
+            elif isinstance(what, Mended):
                 self._show_mended(what, source)
-            elif self._busy == "flips":
+            elif isinstance(what, FilmMovie):
                 self._put(stm.flip_layers(what, source))
                 n, t = what.tracks["track_id"].nunique(), what.tracks["frame"].nunique()
                 self.result = what
@@ -568,19 +585,19 @@ class StmWidget(DockWidget):
                     f"{n} molecules in {t} frames, {len(what.events)} flips; drift "
                     f"{np.hypot(*what.drift_px[-1]):.1f} px. A ring marks each flip."
                 )
-            else:
+            elif isinstance(what, (SiliconResult, SurfaceSites, Film)):
                 self._show_result(what, source)
 
-    def _show_verdict(self, verdict: Any) -> None:
+    def _show_verdict(self, verdict: Verdict) -> None:
         usable = 100 * float(verdict.usable_mask.mean())
         self._verdict.setText(
             f"<b>{verdict.label}</b> ({verdict.score:.2f}), {usable:.0f} % usable. "
             + " ".join(verdict.reasons)
         )
 
-    def _show_result(self, result: Any, source: Any) -> None:
+    def _show_result(self, result: SiliconResult | SurfaceSites | Film, source: Image) -> None:
         self.result, self.groups = result, None
-        if hasattr(result, "defects"):
+        if isinstance(result, SiliconResult):
             self._show_verdict(result.verdict)
             self._put(stm.silicon_layers(result, source))
             kinds = result.defects["kind"].value_counts()
@@ -593,7 +610,7 @@ class StmWidget(DockWidget):
                 f"{len(result.terraces.table)} terrace(s), {len(result.atoms)} dimers; "
                 f"{text or 'no defects'}. " + " ".join(result.messages)
             )
-        elif hasattr(result, "sites"):
+        elif isinstance(result, SurfaceSites):
             self._put(stm.surface_layers(result, source))
             text = f"{len(result.sites)} sites. "
             if "anomaly" in result.sites:
@@ -608,38 +625,41 @@ class StmWidget(DockWidget):
                 f"median psi6 {m['psi6'].median():.2f}, {m['domain'].nunique()} domains."
             )
 
-    def _show_mended(self, what: Any, source: Any) -> None:
+    def _show_traces(self, what: Comparison, source: Image) -> None:
+        self._put(stm.trace_layers(what, source))
+        self._status.setText(
+            f"The traces agree to {100 * what.correlation:.0f} %, {what.shift_px[1]:+.1f} px "
+            f"apart; {100 * what.disagree.mean():.1f} % of the scan differs."
+        )
+
+    def _show_mended(self, what: Mended, source: Image) -> None:
         from napari.layers import Layer
 
-        if self._busy == "traces":
-            self._put(stm.trace_layers(what, source))
-            self._status.setText(
-                f"The traces agree to {100 * what.correlation:.0f} %, {what.shift_px[1]:+.1f} px "
-                f"apart; {100 * what.disagree.mean():.1f} % of the scan differs."
-            )
-            return
-        name = "square pixels" if self._busy == "square" else "without drift"
-        layer = stm.mended_layer(what[0], what[1], source, name)
+        name = "square pixels" if what.drift is None else "without drift"
+        layer = stm.mended_layer(what.image, what.pixel_nm, source, name)
         self._viewer.add_layer(Layer.create(*layer))
         self._image.setCurrentIndex(self._image.count() - 1)
-        said = f"The new layer has pixels of {what[1]:.4g} nm."
-        if self._busy == "drift":
-            (p, _), (s, c) = what[2]
+        said = f"The new layer has pixels of {what.pixel_nm:.4g} nm."
+        if what.drift is not None:
+            (p, _), (s, c) = what.drift
             said = (
                 f"Undone: {100 * (p / c - 1):+.1f} % stretch and {100 * s / c:+.1f} % shear; "
                 f"the calibration along the lines differs by {100 * (c - 1):+.1f} %."
             )
         self._status.setText(said + " The raw scan stays.")
 
-    def _show_groups(self, groups: Any, source: Any) -> None:
+    def _show_groups(self, groups: DefectGroups, source: Image) -> None:
+        result = self.result
+        if not isinstance(result, SiliconResult):
+            return
         self.groups = groups
-        defects: pd.DataFrame = self.result.defects.assign(group=groups.label)
-        self.result.defects = defects
-        layer = stm.defects_layer(defects, source, self.result.row_px, self.result.provenance)
+        result.defects = result.defects.assign(group=groups.label)
+        layer = stm.defects_layer(result.defects, source, result.row_px, result.provenance)
         picture = stm.gallery_image(groups.gallery)
-        kwargs: dict[str, Any] = {
+        low, high = stm.limits(picture)
+        kwargs: dict[str, object] = {
             "name": f"{stm.GALLERY}: {source.name}",
-            "contrast_limits": stm.limits(picture), "colormap": "gray",
+            "contrast_limits": (low, high), "colormap": "gray",
             # beside the scan, in the same units
             "scale": tuple(source.scale[-2:]), "units": tuple(source.units[-2:]),
             "axis_labels": tuple(source.axis_labels[-2:]),
@@ -647,9 +667,7 @@ class StmWidget(DockWidget):
             "metadata": {convert.KEY: {"role": stm.GALLERY, "source_id": self._source_id,
                                        "source_name": str(source.name)}},
         }  # fmt: skip
-        self._put(
-            [layer, (np.nan_to_num(picture, nan=kwargs["contrast_limits"][0]), kwargs, "image")]
-        )
+        self._put([layer, (np.nan_to_num(picture, nan=low), kwargs, "image")])
         self._status.setText(
             f"{len(groups.table)} classes: "
             + ", ".join(f"{r['count']} like {r['kind']}" for _, r in groups.table.iterrows())
@@ -672,7 +690,7 @@ class StmWidget(DockWidget):
         self.finished.emit()
 
 
-def _is_movie(layer: Any) -> bool:
+def _is_movie(layer: Image | None) -> bool:
     return layer is not None and not layer.rgb and not layer.multiscale and layer.data.ndim == 3
 
 
@@ -683,7 +701,7 @@ def _form() -> QFormLayout:
     return form
 
 
-def _collapsed(title: str, params: ParamForm) -> QCollapsible:
+def _collapsed(title: str, params: ParamForm[Params]) -> QCollapsible:
     part = QCollapsible(title)
     inner = QWidget()
     fields = _form()

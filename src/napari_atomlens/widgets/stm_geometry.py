@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import numpy as np
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
@@ -21,7 +18,6 @@ LATTICES: dict[str, tuple[float, float, float]] = {
     "manganite, square": (0.39, 0.39, 90.0),
 }
 OWN = "another lattice"
-Make = Callable[[Callable[[], bool]], Iterator[Any]]
 
 
 class GeometryPart(QWidget):

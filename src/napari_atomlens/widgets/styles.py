@@ -9,7 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
 
 CLASS_COLOURS = {
     "column": "#4cc9f0",
@@ -44,7 +49,7 @@ def class_colours(classes: Iterable[str]) -> dict[str, str]:
 class LayerStyle:
     """Something that turns itself into keyword arguments of a layer."""
 
-    def as_kwargs(self) -> dict[str, Any]:
+    def as_kwargs(self) -> dict[str, object]:
         """Return the arguments for the constructor of the layer."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
@@ -71,7 +76,7 @@ class ContourStyle(LayerStyle):
     face_color: str = "transparent"
     opacity: float = 0.9
 
-    def as_kwargs(self) -> dict[str, Any]:
+    def as_kwargs(self) -> dict[str, object]:
         """Return the arguments of the layer; width and face go with each shape instead."""
         return {"opacity": self.opacity}
 
@@ -208,7 +213,7 @@ class ShiftStyle(LayerStyle):
     vector_style: str = "arrow"
 
 
-def diverging(values: Any) -> Any:
+def diverging(values: ArrayLike) -> np.ndarray:
     """Colours (n, 4) from blue (-1) over transparent white (0) to red (1), grey where unknown."""
     import numpy as np
 

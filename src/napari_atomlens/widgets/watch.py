@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
@@ -34,11 +34,13 @@ from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert_stm import kind_colours, limits
 from napari_atomlens.widgets.dock import DockWidget
 from napari_atomlens.widgets.forms import ParamForm
-from napari_atomlens.widgets.jobs import Job
+from napari_atomlens.widgets.jobs import Job, Stop
 from napari_atomlens.widgets.outputs import entry
 
 if TYPE_CHECKING:
     import napari.viewer
+    import pandas as pd
+    from napari.layers import Layer
 
 IMAGE, ATOMS, DEFECTS = "watched image", "watched atoms", "watched defects"
 #: So many files stay listed.
@@ -149,7 +151,7 @@ class WatchWidget(DockWidget):
             self._status.setText(str(error))
             return
 
-        def work(stop: Callable[[], bool]) -> Iterator[Event]:
+        def work(stop: Stop) -> Iterator[Event]:
             return watching.run(Progress(stop=stop))
 
         self._job.start(work)
@@ -201,7 +203,7 @@ class WatchWidget(DockWidget):
         while self._table.rowCount() > MOST_ROWS:
             self._table.removeRow(self._table.rowCount() - 1)
 
-    def _ours(self, role: str) -> Any:
+    def _ours(self, role: str) -> Layer | None:
         return next((x for x in self._viewer.layers if entry(x).get("role") == role), None)
 
     def _show(self, event: Event) -> None:
@@ -217,7 +219,7 @@ class WatchWidget(DockWidget):
         image = np.asarray(done.image, np.float32)
         own = {"role": IMAGE, "file": event.name}
         common = {"scale": scale, "units": unit, "axis_labels": ("y", "x")}
-        points: list[tuple[str, Any, Any, float]] = []
+        points: list[tuple[str, pd.DataFrame, str | list[str], float]] = []
         atoms = done.tables.get("atoms")
         if atoms is not None:
             points.append((ATOMS, atoms, "#4cc9f0", 3.0 if done.kind == "silicon" else 4.0))
