@@ -1,11 +1,14 @@
 """Pixels, normalisation, tiling, the scale, and the model zoo."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import CalibrationError, ImageError, ModelError
 from napari_atomlens.segmentation import (
     find_model,
@@ -14,12 +17,12 @@ from napari_atomlens.segmentation import (
     segment,
 )
 from napari_atomlens.segmentation.forward import run_network
-from napari_atomlens.segmentation.loading import load_network
+from napari_atomlens.segmentation.loading import load_network, update_facts
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.zoo import BUNDLED
-from napari_atomlens.simulation import faults, seed_for, simulate
+from napari_atomlens.simulation import faults, samples, seed_for, simulate
 from napari_atomlens.simulation.formation import render_columns
 
 
@@ -145,3 +148,19 @@ def test_models_say_what_is_wrong_with_them(tmp_path, monkeypatch):
     header = json.dumps({"__metadata__": {"atomlens": "[]"}}).encode()
     (tmp_path / "list.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     assert "list" not in [m.name for m in list_models()]
+
+
+def test_a_model_file_says_what_its_classes_stand_for(tmp_path: Path) -> None:
+    seen = segment(samples.graphene_si(128).data, "graphene")
+    assert seen.roles == ("background", "column", "column", "column", "contamination")
+    path = tmp_path / "mine.safetensors"
+    shutil.copy(find_model("graphene").path, path)
+    update_facts(path, roles=["background", "column", "contamination", "column", "contamination"])
+    info = find_model(str(path))
+    other = segment(samples.graphene_si(128).data, info)
+    np.testing.assert_array_equal(other.maps, seen.maps)
+    np.testing.assert_allclose(other.columns, seen.columns - seen.maps[2], atol=1e-3)
+    assert set(find_atoms(other)["species"]) <= {"C", "heavy"}
+    update_facts(path, roles=["column", "nothing"])
+    with pytest.raises(ModelError, match="stands for"):
+        find_model(str(path))

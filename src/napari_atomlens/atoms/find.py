@@ -153,12 +153,12 @@ def find_atoms(
             probabilities.spacing_px,
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
-    if n and {"Si", "heavy"} <= set(probabilities.classes):
+    if n and {"Si", "heavy"} <= set(kinds):
         species = silicon_or_heavier(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
             result.ok & within_frame(result, probabilities.frame.shape), probabilities.spacing_px,
         ).astype(object)  # fmt: skip
-    if n and {"chalcogen pair", "single chalcogen"} <= set(probabilities.classes):
+    if n and {"chalcogen pair", "single chalcogen"} <= set(kinds):
         species = single_or_pair(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
             result.amplitude_err, result.ok & within_frame(result, probabilities.frame.shape),
