@@ -15,9 +15,9 @@ from napari_atomlens.contours.classbook import ClassBook, populations
 from napari_atomlens.contours.classes import (
     ClassParams,
     alignment,
-    by_size,
     classify_descriptors,
     classify_sites,
+    numbered_by_size,
     symmetry,
 )
 from napari_atomlens.errors import ImageError, ParameterError
@@ -138,7 +138,7 @@ def test_bad_input_is_refused(gallery) -> None:
 
 
 def test_the_largest_class_comes_first() -> None:
-    assert by_size(np.array([5, 5, -1, 2, 2, 2])).tolist() == [1, 1, -1, 0, 0, 0]
+    assert numbered_by_size(np.array([5, 5, -1, 2, 2, 2])).tolist() == [1, 1, -1, 0, 0, 0]
 
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, -1, 0])

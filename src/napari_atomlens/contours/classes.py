@@ -410,7 +410,7 @@ def cluster(vectors: np.ndarray, params: ClassParams) -> tuple[np.ndarray, dict[
             )
         width = estimate_bandwidth(vectors, quantile=0.15, random_state=params.seed)
         found = MeanShift(bandwidth=max(float(width), 1e-9), bin_seeding=True).fit_predict(vectors)
-    return by_size(found), bic
+    return numbered_by_size(found), bic
 
 
 def near_ones(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -436,7 +436,7 @@ def near_ones(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
     return out
 
 
-def by_size(label: np.ndarray) -> np.ndarray:
+def numbered_by_size(label: np.ndarray) -> np.ndarray:
     """Number classes anew, the largest 0; -1 stays."""
     names, count = np.unique(label[label >= 0], return_counts=True)
     number = {int(k): i for i, k in enumerate(names[np.argsort(-count, kind="stable")])}

@@ -160,7 +160,7 @@ def _frames(
         pixels = None
         if labels is not None:
             labels = _numbered(labels)
-            pixels = mask.Pixels(labels)
+            pixels = mask.LabelPixels(labels)
             ids, vertices, part = mask.describe_labels(pixels)
         else:
             try:
@@ -216,7 +216,7 @@ def _numbered(labels: np.ndarray) -> np.ndarray:
 def _under(
     vertices: np.ndarray,
     part: dict[str, np.ndarray],
-    pixels: mask.Pixels | None,
+    pixels: mask.LabelPixels | None,
     probability: np.ndarray | None,
     image: np.ndarray | None,
     level: np.ndarray,

@@ -8,7 +8,7 @@ from napari_atomlens.contours import polygons
 from napari_atomlens.contours.follow import label_outlines
 
 
-class Pixels:
+class LabelPixels:
     """The pixels of every label of an image.
 
     Parameters
@@ -74,7 +74,7 @@ class Pixels:
         return self.sums(values), top[self.ids]
 
 
-def describe_labels(pixels: Pixels) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def describe_labels(pixels: LabelPixels) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Describe every label: moments from its pixels, the rest from its outline.
 
     Returns

@@ -78,7 +78,7 @@ def find_grains(
     while len(grains) < max_grains and failures < MAX_FAILURES:
         if watch.stopped or cloud.free.sum() < min_atoms:
             break
-        seeds = spread(points, np.flatnonzero(cloud.free & ~tried), MAX_PATCHES)
+        seeds = spread_seeds(points, np.flatnonzero(cloud.free & ~tried), MAX_PATCHES)
         if not len(seeds):
             break
         found = [(p, s) for s in seeds if (p := find_cell(cloud, tree, hull, points[s]))]
@@ -118,7 +118,7 @@ def best_of(found: list[tuple[Patch, int]]) -> tuple[Patch, int]:
     return max((f for f, w in zip(good, wide & sure, strict=True) if w), key=lambda f: f[0].score)
 
 
-def spread(points: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
+def spread_seeds(points: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     """Up to `n` of the rows that lie far apart, the most central of all first."""
     if len(rows) <= 1:
         return rows

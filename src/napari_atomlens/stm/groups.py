@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from napari_atomlens.contours.classes import by_size
+from napari_atomlens.contours.classes import numbered_by_size
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.probabilities import Probabilities
@@ -119,7 +119,7 @@ def mean_shift(
     width = max(width, 1e-6)
     label = MeanShift(bandwidth=width, bin_seeding=n > 3000).fit_predict(vectors)
     count = np.bincount(label)
-    return by_size(np.where(count[label] >= params.smallest, label, -1)), width
+    return numbered_by_size(np.where(count[label] >= params.smallest, label, -1)), width
 
 
 def group_defects(
