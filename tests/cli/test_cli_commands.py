@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from command import run
 
-from napari_atomlens import __version__
+import napari_atomlens as al
+from napari_atomlens import __version__, tables, training
 from napari_atomlens.cli.app import COMMANDS
 from napari_atomlens.errors import ModelError
+from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.runs import frame as frame_loop
+from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -66,6 +70,49 @@ def test_mistakes_are_one_sentence(
     done = run(*arguments, code=2)
     assert done.stdout == "" and len(done.stderr.splitlines()) == 1 and word in done.stderr
     assert done.stderr.rstrip()[-1] in ".?"
+
+
+@pytest.mark.parametrize(
+    "command", ["measure", pytest.param("silicon", marks=pytest.mark.needs_model)]
+)
+def test_a_folder_that_cannot_be_made_is_one_sentence(command: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    image = simulate_silicon(SiliconParams(size_px=128, seed=2**33 + 3)).image
+    np.save(tmp_path / "a.npy", image.astype(np.float32))
+    write_table(tmp_path / "a.csv", pd.DataFrame({"y_px": [1.0, 9.0], "x_px": [1.0, 9.0]}))
+    path = tmp_path / ("a.csv" if command == "measure" else "a.npy")
+    done = run(command, path, "--pixel-size", "0.08", "--out", tmp_path / "taken" / "out", code=2)
+    assert len(done.stderr.splitlines()) == 1 and "taken" in done.stderr
+
+
+def test_adapt_reads_atoms_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ase")
+    image, scene = al.simulate("square", (96, 96), 10.0, counts=3000, seed=3)
+    np.save(tmp_path / "a.npy", image)
+    n, size = len(scene.y), 0.02
+    atoms = tables.make(
+        "atoms",
+        {"frame": 0, "atom_id": np.arange(n), "y_px": scene.y, "x_px": scene.x,
+         "y_nm": scene.y * size, "x_nm": scene.x * size, "species": "column"}, n,
+    )  # fmt: skip
+    none = np.zeros((0, 0, 0), np.float16)
+    result = al.Result(atoms, tables.empty("contours"), {}, none[None], none, (), [], {})
+    paths = [result.save(tmp_path / "a.atomlens")]
+    paths += [al.write_atoms(tmp_path / f"a.{k}", atoms) for k in ("csv", "parquet", "extxyz")]
+    seen = []
+
+    def stand_in(labelled: Any, params: Any, progress: Any = None) -> Any:
+        seen.append(labelled)
+        raise ModelError("That is enough.")
+
+    monkeypatch.setattr(training, "adapt", stand_in, raising=False)
+    for path in paths:
+        run("adapt", tmp_path / "a.npy", "--atoms", path, "--pixel-size", size, code=2)
+    for (labelled,) in seen:
+        np.testing.assert_allclose(labelled.positions, seen[0][0].positions, atol=1e-4)
+    assert len(seen) == 4 and len(seen[0][0].positions) > 50
+    done = run("adapt", tmp_path / "a.npy", "--atoms", paths[0], "--frames", "1", code=2)
+    assert done.stderr == "Frame 1 does not exist; the movie has 1 frames.\n"
 
 
 def test_version_and_models() -> None:
