@@ -447,6 +447,7 @@ def watch_figure(data: Path | None, small: bool) -> None:
             late.remove(item)
     for _, target, content in late:
         target.write_bytes(content)
+    (folder / "atomlens_results").mkdir(exist_ok=True)  # on a busy machine nothing is there yet
     ledger = Ledger(folder / "atomlens_results" / LEDGER)
     done: set[str] = set()
     end = time.time() + 90  # after the last one that was finished
