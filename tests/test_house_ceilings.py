@@ -20,15 +20,15 @@ HOUSE = House()
 CEILINGS = {
     "circles": 0,
     "own imports inside functions": 10,
-    "functions above 60 lines": 80,  # 65 once layers and docks are rebuilt, too
+    "functions above 60 lines": 78,  # 65 once layers and docks are rebuilt, too
     "modules above 500 lines": 18,
     "public functions without docstring": 0,
     "top-level names without example": 89,
     "same public name in two packages": 8,
     "napari and Qt outside widgets": 0,
-    "Params that load torch": 6,
+    "Params that load torch": 5,
 }
-ANY_PER_THOUSAND_LINES = 12.8
+ANY_PER_THOUSAND_LINES = 6.0
 #: Rooms with none of what is long, and the last that is.
 SHORT_ROOMS = ("runs/", "session/", "io/", "cli")
 STILL_LONG = {
