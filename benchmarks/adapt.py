@@ -26,8 +26,9 @@ from napari_atomlens.simulation import crystals, seed_for
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.scenes import remove, scene_from_crystal
 from napari_atomlens.simulation.scoring import Score, score
-from napari_atomlens.training.adaptation import AdaptParams, adapt, on_known_materials
+from napari_atomlens.training.adaptation import adapt, on_known_materials
 from napari_atomlens.training.labelled import label_frame
+from napari_atomlens.training.params import AdaptParams
 
 SPACING = 13.0
 

@@ -23,8 +23,9 @@ from napari_atomlens.segmentation import find_model, segment
 from napari_atomlens.simulation import crystals, faults, seed_for
 from napari_atomlens.simulation.scenes import add_dose, remove, scene_from_crystal, thin_out
 from napari_atomlens.simulation.scoring import Score, score
-from napari_atomlens.training.adaptation import AdaptParams, adapt
-from napari_atomlens.training.fourier import FourierParams, fourier_labels, fourier_recipe
+from napari_atomlens.training.adaptation import adapt
+from napari_atomlens.training.fourier import fourier_labels, fourier_recipe
+from napari_atomlens.training.params import AdaptParams, FourierParams
 
 #: The recipe fades out towards the border; nothing is compared there.
 MARGIN = 20

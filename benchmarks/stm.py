@@ -176,7 +176,8 @@ def tile_figure(data: Path | None, small: bool) -> None:
     from napari_atomlens.segmentation.predict import predict_classes
     from napari_atomlens.stm.silicon import analyze_silicon, find_surface_defects
     from napari_atomlens.stm.site_kinds import ROW_NM
-    from napari_atomlens.training.silicon import SiliconAdaptParams, adapt_silicon
+    from napari_atomlens.training.params import SiliconAdaptParams
+    from napari_atomlens.training.silicon import adapt_silicon
 
     image, truth = _tile(data)
     pixel = 0.088

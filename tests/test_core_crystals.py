@@ -11,6 +11,7 @@ from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.known_materials import RECIPES, tmd
 from napari_atomlens.simulation.material_scenes import Recipe, draw, material_scene, outcomes
 from napari_atomlens.simulation.projection import brightness, formula, project
+from napari_atomlens.training.params import CrystalParams
 
 STO = {
     "cell_nm": 0.3905 * np.eye(3),
@@ -179,7 +180,7 @@ def test_a_model_for_a_crystal(tmp_path, monkeypatch):
     monkeypatch.setattr(made, "calibrate", lambda path, n: made_calibrate(path, 6))
     (tmp_path / "wse2.cif").write_text(CIF)
     (tmp_path / "wse2.toml").write_text(TOML)
-    p = made.CrystalParams(
+    p = CrystalParams(
         name="my-wse2", out=str(tmp_path / "run"), steps=4, batch=2, size_px=64, threads=1, images=2
     )
     args = (tmp_path / "wse2.cif", tmp_path / "wse2.toml", p)
@@ -202,7 +203,7 @@ def test_a_model_for_a_crystal(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="another recipe"):
         made.train_crystal(*args)
     with pytest.raises(ModelError, match="bundled"):
-        made.train_crystal(*args[:2], made.CrystalParams(name="universal"))
+        made.train_crystal(*args[:2], CrystalParams(name="universal"))
 
 
 def made_calibrate(path, n):

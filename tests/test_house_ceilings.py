@@ -23,10 +23,10 @@ CEILINGS = {
     "functions above 60 lines": 78,  # 65 once layers and docks are rebuilt, too
     "modules above 500 lines": 18,
     "public functions without docstring": 0,
-    "top-level names without example": 89,
+    "top-level names without example": 0,
     "same public name in two packages": 8,
     "napari and Qt outside widgets": 0,
-    "Params that load torch": 5,
+    "Params that load torch": 0,
 }
 ANY_PER_THOUSAND_LINES = 6.0
 #: Rooms with none of what is long, and the last that is.
@@ -67,7 +67,7 @@ COUNTED: dict[str, dict[str, str]] = {
     "functions above 60 lines": {"points.py": LONG},
     "modules above 500 lines": {"points.py": "x = 1\n" * LONG_MODULE},
     "public functions without docstring": {"points.py": "class A:\n    def f(self): ..."},
-    "top-level names without example": {
+    "top-level names without example": 0{
         "__init__.pyi": "from .points import f",
         "points.py": 'def f():\n    """No example."""',
     },
@@ -76,7 +76,7 @@ COUNTED: dict[str, dict[str, str]] = {
         "atoms/a.py": "class f: ...",
     },
     "napari and Qt outside widgets": {"points.py": "from magicgui.widgets import Container"},
-    "Params that load torch": {
+    "Params that load torch": 0{
         "points.py": "from .arrays import x\nclass SomeParams: ...",
         "arrays.py": "import torch\nx = 1",
     },

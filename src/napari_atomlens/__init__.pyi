@@ -47,19 +47,26 @@ from .stm.assessment import Verdict, assess
 from .stm.groups import GroupParams, group_defects
 from .stm.levelling import LevelParams, level
 from .stm.molecules import Film, MoleculeParams, read_film
-from .stm.silicon import SiliconAnalysisParams, SiliconResult, analyze_silicon
+from .stm.params import SiliconAnalysisParams
+from .stm.silicon import SiliconResult, analyze_silicon
 from .tracking.changes import ChangeParams, find_changes
 from .tracking.defects import DefectTracks, follow_defects
-from .tracking.dumbbells import DumbbellParams, measure_dumbbells
+from .tracking.dumbbells import measure_dumbbells
 from .tracking.following import MovieResult, follow
-from .tracking.linking import LinkParams, link
-from .training.adaptation import Adapted, AdaptParams, adapt
-from .training.assess import AssessTrainParams
-from .training.crystal import CrystalParams
-from .training.fourier import FourierParams
+from .tracking.linking import link
+from .tracking.params import DumbbellParams, LinkParams, MovingDefectParams
+from .training.adaptation import Adapted, adapt
 from .training.labelled import label_frame
-from .training.loop import TrainParams, train
-from .training.silicon import SiliconAdaptParams, SiliconTrainParams
+from .training.loop import train
+from .training.params import (
+    AdaptParams,
+    AssessTrainParams,
+    CrystalParams,
+    FourierParams,
+    SiliconAdaptParams,
+    SiliconTrainParams,
+    TrainParams,
+)
 
 __all__ = [
     "AdaptParams",
@@ -84,6 +91,7 @@ __all__ = [
     "Film",
     "FitParams",
     "MovieResult",
+    "MovingDefectParams",
     "FormatError",
     "FourierParams",
     "GroupParams",

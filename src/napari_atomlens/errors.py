@@ -7,28 +7,96 @@ from __future__ import annotations
 
 
 class AtomLensError(Exception):
-    """Base class of every error raised on purpose by napari-atomlens."""
+    """Base class of every error raised on purpose by napari-atomlens.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> try:
+    ...     al.preset("unobtainium")
+    ... except al.AtomLensError as error:
+    ...     print(error)
+    There are no rules 'unobtainium'; there are ...
+    """
 
 
 class ImageError(AtomLensError, ValueError):
-    """The pixels cannot be analysed (wrong shape, empty, constant, not real numbers ...)."""
+    """The pixels cannot be analysed (wrong shape, empty, constant, not real numbers ...).
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> al.assess(np.zeros(10))
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.ImageError: ...
+    """
 
 
 class CalibrationError(AtomLensError, ValueError):
-    """The lattice spacing or the pixel size is missing, absurd or could not be found."""
+    """The lattice spacing or the pixel size is missing, absurd or could not be found.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> al.analyze_silicon(np.eye(64), pixel_size_nm=-1)
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.CalibrationError: The pixel size must be positive, but it is -1 nm.
+    """
 
 
 class ModelError(AtomLensError, ValueError):
-    """A model is unknown, damaged, or does not fit this version."""
+    """A model is unknown, damaged, or does not fit this version.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> al.segment(np.eye(64), model="no such")
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.ModelError: ...
+    """
 
 
 class FormatError(AtomLensError, ValueError):
-    """A file is damaged, of an unknown format, or does not hold an image."""
+    """A file is damaged, of an unknown format, or does not hold an image.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.read("no such file.dm4")
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.FormatError: ...
+    """
 
 
 class ParameterError(AtomLensError, ValueError):
-    """A parameter lies outside of its bounds."""
+    """A parameter lies outside of its bounds.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.LinkParams(max_gap=-2)
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.ParameterError: max_gap is -2, but must lie between -1 and 1000000.
+    """
 
 
 class TableError(AtomLensError, ValueError):
-    """A table lacks columns that are needed, or holds values that are no numbers."""
+    """A table lacks columns that are needed, or holds values that are no numbers.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> al.Corrections(pd.DataFrame({"y_px": [1.0], "x_px": [2.0]}))
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.TableError: ...
+    """

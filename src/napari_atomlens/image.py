@@ -88,6 +88,16 @@ class Image(Card):
         Time between frames, None where the file does not say.
     metadata : dict
         What else the file says.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> al.Image("scan", np.zeros((64, 96), np.float32), "yx", pixel_size_nm=(0.02, 0.02))
+    Image 'scan', 64 x 96 px
+      axes: yx
+      pixels: float32
+      pixel size: 0.02 x 0.02 nm
     """
 
     name: str

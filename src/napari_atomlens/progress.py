@@ -26,7 +26,8 @@ class Progress:
 
     Examples
     --------
-    >>> progress = Progress(lambda done, total, what: print(done, "of", total))
+    >>> import napari_atomlens as al
+    >>> progress = al.Progress(lambda done, total, what: print(done, "of", total))
     >>> progress(1, 10)
     1 of 10
     >>> progress.stopped

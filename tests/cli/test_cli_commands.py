@@ -22,6 +22,7 @@ from napari_atomlens.errors import ModelError
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.runs import frame as frame_loop
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
+from napari_atomlens.training.params import TrainParams
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -131,7 +132,6 @@ def test_training_takes_the_options_of_its_dataclass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_atomlens import training
-    from napari_atomlens.training import loop
 
     seen = []
 
@@ -142,7 +142,7 @@ def test_training_takes_the_options_of_its_dataclass(
 
     monkeypatch.setattr(training, "train", train, raising=False)
     done = run("train", "universal", "--out", tmp_path, "--steps", 70, "--no-resume")
-    assert seen == [loop.TrainParams(out=str(tmp_path), steps=70, resume=False)]
+    assert seen == [TrainParams(out=str(tmp_path), steps=70, resume=False)]
     assert "step 50 of 70, loss 0.2500" in done.stdout
 
 

@@ -74,7 +74,8 @@ def test_bad_input_is_refused() -> None:
 
 
 def test_averaged_networks_are_one_wider_network() -> None:
-    from napari_atomlens.training.assess import AssessTrainParams, fit_network
+    from napari_atomlens.training.assess import fit_network
+    from napari_atomlens.training.params import AssessTrainParams
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 6))

@@ -10,8 +10,9 @@ from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.simulation.scoring import match
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.stm.assessment import WEIGHTS
+from napari_atomlens.stm.params import SiliconAnalysisParams
 from napari_atomlens.stm.rows import find_rows
-from napari_atomlens.stm.silicon import SiliconAnalysisParams, analyze_silicon
+from napari_atomlens.stm.silicon import analyze_silicon
 from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
 
 #: The pipeline begins with the assessment, whose network is not trained yet.

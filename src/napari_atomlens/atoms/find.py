@@ -130,6 +130,15 @@ def find_atoms(
     ------
     ParameterError
         If `refine` is none of its choices.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> bool(atoms["fit_ok"].mean() > 0.9)
+    True
+    >>> quick = al.find_atoms(al.segment(image, spacing_px=10.0), refine="centroid")
     """
     check_choice("refine", refine, Refine)
     positions, evidence, shares = find_peaks(probabilities)

@@ -27,7 +27,15 @@ SHAPE_STEPS = 8
 
 @dataclass(frozen=True)
 class FitParams(Params):
-    """How columns are fitted."""
+    """How columns are fitted.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> probabilities = al.segment(image, spacing_px=10.0)
+    >>> atoms = al.find_atoms(probabilities, fit=al.FitParams(noise="poisson", gain=1.0))
+    """
 
     width: Width = param(
         "auto", "widths: one per group of columns, free, or tied as far as the data allow"

@@ -67,7 +67,16 @@ RESPECTS = (
 
 @dataclass(frozen=True)
 class AnomalyParams(Params):
-    """How unusual sites are found."""
+    """How unusual sites are found.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> strict = al.AnomalyParams(rate=0.001)
+    >>> flagged = al.find_anomalies(al.describe_sites(image, atoms), strict)
+    """
 
     rate: float = param(
         0.05, "highest expected part of false alarms among what is flagged", ge=1e-6, le=0.5
@@ -75,6 +84,25 @@ class AnomalyParams(Params):
     columns: str = param("", "descriptors to compare, separated by commas; empty chooses")
     by_frame: bool = param(False, "compare the sites of each frame with each other only")
     fewest: int = param(30, "kinds with fewer sites are not judged", ge=10, le=100000)
+
+
+def _judged(
+    table: pd.DataFrame, names: list[str], params: AnomalyParams
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Judge the sites of each kind that has enough of them (see `judge_sites`), else NaN."""
+    n = len(table)
+    values = (
+        np.stack([_values(table, name) for name in names], 1) if n else np.zeros((0, len(names)))
+    )
+    kind = _groups(table, params.by_frame)
+    distance, p = np.full(n, np.nan), np.full(n, np.nan)
+    z = np.full(values.shape, np.nan)
+    for rows in pd.Series(np.arange(n)).groupby(kind).indices.values():
+        rows = np.asarray(rows)
+        sound = rows[np.isfinite(values[rows]).all(1)]
+        if len(sound) >= params.fewest:
+            z[sound], distance[sound], p[sound] = judge_sites(values[sound], names)
+    return z, distance, p
 
 
 def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams()) -> pd.DataFrame:
@@ -112,20 +140,18 @@ def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams())
     P. J. Rousseeuw and K. Van Driessen, "A fast algorithm for the minimum covariance
     determinant estimator", Technometrics 41, 212 (1999). Y. Benjamini and Y. Hochberg,
     "Controlling the false discovery rate", J. R. Stat. Soc. B 57, 289 (1995).
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> flagged = al.find_anomalies(al.describe_sites(image, atoms))
+    >>> bool(flagged["anomaly"].mean() < 0.1)
+    True
     """
     names = chosen(table, params.columns)
-    n = len(table)
-    values = (
-        np.stack([_values(table, name) for name in names], 1) if n else np.zeros((0, len(names)))
-    )
-    kind = _groups(table, params.by_frame)
-    distance, p = np.full(n, np.nan), np.full(n, np.nan)
-    z = np.full(values.shape, np.nan)
-    for rows in pd.Series(np.arange(n)).groupby(kind).indices.values():
-        rows = np.asarray(rows)
-        sound = rows[np.isfinite(values[rows]).all(1)]
-        if len(sound) >= params.fewest:
-            z[sound], distance[sound], p[sound] = judge_sites(values[sound], names)
+    z, distance, p = _judged(table, names, params)
     q = benjamini_hochberg(p)
     flagged = q <= params.rate
     return table.assign(

@@ -37,7 +37,14 @@ MOST_FOR_MEAN_SHIFT = 5000
 
 @dataclass(frozen=True)
 class ClassParams(Params):
-    """How sites are put into classes."""
+    """How sites are put into classes.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.ClassParams(method="mixture", most=4).method
+    'mixture'
+    """
 
     method: Literal["hdbscan", "mixture", "mean-shift"] = param(
         "hdbscan", "hdbscan finds rare classes and outliers; mixture counts by BIC"
@@ -85,6 +92,17 @@ class Classes:
     fold: int = 1
 
 
+def _chosen(sites: pd.DataFrame, rows: ArrayLike | None) -> pd.DataFrame:
+    """Return the sites that are classified, or say why they cannot be."""
+    for column in ("frame", "y_px", "x_px"):
+        if column not in sites:
+            raise ParameterError(f"Sites without the column {column!r} cannot be classified.")
+    chosen = sites if rows is None else sites.iloc[_places(rows, len(sites))]
+    if len(chosen) < 4:
+        raise ParameterError(f"Classes need at least four sites, but there are {len(chosen)}.")
+    return chosen
+
+
 def classify_sites(
     image: ArrayLike | Pixels,
     sites: pd.DataFrame,
@@ -113,14 +131,16 @@ def classify_sites(
     ------
     ImageError, ParameterError
         If there is nothing to classify or the image does not fit.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> len(al.classify_sites(image, atoms).label) == len(atoms)
+    True
     """
-    stack = as_stack(image)
-    for column in ("frame", "y_px", "x_px"):
-        if column not in sites:
-            raise ParameterError(f"Sites without the column {column!r} cannot be classified.")
-    chosen = sites if rows is None else sites.iloc[_places(rows, len(sites))]
-    if len(chosen) < 4:
-        raise ParameterError(f"Classes need at least four sites, but there are {len(chosen)}.")
+    stack, chosen = as_stack(image), _chosen(sites, rows)
     fold = params.fold or symmetry(chosen if "n_neighbours" in chosen else sites)
     spacing, angle = spacing_of(sites), lattice_angle(sites, fold)
     copies = oriented_patches(stack, chosen, fold, params, spacing, angle)

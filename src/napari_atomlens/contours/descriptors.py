@@ -35,7 +35,14 @@ _LENGTHS = (
 
 @dataclass(frozen=True)
 class DescribeParams(Params):
-    """How contours are described."""
+    """How contours are described.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.DescribeParams(cutoff=1.5).cutoff
+    1.5
+    """
 
     cutoff: float = param(1.25, "atoms within so many nearest distances are neighbours", ge=1, le=5)
     ring: float = param(
@@ -83,6 +90,17 @@ def describe_contours(
     ------
     ImageError
         If maps, outlines and atoms do not fit together.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> probabilities = al.segment(image, spacing_px=10.0)
+    >>> atoms = al.find_atoms(probabilities)
+    >>> _, outlines = al.outline(probabilities.columns, atoms)
+    >>> described = al.describe_contours({0: outlines}, atoms, image=image)
+    >>> {"area_px2", "eccentricity", "n_neighbours"} <= set(described)
+    True
     """
     size = check_pixel_size(pixel_size_nm)
     frames: Mapping[int, Any]

@@ -40,7 +40,15 @@ MODES = ("strength", "moved_y_px", "moved_x_px", "wider", "stretch_x", "stretch_
 
 @dataclass(frozen=True)
 class EvidenceParams(Params):
-    """How the image round each site is measured."""
+    """How the image round each site is measured.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> sites = al.describe_sites(image, atoms, params=al.EvidenceParams(scan_lines="no"))
+    """
 
     radius: float = param(
         1.25, "radius of the patches over the distance between nearest sites", ge=0.3, le=3
@@ -89,6 +97,15 @@ def describe_sites(
     ------
     ImageError
         If image and atoms do not fit together.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> sites = al.describe_sites(image, atoms)
+    >>> bool(abs(sites["raw_strength"].median() - 1) < 0.1)
+    True
     """
     stack = as_stack(image)
     sites = complete_sites(atoms) if complete else atoms.reset_index(drop=True)

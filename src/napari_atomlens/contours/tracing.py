@@ -64,6 +64,16 @@ def outline(
     outlines : list of ndarray, each (n_vertices, 2)
         Vertices (row, column) in pixels, counter-clockwise as drawn from about +x; the last
         vertex joins the first.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> probabilities = al.segment(image, spacing_px=10.0)
+    >>> atoms = al.find_atoms(probabilities)
+    >>> contours, outlines = al.outline(probabilities.columns, atoms)
+    >>> len(contours) == len(outlines)
+    True
     """
     if not len(atoms):
         return tables.empty("contours"), []

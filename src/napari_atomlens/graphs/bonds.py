@@ -65,6 +65,17 @@ class BondGraph(Card):
         (H, W) of the image, None where it is unknown: what its border cuts cannot be told then.
     given : pandas.DataFrame or None
         The atoms table that the graph was made of, vacant sites included.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> atoms = al.simulate("honeycomb", (128, 128), 10.0)[1].atoms()
+    >>> al.bond(atoms, al.preset("graphene-si"))
+    Bond graph of ... atoms
+      bonds: ...
+      species: ... C
+      rules: graphene-si
+      lengths: by the lattice
     """
 
     atoms: pd.DataFrame
@@ -183,6 +194,27 @@ def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     return atoms.assign(species=named)[named != ""].reset_index(drop=True)
 
 
+def _bonded(clean: pd.DataFrame, drawn: np.ndarray, rules: Rules) -> np.ndarray:
+    """Rows of the atoms that are bonded by the rules, shape (m, 2)."""
+    frame = clean["frame"].to_numpy()
+    pairs, length = near_pairs(drawn, frame, rules.max_nm)
+    names = tuple(clean["species"].unique())
+    code = pd.Categorical(clean["species"], categories=list(names)).codes.astype(np.int64)
+    low, high, usual = rules.lengths(names)
+    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
+    good = (length >= low[kinds]) & (length <= high[kinds])
+    pairs = pairs[good]
+    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
+    length = length[good] / usual[kinds]
+    good = drop_chords(pairs, length, len(clean), rules.chord)
+    pairs, length = pairs[good], length[good]
+    most = np.array([rules.species_rule(n).max_coordination for n in names], int)
+    host = np.array([n in rules.host for n in names], bool)
+    if len(names):
+        pairs = pairs[relax_coordination(pairs, length, most[code], host[code])]
+    return pairs
+
+
 def bond(
     atoms: pd.DataFrame, rules: Rules | str = "auto", *, shape_px: tuple[int, int] | None = None
 ) -> BondGraph:
@@ -210,6 +242,14 @@ def bond(
         If a column is missing, a position is not finite or an atom_id appears twice.
     CalibrationError
         If the pixel size is unknown and the rules give no reference.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> atoms = al.simulate("honeycomb", (128, 128), 10.0)[1].atoms()
+    >>> graph = al.bond(atoms, "graphene-si")
+    >>> bool(graph.bonds["length_px"].between(9.9, 10.1).all())
+    True
     """
     clean = check_atoms(atoms)
     if isinstance(rules, str):
@@ -220,22 +260,7 @@ def bond(
     if rules.weigh and "probability" in clean:
         keep = _believed(clean, drawn, rules)
         clean, places, drawn = clean[keep].reset_index(drop=True), places[keep], drawn[keep]
-    frame = clean["frame"].to_numpy()
-    pairs, length = near_pairs(drawn, frame, rules.max_nm)
-    names = tuple(clean["species"].unique())
-    code = pd.Categorical(clean["species"], categories=list(names)).codes.astype(np.int64)
-    low, high, usual = rules.lengths(names)
-    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
-    good = (length >= low[kinds]) & (length <= high[kinds])
-    pairs = pairs[good]
-    kinds = code[pairs[:, 0]], code[pairs[:, 1]]
-    length = length[good] / usual[kinds]
-    good = drop_chords(pairs, length, len(clean), rules.chord)
-    pairs, length = pairs[good], length[good]
-    most = np.array([rules.species_rule(n).max_coordination for n in names], int)
-    host = np.array([n in rules.host for n in names], bool)
-    if len(names):
-        pairs = pairs[relax_coordination(pairs, length, most[code], host[code])]
+    pairs = _bonded(clean, drawn, rules)
     table = _table(clean, pairs, places, calibrated)
     return BondGraph(clean, table, rules, places, drawn, pairs, calibrated, shape_px, atoms)
 

@@ -63,6 +63,14 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
     rules : Rules
     reason : str
         One sentence.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> atoms = al.simulate("honeycomb", (128, 128), 10.0)[1].atoms()
+    >>> rules, why = al.choose_rules(atoms)
+    >>> rules.host
+    ('C',)
     """
     clean = check_atoms(atoms)
     species = tuple(str(s) for s in clean["species"].unique())

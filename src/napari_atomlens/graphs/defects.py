@@ -30,7 +30,15 @@ FOLD = {2: "two-fold", 3: "three-fold", 4: "four-fold", 5: "five-fold", 6: "six-
 
 @dataclass(frozen=True)
 class DefectParams(Params):
-    """What counts as a defect."""
+    """What counts as a defect.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> atoms = al.simulate("honeycomb", (128, 128), 10.0)[1].atoms()
+    >>> len(al.find_defects(atoms, al.DefectParams(rings=False), "graphene-si"))
+    0
+    """
 
     distorted_deg: float = param(
         15.0,
@@ -83,6 +91,15 @@ def find_defects(
     ------
     ParameterError
         If a parameter is out of bounds, or the atoms cannot be bonded.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> atoms = al.simulate("honeycomb", (128, 128), 10.0)[1].atoms()
+    >>> foreign = ((atoms["y_px"] - 64) ** 2 + (atoms["x_px"] - 64) ** 2).idxmin()
+    >>> atoms.loc[foreign, "species"] = "Si"
+    >>> al.find_defects(atoms, rules="graphene-si")["formula"].tolist()
+    ['Si1C3']
     """
     made = graph if isinstance(graph, BondGraph) else bond(graph, rules)
     if not len(made.atoms):

@@ -291,6 +291,14 @@ class DefectLibrary(Card):
     ------
     FormatError
         If the file is missing, no library, of a later version, or cannot be opened.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> with al.DefectLibrary("group.defects") as library:
+    ...     print(library)
+    Defect library 'group.defects'
+      entries: 0 of 0 formulas
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:

@@ -85,6 +85,16 @@ class Rules(Params):
     known : tuple of str
         Formulas with a name in the literature or of no news to the user; a defect of any other
         formula counts as a new type. Empty: every formula is new.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> from dataclasses import replace
+    >>> wider = replace(al.preset("graphene-si"), ring_size=6, name="mine")
+    >>> wider.save("mine.toml").name
+    'mine.toml'
+    >>> al.Rules.load("mine.toml") == wider
+    True
     """
 
     name: str = param("rules", "name of the rules")
@@ -421,6 +431,12 @@ def preset(name: str) -> Rules:
     ------
     ParameterError
         If there are none of that name.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.preset("graphene-si").host
+    ('C',)
     """
     every = presets()
     if name not in every:

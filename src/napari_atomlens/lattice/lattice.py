@@ -37,7 +37,17 @@ FIRST_VACANCY = tables.IDS_PER_FRAME * 3 // 4
 
 @dataclass(frozen=True)
 class LatticeParams(Params):
-    """How to measure a lattice."""
+    """How to measure a lattice.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> lattice = al.measure_lattice(atoms, al.LatticeParams(vacancies=False))
+    >>> bool((lattice.atoms["source"] == "lattice").any())
+    False
+    """
 
     min_atoms: int = param(12, "a region with fewer atoms is no lattice", ge=6, le=100_000)
     min_occupancy: float = param(
@@ -75,6 +85,17 @@ class Lattice(Card):
         Sentences for the user.
     params : dict
         Parameters, reference and pixel size.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> al.measure_lattice(atoms)
+    Lattice
+      regions: 1
+      sites: ..., of which 0 are vacant
+      sublattices: 2
     """
 
     atoms: pd.DataFrame

@@ -87,6 +87,15 @@ def measure_lattice(
     (contamination; not where that holds for more than 15 % of the atoms), an empty site is
     only counted in a message. ``probability`` of a vacancy is the mean probability of the
     atoms on the sites round it, where a further empty site counts 0.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (128, 128), 10.0, seed=2)
+    >>> atoms = al.find_atoms(al.segment(image, spacing_px=10.0))
+    >>> lattice = al.measure_lattice(atoms, pixel_size_nm=0.0142)
+    >>> round(float(lattice.lattices["a_nm"][0]), 2)
+    0.25
     """
     size = check_pixel_size(pixel_size_nm)
     table = _checked(atoms)

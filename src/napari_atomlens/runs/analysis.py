@@ -68,6 +68,16 @@ def analyze(
     ------
     AtomLensError
         One sentence, if the file, the image, a parameter or the model cannot be used.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> result = al.analyze(image, model="universal", spacing_px=10.0, pixel_size_nm=0.0142)
+    >>> len(result.atoms) == len(result.contours)
+    True
+    >>> bool(result.bonds["length_nm"].between(0.13, 0.16).mean() > 0.9)
+    True
     """
     named = settings if model is None else {"model": model, **settings}
     chosen = merged(AnalysisParams, params, named)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -228,13 +229,12 @@ def run_batch(
     processes : bool
         Worker processes in place of threads.
     scheduler : str, optional
-        Address of a dask scheduler, such as ``tcp://host:8786``; its workers must see the
-        same files.
+        Address of a dask scheduler (``tcp://host:8786``) whose workers see the same files.
     progress : Progress or callable, optional
         Called with (frames done, frames known of); what is said is the number of failures.
         Asked after each part whether to stop: the parts in work are finished first.
     started : callable, optional
-        Called with a sentence that says where the work is done.
+        Told in a sentence where the work is done.
     **settings
         Parameters by name; they win over `params`.
 
@@ -246,18 +246,20 @@ def run_batch(
     ------
     AtomLensError
         If the settings make no sense, or the disk is full; what is finished is kept.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al, tifffile
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> tifffile.imwrite("scan.tif", image.astype("float32"))
+    >>> al.run_batch(["."], "results", spacing_px=10.0, workers=1).n_frames
+    1
     """
     chosen, size = merged(BatchParams, params, settings), check_pixel_size(pixel_size_nm)
     n_workers, paths = _workers(workers), find_inputs(inputs)
     folder, tell = Path(out).expanduser().absolute(), started or (lambda sentence: None)
-
-    def place() -> Threads | Cluster:
-        return _place(n_workers, processes, scheduler, tell)
-
-    try:
-        return _run(folder, chosen, size, paths, place, as_progress(progress))
-    except OSError as error:
-        raise _disk_error(folder, error) from error
+    place = partial(_place, n_workers, processes, scheduler, tell)
+    return _run(folder, chosen, size, paths, place, as_progress(progress))
 
 
 def _run(
@@ -270,15 +272,18 @@ def _run(
 ) -> BatchSummary:
     """Do what is left to do in a folder, while nobody else does."""
     begin = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        params, names = _settings(folder, params, size, paths)
-        with contextlib.closing(place()) as workers:
-            run = _Run(folder, params, size, names, progress)
-            workers.run(run.tasks(), run.report, run.stop)
-        if run.fatal:
-            raise FormatError(run.fatal)
-        return _finish(folder, run, time.perf_counter() - begin)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            params, names = _settings(folder, params, size, paths)
+            with contextlib.closing(place()) as workers:
+                run = _Run(folder, params, size, names, progress)
+                workers.run(run.tasks(), run.report, run.stop)
+            if run.fatal:
+                raise FormatError(run.fatal)
+            return _finish(folder, run, time.perf_counter() - begin)
+    except OSError as error:
+        raise _disk_error(folder, error) from error
 
 
 def _disk_error(folder: Path, error: OSError) -> FormatError:

@@ -19,9 +19,8 @@ from napari_atomlens.lattice.lattice import Lattice, LatticeParams
 from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.tracking.changes import ChangeParams
-from napari_atomlens.tracking.dumbbells import DumbbellParams
 from napari_atomlens.tracking.following import MovieResult, follow
-from napari_atomlens.tracking.linking import LinkParams
+from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
 #: What each later table is made of; a change of one makes the others stale.
 NEEDS: dict[str, tuple[str, ...]] = {

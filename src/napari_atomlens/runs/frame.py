@@ -144,6 +144,13 @@ def analyze_frames(
     ------
     ImageError, ModelError, ParameterError, CalibrationError
         Before the first frame. A later frame that cannot be used gives a message instead.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> [result.frame for result in al.analyze_frames(image)]
+    [0]
     """
     opened = open_source(source, pixel_size_nm, technique)
     movie, watch = opened.movie, as_progress(progress)

@@ -26,9 +26,8 @@ from napari_atomlens.runs.plan import Plan, make_plan
 from napari_atomlens.runs.source import Given, Source, open_source
 from napari_atomlens.runs.store import Store, fingerprint_of
 from napari_atomlens.tracking.changes import ChangeParams
-from napari_atomlens.tracking.dumbbells import DumbbellParams
 from napari_atomlens.tracking.following import MovieResult
-from napari_atomlens.tracking.linking import LinkParams
+from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
 #: Frames per part.
 PART = 50
@@ -75,6 +74,13 @@ def analyze_movie(
     ------
     FormatError
         If the folder holds the results of another movie or of other parameters, or is damaged.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> [result.frame for result in al.analyze_movie(image, "results", spacing_px=10.0)]
+    [0]
     """
     chosen, watch = merged(AnalysisParams, params, settings), as_progress(progress)
     opened = open_source(source, pixel_size_nm)
@@ -205,6 +211,15 @@ def read_table(
     ------
     FormatError
         If there is nothing, or it is damaged.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> movie = np.stack([al.simulate("honeycomb", (96, 96), 10.0, seed=k)[0] for k in range(2)])
+    >>> done = list(al.analyze_movie(movie, "results", spacing_px=10.0))
+    >>> al.read_table("results", columns=["frame", "y_px", "x_px"]).columns.tolist()
+    ['frame', 'y_px', 'x_px']
     """
     root = Path(folder)
     if name in layout.later_names(root):
@@ -251,6 +266,15 @@ def follow_folder(
     ------
     FormatError
         If the folder holds no atoms, or is damaged.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> movie = np.stack([al.simulate("honeycomb", (96, 96), 10.0, seed=k)[0] for k in range(2)])
+    >>> done = list(al.analyze_movie(movie, "results", spacing_px=10.0))
+    >>> len(al.follow_folder("results").tracks) == sum(len(frame.atoms) for frame in done)
+    True
     """
     root, watch = Path(folder), as_progress(progress)
     note = Store(root).note() if root.is_dir() else None

@@ -11,7 +11,18 @@ from napari_atomlens.params import Params, param
 
 @dataclass(frozen=True)
 class AnalysisParams(Params):
-    """How to analyse an image or a movie. Zero means "find it in the image"."""
+    """How to analyse an image or a movie. Zero means "find it in the image".
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.AnalysisParams(model="universal", refine="elliptic", spacing_px=12).spacing_px
+    12.0
+    >>> al.AnalysisParams(refine="best")
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.ParameterError: refine is 'best', but must be one of fit, elliptic, ...
+    """
 
     model: str = param("auto", "name of the model; auto chooses for you")
     spacing_px: float = param(
@@ -35,7 +46,15 @@ class AnalysisParams(Params):
 
 @dataclass(frozen=True)
 class BatchParams(AnalysisParams):
-    """How to analyse many files; every parameter of the analysis, and these."""
+    """How to analyse many files; every parameter of the analysis, and these.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> params = al.BatchParams(model="universal", maps=True)
+    >>> params.analysis()
+    AnalysisParams(model='universal', ...)
+    """
 
     chunk_frames: int = param(
         8, "frames that are written together, the most that a killed worker costs", ge=1, le=10_000
@@ -50,7 +69,14 @@ class BatchParams(AnalysisParams):
 
 @dataclass(frozen=True)
 class WatchParams(Params):
-    """How a folder is watched."""
+    """How a folder is watched.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.WatchParams(analysis="atoms", poll_s=1.0).analysis
+    'atoms'
+    """
 
     analysis: Literal["auto", "silicon", "atoms", "none"] = param(
         "auto",

@@ -50,6 +50,18 @@ class Result(Card):
         Sentences for the user.
     seconds : dict of str to float
         Time by stage, summed over frames.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> result = al.analyze(image, spacing_px=10.0)
+    >>> result.classes
+    ('background', 'column', 'bright column', 'contamination')
+    >>> result.save("image.atomlens").name
+    'image.atomlens'
+    >>> len(al.load("image.atomlens").atoms) == len(result.atoms)
+    True
     """
 
     def __init__(
@@ -290,6 +302,16 @@ def load(path: str | Path, file: str = "") -> Result:
     ------
     FormatError
         If there is no such thing, or it is damaged or of a later version.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> al.analyze(image, spacing_px=10.0).save("image.atomlens").name
+    'image.atomlens'
+    >>> result = al.load("image.atomlens")
+    >>> round(result.spacing_px)
+    10
     """
     saved = layout.read_saved(path, file)
     record, messages, seconds = saved.provenance, saved.messages, saved.seconds

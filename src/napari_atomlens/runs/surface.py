@@ -72,6 +72,14 @@ def find_on_surface(
     ------
     ImageError, ParameterError, ModelError
         If the scan, a parameter or the model cannot be used.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("square", (128, 128), 10.0, counts=1e5)
+    >>> found = al.find_on_surface(image)
+    >>> round(found.spacing_px)
+    10
     """
     watch = as_progress(progress)
     flat = bridged(level(image))

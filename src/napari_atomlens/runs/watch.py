@@ -254,7 +254,18 @@ def watch_folder(
     progress: ProgressLike = None,
     once: bool = False,
 ) -> Iterator[Event]:
-    """Watch a folder; see :class:`FolderWatch`."""
+    """Watch a folder; see :class:`FolderWatch`.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np, tifffile
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> tifffile.imwrite("scan.tif", image.astype(np.float32))
+    >>> params = al.WatchParams(analysis="atoms", settle_s=0.0)
+    >>> [event.event for event in al.watch_folder(".", params, once=True)]
+    ['analysed']
+    """
     yield from FolderWatch(folder, params).run(progress, once=once)
 
 
@@ -279,6 +290,14 @@ def stream(
     ------
     Event
         "analysed", "rejected", or "failed" with a sentence; one for each frame.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> events = al.stream([image], al.WatchParams(analysis="atoms"))
+    >>> [event.event for event in events]
+    ['analysed']
     """
     hooks = find_hooks(params.hook)
     warm_up()

@@ -364,8 +364,9 @@ def segment(
     --------
     >>> import napari_atomlens as al
     >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
-    >>> al.segment(image).classes[:2]
-    ('background', 'column')
+    >>> probabilities = al.segment(image, spacing_px=10.0)
+    >>> probabilities.maps.shape, probabilities.classes
+    ((4, 96, 96), ('background', 'column', 'bright column', 'contamination'))
     """
     if isinstance(model, str) and model == "auto":
         size = check_pixel_size(pixel_size_nm)

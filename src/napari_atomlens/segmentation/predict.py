@@ -59,6 +59,14 @@ def predict_classes(
         If the image or the model cannot be used.
     CalibrationError
         If the spacing cannot be found in the image.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> probabilities = al.segment(image, spacing_px=10.0)
+    >>> probabilities.maps.shape, probabilities.classes
+    ((4, 96, 96), ('background', 'column', 'bright column', 'contamination'))
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
     start = time.perf_counter()

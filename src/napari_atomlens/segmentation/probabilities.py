@@ -60,6 +60,18 @@ class Probabilities(Card):
     roles : tuple of str
         Role of each class ("background", "column", "contamination"), by default that of its
         name.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> probabilities = al.segment(image, spacing_px=10.0)
+    >>> probabilities
+    Probabilities, 96 x 96 px
+      classes: background, column, bright column, contamination
+      spacing: 10.00 px
+    >>> probabilities.columns.shape
+    (96, 96)
     """
 
     maps: np.ndarray

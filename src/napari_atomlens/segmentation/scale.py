@@ -110,6 +110,13 @@ def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     ------
     CalibrationError
         If no lattice can be found; the message asks for the spacing.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, _ = al.simulate("honeycomb", (128, 128), 11.0)
+    >>> round(al.find_spacing(image))
+    11
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
     frame: np.ndarray = image if _ready(image) else remove_hot_pixels(as_frame(image))

@@ -64,6 +64,13 @@ class ModelInfo:
         What the lattice of its material looks like, see :mod:`~.segmentation.choose`.
     figures : dict
         Measured after training on held-out scenes, beside the universal model.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> model = next(m for m in al.list_models() if m.name == "universal")
+    >>> model.material, model.technique, model.preferred_spacing_px
+    ('any', 'STEM, STM', 10.0)
     """
 
     name: str
@@ -125,7 +132,14 @@ def _info(path: Path) -> ModelInfo:
 
 
 def list_models() -> list[ModelInfo]:
-    """Bundled models, then the user's own; damaged files are left out."""
+    """Bundled models, then the user's own; damaged files are left out.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> "universal" in [model.name for model in al.list_models()]
+    True
+    """
     found: dict[str, ModelInfo] = {}
     for folder in (BUNDLED, user_folder("models")):
         for path in sorted(folder.glob("*.safetensors")):

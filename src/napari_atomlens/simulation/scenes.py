@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
+from napari_atomlens import tables
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.simulation import crystals, faults
 from napari_atomlens.simulation.formation import render_columns, render_truth
@@ -60,6 +62,17 @@ class Scene(Card):
     profile : ndarray, optional
         Of all columns where they are not Gaussian (see
         :func:`napari_atomlens.simulation.formation.render_columns`).
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("square", (96, 96), 12.0, counts=float("inf"))
+    >>> truth
+    Scene of square, 96 x 96 px
+      columns: ...
+      spacing: 12.00 px
+    >>> int(truth.visible(margin_px=6).sum())
+    49
     """
 
     shape: tuple[int, int]
@@ -96,6 +109,20 @@ class Scene(Card):
             self.shape, self.y, self.x, self.amplitude, self.sigma, self.aspect, self.angle,
             self.row_shift, profile=self.profile,
         )  # fmt: skip
+
+    def atoms(self, frame: int = 0) -> pd.DataFrame:
+        """Return the columns as an atoms table, as if they had been found without error.
+
+        Parameters
+        ----------
+        frame : int
+            Number of the frame, of which the ids of the atoms follow.
+        """
+        n = len(self.y)
+        values = {"frame": frame, "atom_id": frame * tables.IDS_PER_FRAME + np.arange(n),
+                  "y_px": self.y, "x_px": self.x, "species": self.species,
+                  "amplitude": self.amplitude, "sigma_px": self.sigma}  # fmt: skip
+        return tables.make("atoms", values, n)
 
     def visible(self, margin_px: float = 0.0) -> np.ndarray:
         """Mask of the columns inside of the field of view and outside of contamination."""
@@ -425,6 +452,13 @@ def simulate(
         Counts per pixel.
     scene : Scene
         The truth.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (96, 96), 10.0, vacancies=0.02, seed=1)
+    >>> image.shape, truth.spacing_px
+    ((96, 96), 10.0)
     """
     rng = np.random.default_rng(seed)
     cell = crystals.CRYSTALS[lattice](**crystal)

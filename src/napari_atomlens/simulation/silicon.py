@@ -24,7 +24,14 @@ CLEARANCE_NM = 1.1
 
 @dataclass(frozen=True)
 class SiliconParams(Params):
-    """What a simulated scan of H-Si(100) looks like."""
+    """What a simulated scan of H-Si(100) looks like.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.SiliconParams(size_px=128, steps=1).steps
+    1
+    """
 
     size_px: int = param(512, "side of the scan", unit="px", ge=32, le=8192)
     pixel_nm: float = param(0.08, "pixel size", unit="nm", ge=0.005, le=1)
@@ -264,6 +271,13 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
     ------
     ParameterError
         If a parameter lies outside of its bounds.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> scan = al.simulate_silicon(al.SiliconParams(size_px=128, defects_per_nm2=0.1))
+    >>> scan.image.shape, len(scan.defects)
+    ((128, 128), 7)
     """
     rng = np.random.default_rng(p.seed)
     shape, pixel = (p.size_px, p.size_px), p.pixel_nm

@@ -20,15 +20,12 @@ from .molecules import (
     follow_movie,
     read_film,
 )
+from .params import SiliconAnalysisParams
 from .scars import (
     find_scars,
     remove_scars,
 )
-from .silicon import (
-    SiliconAnalysisParams,
-    SiliconResult,
-    analyze_silicon,
-)
+from .silicon import SiliconResult, analyze_silicon
 from .terraces import (
     Terraces,
     find_terraces,

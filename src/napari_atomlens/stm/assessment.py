@@ -76,6 +76,16 @@ class Verdict(Card):
         Probability of each fault.
     features : dict of str to float
         What was measured.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> al.assess(np.random.default_rng(0).normal(size=(128, 128)))
+    Verdict: ...
+      reasons: ...
+      usable: ...
+      faults: ...
     """
 
     score: float
@@ -597,6 +607,12 @@ def assess(image: ArrayLike | Image) -> Verdict:
     ------
     ImageError
         If it is no image, too small, or constant.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.assess(al.simulate_silicon(al.SiliconParams(size_px=256, seed=2)).image).label
+    'good'
     """
     data: ArrayLike | Pixels
     if isinstance(image, Image):

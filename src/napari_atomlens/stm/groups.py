@@ -34,7 +34,14 @@ RINGS_PX = (0.0, 2.5, 5.0, 8.0)
 
 @dataclass(frozen=True)
 class GroupParams(Params):
-    """How defects are grouped."""
+    """How defects are grouped.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.GroupParams(quantile=0.2).smallest
+    2
+    """
 
     quantile: float = param(
         0.1, "share of pairs that are neighbours, for the bandwidth: less makes more classes",
@@ -138,6 +145,15 @@ def group_defects(
     defects : pandas.DataFrame
         As :func:`napari_atomlens.stm.silicon.analyze_silicon` gives them.
     params : GroupParams
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> scan = al.simulate_silicon(al.SiliconParams(size_px=192, defects_per_nm2=0.1)).image
+    >>> found = al.analyze_silicon(scan, pixel_size_nm=0.08)
+    >>> groups = al.group_defects(found.terraces.flat, found.probabilities, found.defects)
+    >>> len(groups.label) == len(found.defects)
+    True
     """
     for column in ("y_px", "x_px", "kind"):
         if column not in defects:

@@ -25,7 +25,14 @@ Lines = Literal["none", "median", "difference", "polynomial"]
 
 @dataclass(frozen=True)
 class LevelParams(Params):
-    """How a scan is levelled."""
+    """How a scan is levelled.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.LevelParams(surface="polynomial", degree=3).degree
+    3
+    """
 
     surface: Surface = param(
         "facet", "what is subtracted: facet follows the most frequent slope, terraces knows steps"
@@ -57,6 +64,15 @@ def level(
     ------
     ImageError, ParameterError
         If the image or a parameter cannot be used.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> slope = np.add.outer(np.linspace(0, 5, 64), np.linspace(0, 3, 96))
+    >>> flat = al.level(slope, al.LevelParams(surface="plane", lines="none"))
+    >>> bool(np.abs(flat).max() < 1e-6)
+    True
     """
     z = finite_image(image)
     if params.scars:

@@ -42,7 +42,14 @@ DOWN, UP = 0, 1
 
 @dataclass(frozen=True)
 class MoleculeParams(Params):
-    """How a film of molecules is read."""
+    """How a film of molecules is read.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.MoleculeParams(rotations=1, symmetry=6).rotations
+    1
+    """
 
     spacing_px: float = param(
         0.0, "distance of neighbouring molecules; 0 finds it in the image", unit="px", ge=0, le=500
@@ -78,6 +85,18 @@ class Film(Card):
     couplings : dict of str to float
         ``updown`` (positive: neighbours like to be equal), ``rotation``, ``field``.
     spacing_px : float
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> from napari_atomlens.simulation.molecules import simulate_film
+    >>> image, truth = simulate_film(60, seed=1)
+    >>> al.read_film(image)
+    Film of ... molecules
+      up: ...
+      spacing: ... px
+      domains: ...
+      couplings: ...
     """
 
     molecules: pd.DataFrame
@@ -474,6 +493,15 @@ def read_film(
     ------
     ImageError, ParameterError
         If the image shows no film or a parameter is out of bounds.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> from napari_atomlens.simulation.molecules import simulate_film
+    >>> image, truth = simulate_film(60, seed=1)
+    >>> film = al.read_film(image)
+    >>> round(film.spacing_px)
+    20
     """
     z = level(image, LevelParams(surface="facet", lines="median", scars=False))
     z = bridged(z)

@@ -17,11 +17,12 @@ from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.image import check_pixel_size
-from napari_atomlens.params import Params, as_dict, param
+from napari_atomlens.params import as_dict
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.background import bridged, finite_image, level_lines, subtract_facet
+from napari_atomlens.stm.params import SiliconAnalysisParams
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
@@ -54,24 +55,6 @@ DEFECT_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class SiliconAnalysisParams(Params):
-    """How a scan of H-Si(100) is analysed."""
-
-    model: str = param("h-si-100", "model that finds and names defects")
-    row_px: float = param(
-        0.0,
-        "distance between dimer rows; 0 finds it in the scan, or by the pixel size",
-        unit="px",
-        ge=0,
-        le=400,
-    )
-    min_probability: float = param(0.5, "defects below are left out", ge=0.01, le=1)
-    dimers: bool = param(True, "find the dimers, too")
-    scars: bool = param(True, "bridge scars first")
-    terraces: bool = param(True, "look for steps; else the scan is one terrace")
-
-
 @dataclass(repr=False, eq=False)
 class SiliconResult(Card):
     """What a scan of H-Si(100) shows.
@@ -99,6 +82,17 @@ class SiliconResult(Card):
     messages : list of str
     seconds : dict of str to float
     provenance : dict
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> scan = al.simulate_silicon(al.SiliconParams(size_px=128, seed=1)).image
+    >>> al.analyze_silicon(scan, pixel_size_nm=0.08)
+    H-Si(100) scan, 128 x 128 px
+      verdict: ...
+      defects: ...
+      dimers: ...
+      rows: ...
     """
 
     verdict: Verdict
@@ -441,6 +435,14 @@ def analyze_silicon(
         If the scan, a parameter or the model cannot be used.
     CalibrationError
         If neither dimer rows nor a pixel size give the scale, or pixels are not square.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> scan = al.simulate_silicon(al.SiliconParams(size_px=128, seed=1)).image
+    >>> result = al.analyze_silicon(scan, pixel_size_nm=0.08)
+    >>> {"kind", "kind_probability", "terrace"} <= set(result.defects)
+    True
     """
     seconds: dict[str, float] = {}
     messages: list[str] = []

@@ -4,19 +4,12 @@ from .changes import (
     find_changes,
     neighbour_correlation,
 )
-from .defects import DefectTracks, MovingDefectParams, follow_defects
+from .defects import DefectTracks, follow_defects
 from .drift import estimate_drift, remove_drift
-from .dumbbells import (
-    DumbbellParams,
-    measure_dumbbells,
-)
+from .dumbbells import measure_dumbbells
 from .following import MovieResult, follow, save_followed
-from .linking import (
-    LinkParams,
-    link,
-    track_events,
-    tracks_table,
-)
+from .linking import link, track_events, tracks_table
+from .params import DumbbellParams, LinkParams, MovingDefectParams
 from .register import image_drift
 from .rolling import (
     choose_window,

@@ -37,6 +37,7 @@ SHARE = {"step": 0.6, "passing": 0.25, "trend": 0.15}
 SPENT = 0.6
 #: Frames on either side of a step, at least: one frame off is an outlier, not a step.
 SHORTEST = 2
+_FOUND = ["frame", "last", "dumbbell_id", "quantity", "kind", "size", "size_err", "score"]
 #: Fewer dumbbells than this in a frame say nothing of the frame as a whole.
 FEWEST = 12
 #: Series simulated to find a threshold.
@@ -49,7 +50,14 @@ Watched = Literal["length-angle", "length", "angle", "shift", "intensity-ratio",
 
 @dataclass(frozen=True)
 class ChangeParams(Params):
-    """How changes are found."""
+    """How changes are found.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.ChangeParams(watch="length").quantities
+    ('length',)
+    """
 
     watch: Watched = param("length-angle", "what is watched")
     false_alarms: float = param(
@@ -372,19 +380,28 @@ def find_changes(
     Steps are found one by one, each time in the parts left and right of the last one (binary
     segmentation) as long as their likelihood ratio passes the threshold. A series that a
     straight line explains better than its steps is a trend.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np, pandas as pd
+    >>> y, x = np.mgrid[10:90:20, 10:90:20].reshape(2, -1)
+    >>> pairs = pd.DataFrame({"y_px": np.r_[y, y], "x_px": np.r_[x, x + 6.0]})
+    >>> movie = pd.concat([pairs.assign(frame=t) for t in range(20)], ignore_index=True)
+    >>> movie[["y_px", "x_px"]] += np.random.default_rng(0).normal(0, 0.05, (len(movie), 2))
+    >>> movie.loc[(movie["frame"] >= 10) & (movie.index % len(pairs) == 0), "x_px"] -= 1.0
+    >>> changes = al.find_changes(al.measure_dumbbells(al.link(movie)))
+    >>> changes["frame"].tolist()
+    [10]
     """
     need_columns(dumbbells, ("frame", "dumbbell_id", "y_px", "x_px"), "dumbbells")
-    columns = [
-        "frame", "last", "dumbbell_id", "quantity", "kind", "size", "size_err", "score", "y_px",
-        "x_px", "group", "group_size",
-    ]  # fmt: skip
     rows: list[tuple[object, ...]] = []
     names, watch = params.quantities, as_progress(progress)
     if len(dumbbells) and dumbbells["frame"].nunique() >= 2 * SHORTEST:
         for k, name in enumerate(names):
             rows += _changes_of(series(dumbbells, name, params), name, params, len(names))
             watch(k + 1, len(names))
-    events = pd.DataFrame(rows, columns=columns[:8])
+    events = pd.DataFrame(rows, columns=_FOUND)
     where = dumbbells.drop_duplicates(["dumbbell_id", "frame"]).set_index(["dumbbell_id", "frame"])
     at = where.reindex(pd.MultiIndex.from_frame(events[["dumbbell_id", "frame"]]))
     events["y_px"], events["x_px"] = at["y_px"].to_numpy(float), at["x_px"].to_numpy(float)

@@ -16,27 +16,16 @@ from scipy.spatial import cKDTree
 from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.tables import need_columns
-from napari_atomlens.tracking.linking import LinkParams, link, track_events
+from napari_atomlens.tracking.linking import link, track_events
+from napari_atomlens.tracking.params import LinkParams, MovingDefectParams
 
 #: Farthest a defect goes between frames, over the distance between nearest atoms: one hop on a
 #: sublattice is up to sqrt(3) of it.
 HOP = 2.2
 #: A step beyond this part of the spacing is a hop; less is the error of the place.
 STEP = 0.6
-
-
-@dataclass(frozen=True)
-class MovingDefectParams(Params):
-    """How defects are followed. Zero means "find it in the movie"."""
-
-    search_px: float = param(
-        0.0, "farthest a defect goes between frames; 0 takes 2.2 of the spacing of the atoms",
-        unit="px", ge=0, le=1e4,
-    )  # fmt: skip
-    max_gap: int = param(2, "frames a defect may be missed before its track ends", ge=-1, le=10**6)
 
 
 @dataclass(repr=False, eq=False)
@@ -52,6 +41,18 @@ class DefectTracks(Card):
     events : pandas.DataFrame
         As :func:`napari_atomlens.tracking.track_events`, with "hopped" in place of "moved", and
         "met" and "split" with the track of the ``other``.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> truth = al.simulate("honeycomb", (96, 96), 12.0)[1]
+    >>> atoms = pd.concat([truth.atoms(frame=t) for t in range(5)], ignore_index=True)
+    >>> defects = pd.DataFrame({"frame": range(5), "defect_id": range(5), "y_px": 48.0,
+    ...                         "x_px": 48.0, "formula": "Si1C3", "kind": "Si1C3"})
+    >>> al.follow_defects(defects, atoms)
+    1 defects through time
+      seen: 5 times in 5 frames
     """
 
     tracks: pd.DataFrame
@@ -94,6 +95,17 @@ def follow_defects(
     ------
     ParameterError
         If columns are missing or a parameter is out of bounds.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> truth = al.simulate("honeycomb", (96, 96), 12.0)[1]
+    >>> atoms = pd.concat([truth.atoms(frame=t) for t in range(5)], ignore_index=True)
+    >>> defects = pd.DataFrame({"frame": range(5), "defect_id": range(5), "y_px": 48.0,
+    ...                         "x_px": 48.0, "formula": "Si1C3", "kind": "Si1C3"})
+    >>> al.follow_defects(defects, atoms).tracks["track_id"].tolist()
+    [0, 0, 0, 0, 0]
     """
     need_columns(defects, ("frame", "defect_id", "y_px", "x_px", "formula", "kind"), "defects")
     need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")

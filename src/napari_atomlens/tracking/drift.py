@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from napari_atomlens.tables import need_columns
-from napari_atomlens.tracking.linking import LinkParams, link_arrays, prepare_links
+from napari_atomlens.tracking.linking import link_arrays, prepare_links
+from napari_atomlens.tracking.params import LinkParams
 
 
 def estimate_drift(atoms: pd.DataFrame, guess: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,10 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import arrays, tables
 from napari_atomlens.image import check_pixel_size
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
-from napari_atomlens.tracking.linking import Detections, LinkParams, link_arrays
+from napari_atomlens.tracking.linking import Detections, link_arrays
+from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
 #: A pair may differ from the vector of its grain by this part of its length.
 TOLERANCE = 0.33
@@ -29,28 +28,6 @@ TOLERANCE = 0.33
 SMALLEST = 0.06
 #: Part of the columns that must have a partner, and of pairs that lie like their neighbour.
 MOST, SAME_WAY = 0.5, 0.65
-
-
-@dataclass(frozen=True)
-class DumbbellParams(Params):
-    """How dumbbells are found and followed. Zero means "find it in the movie"."""
-
-    length_px: float = param(
-        0.0, "length of a dumbbell; 0 finds it", unit="px", ge=0, le=1e4
-    )  # fmt: skip
-    separation: float = param(
-        1.25, "second neighbours of most columns are at least this much further than the first; "
-        "else there are no dumbbells", ge=1.0, le=10,
-    )  # fmt: skip
-    max_gap: int = param(
-        -1,
-        "frames a dumbbell may be missed and still be itself; -1 for any number",
-        ge=-1,
-        le=10**6,
-    )
-    polar: Literal["auto", "always", "never"] = param(
-        "auto", "whether column a is the brighter one: found, always or never"
-    )
 
 
 @dataclass
@@ -372,6 +349,17 @@ def measure_dumbbells(
     -----
     The error of the length adds those of both columns along the dumbbell, that of the angle
     those across it, with the correlation of the two from :func:`pair_correlation`.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np, pandas as pd
+    >>> y, x = np.mgrid[10:90:20, 10:90:20].reshape(2, -1)
+    >>> pairs = pd.DataFrame({"y_px": np.r_[y, y], "x_px": np.r_[x, x + 6.0]})
+    >>> movie = pd.concat([pairs.assign(frame=t) for t in range(3)], ignore_index=True)
+    >>> dumbbells = al.measure_dumbbells(al.link(movie))
+    >>> dumbbells["length_px"].round(2).unique().tolist()
+    [6.0]
     """
     need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
     tell = as_progress(progress)

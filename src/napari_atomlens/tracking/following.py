@@ -9,16 +9,18 @@ from pathlib import Path
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.cards import Card
 from napari_atomlens.files import write_whole
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tracking.changes import ChangeParams, find_changes
-from napari_atomlens.tracking.dumbbells import DumbbellParams, measure_dumbbells
-from napari_atomlens.tracking.linking import LinkParams, link, track_events, tracks_table
+from napari_atomlens.tracking.dumbbells import measure_dumbbells
+from napari_atomlens.tracking.linking import link, track_events, tracks_table
+from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 from napari_atomlens.tracking.scan import correct_scan
 
 
-@dataclass
-class MovieResult:
+@dataclass(repr=False, eq=False)
+class MovieResult(Card):
     """What happened in a movie.
 
     Attributes
@@ -33,6 +35,20 @@ class MovieResult:
         Changes of dumbbells (:func:`napari_atomlens.tracking.find_changes`).
     events : pandas.DataFrame
         What happened to atoms (:func:`napari_atomlens.tracking.track_events`).
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> truth = al.simulate("honeycomb", (96, 96), 12.0)[1]
+    >>> atoms = pd.concat([truth.atoms(frame=t) for t in range(5)], ignore_index=True)
+    >>> followed = al.follow(atoms)
+    >>> followed
+    Movie of 5 frames
+      tracks: 98
+      dumbbells: 0
+      changes: 0
+      drift: 0.00 px
     """
 
     atoms: pd.DataFrame
@@ -41,6 +57,18 @@ class MovieResult:
     drift: pd.DataFrame
     changes: pd.DataFrame
     events: pd.DataFrame
+
+    def _title(self) -> str:
+        return f"Movie of {self.atoms['frame'].nunique():,} frames"
+
+    def _facts(self) -> dict[str, object]:
+        far = self.drift[["drift_y_px", "drift_x_px"]].abs().max().max() if len(self.drift) else 0
+        return {
+            "tracks": f"{self.tracks['track_id'].nunique():,}",
+            "dumbbells": f"{self.dumbbells['dumbbell_id'].nunique():,}",
+            "changes": f"{len(self.changes):,}",
+            "drift": f"{far:.2f} px",
+        }
 
 
 def follow(
@@ -69,6 +97,16 @@ def follow(
     progress : Progress or callable, optional
         Told what is being done, and asked between the stages whether to stop; what is left
         then stays empty.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> truth = al.simulate("honeycomb", (96, 96), 12.0)[1]
+    >>> atoms = pd.concat([truth.atoms(frame=t) for t in range(5)], ignore_index=True)
+    >>> moved = atoms.assign(y_px=atoms["y_px"] + 0.1 * atoms["frame"])
+    >>> round(float(al.follow(moved).drift["drift_y_px"].iloc[-1]), 1)
+    0.4
     """
     watch = as_progress(progress)
     watch.say("Linking atoms…")

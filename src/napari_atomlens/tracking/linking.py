@@ -8,7 +8,6 @@ found with the Hungarian method. Drift is removed inside of the loop.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,9 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import arrays, points, tables
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import need_columns
+from napari_atomlens.tracking.params import LinkParams
 from napari_atomlens.tracking.shift import common_shift
 
 #: Search radius over the distance between nearest atoms, where the user gives none.
@@ -32,33 +31,6 @@ LEARN = 20
 FEW = 50
 #: A frame missed counts as this part of the squared search radius: the fresher track wins.
 MISSED = 0.02
-
-
-@dataclass(frozen=True)
-class LinkParams(Params):
-    """How atoms are followed from frame to frame. Zero means "find it in the movie"."""
-
-    search_px: float = param(
-        0.0, "farthest an atom goes between frames, drift apart; 0 takes 0.45 of the spacing",
-        unit="px", ge=0, le=1e4,
-    )  # fmt: skip
-    max_gap: int = param(
-        3, "frames an atom may be missed before its track ends; -1 for any number", ge=-1, le=10**6
-    )
-    motion: Literal["auto", "last", "site", "velocity"] = param(
-        "auto",
-        "where an atom is expected: as the movie shows, where it was last, where it was on "
-        "average, or on with its velocity",
-    )
-    drift: Literal["auto", "none"] = param("auto", "remove the drift that is common to all atoms")
-    species: Literal["varies", "stays"] = param(
-        "varies", "whether the species of an atom may change along its track"
-    )
-    jump_px: float = param(
-        0.0, "an atom that vanishes is the one that appears within this distance; 0 takes a "
-        "spacing, where atoms are few and their number stays; -1 for never",
-        unit="px", ge=-1, le=1e5,
-    )  # fmt: skip
 
 
 @dataclass
@@ -394,6 +366,16 @@ def link(
     ------
     ParameterError
         If columns are missing, positions are not finite or a parameter is out of bounds.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> truth = al.simulate("honeycomb", (96, 96), 12.0)[1]
+    >>> atoms = pd.concat([truth.atoms(frame=t) for t in range(5)], ignore_index=True)
+    >>> linked = al.link(atoms)
+    >>> linked["track_id"].nunique() == len(truth.y)
+    True
     """
     found = prepare_links(atoms, params.species == "stays")
     if not len(found.frame):

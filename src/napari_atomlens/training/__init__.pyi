@@ -1,25 +1,11 @@
-from .adaptation import (
-    Adapted,
-    AdaptParams,
-    Step,
-    adapt,
-    adapting,
-    discard,
-    keep,
-)
-from .fourier import (
-    FourierParams,
-    fourier_labels,
-    fourier_recipe,
-)
+from .adaptation import Adapted, Step, adapt, adapting, discard, keep
+from .fourier import fourier_labels, fourier_recipe
 from .labelled import (
     Labelled,
     label_frame,
 )
-from .loop import (
-    TrainParams,
-    train,
-)
+from .loop import train
+from .params import AdaptParams, FourierParams, TrainParams
 
 __all__ = [
     "Step",

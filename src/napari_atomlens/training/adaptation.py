@@ -23,7 +23,6 @@ from napari_atomlens import __version__
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
 from napari_atomlens.files import user_folder, write_whole
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
@@ -35,6 +34,7 @@ from napari_atomlens.simulation.scoring import Score, match, score
 from napari_atomlens.simulation.training_scenes import noise_only, training_pair
 from napari_atomlens.training.labelled import Crops, Labelled
 from napari_atomlens.training.loop import distance_to, loss_of
+from napari_atomlens.training.params import AdaptParams
 
 #: First of the seeds of scenes that are mixed in: none of them trained the bundled models.
 REPLAY_SEED = 1 << 38
@@ -44,23 +44,6 @@ REPLAY = 256
 KNOWN = ("honeycomb", "tmd", "perovskite", "dumbbell", "dimer_rows")
 #: A fall of the F1 on known materials that is worth a word.
 FORGOTTEN = 0.01
-
-
-@dataclass(frozen=True)
-class AdaptParams(Params):
-    """How a model is adapted to corrected frames."""
-
-    start: str = param("auto", "model to start from")
-    name: str = param("adapted", "name of the new model")
-    steps: int = param(500, "optimiser steps at most", ge=1, le=100_000)
-    minutes: float = param(8.0, "time at most", unit="min", ge=0.01, le=1000)
-    batch: int = param(8, "crops of corrected frames per step", ge=1, le=256)
-    replay: int = param(8, "simulated scenes per step, against forgetting", ge=0, le=256)
-    size_px: int = param(96, "side of a crop", unit="px", ge=48, le=512)
-    learning_rate: float = param(1e-3, "highest learning rate", ge=1e-7, le=1)
-    hold_back: float = param(0.25, "share of each frame that only judges", ge=0.05, le=0.5)
-    threads: int = param(0, "threads of the optimiser; 0 leaves it to PyTorch", ge=0, le=256)
-    seed: int = param(0, "seed of the crops and scenes", ge=0, le=1 << 30)
 
 
 @dataclass
@@ -87,6 +70,16 @@ class Adapted:
         What the user should know, with the figures.
     facts : dict
         What the card says.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> from pathlib import Path
+    >>> adapted = al.Adapted(
+    ...     Path("mine.safetensors"), "mine", before=0.90, after=0.95, known_before=0.99,
+    ...     known_after=0.99, temperature=1.0, losses=[0.1], seconds=60.0)
+    >>> adapted.is_better
+    True
     """
 
     path: Path
@@ -308,6 +301,15 @@ def adapt(
         If there is no frame.
     ModelError
         If the model to start from cannot be used, or the name is not one of a file.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> frame = al.label_frame(image, truth.atoms(), spacing_px=10.0)
+    >>> adapted = al.adapt([frame], al.AdaptParams(name="mine", steps=1, batch=1, replay=0))
+    >>> adapted.name
+    'mine'
     """
     watch = as_progress(progress)
     for what in adapting(frames, p, watch):

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.simulation.scans import faulty_scan
 from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure_scan
-
-
-@dataclass(frozen=True)
-class AssessTrainParams(Params):
-    """How the network of the assessment is trained."""
-
-    out: str = param("runs/assess", "folder of the finished network")
-    scans: int = param(12600, "simulated scans", ge=20, le=10_000_000)
-    sizes: str = param("128,256,512,192,256,384,96", "sides of the scans in pixels")
-    epochs: int = param(60, "times that every scan is used", ge=1, le=100000)
-    hidden: int = param(64, "units of each hidden layer", ge=2, le=4096)
-    members: int = param(5, "networks whose answers are averaged", ge=1, le=64)
-    seed: int = param(0, "first seed of the scans", ge=0, le=2**31)
+from napari_atomlens.training.params import AssessTrainParams
 
 
 def draw_features(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import ModelError
 from napari_atomlens.files import user_folder, write_whole
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import update_facts
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
@@ -16,27 +14,10 @@ from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.training.adaptation import check_name
 from napari_atomlens.training.calibrate import calibrate
 from napari_atomlens.training.held_out import Figures, figures_facts, held_out, lattice_facts
-from napari_atomlens.training.loop import TrainParams, train
+from napari_atomlens.training.loop import train
 from napari_atomlens.training.materials import from_recipe, load_recipe, save_recipe
+from napari_atomlens.training.params import CrystalParams, TrainParams
 from napari_atomlens.training.recipes import make_recipe
-
-
-@dataclass(frozen=True)
-class CrystalParams(Params):
-    """How the model of a crystal is made."""
-
-    name: str = param("", "name of the model; empty takes that of the file")
-    out: str = param("", "folder of checkpoints; empty is runs/NAME")
-    steps: int = param(3000, "optimiser steps in all", ge=1, le=10_000_000)
-    batch: int = param(16, "images per step", ge=1, le=4096)
-    size_px: int = param(128, "side of a training image", unit="px", ge=64, le=1024)
-    learning_rate: float = param(2.5e-3, "highest learning rate (one cycle)", ge=1e-6, le=1)
-    workers: int = param(1, "processes that draw scenes", ge=1, le=256)
-    threads: int = param(0, "threads of the optimiser; 0 leaves it to PyTorch", ge=0, le=256)
-    device: str = param("auto", "auto, cpu or cuda")
-    start: str = param("universal", "model whose weights are the first guess; empty for none")
-    seed: int = param(90_000_000, "first training seed", ge=0, le=1 << 39)
-    images: int = param(40, "held-out images for the figures of the card", ge=2, le=10_000)
 
 
 def card(info: ModelInfo, recipe: Recipe, own: Figures, universal: Figures) -> str:

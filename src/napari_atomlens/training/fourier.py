@@ -17,24 +17,12 @@ from scipy import ndimage as ndi
 
 from napari_atomlens import points, tables
 from napari_atomlens.errors import CalibrationError
-from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.scale import spectral_guess
 from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.training.labelled import FEWEST, Labelled, label_frame
-
-
-@dataclass(frozen=True)
-class FourierParams(Params):
-    """The Fourier-subtraction recipe."""
-
-    centre: float = param(0.1, "radius of the disc taken out, over the side", ge=0.005, le=0.45)
-    low: float = param(0.25, "difference below which a pixel is lattice", ge=0, le=1)
-    high: float = param(0.75, "difference above which a pixel is a defect", ge=0, le=1)
-    spacing_px: float = param(0.0, "distance between nearest columns; 0 finds it", unit="px", ge=0)
-    spots: float = param(6.0, "height of a spot over the spectrum round it", ge=1, le=1000)
-    peaks: float = param(0.3, "height of a column between lowest and highest", ge=0, le=1)
+from napari_atomlens.training.params import FourierParams
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,23 @@ class Labelled:
     usable: np.ndarray
 
 
+def _usable_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
+    """Return the atoms without vacant sites, or say why nothing can be learned from them."""
+    missing = {"y_px", "x_px"} - set(atoms.columns)
+    if missing:
+        raise TableError(f"The corrected atoms lack {', '.join(sorted(missing))}.")
+    if "source" in atoms:
+        atoms = atoms[atoms["source"].astype(str) != "lattice"]
+    if not np.isfinite(atoms[["y_px", "x_px"]].to_numpy(float)).all():
+        raise TableError("Some corrected atoms have no position.")
+    if len(atoms) < FEWEST:
+        raise TableError(
+            f"A corrected frame needs at least {FEWEST} atoms to learn from, but this has "
+            f"{len(atoms)}."
+        )
+    return atoms
+
+
 def label_frame(
     image: np.ndarray,
     atoms: pd.DataFrame,
@@ -78,21 +95,17 @@ def label_frame(
         If columns are missing, positions are no numbers, or there are fewer than 8 atoms.
     ImageError
         If the image cannot be used.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> image, truth = al.simulate("honeycomb", (96, 96), 10.0)
+    >>> frame = al.label_frame(image, truth.atoms(), spacing_px=10.0)
+    >>> frame.image.shape
+    (96, 96)
     """
-    missing = {"y_px", "x_px"} - set(atoms.columns)
-    if missing:
-        raise TableError(f"The corrected atoms lack {', '.join(sorted(missing))}.")
-    frame = remove_hot_pixels(as_frame(image))
-    if "source" in atoms:
-        atoms = atoms[atoms["source"].astype(str) != "lattice"]
+    frame, atoms = remove_hot_pixels(as_frame(image)), _usable_atoms(atoms)
     positions = atoms[["y_px", "x_px"]].to_numpy(float).copy()
-    if not np.isfinite(positions).all():
-        raise TableError("Some corrected atoms have no position.")
-    if len(positions) < FEWEST:
-        raise TableError(
-            f"A corrected frame needs at least {FEWEST} atoms to learn from, but this has "
-            f"{len(positions)}."
-        )
     spacing = check_spacing(spacing_px, frame.shape) or points.spacing(positions)
     if not np.isfinite(spacing) or spacing <= 0:
         raise TableError("The distance between the corrected atoms could not be measured.")

@@ -8,7 +8,7 @@ import os
 import queue
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ModelError
 from napari_atomlens.files import write_whole
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import load_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
@@ -26,30 +25,10 @@ from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.training.materials import Material, material
+from napari_atomlens.training.params import TrainParams
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
-
-
-@dataclass(frozen=True)
-class TrainParams(Params):
-    """How a model is trained."""
-
-    material: str = param("universal", "what the model is for: a name, or the file of a recipe")
-    out: str = param("", "folder of checkpoints and of the model; empty is runs/MATERIAL")
-    steps: int = param(12000, "optimiser steps in all", ge=1, le=10_000_000)
-    batch: int = param(16, "images per step", ge=1, le=4096)
-    size_px: int = param(128, "side of a training image", unit="px", ge=64, le=1024)
-    learning_rate: float = param(2e-3, "highest learning rate (one cycle)", ge=1e-6, le=1)
-    workers: int = param(1, "processes that draw scenes", ge=1, le=256)
-    reuse: int = param(2, "how often an image is used, each time turned or flipped", ge=1, le=8)
-    threads: int = param(0, "threads of the optimiser; 0 leaves it to PyTorch", ge=0, le=256)
-    device: str = param("auto", "auto, cpu or cuda")
-    resume: bool = param(True, "go on from the last checkpoint in the folder")
-    save_every: int = param(500, "steps between checkpoints", ge=1, le=10_000_000)
-    seed: int = param(0, "first training seed", ge=0, le=1 << 39)
-    start: str = param("", "model whose weights are the first guess; empty starts from nothing")
-    teacher: str = param("", "model whose answers are learned as well (distillation), if any")
 
 
 #: Views and targets of a chunk of scenes.
@@ -214,6 +193,14 @@ def train(
     -------
     pathlib.Path
         The written model (weights only; the figures of its card are measured apart).
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> al.train(al.TrainParams(material="no such material"))
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.ParameterError: ...
     """
     watch = as_progress(progress)
     goal = material(p.material)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ import torch
 from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ImageError, TableError
-from napari_atomlens.params import Params, param
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample
@@ -22,6 +21,7 @@ from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.silicon import SiliconScan, training_scan
 from napari_atomlens.stm.site_kinds import KINDS
+from napari_atomlens.training.params import SiliconAdaptParams, SiliconTrainParams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,20 +34,6 @@ ROW_PX = 8.0
 PEAK_PX = 1.6
 #: Training never uses a seed from here on; evaluation and tests do.
 FIRST_EVALUATION_SEED = 2**32
-
-
-@dataclass(frozen=True)
-class SiliconTrainParams(Params):
-    """How the H-Si(100) network is trained."""
-
-    out: str = param("runs/h-si-100", "folder of the finished model")
-    minutes: float = param(12.0, "training ends after so long", unit="min", ge=0.01, le=10000)
-    batch: int = param(12, "scans per step", ge=1, le=1024)
-    size_px: int = param(128, "side of a training scan", unit="px", ge=64, le=1024)
-    learning_rate: float = param(3e-3, "highest learning rate", ge=1e-6, le=1)
-    threads: int = param(1, "threads of the optimiser", ge=1, le=256)
-    seed: int = param(0, "first seed of the scans", ge=0, le=2**31)
-    start: str = param("", "model to go on from; empty starts from nothing")
 
 
 def defect_target(scan: SiliconScan) -> np.ndarray:
@@ -165,17 +151,6 @@ def train_silicon(
         "training": {k: v for k, v in asdict(p).items() if k != "out"},
     }
     return write_model(folder / "h-si-100.safetensors", smooth, facts)
-
-
-@dataclass(frozen=True)
-class SiliconAdaptParams(Params):
-    """How the network is adapted to labelled scans of a user."""
-
-    steps: int = param(250, "optimiser steps", ge=1, le=100000)
-    batch: int = param(12, "crops per step, half of them simulated", ge=2, le=1024)
-    size_px: int = param(128, "side of a crop", unit="px", ge=64, le=1024)
-    learning_rate: float = param(6e-4, "highest learning rate", ge=1e-7, le=1)
-    seed: int = param(0, "seed of what is drawn by chance", ge=0, le=2**31)
 
 
 def adapt_silicon(

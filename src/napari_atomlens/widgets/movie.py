@@ -43,7 +43,7 @@ from napari_atomlens.session.movie import MAPS, MovieData, transitions_text
 from napari_atomlens.tracking.changes import ChangeParams, neighbour_correlation
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import MovieResult, follow, save_followed
-from napari_atomlens.tracking.linking import LinkParams
+from napari_atomlens.tracking.params import LinkParams
 from napari_atomlens.tracking.trajectories import (
     estimate_diffusion,
     mean_squared_displacement,

@@ -32,7 +32,8 @@ from napari_atomlens.stm.geometry import correct_drift, find_drift, square_pixel
 from napari_atomlens.stm.groups import DefectGroups, GroupParams, group_defects
 from napari_atomlens.stm.levelling import LevelParams, level
 from napari_atomlens.stm.molecules import Film, FilmMovie, MoleculeParams, follow_movie, read_film
-from napari_atomlens.stm.silicon import SiliconAnalysisParams, SiliconResult, analyze_silicon
+from napari_atomlens.stm.params import SiliconAnalysisParams
+from napari_atomlens.stm.silicon import SiliconResult, analyze_silicon
 from napari_atomlens.stm.traces import Comparison, compare_traces
 from napari_atomlens.widgets import convert
 from napari_atomlens.widgets import convert_stm as stm

@@ -16,9 +16,8 @@ from napari_atomlens.errors import ParameterError
 from napari_atomlens.image import as_stack
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects.atoms import in_pixels, read_atoms
-from napari_atomlens.training.adaptation import AdaptParams
-from napari_atomlens.training.fourier import FourierParams
 from napari_atomlens.training.labelled import Labelled
+from napari_atomlens.training.params import AdaptParams, FourierParams
 
 
 def run(

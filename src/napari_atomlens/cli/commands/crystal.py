@@ -9,7 +9,8 @@ import typer
 
 from napari_atomlens.cli.commands.train import STOPPED
 from napari_atomlens.cli.progress import bar
-from napari_atomlens.training.crystal import CrystalParams, train_crystal
+from napari_atomlens.training.crystal import train_crystal
+from napari_atomlens.training.params import CrystalParams
 
 
 def run(

@@ -14,8 +14,7 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.runs.movie import analyze_movie, follow_folder
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.tracking.changes import ChangeParams
-from napari_atomlens.tracking.dumbbells import DumbbellParams
-from napari_atomlens.tracking.linking import LinkParams
+from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
 
 def run(

@@ -20,7 +20,8 @@ from napari_atomlens.io.formats.readers import read
 from napari_atomlens.params import as_dict
 from napari_atomlens.progress import Progress
 from napari_atomlens.stm.groups import GroupParams
-from napari_atomlens.stm.silicon import SiliconAnalysisParams, SiliconResult
+from napari_atomlens.stm.params import SiliconAnalysisParams
+from napari_atomlens.stm.silicon import SiliconResult
 
 
 def run(

@@ -10,9 +10,9 @@ import typer
 from napari_atomlens import training
 from napari_atomlens.cli.options import Without
 from napari_atomlens.cli.progress import bar
-from napari_atomlens.training.assess import AssessTrainParams, train_assessment
-from napari_atomlens.training.loop import TrainParams
-from napari_atomlens.training.silicon import SiliconTrainParams, train_silicon
+from napari_atomlens.training.assess import train_assessment
+from napari_atomlens.training.params import AssessTrainParams, SiliconTrainParams, TrainParams
+from napari_atomlens.training.silicon import train_silicon
 
 #: What is trained is the command.
 Params = Annotated[TrainParams, Without("material")]

@@ -84,6 +84,16 @@ def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
         If the extension is none of these, or the file cannot be written.
     TableError
         If a structure is asked for and the pixel size is not known.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> _, truth = al.simulate("honeycomb", (64, 64), 10.0)
+    >>> atoms = truth.atoms()
+    >>> al.write_atoms("sheet.csv", atoms).name
+    'sheet.csv'
+    >>> len(al.read_atoms("sheet.csv")) == len(truth.y)
+    True
     """
     target = Path(path)
     kind = target.suffix.lower()

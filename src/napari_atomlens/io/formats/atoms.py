@@ -40,6 +40,16 @@ def read_file(path: str | Path) -> pd.DataFrame:
     ------
     FormatError
         If it cannot be read, or holds no atoms.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> pd.DataFrame({"y_px": [1.0, 2.0], "x_px": [3.0, 4.0]}).to_csv("atoms.csv", index=False)
+    >>> al.read_atoms("atoms.csv")
+       y_px  x_px
+    0   1.0   3.0
+    1   2.0   4.0
     """
     source = Path(path)
     kind = source.suffix.lower()

@@ -33,6 +33,15 @@ def read(path: str | Path) -> list[Image]:
     ------
     FormatError
         One sentence, if it is missing, damaged, of an unknown format, or holds no image.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np, tifffile
+    >>> tifffile.imwrite("movie.tif", np.zeros((3, 64, 96), np.uint16), photometric="minisblack")
+    >>> images = al.read("movie.tif")
+    >>> images[0].name, images[0].axes, images[0].data.shape
+    ('movie.tif', 'tyx', (3, 64, 96))
     """
     path = Path(path)
     kind = kind_of(path)

@@ -39,13 +39,13 @@ def read_atoms(path: str | Path) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from pathlib import Path
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "atoms.csv"
-    >>> lines = "y_px,x_px,species", "1.5,2.5,Si"
-    >>> _ = file.write_text(chr(10).join(lines))
-    >>> read_atoms(file)["species"].tolist()
-    ['Si']
+    >>> import napari_atomlens as al
+    >>> import pandas as pd
+    >>> pd.DataFrame({"y_px": [1.0, 2.0], "x_px": [3.0, 4.0]}).to_csv("atoms.csv", index=False)
+    >>> al.read_atoms("atoms.csv")
+       y_px  x_px  frame
+    0   1.0   3.0      0
+    1   2.0   4.0      0
     """
     place = Path(path)
     table = layout.read_saved(place).atoms if place.is_dir() else read_file(place)

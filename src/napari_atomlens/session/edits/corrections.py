@@ -107,6 +107,13 @@ class Corrections:
     ------
     TableError
         If ids are missing or not unique, or positions are no numbers.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> corrections = al.Corrections(user="me")
+    >>> len(corrections.atoms()), corrections.journal.user
+    (0, 'me')
     """
 
     def __init__(
