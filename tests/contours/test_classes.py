@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,9 @@ from napari_atomlens.contours.classes import (
     symmetry,
 )
 from napari_atomlens.errors import ImageError, ParameterError
-from napari_atomlens.simulation.surfaces import SIX_DEFECTS, defect_gallery
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from gallery import SIX_DEFECTS, defect_gallery
 
 
 @pytest.fixture(scope="module")

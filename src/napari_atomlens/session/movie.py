@@ -103,10 +103,6 @@ class MovieData:
         """(y, x) of the atoms of a frame, float32 (n, 2)."""
         return self._places[self._atoms.rows(frame)]
 
-    def atom_features(self, frame: int) -> pd.DataFrame:
-        """Rows of the atoms table of a frame."""
-        return self._atoms.table.iloc[self._atoms.rows(frame)].reset_index(drop=True)
-
     @property
     def has_dumbbells(self) -> bool:
         """Whether the lattice has dumbbells."""

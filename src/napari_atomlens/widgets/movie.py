@@ -492,7 +492,6 @@ class MovieWidget(DockWidget):
         }  # fmt: skip
         if known is not None:  # the parameters above found none of them
             self._provenance["parameters"] = "atoms that were there before"
-        self._link_params = linking
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
             # in the thread: nothing here touches the viewer or a layer

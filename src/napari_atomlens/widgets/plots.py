@@ -5,7 +5,6 @@ pyqtgraph draws; a k-d tree picks. Rows are those of the table, whatever is draw
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QEvent, QPointF, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QWidget
 from scipy.spatial import cKDTree
 
 from napari_atomlens.points import inside_polygon
@@ -409,48 +408,3 @@ class Curves(Plot):
                 item.setSymbolBrush(colours[name])
             self._lines.append(item)
         self.autoRange()
-
-
-def measure_frame_rate(n: int, seconds: float = 3.0) -> dict[str, float]:
-    """Frames per second of a scatter plot of n points while it is dragged.
-
-    Every step moves the view and waits until it is painted, as a mouse does.
-
-    Returns
-    -------
-    dict of str to float
-        "pan" and "lasso" in frames per second, "pick_s" for one pick.
-    """
-    app = pg.mkQApp()
-    rng = np.random.default_rng(0)
-    plot = Scatter()
-    plot.resize(700, 500)
-    x, y = rng.normal(size=(2, n))
-    plot.show_points(x, y, (np.clip(x, -2, 2) * 3.9 + 8).astype(int) % SHADES, viridis(SHADES))
-    plot.mark_selected(np.arange(0, n, max(1, n // 200)))
-    plot.show()
-    until = time.monotonic() + 1
-    while time.monotonic() < until:
-        QApplication.processEvents()
-    box = plot.getViewBox()
-    rates = {}
-    for what in ("pan", "lasso"):
-        frames, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            step = 0.02 if frames % 40 < 20 else -0.02
-            if what == "pan":
-                box.translateBy(x=step, y=step / 2)
-            else:
-                t = np.linspace(0, 5, 10 + frames % 200)
-                plot._line.setData(np.cos(t), np.sin(t) + step)
-            plot.viewport().repaint()
-            app.processEvents()
-            frames += 1
-        rates[what] = frames / (time.perf_counter() - start)
-    plot.pick(0.0, 0.0)
-    start = time.perf_counter()
-    for k in range(100):
-        plot.pick(0.001 * k, 0.0)
-    rates["pick_s"] = (time.perf_counter() - start) / 100
-    plot.close()
-    return rates

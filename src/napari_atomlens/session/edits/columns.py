@@ -32,11 +32,6 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b) or (a != a and b != b)
 
 
-def same_row(a: Row, b: Row) -> bool:
-    """Whether two rows hold the same."""
-    return len(a) == len(b) and all(map(same, a, b))
-
-
 def typed(column: str, values: Any) -> np.ndarray:
     """Values as a writable array of the type that the atoms table has for this column."""
     dtype = tables.ATOMS.get(column)
