@@ -251,10 +251,10 @@ def test_a_result_computes_its_tables_once(
     )  # fmt: skip
     assert list(result.defects["formula"]) == ["Si1C4"]
     assert result.bonds is result.bonds and result.defects is result.defects
-    assert result.provenance["rules"]["name"] == "graphene-si"
+    assert result.record()["rules"]["name"] == "graphene-si"
     before = result.defects
     result.bond("graphene-si-published")
-    assert result.defects is not before and result.provenance["rules_chosen"] == "given"
+    assert result.defects is not before and result.record()["rules_chosen"] == "given"
 
 
 def test_what_the_border_cuts_is_no_type(table: Callable[..., pd.DataFrame]) -> None:
