@@ -76,7 +76,7 @@ COUNTED: dict[str, dict[str, str]] = {
         "atoms/a.py": "class f: ...",
     },
     "napari and Qt outside widgets": {"points.py": "from magicgui.widgets import Container"},
-    "Params that load torch": 0{
+    "Params that load torch": {
         "points.py": "from .arrays import x\nclass SomeParams: ...",
         "arrays.py": "import torch\nx = 1",
     },
