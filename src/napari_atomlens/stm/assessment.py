@@ -591,6 +591,17 @@ def judge_scan(vectors: np.ndarray, layers: list[np.ndarray]) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+def _first_frame(image: ArrayLike | Image) -> np.ndarray:
+    """Return the pixels of an image, or of the first frame of a movie."""
+    data: ArrayLike | Pixels
+    if isinstance(image, Image):
+        data = image.data
+    else:
+        data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
+    pixels = data if isinstance(data, Pixels) else np.asarray(data)
+    return np.asarray(pixels[0] if pixels.ndim == 3 else pixels)
+
+
 def assess(image: ArrayLike | Image) -> Verdict:
     """Assess a scan.
 
@@ -614,14 +625,7 @@ def assess(image: ArrayLike | Image) -> Verdict:
     >>> al.assess(al.simulate_silicon(al.SiliconParams(size_px=256, seed=2)).image).label
     'good'
     """
-    data: ArrayLike | Pixels
-    if isinstance(image, Image):
-        data = image.data
-    else:
-        data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
-    pixels = data if isinstance(data, Pixels) else np.asarray(data)
-    array = np.asarray(pixels[0] if pixels.ndim == 3 else pixels)
-    z = finite_image(array, 32)
+    z = finite_image(_first_frame(image), 32)
     first, part = _recorded(z)
     small, step = _sample(part)
     features, places = measure_scan(small)
