@@ -10,9 +10,15 @@ from scipy import ndimage as ndi
 
 
 @overload
-def spread(values: ArrayLike, axis: None = None, *, centre: ArrayLike | None = None) -> float: ...
+def spread(values: ArrayLike, axis: None = None, *, centre: ArrayLike | None = None) -> float:  # noqa: D418
+    """Of all values."""
+
+
 @overload
-def spread(values: ArrayLike, axis: int, *, centre: ArrayLike | None = None) -> np.ndarray: ...
+def spread(values: ArrayLike, axis: int, *, centre: ArrayLike | None = None) -> np.ndarray:  # noqa: D418
+    """Along an axis."""
+
+
 def spread(
     values: ArrayLike, axis: int | None = None, *, centre: ArrayLike | None = None
 ) -> float | np.ndarray:

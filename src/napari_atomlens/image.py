@@ -224,11 +224,13 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 @overload
-def grey(data: np.ndarray) -> np.ndarray: ...
+def grey(data: np.ndarray) -> np.ndarray:  # noqa: D418
+    """In memory."""
 
 
 @overload
-def grey(data: da.Array) -> da.Array: ...
+def grey(data: da.Array) -> da.Array:  # noqa: D418
+    """Lazily."""
 
 
 def grey(data: np.ndarray | da.Array) -> np.ndarray | da.Array:
