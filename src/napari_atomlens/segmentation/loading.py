@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_atomlens.errors import ModelError
-from napari_atomlens.files import write_whole
+from napari_atomlens.files import Json, write_whole
 from napari_atomlens.segmentation.network import ARCHITECTURE, UNIVERSAL_CLASSES, ColumnNet
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import ModelInfo, header_of, roles_of
@@ -64,7 +64,7 @@ def _build(path: Path) -> ColumnNet:
     return net
 
 
-def write_model(path: Path, net: ColumnNet, facts: dict[str, Any]) -> Path:
+def write_model(path: Path, net: ColumnNet, facts: Json) -> Path:
     """Write weights and what is known of them as one safetensors file, atomically."""
     from safetensors.torch import save
 

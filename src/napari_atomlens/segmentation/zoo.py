@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from napari_atomlens.errors import ModelError
-from napari_atomlens.files import digest, user_folder
+from napari_atomlens.files import Json, digest, user_folder
 
 BUNDLED = Path(__file__).parent / "weights"
 
@@ -81,17 +81,17 @@ class ModelInfo:
     card: str
     path: Path
     roles: tuple[Role, ...]
-    calibration: dict[str, Any] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=dict)
-    lattice: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
+    calibration: Json = field(default_factory=dict)
+    recipe: Json = field(default_factory=dict)
+    lattice: Json = field(default_factory=dict)
+    figures: Json = field(default_factory=dict)
 
     def file_hash(self) -> str:
         """SHA-256 of the weights file."""
         return digest(self.path)
 
 
-def header_of(path: Path) -> dict[str, Any]:
+def header_of(path: Path) -> Json:
     """Metadata of a safetensors file, read without PyTorch."""
     try:
         with path.open("rb") as file:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.files import Json
 from napari_atomlens.simulation.formation import PROFILE_STEP
 from napari_atomlens.simulation.scenes import Scene
 
@@ -21,7 +21,7 @@ BANK = Path(__file__).with_name("multislice_bank.json")
 
 
 @lru_cache(maxsize=1)
-def _bank() -> dict[str, Any]:
+def _bank() -> Json:
     return dict(json.loads(BANK.read_text(encoding="utf-8")))
 
 

@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.files import Json
 from napari_atomlens.simulation.material_scenes import Defect, Recipe
 from napari_atomlens.simulation.projection import ProjectedColumns, formula, project
 
@@ -80,7 +81,7 @@ def read_crystal(
     )  # fmt: skip
 
 
-def _defect(data: dict[str, Any]) -> Defect:
+def _defect(data: Json) -> Defect:
     if wrong := set(data) - _DEFECT_KEYS:
         raise ParameterError(f"A defect has no {sorted(wrong)[0]!r}; see the manual of recipes.")
     if ("vacancy" in data) == ("replace" in data):
@@ -122,7 +123,7 @@ def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None
     FormatError, ParameterError
         If a file cannot be read, or says something that cannot be.
     """
-    data: dict[str, Any] = {}
+    data: Json = {}
     if recipe is not None:
         try:
             data = tomllib.loads(Path(recipe).read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import Json
 from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
@@ -78,7 +79,7 @@ def read_nion(path: Path) -> list[Image]:
     return [nion_image(path.name, data, metadata)]
 
 
-def nion_image(name: str, data: Any, metadata: dict[str, Any]) -> Image:
+def nion_image(name: str, data: Any, metadata: Json) -> Image:
     """Return an image with the calibrations that Nion Swift stores beside it."""
     axes = metadata.get("dimensional_calibrations") or metadata.get("spatial_calibrations") or []
     if len(axes) != data.ndim:
@@ -96,7 +97,7 @@ def nion_image(name: str, data: Any, metadata: dict[str, Any]) -> Image:
     return make_image(name, data, size, step, kept, colour=False)
 
 
-def _beside(path: Path) -> dict[str, Any]:
+def _beside(path: Path) -> Json:
     file = path.with_suffix(".json")
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -82,7 +82,7 @@ def _series(
     series: Any,
     size: tuple[float, float] | None,
     step: float | None,
-    metadata: dict[str, Any],
+    metadata: dict[str, object],
 ) -> list[Image]:
     axes, shape = str(series.axes), tuple(series.shape)
     colour = axes.endswith("S")
@@ -164,8 +164,8 @@ def _ome(file: Any, index: int) -> tuple[tuple[float, float] | None, float | Non
     return pixel_size(*size), step
 
 
-def _metadata(file: Any) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _metadata(file: Any) -> dict[str, object]:
+    out: dict[str, object] = {}
     if file.imagej_metadata:
         kept = (str, int, float)
         out["imagej"] = {k: v for k, v in file.imagej_metadata.items() if isinstance(v, kept)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -122,7 +121,7 @@ def _pages(path: Path, raw: bytes) -> list[Image]:
 def _page(path: Path, raw: bytes, objects: dict[int, tuple[int, int]]) -> Image:
     start, _ = objects[_HEADER]
     _, n_strings, *numbers = struct.unpack_from(_LAYOUT, raw, start)
-    page: dict[str, Any] = dict(zip(_FIELDS, numbers, strict=True))
+    page = dict(zip(_FIELDS, numbers, strict=True))
     more = _objects(raw, start + _HEADER_BYTES, page["objects"])
     text = _strings(raw, more[_STRINGS][0], n_strings) if _STRINGS in more else {}
     rows, columns = page["rows"], page["columns"]

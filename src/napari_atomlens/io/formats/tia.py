@@ -88,7 +88,7 @@ def read_series(path: Path, emi: Path | None = None) -> Image:
     )  # fmt: skip
 
 
-def _settings(path: Path, emi: Path | None) -> dict[str, Any]:
+def _settings(path: Path, emi: Path | None) -> dict[str, object]:
     """What the .emi file says of the microscope; diffraction is refused."""
     if emi is None:
         return {}
@@ -97,6 +97,6 @@ def _settings(path: Path, emi: Path | None) -> dict[str, Any]:
     camera = "<CameraNamePath>" in text
     if "Diffraction" in mode or ("STEM" in mode and camera):
         raise FormatError(f"{path.name} holds diffraction, no image.")
-    found: dict[str, Any] = {"mode": mode} if mode else {}
+    found: dict[str, object] = {"mode": mode} if mode else {}
     volts = re.search(r"<Label>High tension</Label>\s*<Value>([\d.]+)</Value>", text)
     return found | ({"beam_energy": float(volts[1])} if volts else {})

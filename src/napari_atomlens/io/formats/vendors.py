@@ -6,14 +6,17 @@ import logging
 from glob import escape
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import Json
 from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
+    is_lazy,
     make_image,
     pixel_size,
     text_of,
@@ -23,13 +26,24 @@ from napari_atomlens.image import (
 from napari_atomlens.io.formats.guards import check_dm
 from napari_atomlens.io.formats.tia import read_series
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 _PLUGINS = {
     ".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia",
     ".emd": "emd",
 }  # fmt: skip
 
 
-def optional(module: str, path: Path) -> Any:
+class _Signal(TypedDict):
+    """What the library reads."""
+
+    data: np.ndarray | da.Array
+    axes: list[dict[str, object]]
+    metadata: Json
+
+
+def optional(module: str, path: Path) -> ModuleType:
     """Import a library that the extra "formats" brings.
 
     Raises
@@ -113,9 +127,9 @@ def _large_series(path: Path) -> list[Image]:
     return images
 
 
-def _is_large(signal: dict[str, Any]) -> bool:
+def _is_large(signal: _Signal) -> bool:
     data = signal["data"]
-    return hasattr(data, "dask") and data.ndim == 3 and data.nbytes > LAZY_BYTES
+    return is_lazy(data) and data.ndim == 3 and data.nbytes > LAZY_BYTES
 
 
 def _head(path: Path) -> bytes:
@@ -123,7 +137,7 @@ def _head(path: Path) -> bytes:
         return file.read(4)
 
 
-def _image(name: str, title: str, signal: dict[str, Any]) -> Image:
+def _image(name: str, title: str, signal: _Signal) -> Image:
     data, axes = signal["data"], signal["axes"]
     if len(axes) > 3 or len(axes) < 2:
         raise FormatError(
@@ -136,11 +150,11 @@ def _image(name: str, title: str, signal: dict[str, Any]) -> Image:
         raise FormatError(f"{name} holds spectra, no image.")
     size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
     step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if len(axes) == 3 else None
-    if hasattr(data, "dask"):
+    if is_lazy(data):
         data = data.compute() if data.nbytes <= LAZY_BYTES else data
-        if hasattr(data, "dask") and data.ndim == 3:
+        if is_lazy(data) and data.ndim == 3:
             data = data.rechunk((1, *data.shape[1:]))
-    metadata: dict[str, Any] = {"title": title} if title else {}
+    metadata: dict[str, object] = {"title": title} if title else {}
     microscope = signal["metadata"].get("Acquisition_instrument", {})
     for kind in ("TEM", "SEM"):
         known = microscope.get(kind, {})

@@ -46,7 +46,7 @@ class Encoder:
         self.left_out: list[str] = []
         self._n = 0
 
-    def attributes(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def attributes(self, where: str, values: Mapping[str, object]) -> dict[str, object]:
         """Encode a dictionary key by key; what cannot be encoded is left out."""
         out = {}
         for key, value in values.items():

@@ -6,13 +6,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import write_whole
 
 
-def line_of(entry: Mapping[str, Any]) -> bytes:
+def line_of(entry: Mapping[str, object]) -> bytes:
     """One entry as a line of the file."""
     return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
@@ -32,7 +31,7 @@ class JournalFile:
         If it cannot be written.
     """
 
-    def __init__(self, path: Path, entries: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, path: Path, entries: Iterable[Mapping[str, object]] = ()) -> None:
         self.path = path
         try:
             write_whole(path, b"".join(map(line_of, entries)))
@@ -40,7 +39,7 @@ class JournalFile:
         except OSError as error:
             raise FormatError(f"{path.name} could not be written: {error.strerror}.") from error
 
-    def append(self, entry: Mapping[str, Any]) -> None:
+    def append(self, entry: Mapping[str, object]) -> None:
         """Write an entry; it is on the disk when this returns.
 
         Raises
@@ -66,7 +65,7 @@ class JournalFile:
             self._file.close()
 
 
-def read_entries(path: Path) -> list[dict[str, Any]]:
+def read_entries(path: Path) -> list[dict[str, object]]:
     """Read a journal; a last line that a crash cut short is left out.
 
     Raises
