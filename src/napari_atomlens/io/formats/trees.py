@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.files import Json
 from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
+    Pixels,
     lazy_frames,
     make_image,
     number_of,
@@ -26,10 +29,49 @@ from napari_atomlens.io.formats.arrays import nion_image
 from napari_atomlens.io.formats.guards import check_hdf5
 from napari_atomlens.io.formats.vendors import read_vendor
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 #: Smaller arrays than this in a file of no known layout are parameters, not images.
 MIN_SIDE = 8
+
+
+class _Named(Protocol):
+    """What groups and datasets of HDF5 and of zarr have in common."""
+
+    @property
+    def name(self) -> str | None:
+        """Path in the file."""
+
+    @property
+    def attrs(self) -> Mapping[str, object]:
+        """What is said of it."""
+
+
+class Dataset(_Named, Pixels, Protocol):
+    """An array of HDF5 or of zarr."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+
+
+class Group(_Named, Protocol):
+    """A group of HDF5 or of zarr."""
+
+    def keys(self) -> Iterable[str]:
+        """Names of what is in it."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __contains__(self, key: str, /) -> bool: ...
+
+    def __getitem__(self, key: str, /) -> Node: ...
+
+
+Node: TypeAlias = Group | Dataset
 #: Reads a dataset, all at once or frame by frame.
-Load = Callable[[Any], Any]
+Load: TypeAlias = "Callable[[Dataset], np.ndarray | da.Array]"
 
 
 def read_hdf5(path: Path) -> list[Image]:
@@ -56,17 +98,19 @@ def read_zarr(path: Path) -> list[Image]:
         if not zipfile.is_zipfile(path):
             raise FormatError(f"{path.name} is not a zip file of zarr, or it is truncated.")
         with zarr.storage.ZipStore(path, mode="r") as store:
-            return _layouts(path, zarr.open(store, mode="r"), np.asarray)
+            root = zarr.open(store, mode="r")
+            return _layouts(path, root, np.asarray)  # type: ignore[arg-type]
     root = zarr.open(str(path), mode="r")
     if isinstance(root, zarr.Array):
         size, step = _attrs_calibration(dict(root.attrs))
-        return [make_image(path.name, _load_zarr(root), size, step)]
-    return _layouts(path, root, _load_zarr)
+        data = _load_zarr(root)  # type: ignore[arg-type]
+        return [make_image(path.name, data, size, step)]
+    return _layouts(path, root, _load_zarr)  # type: ignore[arg-type]
 
 
-def _load_hdf5(path: Path, dataset: Any) -> Any:
+def _load_hdf5(path: Path, dataset: Dataset) -> np.ndarray | da.Array:
     if dataset.nbytes <= LAZY_BYTES or dataset.ndim != 3:
-        return dataset[()]
+        return np.asarray(dataset[()])
     key = dataset.name
 
     def frame(i: int) -> np.ndarray:
@@ -78,7 +122,7 @@ def _load_hdf5(path: Path, dataset: Any) -> Any:
     return lazy_frames(frame, dataset.shape, dataset.dtype)
 
 
-def _load_zarr(array: Any) -> Any:
+def _load_zarr(array: Dataset) -> np.ndarray | da.Array:
     if array.nbytes <= LAZY_BYTES or array.ndim != 3:
         return np.asarray(array[...])
     import dask.array as da
@@ -86,11 +130,33 @@ def _load_zarr(array: Any) -> Any:
     return da.from_array(array, chunks=(1, *array.shape[1:]))
 
 
-def _is_group(node: Any) -> bool:
+def _is_group(node: Node) -> TypeGuard[Group]:
     return hasattr(node, "keys")
 
 
-def _walk(group: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+def _is_dataset(node: Node) -> TypeGuard[Dataset]:
+    return not _is_group(node)
+
+
+def _group(parent: Group, key: str) -> Group:
+    """Return a group of a group; a FormatError where it is none."""
+    node = parent[key]
+    if not _is_group(node):
+        raise FormatError(f"{key} is an array, not a group.")
+    return node
+
+
+def _dataset(parent: Group, key: str) -> Dataset:
+    """Return an array of a group; a FormatError where it is none."""
+    node = parent[key]
+    if not _is_dataset(node):
+        raise FormatError(f"{key} is a group, not an array.")
+    return node
+
+
+def _walk(
+    group: Group, prefix: str = "", above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Node]]:
     """Yield (path, node) of a group and of all below it, depth first; links up are not taken."""
     own = _address(group)
     if own in above:
@@ -109,59 +175,61 @@ def _walk(group: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> Iterator
             yield where, node
 
 
-def _layouts(path: Path, root: Any, load: Load) -> list[Image]:
+def _layouts(path: Path, root: Group, load: Load) -> list[Image]:
     name = path.name
     if "Experiments" in root:
-        return _hyperspy(name, root["Experiments"], load)
-    if "data" in root and not _is_group(root["data"]) and "properties" in root["data"].attrs:
-        properties = _json(root["data"].attrs["properties"])  # Nion Swift
-        return [nion_image(name, load(root["data"]), properties)]
+        return _hyperspy(name, _group(root, "Experiments"), load)
+    if "data" in root and "properties" in (data := root["data"]).attrs and _is_dataset(data):
+        return [nion_image(name, load(data), _json(data.attrs["properties"]))]  # Nion Swift
     if "image_data" in root or "nn_input" in root:
         return _atomnet(name, root, load)
     nodes = list(_walk(root))
     groups = [(p, n) for p, n in nodes if _is_group(n)]
     if emd := [(p, g) for p, g in groups if "emd_group_type" in g.attrs and "data" in g]:
-        return _several(name, [(p, g, _emd) for p, g in emd], load)
+        return _several(name, [(p, partial(_emd, group=g, load=load)) for p, g in emd])
     nexus = [(p, g) for p, g in groups if text_of(g.attrs.get("NX_class")) == "NXdata"]
     if found := _once((p, s) for p, g in nexus if (s := _nexus_signal(g)) is not None):
-        return _several(name, [(p, s, _nexus) for p, s in found], load)
+        return _several(name, [(p, partial(_nexus, found=s, load=load)) for p, s in found])
     if ome := _ome_zarr(name, root, load):
         return ome
     datasets = [
-        (p, n, _plain) for p, n in nodes
-        if not _is_group(n) and n.dtype.kind in "buif" and len(n.shape) >= 2
+        (p, partial(_plain, dataset=n, load=load)) for p, n in nodes
+        if _is_dataset(n) and n.dtype.kind in "buif" and len(n.shape) >= 2
         and sorted(n.shape)[-2] >= MIN_SIDE
     ]  # fmt: skip
     if not datasets:
         raise FormatError(f"{name} holds no dataset that is an image.")
-    return _several(name, datasets, load)
+    return _several(name, datasets)
 
 
-def _address(node: Any) -> str:
+def _address(node: Node) -> str:
     """What is the same for all links to a group or dataset."""
-    if hasattr(node, "ref"):  # HDF5: the name is the path taken, not that of the target
+    if handle := getattr(node, "id", None):  # HDF5: the name is the path taken, not the target's
         import h5py
 
-        info = h5py.h5o.get_info(node.id)
+        info = h5py.h5o.get_info(handle)
         return f"{info.fileno}:{info.addr}"
     return str(node.name)
 
 
-def _once(found: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+_Signal: TypeAlias = tuple[Group, Dataset]
+
+
+def _once(found: Iterable[tuple[str, _Signal]]) -> list[tuple[str, _Signal]]:
     """Signals without the links to them."""
-    kept: dict[str, tuple[str, Any]] = {}
+    kept: dict[str, tuple[str, _Signal]] = {}
     for where, (group, dataset) in found:
         kept.setdefault(_address(dataset), (where, (group, dataset)))
     return list(kept.values())
 
 
-def _several(name: str, parts: list[tuple[str, Any, Any]], load: Load) -> list[Image]:
+def _several(name: str, parts: Sequence[tuple[str, Callable[[str], Image]]]) -> list[Image]:
     """Read what of several datasets is an image; the error of the first where none is."""
     images, first = [], None
-    for where, node, reader in parts:
+    for where, reader in parts:
         title = name if len(parts) == 1 else f"{name}: {where}"
         try:
-            images.append(reader(title, node, load))
+            images.append(reader(title))
         except FormatError as error:
             first = first or error
     if not images and first is not None:
@@ -169,7 +237,7 @@ def _several(name: str, parts: list[tuple[str, Any, Any]], load: Load) -> list[I
     return images
 
 
-def _plain(name: str, dataset: Any, load: Load) -> Image:
+def _plain(name: str, dataset: Dataset, load: Load) -> Image:
     size, step = _attrs_calibration(dict(dataset.attrs))
     if len(dataset.shape) > 3 and sorted(dataset.shape)[-4:][0] > 1:
         raise FormatError(
@@ -178,7 +246,9 @@ def _plain(name: str, dataset: Any, load: Load) -> Image:
     return make_image(name, load(dataset), size, step)
 
 
-def _attrs_calibration(attrs: dict[str, Any]) -> tuple[tuple[float, float] | None, float | None]:
+def _attrs_calibration(
+    attrs: Mapping[str, object],
+) -> tuple[tuple[float, float] | None, float | None]:
     """Pixel size and time step of attributes that our own programs and others write."""
     step = number_of(attrs.get("time_step_s"))
     for key, unit in (("pixel_size_nm", "nm"), ("pixel_size", attrs.get("pixel_size_unit"))):
@@ -189,7 +259,7 @@ def _attrs_calibration(attrs: dict[str, Any]) -> tuple[tuple[float, float] | Non
                 continue
             return pixel_size(to_nm(y, unit), to_nm(x, unit)), step
     if "element_size_um" in attrs:  # ImageJ and ilastik
-        values = [to_nm(v, "um") for v in np.ravel(attrs["element_size_um"])[-2:]]
+        values = [to_nm(v, "um") for v in np.ravel(np.asarray(attrs["element_size_um"]))[-2:]]
         if len(values) == 2:
             return pixel_size(*values), step
     return None, step
@@ -198,15 +268,16 @@ def _attrs_calibration(attrs: dict[str, Any]) -> tuple[tuple[float, float] | Non
 # HyperSpy -----------------------------------------------------------------------------------
 
 
-def _hyperspy(name: str, experiments: Any, load: Load) -> list[Image]:
-    parts = [(k, experiments[k], _experiment) for k in experiments if "data" in experiments[k]]
+def _hyperspy(name: str, experiments: Group, load: Load) -> list[Image]:
+    groups = [(k, group) for k in experiments if _is_group(group := experiments[k])]
+    parts = [(k, partial(_experiment, group=g, load=load)) for k, g in groups if "data" in g]
     if not parts:
         raise FormatError(f"{name} holds no signal of HyperSpy.")
-    return _several(name, parts, load)
+    return _several(name, parts)
 
 
-def _experiment(name: str, group: Any, load: Load) -> Image:
-    dataset = group["data"]
+def _experiment(name: str, group: Group, load: Load) -> Image:
+    dataset = _dataset(group, "data")
     axes = [
         dict(group[f"axis-{k}"].attrs) if f"axis-{k}" in group else {}
         for k in range(len(dataset.shape))
@@ -217,20 +288,20 @@ def _experiment(name: str, group: Any, load: Load) -> Image:
         raise FormatError(f"{name} holds {'spectra' if signal == 1 else 'diffraction'}, no image.")
     size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
     step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if len(axes) == 3 else None
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, object] = {}
     if "metadata" in group:
-        for where, node in _walk(group["metadata"]):
+        for where, node in _walk(_group(group, "metadata")):
             if _is_group(node):
                 found = {k: v for k, v in node.attrs.items() if not k.startswith("_")}
                 metadata |= {f"{where}.{k}".lstrip("."): _simple(v) for k, v in found.items()}
     return make_image(name, load(dataset), size, step, metadata, colour=False)
 
 
-def _true(value: Any) -> bool:
+def _true(value: object) -> bool:
     return text_of(value).lower() in ("true", "1")
 
 
-def _simple(value: Any) -> Any:
+def _simple(value: object) -> int | float | str:
     if isinstance(value, np.generic):
         value = value.item()
     return value if isinstance(value, (int, float, bool)) else text_of(value)
@@ -239,11 +310,11 @@ def _simple(value: Any) -> Any:
 # AtomNet and LibraryNet -----------------------------------------------------------------------
 
 
-def _atomnet(name: str, root: Any, load: Load) -> list[Image]:
+def _atomnet(name: str, root: Group, load: Load) -> list[Image]:
     images = []
     keys = [k for k in ("image_data", "nn_input") if k in root]
     for key in keys:
-        dataset = root[key]
+        dataset = _dataset(root, key)
         metadata = _json(dataset.attrs.get("metadata"))
         field = None  # three conventions: number or JSON in picometres, text in nanometres
         if "scan size" in dataset.attrs:
@@ -251,7 +322,7 @@ def _atomnet(name: str, root: Any, load: Load) -> list[Image]:
         elif metadata:
             field = to_nm(metadata.get("scan size"), "pm")
         elif "metadata" in root:
-            metadata = _json(root["metadata"][()])
+            metadata = _json(_dataset(root, "metadata")[()])
             field = to_nm(metadata.get("scan size"), "nm")
         data = load(dataset)
         if data.ndim == 4 and data.shape[-1] == 1:
@@ -263,7 +334,7 @@ def _atomnet(name: str, root: Any, load: Load) -> list[Image]:
     return images
 
 
-def _json(text: Any) -> dict[str, Any]:
+def _json(text: object) -> Json:
     try:
         found = json.loads(text_of(text)) if text is not None else {}
     except ValueError:
@@ -274,8 +345,8 @@ def _json(text: Any) -> dict[str, Any]:
 # Berkeley EMD ---------------------------------------------------------------------------------
 
 
-def _emd(name: str, group: Any, load: Load) -> Image:
-    dataset = group["data"]
+def _emd(name: str, group: Group, load: Load) -> Image:
+    dataset = _dataset(group, "data")
     n = len(dataset.shape)
     if n not in (2, 3):
         raise FormatError(f"{name} has {n} axes; an image has two and a movie three.")
@@ -288,12 +359,12 @@ def _emd(name: str, group: Any, load: Load) -> Image:
     return make_image(name, load(dataset), size, time, colour=False)
 
 
-def _dim(group: Any, number: int) -> tuple[float | None, str]:
+def _dim(group: Group, number: int) -> tuple[float | None, str]:
     """Step and unit of an axis; its coordinates may be given by the first two alone."""
     if f"dim{number}" not in group:
         return None, ""
-    dim = group[f"dim{number}"]
-    values = np.ravel(dim[()])
+    dim = _dataset(group, f"dim{number}")
+    values = np.ravel(np.asarray(dim[()]))
     unit = text_of(dim.attrs.get("units")).strip("[]")
     if len(values) < 2 or values.dtype.kind not in "iuf":
         return None, unit
@@ -303,19 +374,19 @@ def _dim(group: Any, number: int) -> tuple[float | None, str]:
 # NeXus ----------------------------------------------------------------------------------------
 
 
-def _nexus_signal(group: Any) -> tuple[Any, Any] | None:
+def _nexus_signal(group: Group) -> tuple[Group, Dataset] | None:
     """Return (group, dataset) of the default signal of an NXdata group."""
     key = text_of(group.attrs.get("signal"))
     if not key or key not in group:
         old = [k for k in group if text_of(getattr(group[k], "attrs", {}).get("signal")) == "1"]
         key = old[0] if old else ""
-    if not key or _is_group(group[key]) or len(group[key].shape) < 2:
+    dataset = group[key] if key else group
+    if not _is_dataset(dataset) or len(dataset.shape) < 2:
         return None
-    dataset = group[key]
     return (group, dataset) if dataset.dtype.kind in "buif" else None
 
 
-def _nexus(name: str, found: tuple[Any, Any], load: Load) -> Image:
+def _nexus(name: str, found: tuple[Group, Dataset], load: Load) -> Image:
     group, dataset = found
     if len(dataset.shape) > 3:
         raise FormatError(
@@ -323,16 +394,16 @@ def _nexus(name: str, found: tuple[Any, Any], load: Load) -> Image:
         )
     if text_of(group.attrs.get("interpretation")).lower() == "spectrum":
         raise FormatError(f"{name} holds spectra, not images.")
-    names = np.ravel(group.attrs.get("axes", dataset.attrs.get("axes", [])))
+    names = np.ravel(np.asarray(group.attrs.get("axes", dataset.attrs.get("axes", []))))
     axes = [text_of(a) for a in names]
     if len(axes) == 1:  # the older way: "y:x"
         axes = [a for part in axes[0].split(":") for a in part.split(",")]
     steps: list[tuple[float | None, str]] = []
     for k in range(len(dataset.shape)):
         named = k < len(axes) and axes[k] not in ("", ".") and axes[k] in group
-        axis = group[axes[k]] if named and not _is_group(group[axes[k]]) else None
-        values = np.ravel(axis[()]) if axis is not None else np.empty(0)
-        if axis is None or len(values) != dataset.shape[k] or len(values) < 2:
+        axis = group[axes[k]] if named else group
+        values = np.ravel(np.asarray(axis[()])) if _is_dataset(axis) else np.empty(0)
+        if len(values) != dataset.shape[k] or len(values) < 2:
             steps.append((None, ""))
             continue
         unit = text_of(axis.attrs.get("units"))
@@ -347,7 +418,7 @@ def _nexus(name: str, found: tuple[Any, Any], load: Load) -> Image:
 # OME-Zarr -------------------------------------------------------------------------------------
 
 
-def _ome_zarr(name: str, root: Any, load: Load) -> list[Image]:
+def _ome_zarr(name: str, root: Group, load: Load) -> list[Image]:
     attrs = dict(root.attrs)
     ome = attrs.get("ome", attrs)
     scales = ome.get("multiscales") if isinstance(ome, dict) else None
@@ -363,4 +434,4 @@ def _ome_zarr(name: str, root: Any, load: Load) -> list[Image]:
         times = [k for k, a in enumerate(axes) if a.get("type") == "time" or a["name"] == "t"]
         if times:
             step = to_seconds(scale[times[0]], axes[times[0]].get("unit"))
-    return [make_image(name, load(root[first["path"]]), size, step, colour=False)]
+    return [make_image(name, load(_dataset(root, first["path"])), size, step, colour=False)]
