@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import CalibrationError
@@ -113,14 +112,14 @@ def near_pairs(
     return pairs, np.hypot(step[:, 0], step[:, 1])
 
 
-def inside_polygon(positions: Any, vertices: Any) -> np.ndarray:
+def inside_polygon(positions: ArrayLike, vertices: ArrayLike) -> np.ndarray:
     """Which positions (n, 2) lie in a polygon (k, 2), both (y, x); bool, shape (n,)."""
     from skimage.measure import points_in_poly
 
-    places = np.asarray(positions, float).reshape(-1, 2)
-    if not len(places) or len(vertices) < 3:
+    places, corners = np.asarray(positions, float).reshape(-1, 2), np.asarray(vertices, float)
+    if not len(places) or len(corners) < 3:
         return np.zeros(len(places), bool)
-    return np.asarray(points_in_poly(places, np.asarray(vertices, float)), bool)
+    return np.asarray(points_in_poly(places, corners), bool)
 
 
 def connected(pairs: np.ndarray, n: int) -> np.ndarray:

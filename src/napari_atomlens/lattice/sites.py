@@ -7,8 +7,6 @@ the lattice are found as the frequent differences between atoms of about the sam
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -141,7 +139,7 @@ def expected(positions: np.ndarray, link: np.ndarray, vectors: np.ndarray) -> np
     return out
 
 
-def vacant_sites(atoms: pd.DataFrame, label: Any = None) -> pd.DataFrame:
+def vacant_sites(atoms: pd.DataFrame, label: np.ndarray | None = None) -> pd.DataFrame:
     """Sites where an atom is missing: the one answer, whoever asks.
 
     Parameters

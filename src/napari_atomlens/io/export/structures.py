@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,11 @@ from napari_atomlens.errors import FormatError, TableError
 from napari_atomlens.files import new_file_beside, user_file, write_whole
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, optional_library
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from atomap.api import Atom_Lattice
+    from hyperspy.signals import BaseSignal
 
 _ELEMENTS = frozenset(SYMBOLS[:92])
 #: Empty space above and below the atoms of a structure, in nm.
@@ -62,7 +67,14 @@ def element_of(species: str) -> str:
 # Tables ---------------------------------------------------------------------------------------
 
 
-def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
+def write_atoms(
+    path: str | Path,
+    atoms: pd.DataFrame,
+    *,
+    pixel_size_nm: tuple[float, float] | None = None,
+    elements: Mapping[str, str] | None = None,
+    size_nm: tuple[float, float] | None = None,
+) -> Path:
     """Write a table of atoms; the extension says how.
 
     Parameters
@@ -71,8 +83,8 @@ def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
         ``.csv``, ``.parquet``, ``.xyz`` or ``.extxyz`` (extended XYZ), ``.cif`` (the first
         frame), or ``.npz`` (arrays of coordinates as AtomAI has them).
     atoms : pandas.DataFrame
-    **options
-        Of :func:`to_ase`: ``pixel_size_nm``, ``elements``, ``size_nm``.
+    pixel_size_nm, elements, size_nm
+        For structures, see :func:`to_ase`.
 
     Returns
     -------
@@ -106,7 +118,9 @@ def write_atoms(path: str | Path, atoms: pd.DataFrame, **options: Any) -> Path:
             arrays = {str(f): a for f, a in to_atomai(atoms).items()}
             write_whole(target, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
         else:
-            structures = to_ase(atoms, **options)
+            structures = to_ase(
+                atoms, pixel_size_nm=pixel_size_nm, elements=elements, size_nm=size_nm
+            )
             write = optional_library("ase.io", "ase").write
             with new_file_beside(target) as fresh:
                 if kind == ".cif":
@@ -125,7 +139,7 @@ def to_ase(
     pixel_size_nm: tuple[float, float] | None = None,
     elements: Mapping[str, str] | None = None,
     size_nm: tuple[float, float] | None = None,
-) -> list[Any]:
+) -> list[Atoms]:
     """Return the atoms of every frame as an ``ase.Atoms``, in ångström, y upwards.
 
     Parameters
@@ -193,7 +207,7 @@ def to_atomai(atoms: pd.DataFrame) -> dict[int, np.ndarray]:
 
 def to_hyperspy(
     image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None = None
-) -> Any:
+) -> BaseSignal:
     """Return an image or movie as a ``hyperspy.signals.Signal2D`` with a marker on every atom.
 
     Parameters
@@ -217,7 +231,7 @@ def to_hyperspy(
         axis.units = "nm" if pixel_size_nm else "px"
     frames = table["frame"].to_numpy()
     offsets = table[["x_px", "y_px"]].to_numpy(float) * np.array(size[::-1])
-    places: Any = offsets
+    places: np.ndarray = offsets
     if signal.data.ndim == 3:
         places = np.empty(len(signal.data), dtype=object)
         for f in range(len(places)):
@@ -229,7 +243,7 @@ def to_hyperspy(
 
 def to_atomap(
     image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None = None
-) -> Any:
+) -> Atom_Lattice:
     """Return one frame as an ``atomap.Atom_Lattice`` with a sublattice per species.
 
     Parameters

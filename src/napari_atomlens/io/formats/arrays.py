@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 #: Smaller arrays than this beside others are parameters rather than images.
 MIN_SIDE = 8
@@ -79,7 +82,7 @@ def read_nion(path: Path) -> list[Image]:
     return [nion_image(path.name, data, metadata)]
 
 
-def nion_image(name: str, data: Any, metadata: Json) -> Image:
+def nion_image(name: str, data: np.ndarray | da.Array, metadata: Json) -> Image:
     """Return an image with the calibrations that Nion Swift stores beside it."""
     axes = metadata.get("dimensional_calibrations") or metadata.get("spatial_calibrations") or []
     if len(axes) != data.ndim:
@@ -106,7 +109,7 @@ def _beside(path: Path) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def _field_of_view(tree: Any, shape: tuple[int, ...]) -> tuple[float, float] | None:
+def _field_of_view(tree: object, shape: tuple[int, ...]) -> tuple[float, float] | None:
     """Find field_of_view_x, _y and _units anywhere in a JSON tree."""
     if not isinstance(tree, dict) or len(shape) < 2:
         return None
@@ -128,7 +131,7 @@ def read_mat(path: Path) -> list[Image]:
 
     images: list[Image] = []
 
-    def visit(name: str, value: Any, size: tuple[float, float] | None) -> None:
+    def visit(name: str, value: object, size: tuple[float, float] | None) -> None:
         if isinstance(value, dict):
             dx = to_nm(value.get("dx"), "angstrom") if "obs" in value else None
             for key, branch in value.items():

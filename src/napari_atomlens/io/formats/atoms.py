@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 #: What is not a chemical element is this in a structure; its name is kept beside it.
 UNKNOWN = "X"
@@ -21,7 +25,7 @@ SUFFIXES = (".csv", ".parquet", ".xyz", ".extxyz", ".cif")
 CARRIED = ("atom_id", "probability", "amplitude", "sigma_px", "y_err_px", "x_err_px")
 
 
-def optional_library(name: str, install: str) -> Any:
+def optional_library(name: str, install: str) -> ModuleType:
     """Import a library that not everybody has; a FormatError says how to get it."""
     try:
         return import_module(name)
@@ -76,7 +80,7 @@ def read_file(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def from_ase(structures: Sequence[Any]) -> pd.DataFrame:
+def from_ase(structures: Sequence[Atoms]) -> pd.DataFrame:
     """Return structures as a table of atoms, y downwards; the reverse of :func:`to_ase`."""
     parts = []
     for k, structure in enumerate(structures):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from tifffile import TiffFile, TiffPageSeries, TiffTag
 
 #: A picture for print has tens of micrometres to the pixel; such a resolution means nothing.
 _PRINT_NM = 1000.0
@@ -79,11 +83,12 @@ def _series(
     path: Path,
     name: str,
     index: int,
-    series: Any,
+    series: TiffPageSeries,
     size: tuple[float, float] | None,
     step: float | None,
     metadata: dict[str, object],
 ) -> list[Image]:
+    data: np.ndarray | da.Array
     axes, shape = str(series.axes), tuple(series.shape)
     colour = axes.endswith("S")
     if series.nbytes <= LAZY_BYTES or len(shape) != 3 or colour:
@@ -103,7 +108,7 @@ def _series(
     return [make_image(name, data, size, step, metadata, colour=colour)]
 
 
-def _lazy(path: Path, index: int, series: Any) -> Any:
+def _lazy(path: Path, index: int, series: TiffPageSeries) -> np.ndarray | da.Array:
     import tifffile
 
     if series.dataoffset is not None:  # contiguous and not compressed
@@ -118,27 +123,27 @@ def _lazy(path: Path, index: int, series: Any) -> Any:
     return lazy_frames(frame, series.shape, series.dtype)
 
 
-def _calibration(file: Any, index: int) -> tuple[tuple[float, float] | None, float | None]:
+def _calibration(file: TiffFile, index: int) -> tuple[tuple[float, float] | None, float | None]:
     """Pixel size in nm and time step in s of a series."""
     if file.is_ome and (found := _ome(file, index)):
         return found
     imagej = file.imagej_metadata or {}
     step = number_of(imagej.get("finterval"))
-    per_unit = [_ratio(file.pages[0].tags.get(f"{axis}Resolution")) for axis in "YX"]
+    per_unit = [_ratio(file.pages.first.tags.get(f"{axis}Resolution")) for axis in "YX"]
     if None in per_unit:
         return None, step
     y, x = (1 / v if v else 0.0 for v in per_unit)
     if unit := imagej.get("unit"):
         unit_y = imagej.get("yunit") or unit
         return pixel_size(to_nm(y, unit_y), to_nm(x, unit)), step
-    tag = file.pages[0].tags.get("ResolutionUnit")
+    tag = file.pages.first.tags.get("ResolutionUnit")
     scale = {2: 2.54e7, 3: 1e7}.get(int(tag.value) if tag is not None else 2)
     if scale is None or y * scale >= _PRINT_NM or x * scale >= _PRINT_NM:
         return None, step
     return pixel_size(y * scale, x * scale), step
 
 
-def _ratio(tag: Any) -> float | None:
+def _ratio(tag: TiffTag | None) -> float | None:
     if tag is None:
         return None
     try:
@@ -148,10 +153,10 @@ def _ratio(tag: Any) -> float | None:
         return number_of(tag.value)
 
 
-def _ome(file: Any, index: int) -> tuple[tuple[float, float] | None, float | None] | None:
+def _ome(file: TiffFile, index: int) -> tuple[tuple[float, float] | None, float | None] | None:
     import tifffile
 
-    found = tifffile.xml2dict(file.ome_metadata).get("OME", {}).get("Image", [])
+    found = tifffile.xml2dict(file.ome_metadata or "").get("OME", {}).get("Image", [])
     found = found if isinstance(found, list) else [found]
     if index >= len(found):
         return None
@@ -164,11 +169,11 @@ def _ome(file: Any, index: int) -> tuple[tuple[float, float] | None, float | Non
     return pixel_size(*size), step
 
 
-def _metadata(file: Any) -> dict[str, object]:
+def _metadata(file: TiffFile) -> dict[str, object]:
     out: dict[str, object] = {}
     if file.imagej_metadata:
         kept = (str, int, float)
         out["imagej"] = {k: v for k, v in file.imagej_metadata.items() if isinstance(v, kept)}
-    elif file.pages[0].description and len(file.pages[0].description) < 100_000:
-        out["description"] = file.pages[0].description
+    elif file.pages.first.description and len(file.pages.first.description) < 100_000:
+        out["description"] = file.pages.first.description
     return out

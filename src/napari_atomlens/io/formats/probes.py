@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def _check_gwy(path: Path, at: int) -> None:
     body(at, len(raw), 0)
 
 
-def _gwy_unit(part: Any, key: str) -> str:
+def _gwy_unit(part: Mapping[str, Mapping[str, object]], key: str) -> str:
     unit = part.get(key)
     return "" if unit is None else text_of(unit.get("unitstr"))
 

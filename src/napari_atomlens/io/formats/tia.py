@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _FRAMES = 0x4122
 _HEAD = 50
 
 
-def _take(file: BinaryIO, layout: str) -> tuple[Any, ...]:
+def _take(file: BinaryIO, layout: str) -> tuple:  # type: ignore[type-arg]
     raw = file.read(struct.calcsize(layout))
     if len(raw) < struct.calcsize(layout):
         raise FormatError(f"{Path(file.name).name} is truncated.")

@@ -56,7 +56,7 @@ class Encoder:
                 self.left_out.append(f"{where}/{key}")
         return out
 
-    def encode(self, where: str, value: Any) -> Any:
+    def encode(self, where: str, value: object) -> object:
         """Encode one value.
 
         Raises
@@ -96,7 +96,7 @@ class Encoder:
             return self.encode(where, np.asarray(value.colors, float))
         raise CannotEncode(where)
 
-    def _array(self, where: str, value: np.ndarray) -> Any:
+    def _array(self, where: str, value: np.ndarray) -> object:
         if value.ndim == 0:
             return self.encode(where, value.item())
         if value.dtype.kind in "OUS":
@@ -110,7 +110,7 @@ class Encoder:
         self._put(where, value)
         return {"!zarr": where}
 
-    def _table(self, value: pd.DataFrame) -> Any:
+    def _table(self, value: pd.DataFrame) -> object:
         name = f"tables/{self._n}.parquet"
         self._n += 1
         (self._folder / "tables").mkdir(exist_ok=True)
@@ -125,12 +125,12 @@ class Encoder:
         return {"!table": name, "objects": objects}
 
 
-def decode(value: Any, folder: Path, get_array: Callable[[str], np.ndarray]) -> Any:
+def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) -> Any:
     """Turn what :class:`Encoder` wrote back into values.
 
     Parameters
     ----------
-    value : Any
+    value : object
         Parsed JSON.
     folder : pathlib.Path
         Of the project.
@@ -165,5 +165,5 @@ def decode(value: Any, folder: Path, get_array: Callable[[str], np.ndarray]) -> 
     return back(value)
 
 
-def _key(key: Any) -> Any:
+def _key(key: object) -> object:
     return tuple(key) if isinstance(key, list) else key

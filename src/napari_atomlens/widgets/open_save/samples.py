@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from napari_atomlens.image import Pixels
 from napari_atomlens.simulation.samples import SAMPLES
 
-LayerTuple = tuple[Any, dict[str, Any], str]
+LayerTuple = tuple[Pixels, dict[str, object], str]
 
 
 def layers_of(name: str) -> list[LayerTuple]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from napari_atomlens.io.export.structures import write_atoms
 
 
-def atoms_table(data: Any, attributes: Mapping[str, Any]) -> pd.DataFrame:
+class Attributes(TypedDict, total=False):
+    """What is used of the attributes of a layer."""
+
+    features: pd.DataFrame | None
+    units: Sequence[object] | None
+    scale: ArrayLike
+
+
+def atoms_table(data: ArrayLike, attributes: Attributes) -> pd.DataFrame:
     """Return the atoms of a points layer: where they are, and their table of features.
 
     Parameters
@@ -27,7 +36,7 @@ def atoms_table(data: Any, attributes: Mapping[str, Any]) -> pd.DataFrame:
         points = np.zeros((0, 2))
     features = attributes.get("features")
     table = pd.DataFrame() if features is None else pd.DataFrame(features).reset_index(drop=True)
-    columns: dict[str, Any] = {}
+    columns: dict[str, np.ndarray] = {}
     if points.shape[1] >= 3:
         columns["frame"] = np.round(points[:, -3]).astype(int)
     # a point that was dragged is where the layer shows it, whatever its old features say
@@ -40,7 +49,7 @@ def atoms_table(data: Any, attributes: Mapping[str, Any]) -> pd.DataFrame:
     return table[[*first, *(c for c in table.columns if c not in first)]]
 
 
-def pixel_size_of(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
+def pixel_size_of(attributes: Attributes) -> tuple[float, float] | None:
     """Pixel size (y, x) in nm of a layer, None where its units are not nm."""
     units = [str(u) for u in attributes.get("units") or ()][-2:]
     scale = np.asarray(attributes.get("scale", ()), float)[-2:]
@@ -49,17 +58,16 @@ def pixel_size_of(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
     return float(scale[0]), float(scale[1])
 
 
-def _write(path: str | Path, data: Any, attributes: Mapping[str, Any], *known: str) -> list[str]:
+def _write(path: str | Path, data: ArrayLike, attributes: Attributes, *known: str) -> list[str]:
     target = Path(path)
     if target.suffix.lower() not in known:
         target = target.with_name(target.name + known[0])
-    options = {}
-    if known[0] not in (".csv", ".parquet"):
-        options = {"pixel_size_nm": pixel_size_of(attributes)}
-    return [str(write_atoms(target, atoms_table(data, attributes), **options))]
+    plain = known[0] in (".csv", ".parquet")
+    size = None if plain else pixel_size_of(attributes)
+    return [str(write_atoms(target, atoms_table(data, attributes), pixel_size_nm=size))]
 
 
-def write_atoms_csv(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+def write_atoms_csv(path: str | Path, data: ArrayLike, attributes: Attributes) -> list[str]:
     """Write the atoms of a points layer as CSV.
 
     Parameters
@@ -82,11 +90,11 @@ def write_atoms_csv(path: str | Path, data: Any, attributes: Mapping[str, Any]) 
     return _write(path, data, attributes, ".csv")
 
 
-def write_atoms_parquet(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+def write_atoms_parquet(path: str | Path, data: ArrayLike, attributes: Attributes) -> list[str]:
     """Write the atoms of a points layer as Parquet; see :func:`write_atoms_csv`."""
     return _write(path, data, attributes, ".parquet")
 
 
-def write_atoms_structure(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+def write_atoms_structure(path: str | Path, data: ArrayLike, attributes: Attributes) -> list[str]:
     """Write the atoms of a points layer as extended XYZ or CIF; see :func:`write_atoms_csv`."""
     return _write(path, data, attributes, ".extxyz", ".xyz", ".cif")
