@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import EllipsisType
-from typing import TYPE_CHECKING, Protocol, TypeGuard, overload
+from typing import TYPE_CHECKING, Protocol, TypeGuard, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -28,6 +28,7 @@ _Index = int | slice | EllipsisType | None
 Index = _Index | tuple[_Index, ...]
 
 
+@runtime_checkable
 class Pixels(Protocol):
     """An array of any library (numpy, dask, zarr, h5py ...), in memory or not.
 
@@ -46,18 +47,9 @@ class Pixels(Protocol):
     def dtype(self) -> np.dtype:
         """Type of its numbers."""
 
-    def __len__(self) -> int:
-        """Length of its first axis."""
-
     def __getitem__(self, key: Index, /) -> object:
         """Part of it."""
 
-    def __array__(self) -> np.ndarray:
-        """All of it in memory."""
-
-
-#: What is taken for an image or movie.
-ImageLike = ArrayLike | Pixels
 
 #: Larger arrays than this are read frame by frame, when they are needed.
 LAZY_BYTES = 64 * 1024 * 1024
@@ -225,11 +217,6 @@ class _Frames:
 def is_lazy(data: object) -> TypeGuard[da.Array]:
     """Whether an array is of dask, which is not imported for it."""
     return hasattr(data, "dask")
-
-
-def _is_pixels(data: object) -> TypeGuard[Pixels]:
-    """Whether something is an array that need not be made one, which would read it."""
-    return hasattr(data, "shape") and hasattr(data, "ndim")
 
 
 #: Rec. 709, of linear channels.
@@ -426,7 +413,7 @@ class Stack:
 
 def _largest(data: Pixels | Sequence[Pixels]) -> Pixels | Sequence[Pixels]:
     """Level 0 of a pyramid; everything else as it is."""
-    if isinstance(data, Sequence) and len(data) and _is_pixels(data[0]):
+    if isinstance(data, Sequence) and len(data) and isinstance(data[0], Pixels):
         shapes = [tuple(level.shape) for level in data]
         if data[0].ndim > 1 and (len(data) == 1 or shapes[0] != shapes[1]):
             return data[0]
@@ -449,7 +436,7 @@ def as_stack(data: Pixels | Sequence[Pixels] | ArrayLike | Stack) -> Stack:
     if isinstance(data, Stack):
         return data
     data = _largest(data)  # type: ignore[arg-type]
-    array = data if _is_pixels(data) else np.asarray(data)
+    array = data if isinstance(data, Pixels) else np.asarray(data)
     if 0 in array.shape:
         raise ImageError("The image is empty.")
     sides = tuple(array.shape)[-3:-1]
@@ -483,7 +470,7 @@ def source_stack(
         With one sentence, if it is neither an image nor a movie.
     """
     level = _largest(data)
-    array = level if _is_pixels(level) else np.asarray(level)
+    array = level if isinstance(level, Pixels) else np.asarray(level)
     ndim = array.ndim - bool(rgb)
     names = [str(a).lower() for a in axis_labels]
     if ndim < 2:
