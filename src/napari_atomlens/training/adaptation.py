@@ -21,7 +21,7 @@ import torch
 from napari_atomlens import __version__
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
-from napari_atomlens.files import user_folder, write_whole
+from napari_atomlens.files import Json, user_folder, write_whole
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
@@ -91,7 +91,7 @@ class Adapted:
     losses: list[float]
     seconds: float
     sentence: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
     @property
     def is_better(self) -> bool:
@@ -457,7 +457,7 @@ def discard(adapted: Adapted) -> None:
         shutil.rmtree(adapted.path.parent, ignore_errors=True)
 
 
-def _facts(info: ModelInfo) -> dict[str, Any]:
+def _facts(info: ModelInfo) -> Json:
     return {
         "material": info.material,
         "technique": info.technique,
