@@ -122,11 +122,9 @@ def write_atoms(
                 atoms, pixel_size_nm=pixel_size_nm, elements=elements, size_nm=size_nm
             )
             write = optional_library("ase.io", "ase").write
+            first, form = (1, "cif") if kind == ".cif" else (None, "extxyz")
             with new_file_beside(target) as fresh:
-                if kind == ".cif":
-                    write(str(fresh), structures[:1], format="cif")
-                else:
-                    write(str(fresh), structures, format="extxyz")
+                write(str(fresh), structures[:first], format=form)
     return target
 
 
