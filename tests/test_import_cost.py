@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,29 @@ def test_napari_reads_the_manifest_without_importing_the_package() -> None:
     assert fresh(code) == []
 
 
-def test_widget_loads_without_torch() -> None:
-    found = fresh(f"import napari_atomlens.widgets.find_atoms\n{LOADED}")
+DOCKS = (
+    "batch", "calibrate", "chemistry", "correct", "explore", "find_atoms", "measure", "movie",
+    "stm", "watch", "open_save.project",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dock", DOCKS)
+def test_docks_load_without_torch(dock: str) -> None:
+    found = fresh(f"import napari_atomlens.widgets.{dock}\n{LOADED}")
     assert "torch" not in found
+
+
+def test_the_docks_are_those_of_the_manifest() -> None:
+    text = (SOURCE / "napari_atomlens" / "napari.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"napari_atomlens\.widgets\.([\w.]+):\w+Widget", text)
+    assert {*named, "open_save.project"} == set(DOCKS)
+
+
+def test_asking_the_reader_loads_no_pandas() -> None:
+    # napari asks every reader before it opens a file
+    code = (
+        "from napari_atomlens.widgets.open_save.chooser import get_reader\n"
+        "from napari_atomlens.widgets.open_save.reader import get_atoms_reader\n"
+        "get_reader('nothing.txt'), get_reader('a.tif'), get_atoms_reader('nothing.png')\n"
+    )
+    assert not {"torch", "pandas", "scipy", "napari", "qtpy"} & set(fresh(code + LOADED))

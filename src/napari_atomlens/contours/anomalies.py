@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from napari_atomlens import arrays
 from napari_atomlens.contours.evidence import FAINTEST, kinds
@@ -150,6 +149,8 @@ def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams())
     >>> bool(flagged["anomaly"].mean() < 0.1)
     True
     """
+    from scipy import stats  # here and below: it takes a quarter of a second to load
+
     names = chosen(table, params.columns)
     z, distance, p = _judged(table, names, params)
     q = benjamini_hochberg(p)
@@ -245,13 +246,15 @@ def judge_sites(
     d = used - location
     kept = [name for name, there in zip(names, varies, strict=True) if there]
     parts = respects(kept)
+    from scipy.stats import chi2
+
     ps = []
     distance = np.zeros(n)
     for columns in [list(range(k)), *parts]:
         inverse = np.linalg.pinv(covariance[np.ix_(columns, columns)])
         d2 = np.einsum("ni,ij,nj->n", d[:, columns], inverse, d[:, columns])
         dof = len(columns)
-        d2 = d2 * stats.chi2.ppf(0.5, dof) / max(float(np.median(d2)), 1e-300)
+        d2 = d2 * chi2.ppf(0.5, dof) / max(float(np.median(d2)), 1e-300)
         ps.append(tail(d2, dof))
         if len(ps) == 1:
             distance = np.sqrt(d2)
@@ -299,6 +302,8 @@ def tail(d2: np.ndarray, k: int) -> np.ndarray:
     Those of a chi-square variable with k degrees of freedom, or, where the distances between
     the median and the 90th percentile say that the tail is heavier, those of an F variable.
     """
+    from scipy import stats
+
     p = stats.chi2.sf(d2, k)
     # a heavier tail shows in the quantiles of the ordinary sites: d2 ~ scale * F(k, m). What is
     # far out beyond chance is not ordinary, and the ratio has an error of its own
@@ -319,6 +324,8 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     q = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))
     if len(known):
+        from scipy import stats
+
         q[known] = stats.false_discovery_control(p[known], method="bh")
     return q
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
 
 from napari_atomlens.lattice.cell import conventional
 from napari_atomlens.lattice.grain import Grain
@@ -138,6 +137,8 @@ def disagreement(
         chance += float(off @ np.linalg.solve(covariance / share, off))
         total += share * np.outer(off, off)
         freedom += 4
+    from scipy.stats import chi2  # takes a quarter of a second to load
+
     if freedom <= 4 or chance < chi2.isf(1e-3, freedom - 4):
         return np.zeros((4, 4))
     return total

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_atomlens import io, session
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import is_store, kind_of, named
 from napari_atomlens.io.formats.readers import read
-from napari_atomlens.io.projects.atoms import pixel_size_in, read_atoms
-from napari_atomlens.session.project import read_project
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -33,7 +32,7 @@ def get_reader(
     """
     paths = _paths(path)
     if len(paths) == 1 and paths[0].suffix.lower() == ".atomlens" and paths[0].is_dir():
-        return read_project
+        return session.read_project
     return read_layers if paths and all(_ours(p) for p in paths) else None
 
 
@@ -93,7 +92,7 @@ def read_atoms_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTupl
     FormatError
         One sentence, if a file cannot be read.
     """
-    return [atoms_layer(read_atoms(p), p) for p in _paths(path)]
+    return [atoms_layer(io.read_atoms(p), p) for p in _paths(path)]
 
 
 def atoms_layer(atoms: Any, path: Path) -> LayerTuple:
@@ -106,7 +105,7 @@ def atoms_layer(atoms: Any, path: Path) -> LayerTuple:
     scale, units = [1.0, 1.0], ["pixel", "pixel"]
     if not in_pixels:
         units = ["nm", "nm"]
-    elif (size := pixel_size_in(atoms)) is not None:
+    elif (size := io.pixel_size_in(atoms)) is not None:
         scale, units = list(size), ["nm", "nm"]
     columns = ["frame", *places] if movie else places
     keywords = {

@@ -1,0 +1,5 @@
+from .project import read_project
+
+__all__ = [
+    "read_project",
+]
