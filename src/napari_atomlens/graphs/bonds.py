@@ -123,6 +123,14 @@ class BondGraph(Card):
         """Mask of the atoms that are not of the host, shape (n,)."""
         return ~self.atoms["species"].isin(self.rules.host).to_numpy()
 
+    @property
+    def knows_vacant(self) -> bool:
+        """Whether the vacant sites came with the atoms, or were measured already."""
+        if "vacant" in self.__dict__:
+            return True
+        given = self.given
+        return given is not None and bool((given.get("source", pd.Series()) == "lattice").any())
+
     @cached_property
     def vacant(self) -> pd.DataFrame:
         """Sites without an atom, as the lattice has them: frame, y_px, x_px, species or NaN.

@@ -7,6 +7,8 @@ from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
+from scipy.spatial import ConvexHull, QhullError
 
 from napari_atomlens.graphs.finding import Finding, join_labels
 from napari_atomlens.points import connected, inside_polygon, near_pairs
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 #: More odd rings than this in one piece, drawn out in a line, are a grain boundary.
 MANY_RINGS = 7
+#: An open bond so deep below the convex hull, over the usual length of a bond, may point at a
+#: vacant site; the outermost atoms have open bonds anyway.
+INSIDE = 1.2
+NOTHING_VACANT = pd.DataFrame(
+    {"frame": np.zeros(0, np.int64), "y_px": [], "x_px": [], "species": np.zeros(0, object)}
+)
 #: Atoms nearer than this to a vacant site, over the usual length of a bond, point at it.
 OPEN_BOND = 1.35
 #: What pieces of odd rings are called in a crystal of hexagons.
@@ -114,7 +122,7 @@ def add_rings(graph: BondGraph, found: list[Finding], odds: Odds, max_ring: int)
     under = graph.degree < least
     normal = rings.size == rules.ring_size
     odd = np.flatnonzero(~normal & (rings.size <= max_ring))
-    sites = Vacancies(graph, odd)
+    sites = Vacancies(graph, odd, under)
     out = list(found)
     if len(odd):
         out += _pieces(graph, found, odds, odd, under, sites)
@@ -125,8 +133,10 @@ def add_rings(graph: BondGraph, found: list[Finding], odds: Odds, max_ring: int)
 class Vacancies:
     """Vacant sites of the lattice, and the odd ring that each lies in."""
 
-    def __init__(self, graph: BondGraph, odd: np.ndarray) -> None:
-        table = graph.vacant
+    def __init__(self, graph: BondGraph, odd: np.ndarray, under: np.ndarray) -> None:
+        # to measure the lattice takes long, and without open bonds nothing is made of its sites
+        look = graph.knows_vacant or _open_inside(graph, under)
+        table = graph.vacant if look else NOTHING_VACANT
         self.frame = table["frame"].to_numpy(np.int64)
         self.place = table[["y_px", "x_px"]].to_numpy(float)
         self.species = table["species"].to_numpy(object)
@@ -147,6 +157,25 @@ class Vacancies:
         if all(k in host for k in kinds):
             return join_labels([f"V_{k}" for k in kinds])
         return f"{len(kinds)}V" if len(kinds) > 1 else "V"
+
+
+def _open_inside(graph: BondGraph, under: np.ndarray) -> bool:
+    """Whether an atom with an open bond lies deeper inside than the outermost atoms."""
+    if not len(graph.pairs) or not under.any():
+        return False
+    reach = INSIDE * float(np.median(graph.bonds["length_px"]))
+    points = graph.atoms[["y_px", "x_px"]].to_numpy(float)
+    frame = graph.atoms["frame"].to_numpy(np.int64)
+    for f in np.unique(frame[under]):
+        here = frame == f
+        try:
+            hull = ConvexHull(points[here])
+        except QhullError:  # too few atoms, or all on a line
+            return True
+        depth = -(points[here & under] @ hull.equations[:, :2].T + hull.equations[:, 2])
+        if (depth.min(axis=1) > reach).any():
+            return True
+    return False
 
 
 def _open_sites(graph: BondGraph, odds: Odds, under: np.ndarray, sites: Vacancies) -> list[Finding]:
