@@ -20,7 +20,8 @@ from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.autosave import Autosave
 from napari_atomlens.session.edits import Corrections, actions
 from napari_atomlens.session.edits.columns import as_row, same
-from napari_atomlens.session.edits.corrections import Change, Conflict
+from napari_atomlens.session.edits.corrections import Change
+from napari_atomlens.session.edits.rebase import Conflict
 from napari_atomlens.session.project import CORRECTIONS, PROJECT
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY

@@ -16,7 +16,8 @@ from napari_atomlens.points import inside_polygon
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.edits import actions
-from napari_atomlens.session.edits.corrections import SAME_ATOM, Change
+from napari_atomlens.session.edits.corrections import Change
+from napari_atomlens.session.edits.rebase import SAME_ATOM
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.editor import Editor, editor_of
