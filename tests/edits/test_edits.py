@@ -238,6 +238,40 @@ def test_derived_things_are_made_at_once_or_wait() -> None:
     assert len(made) == 1
 
 
+def test_two_of_one_name_both_hear_and_the_first_to_go_takes_nobody_along() -> None:
+    d = Derived()
+    one: list[frozenset[int]] = []
+    two: list[frozenset[int]] = []
+    stop_one, stop_two = d.subscribe("contours", one.append), d.subscribe("contours", two.append)
+    d.changed([1])
+    assert one == two == [{1}] and not d.stale()
+    stop_one()
+    stop_one()  # twice is no matter
+    d.changed([2])
+    assert one == [{1}] and two == [{1}, {2}]
+    stop_two()
+    d.changed([3])
+    assert len(two) == 2 and not d.stale()
+
+
+def test_what_cannot_be_made_anew_stays_stale() -> None:
+    d = Derived()
+    frames: list[frozenset[int]] = []
+    d.watchers.append(frames.append)
+    d.subscribe("contours", lambda which: which & {2})  # of frame 2 there is no map, say
+    d.subscribe("contours")
+    d.changed([1, 2])
+    since = d.since("contours")
+    assert d.stale() == {"contours": {2}} and frames == [{1, 2}] and since is not None
+    d.refresh()
+    assert d.stale() == {"contours": {2}} and d.since("contours") == since
+    d.fresh("contours", [2])
+    assert not d.stale() and d.since("contours") is None
+    d.outdate("contours", [5])
+    d.outdate("nobody's", [5])
+    assert d.stale() == {"contours": {5}} and d.since("nobody's") is None
+
+
 def test_slow_things_wait_for_the_button(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_atomlens.session.edits import derived as module
 

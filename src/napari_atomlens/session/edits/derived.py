@@ -10,17 +10,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 #: What takes longer is not made anew at every edit.
 AT_ONCE_S = 0.1
+#: Called with the changed frames; returns those that it could not make anew.
+Remake = Callable[[frozenset[int]], Iterable[int] | None]
+
+
+@dataclass
+class _Subscriber:
+    remake: Remake | None
+    at_once: bool = True
 
 
 @dataclass
 class _Entry:
-    remake: Callable[[frozenset[int]], None] | None
-    at_once: bool = True
+    subscribers: list[_Subscriber] = field(default_factory=list)
     stale: set[int] = field(default_factory=set)
     recent: set[int] = field(default_factory=set)
+    since: datetime | None = None
     seconds: list[float] = field(default_factory=list)
 
     @property
@@ -28,12 +37,36 @@ class _Entry:
         """What it took lately, at best: the first time also pays for imports."""
         return min(self.seconds[-2:]) if len(self.seconds) > 1 else 0.0
 
+    @property
+    def can_remake(self) -> bool:
+        """Whether somebody knows how to make it anew."""
+        return any(s.remake is not None for s in self.subscribers)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether nobody wants it to wait."""
+        return all(s.at_once for s in self.subscribers if s.remake is not None)
+
+    def add(self, frames: Iterable[int]) -> None:
+        """Note frames that are out of date."""
+        self.stale |= set(frames)
+        if self.stale and self.since is None:
+            self.since = datetime.now(UTC)
+
+    def drop(self, frames: Iterable[int]) -> None:
+        """Note frames that were made anew."""
+        self.stale -= set(frames)
+        if not self.stale:
+            self.since = None
+
 
 class Derived:
     """Keeps what derives from the atoms, and for which frames it is out of date.
 
     Attributes
     ----------
+    watchers : list of callable
+        Called with the frames after every change of the atoms, before anything is made anew.
     listeners : list of callable
         Called without arguments whenever something becomes stale or fresh.
     later : callable or None
@@ -43,24 +76,23 @@ class Derived:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self.watchers: list[Callable[[frozenset[int]], None]] = []
         self.listeners: list[Callable[[], None]] = []
         self.later: Callable[[Callable[[], None]], None] | None = None
 
     def subscribe(
-        self,
-        name: str,
-        remake: Callable[[frozenset[int]], None] | None = None,
-        at_once: bool = True,
+        self, name: str, remake: Remake | None = None, at_once: bool = True
     ) -> Callable[[], None]:
         """Register something that is made from atoms.
 
         Parameters
         ----------
         name : str
-            "contours", "bonds", "defects", "tracks" ...; a second one of the same name
-            takes the place of the first.
+            "contours", "bonds", "defects", "tracks" ...; there may be several of one name:
+            they become stale together, and all of them are made anew.
         remake : callable, optional
-            Called with the changed frames. Without it the thing is only marked stale.
+            Called with the changed frames; may return those that it could not make anew.
+            Without it the thing is only marked stale.
         at_once : bool
             Whether it may be made anew after every edit, as long as that is quick; else it
             always waits for :meth:`refresh`.
@@ -70,21 +102,26 @@ class Derived:
         callable
             Call it to unsubscribe.
         """
-        entry = self._entries[name] = _Entry(remake, at_once)
+        entry = self._entries.setdefault(name, _Entry())
+        mine = _Subscriber(remake, at_once)
+        entry.subscribers.append(mine)
 
         def unsubscribe() -> None:
-            if self._entries.get(name) is entry:
+            entry.subscribers[:] = [s for s in entry.subscribers if s is not mine]
+            if not entry.subscribers and self._entries.get(name) is entry:
                 del self._entries[name]
 
         return unsubscribe
 
     def changed(self, frames: Iterable[int]) -> None:
         """Say that the atoms of some frames have changed."""
-        which = {int(f) for f in frames}
+        which = frozenset(int(f) for f in frames)
         if not which:
             return
+        for watcher in list(self.watchers):
+            watcher(which)
         for entry in self._entries.values():
-            entry.stale |= which
+            entry.add(which)
             entry.recent |= which
         if self.later is None:
             self.catch_up()
@@ -94,17 +131,17 @@ class Derived:
 
     def catch_up(self) -> None:
         """Make anew what is quick; the rest waits for :meth:`refresh`."""
-        for name, entry in list(self._entries.items()):
+        for entry in list(self._entries.values()):
             recent, entry.recent = entry.recent, set()
             # what was stale before waits for the button with the rest of it
             if (
                 recent
-                and entry.remake is not None
+                and entry.can_remake
                 and entry.at_once
                 and entry.stale == recent
                 and entry.seconds_per_frame * len(recent) < AT_ONCE_S
             ):
-                self._remake(name)
+                self._remake(entry)
         self._tell()
 
     def is_stale(self, name: str) -> bool:
@@ -115,29 +152,40 @@ class Derived:
         """What is out of date, and in which frames."""
         return {n: frozenset(e.stale) for n, e in self._entries.items() if e.stale}
 
+    def since(self, name: str) -> datetime | None:
+        """When something became stale, None where it is not."""
+        return self._entries[name].since if name in self._entries else None
+
+    def outdate(self, name: str, frames: Iterable[int]) -> None:
+        """Say that something is out of date for another reason than an edit."""
+        if name in self._entries:
+            self._entries[name].add(int(f) for f in frames)
+            self._tell()
+
     def fresh(self, name: str, frames: Iterable[int] | None = None) -> None:
         """Say that something was made anew, in some frames or in all."""
         if name in self._entries:
             entry = self._entries[name]
-            entry.stale = entry.stale - set(frames) if frames is not None else set()
+            entry.drop(set(entry.stale) if frames is None else frames)
             self._tell()
 
     def refresh(self) -> None:
         """Make everything anew that is stale and knows how."""
-        for name, entry in list(self._entries.items()):
-            if entry.stale and entry.remake is not None:
-                self._remake(name)
+        for entry in list(self._entries.values()):
+            if entry.stale and entry.can_remake:
+                self._remake(entry)
         self._tell()
 
-    def _remake(self, name: str) -> None:
-        entry = self._entries[name]
+    def _remake(self, entry: _Entry) -> None:
         frames = frozenset(entry.stale)
         start = time.perf_counter()
-        if entry.remake is not None:
-            entry.remake(frames)
+        left: set[int] = set()
+        for subscriber in list(entry.subscribers):
+            if subscriber.remake is not None:
+                left |= set(subscriber.remake(frames) or ())
         entry.seconds.append((time.perf_counter() - start) / max(len(frames), 1))
         del entry.seconds[:-2]
-        entry.stale -= frames
+        entry.drop(frames - left)
 
     def _tell(self) -> None:
         for listener in list(self.listeners):
