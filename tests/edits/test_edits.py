@@ -60,6 +60,56 @@ def test_a_moved_atom_stays_and_the_models_one_gives_way() -> None:
     pd.testing.assert_frame_equal(c.table(0), c.machine())
 
 
+def test_an_atom_moved_along_one_axis_stays_on_the_other_too() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    actions.move(c, [4], [(18, 15)])
+    c.rerun(square(0.3), [0])
+    assert c.rows([4])[0][2:4] == (18.0, 15.0)
+
+
+@pytest.mark.parametrize("action", ["add", "move", "split", "merge"])
+def test_an_atom_carries_nothing_that_was_measured_on_another(action: str) -> None:
+    extra = {"aspect": 1.2, "exx": 0.01, "anomaly": True, "anomaly_reason": "stretched",
+             "chi2": 1.0, "sublattice": 1, "site_y_px": 5.0, "seen_y_px": 5.0}  # fmt: skip
+    c = Corrections(square().assign(**extra), spacing_px=SPACING)
+    change = {
+        "add": lambda: actions.add(c, 0, 30.0, 31.0, "Si"),
+        "move": lambda: actions.move(c, [4], [(16.0, 17.0)]),
+        "split": lambda: actions.split(c, 4, [(14.0, 15.0), (16.0, 15.0)]),
+        "merge": lambda: actions.merge(c, [3, 4]),
+    }[action]()
+    # a later run brings columns of its own: they are of the atoms that it has found
+    c.rerun(square(0.1).assign(**extra, tilt=3.0), [0])
+    ids = {int(c.value(r, "atom_id")) for r in change.rows}
+    table = c.table(0)
+    mine = table[table["atom_id"].isin(ids)]
+    assert len(mine) == len(ids) and mine["edited"].all() and not mine["fit_ok"].any()
+    known = [n for n in table if n not in actions.KEPT and n != "fit_ok"]
+    assert {"tilt", "aspect", "exx", "anomaly", "chi2", "seen_y_px", "probability"} <= set(known)
+    for name in known:
+        unknown = mine[name].isna() | mine[name].isin([-1, ""])
+        assert unknown.all(), (name, mine[name].tolist())
+
+
+def test_what_a_fit_has_measured_on_a_moved_atom_stays() -> None:
+    c = Corrections(square(), spacing_px=SPACING)
+    fitted = {"amplitude": 2.0, "fit_ok": True, "chi2": 1.1}
+    actions.move(c, [4], [(16.0, 17.0)], measured=[fitted])
+    c.rerun(square(0.2), [0])
+    row = c.table(0).set_index("atom_id").loc[4]
+    assert row["amplitude"] == 2.0 and row["fit_ok"] and row["chi2"] == 1.1
+
+
+def test_another_species_is_compared_with_nothing_yet() -> None:
+    extra = {"aspect": 1.2, "anomaly_score": 35.0}
+    c = Corrections(square().assign(**extra), spacing_px=SPACING)
+    actions.set_species(c, [4], "Si")
+    row = c.table(0).set_index("atom_id").loc[4]
+    assert row["aspect"] == 1.2 and row["probability"] == 0.9 and np.isnan(row["anomaly_score"])
+    c.undo()
+    assert (c.table(0)["anomaly_score"] == 35).all()
+
+
 def test_a_species_is_given_again_to_the_new_measurement() -> None:
     c = Corrections(square(), spacing_px=SPACING)
     actions.set_species(c, [4], "Si")

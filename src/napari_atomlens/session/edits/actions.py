@@ -13,11 +13,10 @@ from napari_atomlens.session.edits.columns import Row, as_row
 from napari_atomlens.session.edits.corrections import Change, Corrections
 from napari_atomlens.session.edits.journal import ALL_FRAMES
 
-#: Measured where an atom was; unknown once it is elsewhere.
-MEASURED = (
-    "probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px", "chi2",
-    "site_y_px", "site_x_px",
-)  # fmt: skip
+#: What an atom keeps wherever it is put; all else was measured where it was.
+KEPT = ("frame", "atom_id", "y_px", "x_px", "y_nm", "x_nm", "species", "edited", "source")
+#: Columns whose names begin so compare an atom with others of its species.
+COMPARED = ("anomaly", "unusual")
 Pixel = tuple[float, float] | None
 
 
@@ -28,8 +27,10 @@ def _place(y: float, x: float, pixel_size_nm: Pixel) -> dict[str, Any]:
     return {"y_px": float(y), "x_px": float(x), "y_nm": y * size[0], "x_nm": x * size[1]}
 
 
-def _unmeasured() -> dict[str, Any]:
-    return {**dict.fromkeys(MEASURED, float("nan")), "fit_ok": False}
+def _unmeasured(c: Corrections) -> dict[str, Any]:
+    """Values of an atom of which nothing is measured, but for what it keeps."""
+    names = c.journal.columns
+    return {n: v for n, v in zip(names, as_row({}, names), strict=True) if n not in KEPT}
 
 
 def new_row(
@@ -44,7 +45,7 @@ def new_row(
     """Return the row of an atom that the user places; measured values where a fit gave some."""
     values = {
         "frame": int(frame), "atom_id": c.new_id(frame), "species": species, "edited": True,
-        "source": "user", **_unmeasured(), **dict(measured or {}), **_place(y, x, pixel_size_nm),
+        "source": "user", **dict(measured or {}), **_place(y, x, pixel_size_nm),
     }  # fmt: skip
     return as_row(values, c.journal.columns)
 
@@ -87,14 +88,15 @@ def move(
     after = []
     for row, place, fitted in zip(rows, places, known, strict=True):
         at = _place(float(place[0]), float(place[1]), pixel_size_nm)
-        values = {**_unmeasured(), **fitted, **at, "edited": True, "source": "user"}
+        values = {**_unmeasured(c), **fitted, **at, "edited": True, "source": "user"}
         after.append(c.changed_row(row, **values))
     return c.do("move", _frame_of(c, rows), rows, after)
 
 
 def set_species(c: Corrections, atom_ids: Sequence[int], species: str) -> Change:
     """Say of what species atoms are."""
-    return _change(c, "species", atom_ids, species=str(species))
+    compared = {n: v for n, v in _unmeasured(c).items() if n.startswith(COMPARED)}
+    return _change(c, "species", atom_ids, species=str(species), **compared)
 
 
 def accept(c: Corrections, atom_ids: Sequence[int]) -> Change:

@@ -130,15 +130,14 @@ class Rebase:
             self._set_free(int(b[self._id]))
         for a in mine_after:
             mine = int(a[self._id])
-            if mine in pairs:  # what the edit changed is changed again, the rest is news
-                was, row = pairs[mine]
-                a = tuple(r if same(v, w) else v for v, w, r in zip(a, was, row, strict=True))
-            else:
-                self._set_free(mine)
-            after.append(a)
             placed = mine not in old or not (
                 same(a[self._y], old[mine][self._y]) and same(a[self._x], old[mine][self._x])
             )
+            if mine in pairs:  # what the edit changed is changed again, the rest is news
+                a = self._changed_again(a, *pairs[mine], placed)
+            else:
+                self._set_free(mine)
+            after.append(a)
             double = self._nearest(a[self._y], a[self._x], mine) if placed else None
             if double is not None and double != mine:
                 if double in self._known and double not in old:
@@ -151,6 +150,17 @@ class Rebase:
         if lost and edit.action not in ("delete", "reject"):
             self._note(edit, lost[0], all_of_it=len(lost) == len(wanted))
         return tuple(before.values()), tuple(after), lost, tuple(doubles)
+
+    def _changed_again(self, a: Row, was: Row, row: Row, placed: bool) -> Row:
+        """Make the change from `was` to `a` on the row that there is now.
+
+        Of an atom that was put elsewhere the model has measured nothing: only its species is
+        news.
+        """
+        return tuple(
+            r if same(v, w) and (not placed or name == "species") else v
+            for name, v, w, r in zip(self._names, a, was, row, strict=True)
+        )
 
     def _again(self, b: Row) -> Row | None:
         """Return the atom that an edit was made on, as it is now, under the id of then."""
