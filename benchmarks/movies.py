@@ -507,6 +507,7 @@ def slider() -> list[str]:
 
     from napari_atomlens import tables
     from napari_atomlens.runs.frame import IDS_PER_FRAME
+    from napari_atomlens.session.outlines import label_zoom, zoomed
     from napari_atomlens.tracking import follow
     from napari_atomlens.widgets import convert, outputs, styles
 
@@ -532,7 +533,7 @@ def slider() -> list[str]:
             metadata={convert.KEY: {"role": outputs.ATOMS, "source_id": str(source.unique_id),
                                     "source_name": "movie", "spacing_px": 10.0}},
         )  # fmt: skip
-        zoom = convert.label_zoom(image.shape, 2, outputs.MAX_LABELS_SIDE, outputs.MAX_LABELS_BYTES)
+        zoom = label_zoom(image.shape, 2, outputs.MAX_LABELS_SIDE, outputs.MAX_LABELS_BYTES)
         labels = np.zeros((n_frames, zoom * side, zoom * side), np.uint16)
         angle = np.linspace(0, 2 * np.pi, 16)
         ring = 3.5 * np.c_[np.sin(angle), np.cos(angle)]
@@ -540,7 +541,7 @@ def slider() -> list[str]:
 
         for f, rows in atoms.groupby("frame").indices.items():
             rings = [p + ring for p in atoms[["y_px", "x_px"]].to_numpy()[rows]]
-            labels[f] = label_image(convert.zoomed(rings, zoom), labels.shape[1:])
+            labels[f] = label_image(zoomed(rings, zoom), labels.shape[1:])
         contours = viewer.add_labels(
             labels, scale=(1, 1 / zoom, 1 / zoom), opacity=styles.ContourLabelsStyle().opacity
         )

@@ -11,6 +11,8 @@ from napari_atomlens import tables
 from napari_atomlens.errors import ImageError
 from napari_atomlens.image import source_stack
 from napari_atomlens.runs.frame import IDS_PER_FRAME
+from napari_atomlens.session import outlines as outlines_of
+from napari_atomlens.session.results import map_of, shown_maps
 from napari_atomlens.widgets import convert, styles
 
 UNITS = pint.get_application_registry()
@@ -86,7 +88,7 @@ def test_outlines_that_the_user_drew_stay() -> None:
 
     old = (rows(2, False).assign(edited=[False, True]), [square, square + 20])
     new = (rows(3, False), [square, square + 20.5, square + 40])
-    table, outlines = convert.merge_outlines(old, new, spacing_px=10)
+    table, outlines = outlines_of.merge_outlines(old, new, spacing_px=10)
     assert len(table) == len(outlines) == 3
     assert list(table["edited"]) == [False, False, True]
     np.testing.assert_array_equal(outlines[2], square + 20)
@@ -95,11 +97,11 @@ def test_outlines_that_the_user_drew_stay() -> None:
 def test_maps_of_classes() -> None:
     classes = ("background", "column", "bright column", "contamination")
     maps = np.array([0.1, 0.3, 0.4, 0.2], np.float16)[:, None, None] * np.ones((1, 4, 5))
-    assert convert.shown_maps(classes) == ("any atom", *classes[1:])
-    total = convert.map_of(maps, classes, "any atom")
+    assert shown_maps(classes) == ("any atom", *classes[1:])
+    total = map_of(maps, classes, "any atom")
     assert total.dtype == np.float16 and total.shape == (4, 5)
     np.testing.assert_allclose(total.astype(float), 0.7, atol=2e-3)
-    one = convert.map_of(maps, classes, "contamination")
+    one = map_of(maps, classes, "contamination")
     np.testing.assert_allclose(one.astype(float), 0.2, atol=1e-3)
 
 

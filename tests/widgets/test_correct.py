@@ -372,6 +372,7 @@ def test_save_open_and_read_only(desk: Desk, tmp_path: Path) -> None:
     colour = {s: tuple(c) for s, c in zip(
         desk.atoms.features["species"], desk.atoms.border_color, strict=True)}  # fmt: skip
     assert colour["column"] != colour["bright column"]
+    assert "species" in desk.status  # what this window has saved it may go on editing
     # another window
     from napari_atomlens.session.project import PROJECT, open_project
 
@@ -384,6 +385,9 @@ def test_save_open_and_read_only(desk: Desk, tmp_path: Path) -> None:
     assert len(desk.atoms.data) == n and "read-only" in desk.status
     desk.atoms.add([[0, 1.0, 1.0]])
     assert len(desk.atoms.data) == n
+    done = len(desk.corrections.journal)
+    desk.button("undo")
+    assert len(desk.corrections.journal) == done and "read-only" in desk.status
     panel._opened.lock.release()
 
 

@@ -9,7 +9,6 @@ is a complete pair at any moment.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from napari_atomlens.errors import FormatError, TableError
-from napari_atomlens.files import Lock, sync_folder, user_folder
+from napari_atomlens.files import Lock, user_folder, write_whole
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.session.edits import Corrections
 
@@ -33,11 +32,7 @@ def autosave_folder() -> Path:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet, whole or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    table.to_parquet(fresh, index=False)
-    with fresh.open("rb+") as file:
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    write_whole(path, lambda file: table.to_parquet(file, index=False))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -123,12 +118,7 @@ class Autosave:
                 "spacing_px": c.spacing_px if c.spacing_px == c.spacing_px else None,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
             }  # fmt: skip
-            fresh = folder / "current.new"
-            fresh.write_text(json.dumps(current, indent=1, default=str), encoding="utf-8")
-            with fresh.open("rb+") as handle:
-                os.fsync(handle.fileno())
-            fresh.replace(folder / "current.json")
-            sync_folder(folder)
+            write_whole(folder / "current.json", json.dumps(current, indent=1, default=str))
         except OSError as error:
             raise FormatError(f"Edits cannot be saved: {error.strerror}.") from error
         if self._file is not None:
@@ -167,7 +157,7 @@ class Autosave:
 
 
 @dataclass(frozen=True)
-class Lost:
+class UnsavedSession:
     """Edits of a session that ended without saving them.
 
     Attributes
@@ -187,7 +177,7 @@ class Lost:
     started: str
 
 
-def find_lost(root: Path | None = None) -> list[Lost]:
+def find_lost(root: Path | None = None) -> list[UnsavedSession]:
     """Sessions whose edits were never saved and that no window has open, the latest first."""
     folder = root or autosave_folder()
     found = []
@@ -201,7 +191,7 @@ def find_lost(root: Path | None = None) -> list[Lost]:
             for entry in read_entries(one / current["journal"]):
                 n += -1 if entry.get("do") == "undo" else 1
             if n > 0:
-                found.append(Lost(one, current["about"], n, str(current["started"])))
+                found.append(UnsavedSession(one, current["about"], n, str(current["started"])))
         except (FormatError, OSError, ValueError, KeyError, TypeError):
             continue  # nothing that could be offered
         finally:
@@ -209,7 +199,7 @@ def find_lost(root: Path | None = None) -> list[Lost]:
     return found
 
 
-def restore(lost: Lost | Path) -> Corrections:
+def restore(lost: UnsavedSession | Path) -> Corrections:
     """Bring the edits of a lost session back; its folder stays until :func:`forget`.
 
     Raises
@@ -217,7 +207,7 @@ def restore(lost: Lost | Path) -> Corrections:
     FormatError
         If the folder is damaged.
     """
-    folder = lost.folder if isinstance(lost, Lost) else lost
+    folder = lost.folder if isinstance(lost, UnsavedSession) else lost
     try:
         current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
         machine = read_table(folder / current["machine"])
@@ -232,6 +222,6 @@ def restore(lost: Lost | Path) -> Corrections:
         raise FormatError(f"The autosaved edits in {folder.name} are damaged ({error}).") from error
 
 
-def forget(lost: Lost | Path) -> None:
+def forget(lost: UnsavedSession | Path) -> None:
     """Remove the folder of a lost session."""
-    shutil.rmtree(lost.folder if isinstance(lost, Lost) else lost, ignore_errors=True)
+    shutil.rmtree(lost.folder if isinstance(lost, UnsavedSession) else lost, ignore_errors=True)

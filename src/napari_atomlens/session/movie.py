@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from napari_atomlens.errors import AtomLensError
+from napari_atomlens.graphs.bonds import bond
+from napari_atomlens.graphs.choose import choose_rules
+from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.tracking.changes import ChangeParams, deviations, series
-from napari_atomlens.tracking.defects import DefectTracks
+from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import MovieResult
 from napari_atomlens.tracking.transitions import (
     dwell_times,
@@ -17,6 +21,9 @@ from napari_atomlens.tracking.transitions import (
     transition_matrix,
 )
 
+#: Columns of the list of events.
+EVENT_COLUMNS = ("frame", "what", "who", "size", "score", "y_px", "x_px", "dumbbell_id",
+                 "track_id", "together")  # fmt: skip
 #: What the map of dumbbells can show.
 MAPS = ("length", "angle", "shift", "intensity ratio")
 
@@ -285,74 +292,99 @@ class MovieData:
 
     def events(self) -> pd.DataFrame:
         """All events as a list to read: frame, what, who, size, score, where."""
-        parts = []
-        c = self.followed.changes
-        if len(c):
-            unit = {"length": self.map_unit("length"), "angle": "°"}
-            factor = {"length": self._pm(), "angle": float(np.degrees(1.0))}
-            size = [
-                f"{s * factor.get(q, 1.0):+.3g} {unit.get(q, '')}".strip()
-                for s, q in zip(c["size"], c["quantity"], strict=True)
-            ]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "frame": c["frame"], "what": c["quantity"] + " " + c["kind"],
-                        "who": "dumbbell " + c["dumbbell_id"].astype(str), "size": size,
-                        "score": c["score"], "y_px": c["y_px"], "x_px": c["x_px"],
-                        "dumbbell_id": c["dumbbell_id"], "track_id": -1,
-                        "together": c["group_size"],
-                    }
-                )
-            )  # fmt: skip
-        e = self.followed.events
-        if len(e):
-            # of a lattice with misses, only what moved or changed; of few atoms everything
-            few = len(self._atoms.table) < 50 * max(self.n_frames, 1)
-            e = e if few else e[~e["kind"].isin(["appeared", "vanished"])]
-            unit_text = "pm" if self.pixel_size_nm else "px"
-            size = [f"{s * self._pm():.3g} {unit_text}" if s == s else "" for s in e["size_px"]]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "frame": e["frame"], "what": "atom " + e["kind"].astype(str),
-                        "who": "atom " + e["track_id"].astype(str), "size": size,
-                        "score": np.nan, "y_px": e["y_px"], "x_px": e["x_px"],
-                        "dumbbell_id": -1, "track_id": e["track_id"], "together": 1,
-                    }
-                )
-            )  # fmt: skip
-        if self.defects is not None and len(self.defects.events):
-            e = self.defects.events
-            e = e[~e["kind"].isin(["appeared", "vanished"])]
-            names = self.defects.tracks.drop_duplicates(["track_id", "frame"])
-            name = names.set_index(["track_id", "frame"])["formula"]
-            which = name.reindex(pd.MultiIndex.from_frame(e[["track_id", "frame"]])).fillna("")
-            unit_text = "pm" if self.pixel_size_nm else "px"
-            size = [f"{s * self._pm():.3g} {unit_text}" if s == s else "" for s in e["size_px"]]
-            what = [
-                f"{kind} defect {other}" if other >= 0 else str(kind)
-                for kind, other in zip(e["kind"], e["other"], strict=True)
-            ]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "frame": e["frame"].to_numpy(),
-                        "what": [f"{n} {w}".strip() for n, w in zip(which, what, strict=True)],
-                        "who": ("defect " + e["track_id"].astype(str)).to_numpy(), "size": size,
-                        "score": np.nan, "y_px": e["y_px"].to_numpy(),
-                        "x_px": e["x_px"].to_numpy(), "dumbbell_id": -1,
-                        "track_id": e["track_id"].to_numpy(), "together": 1,
-                    }
-                )
-            )  # fmt: skip
-        columns = ["frame", "what", "who", "size", "score", "y_px", "x_px", "dumbbell_id",
-                   "track_id", "together"]  # fmt: skip
+        parts = [self._dumbbell_events(), self._atom_events(), self._defect_events()]
         parts = [p for p in parts if len(p)]
         if not parts:
-            return pd.DataFrame({k: [] for k in columns})
+            return pd.DataFrame({k: [] for k in EVENT_COLUMNS})
         joined = pd.concat(parts, ignore_index=True)
         return joined.sort_values(["frame", "what"], kind="stable", ignore_index=True)
+
+    def _dumbbell_events(self) -> pd.DataFrame:
+        """Changes of dumbbells."""
+        c = self.followed.changes
+        if not len(c):
+            return c
+        unit = {"length": self.map_unit("length"), "angle": "°"}
+        factor = {"length": self._pm(), "angle": float(np.degrees(1.0))}
+        size = [
+            f"{s * factor.get(q, 1.0):+.3g} {unit.get(q, '')}".strip()
+            for s, q in zip(c["size"], c["quantity"], strict=True)
+        ]
+        return pd.DataFrame(
+            {
+                "frame": c["frame"], "what": c["quantity"] + " " + c["kind"],
+                "who": "dumbbell " + c["dumbbell_id"].astype(str), "size": size,
+                "score": c["score"], "y_px": c["y_px"], "x_px": c["x_px"],
+                "dumbbell_id": c["dumbbell_id"], "track_id": -1, "together": c["group_size"],
+            }
+        )  # fmt: skip
+
+    def _atom_events(self) -> pd.DataFrame:
+        """What happened to atoms; of a lattice with misses, only what moved or changed."""
+        e = self.followed.events
+        few = len(self._atoms.table) < 50 * max(self.n_frames, 1)
+        e = e if few or not len(e) else e[~e["kind"].isin(["appeared", "vanished"])]
+        if not len(e):
+            return e
+        return pd.DataFrame(
+            {
+                "frame": e["frame"], "what": "atom " + e["kind"].astype(str),
+                "who": "atom " + e["track_id"].astype(str), "size": self._lengths(e["size_px"]),
+                "score": np.nan, "y_px": e["y_px"], "x_px": e["x_px"],
+                "dumbbell_id": -1, "track_id": e["track_id"], "together": 1,
+            }
+        )  # fmt: skip
+
+    def _defect_events(self) -> pd.DataFrame:
+        """What happened to defects."""
+        if self.defects is None or not len(self.defects.events):
+            return pd.DataFrame()
+        e = self.defects.events
+        e = e[~e["kind"].isin(["appeared", "vanished"])].reset_index(drop=True)
+        names = self.defects.tracks.drop_duplicates(["track_id", "frame"])
+        name = names.set_index(["track_id", "frame"])["formula"]
+        which = name.reindex(pd.MultiIndex.from_frame(e[["track_id", "frame"]])).fillna("")
+        what = [
+            f"{kind} defect {other}" if other >= 0 else str(kind)
+            for kind, other in zip(e["kind"], e["other"], strict=True)
+        ]
+        return pd.DataFrame(
+            {
+                "frame": e["frame"],
+                "what": [f"{n} {w}".strip() for n, w in zip(which, what, strict=True)],
+                "who": "defect " + e["track_id"].astype(str), "size": self._lengths(e["size_px"]),
+                "score": np.nan, "y_px": e["y_px"], "x_px": e["x_px"],
+                "dumbbell_id": -1, "track_id": e["track_id"], "together": 1,
+            }
+        )  # fmt: skip
+
+    def _lengths(self, sizes: pd.Series) -> list[str]:
+        unit = "pm" if self.pixel_size_nm else "px"
+        return [f"{s * self._pm():.3g} {unit}" if s == s else "" for s in sizes]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables of the movie by name, the first ones first."""
+        f = self.followed
+        return {
+            "tracks": f.tracks, "drift": f.drift, "events": f.events, "dumbbells": f.dumbbells,
+            "changes": f.changes,
+        }  # fmt: skip
+
+
+def defects_of(followed: MovieResult) -> DefectTracks | None:
+    """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
+    try:
+        rules, _ = choose_rules(followed.atoms)
+        found = find_defects(bond(followed.atoms, rules))
+        return follow_defects(found, followed.atoms, drift=followed.drift)
+    except AtomLensError:
+        return None
+
+
+def most_frequent(ids: pd.Series) -> int:
+    """Return the id that most rows have."""
+    values, counts = np.unique(ids.to_numpy(), return_counts=True)
+    return int(values[counts.argmax()])
 
 
 def transitions_text(tracks: pd.DataFrame, noun: str, time_step_s: float | None) -> str:

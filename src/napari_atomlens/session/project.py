@@ -7,9 +7,6 @@ The layout is described in ``docs/project_format.md``. Layers are the tuples
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import __version__, tables
+from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.files import Lock, swap, umask
+from napari_atomlens.files import Lock, digest, new_folder_beside
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.encode import Encoder, decode
@@ -29,8 +26,8 @@ from napari_atomlens.io.projects.folder import VERSION, target_of
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.session.autosave import read_table, write_table
 from napari_atomlens.session.edits import Conflict, Corrections
+from napari_atomlens.session.result_layers import LayerTuple, layers_of_result
 
-LayerTuple = tuple[Any, dict[str, Any], str]
 #: Key in the metadata of a layer under which its corrections are.
 CORRECTIONS = "napari-atomlens-corrections"
 #: Key in the metadata of a layer under which the project is that it came from.
@@ -88,9 +85,19 @@ def lock_of(path: Path) -> Lock:
     return Lock(path.with_name(f".{path.name}.lock"))
 
 
-def open_project(path: str | Path) -> OpenProject:
-    """Take the lock of a project; it is read-only where another window has it."""
+def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProject:
+    """Take the lock of a project; it is read-only where another window has it.
+
+    Parameters
+    ----------
+    path : path
+    known : OpenProject, optional
+        What this window has open; a window does not lock itself out.
+    """
     target = target_of(path)
+    mine = known is not None and not known.read_only and known.path.resolve() == target.resolve()
+    if known is not None and mine and known.lock.acquire():
+        return known
     lock = lock_of(target)
     return OpenProject(target, lock, read_only=not lock.acquire())
 
@@ -138,21 +145,17 @@ def save_workspace(
     target = target_of(path)
     mine = opened is not None and opened.path.resolve() == target.resolve()
     lock = opened.lock if mine and opened is not None else lock_of(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not lock.acquire():
-        raise FormatError(read_only_sentence(target))
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not lock.acquire():
+            raise FormatError(read_only_sentence(target))
+        with new_folder_beside(target) as folder:
+            _write(folder, layers, settings or {})
     except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error.strerror}.") from error
-    try:
-        _write(temporary, layers, settings or {})
-        temporary.chmod(0o777 & ~umask())
-        swap(temporary, target)
-    except OSError as error:
-        raise FormatError(f"{target.name} could not be written: {error}.") from error
+        raise FormatError(
+            f"{target.name} could not be written: {error.strerror or error}."
+        ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
         if not mine:
             lock.release()
     return target
@@ -193,10 +196,8 @@ def _write(folder: Path, layers: Sequence[LayerTuple], settings: Mapping[str, An
         "layers": entries, "settings": encoder.attributes("settings", settings),
         "left_out": encoder.left_out,
     }  # fmt: skip
-    with (folder / "project.json").open("w", encoding="utf-8") as file:
-        json.dump(text, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
+    whole = json.dumps(text, indent=1, ensure_ascii=False)
+    (folder / "project.json").write_text(whole, encoding="utf-8")
 
 
 def _write_corrections(folder: Path, c: Corrections) -> None:
@@ -214,13 +215,10 @@ def _write_corrections(folder: Path, c: Corrections) -> None:
 
 def first_frame_hash(data: Any) -> str:
     """SHA-256 of the first frame of an image or movie, to know a file again."""
-    import hashlib
-
     frame = data
     while getattr(frame, "ndim", 2) > 2 and frame.shape[-1] not in (3, 4):
         frame = frame[0]
-    array = np.ascontiguousarray(frame)
-    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()
+    return digest(np.asarray(frame))
 
 
 def _data(
@@ -373,69 +371,6 @@ def _from_file(entry: dict[str, Any], find: Callable[[str], str | None] | None) 
         ):
             return image.data
     raise FormatError(f"{Path(given).name} is not the image that was analysed (its hash differs).")
-
-
-def layers_of_result(payload: Mapping[str, Any], name: str) -> list[LayerTuple]:
-    """Layers of an analysed image, as :meth:`napari_atomlens.Result.save` wrote it."""
-    atoms: pd.DataFrame = payload["atoms"]
-    provenance = payload["provenance"]
-    shape = provenance.get("image_shape") or [1, *payload["unfamiliar"].shape[-2:]]
-    movie = int(shape[0]) > 1
-    size = provenance.get("pixel_size_nm")
-    ndim = 3 if movie else 2
-    common: dict[str, Any] = {
-        "scale": ((1.0,) if movie else ()) + (tuple(size) if size else (1.0, 1.0)),
-        "units": (("pixel",) if movie else ()) + (("nm", "nm") if size else ("pixel", "pixel")),
-        "axis_labels": ("t", "y", "x")[-ndim:],
-    }
-    image = str(provenance.get("image", name))
-    spacing = [v for v in provenance.get("spacing_px", {}).values() if v == v]
-
-    def entry(role: str) -> dict[str, Any]:
-        return {
-            "napari-atomlens": {
-                "role": role, "source_id": "", "source_name": image,
-                "spacing_px": float(np.median(spacing)) if spacing else float("nan"),
-                "runs": [dict(provenance)],
-            }
-        }  # fmt: skip
-
-    layers: list[LayerTuple] = []
-    frames = [int(f) for f in payload["frames"]]
-    if len(frames) and payload["probabilities"].size:
-        classes = tuple(payload["classes"])
-        atoms_of = [i for i, c in enumerate(classes) if c not in ("background", "contamination")]
-        whole = np.asarray(payload["probabilities"])[:, atoms_of].astype(np.float32).sum(1)
-        maps = np.zeros((int(shape[0]), *whole.shape[1:]), np.float16)
-        maps[frames] = np.clip(whole, 0, 1)
-        layers.append(
-            (maps if movie else maps[0],
-             {**common, "name": f"probability · {image}", "contrast_limits": (0.0, 1.0),
-              "colormap": "viridis", "visible": False, "metadata": entry("probability")}, "image")
-        )  # fmt: skip
-    outlines = [
-        np.column_stack([np.full(len(o), float(f)), o])[:, -ndim:]
-        for f, group in payload["outlines"].items()
-        for o in group
-    ]
-    if outlines:
-        layers.append(
-            (outlines,
-             {**common, "name": f"contours · {image}", "shape_type": "polygon",
-              "face_color": "transparent", "edge_color": "#3ddc97", "edge_width": 0.4,
-              "metadata": entry("contours")}, "shapes")
-        )  # fmt: skip
-    columns = ["frame", "y_px", "x_px"][-ndim:]
-    features = tables.make("atoms", {str(c): atoms[c].to_numpy() for c in atoms}, len(atoms))
-    features["species"] = pd.Categorical(features["species"].astype(str))
-    layers.append(
-        (np.array(atoms[columns], dtype=float).reshape(-1, ndim),
-         {**common, "name": f"atoms · {image}", "features": features, "ndim": ndim,
-          "face_color": "transparent", "border_color": "#4cc9f0", "border_width": 0.2,
-          "size": 0.33 * float(np.median(spacing)) if spacing else 4.0,
-          "metadata": entry("atoms")}, "points")
-    )  # fmt: skip
-    return layers
 
 
 def read_project(path: str | Path) -> list[LayerTuple]:

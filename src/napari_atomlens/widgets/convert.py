@@ -14,8 +14,6 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
-from napari_atomlens.segmentation.probabilities import column_probability
-from napari_atomlens.segmentation.zoo import roles_of
 
 if TYPE_CHECKING:
     import pint
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 KEY = "napari-atomlens"
 #: Measured where an atom was; unknown once the user has put it elsewhere.
 MEASURED = ("probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px")
-#: A machine atom this near to an atom of the user (in spacings) is the same atom.
-SAME_ATOM = 0.5
 
 
 def frame_order(current: int, n_frames: int) -> list[int]:
@@ -162,16 +158,6 @@ def atoms_from_points(
     return atoms
 
 
-def is_users(rows: pd.DataFrame) -> np.ndarray:
-    """Which rows of a table the user made or changed (bool, one per row)."""
-    mark = np.zeros(len(rows), bool)
-    if "edited" in rows:
-        mark |= rows["edited"].astype(bool).to_numpy()
-    if "source" in rows:
-        mark |= (rows["source"].astype(str) == "user").to_numpy()
-    return mark
-
-
 def shapes_from_outlines(outlines: Sequence[np.ndarray], frame: int, ndim: int) -> list[np.ndarray]:
     """Outlines (n, 2) of one frame as the polygons of a Shapes layer, each (n, ndim).
 
@@ -188,86 +174,6 @@ def shapes_from_outlines(outlines: Sequence[np.ndarray], frame: int, ndim: int) 
     return shapes
 
 
-def label_zoom(shape: Sequence[int], itemsize: int, max_side: int, max_bytes: int) -> int:
-    """How many times finer than the image (1 to 4) outlines are drawn as labels.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        (T, H, W) of the image.
-    itemsize : int
-        Bytes of a label.
-    max_side, max_bytes : int
-        Largest side of a frame, and size of all labels, that is worth it.
-    """
-    for zoom in (4, 3, 2):
-        size = int(np.prod(shape)) * zoom**2 * itemsize
-        if zoom * max(shape[-2:]) <= max_side and size <= max_bytes:
-            return zoom
-    return 1
-
-
-def zoomed(outlines: Sequence[np.ndarray], zoom: int) -> list[np.ndarray]:
-    """Outlines in the pixels of a grid that is `zoom` times finer than the image."""
-    return [np.asarray(o, dtype=float) * zoom + (zoom - 1) / 2 for o in outlines]
-
-
 def outlines_from_shapes(data: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the outlines (n, 2) of the polygons of a Shapes layer."""
     return [np.asarray(vertices, dtype=float)[:, -2:] for vertices in data]
-
-
-def centres(outlines: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean vertex of each outline, shape (n, 2)."""
-    if not len(outlines):
-        return np.zeros((0, 2))
-    return np.stack([np.asarray(o, dtype=float).mean(axis=0) for o in outlines])
-
-
-def merge_outlines(
-    old: tuple[pd.DataFrame, list[np.ndarray]],
-    new: tuple[pd.DataFrame, list[np.ndarray]],
-    spacing_px: float,
-) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """Contours of one frame anew; outlines that the user drew or changed stay.
-
-    Parameters
-    ----------
-    old, new : tuple of (pandas.DataFrame, list of ndarray)
-        Contours table and the outlines in the order of its rows.
-    spacing_px : float
-        Distance between nearest columns.
-    """
-    mine = np.flatnonzero(is_users(old[0]))
-    if not len(mine):
-        return new
-    kept = [old[1][i] for i in mine]
-    radius = SAME_ATOM * spacing_px if np.isfinite(spacing_px) else 1.0
-    gap = np.linalg.norm(centres(new[1])[:, None] - centres(kept)[None], axis=2)
-    rest = np.flatnonzero((gap >= radius).all(axis=1))
-    table = pd.concat([new[0].iloc[rest], old[0].iloc[mine]], ignore_index=True)
-    if "edited" in table:
-        table["edited"] = table["edited"].astype(object).map(lambda v: v is True)
-    return table, [new[1][i] for i in rest] + kept
-
-
-def shown_maps(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of the maps that can be looked at: all atoms together, then class by class."""
-    return ("any atom", *(c for c in classes if c != "background"))
-
-
-def map_of(probabilities: np.ndarray, classes: Sequence[str], name: str) -> np.ndarray:
-    """One map (H, W) of float16 out of class probabilities (n_classes, H, W).
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (n_classes, H, W)
-    classes : sequence of str
-        Names of the classes.
-    name : str
-        A class, or "any atom" for the sum over the classes that are atoms.
-    """
-    if name != "any atom":
-        return np.asarray(probabilities[list(classes).index(name)], dtype=np.float16)
-    total = column_probability(probabilities, roles_of(classes))
-    return np.clip(total, 0, 1).astype(np.float16)

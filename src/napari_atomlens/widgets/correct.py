@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -25,11 +24,13 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.image import source_stack
 from napari_atomlens.segmentation.zoo import role_of
+from napari_atomlens.session.by_hand import Hand
 from napari_atomlens.session.edits import actions
-from napari_atomlens.session.edits.doubt import CERTAIN, doubt, next_doubtful
-from napari_atomlens.session.edits.place import halves, measure, nearest_peak
+from napari_atomlens.session.edits.corrections import Change
+from napari_atomlens.session.edits.doubt import CERTAIN, next_doubtful
+from napari_atomlens.session.pixels import KnownPixels
+from napari_atomlens.session.review import atom_text, doubtful_text, n_seen, stale_text
 from napari_atomlens.widgets import keys
 from napari_atomlens.widgets.adapt import AdaptPanel
 from napari_atomlens.widgets.correct_mouse import CorrectMouse
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 NO_ATOMS = "Find the atoms of an image first, or add a Points layer."
 CHOOSE = "choose a layer…"
-#: In larger layers the doubtful atoms of the frame alone are counted while one edits.
-MANY_ATOMS = 50_000
 #: A doubtful atom is shown with about so many others across a canvas of usual size.
 NEIGHBOURS, CANVAS_PX = 16, 600
 THIS_FRAME, ALL_FRAMES = "this frame", "all frames"
@@ -87,7 +86,7 @@ class CorrectWidget(DockWidget):
         self._closed = False
         self._looked_at: int | None = None
         self._adding = ""
-        self._image_frame: tuple[Any, int, np.ndarray] | None = None
+        self._image_pixels: KnownPixels | None = None
         self._later: list[Callable[[], None]] = []
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -337,14 +336,14 @@ class CorrectWidget(DockWidget):
         self._show_all()
 
     def _on_image_chosen(self, index: int = 0) -> None:
-        self._image_frame = None
+        self._image_pixels = None
 
     def _follow(self, editor: Editor | None) -> None:
         """Let go of one layer and follow another."""
         was_on = self._mode.isChecked()
         self._mode.setChecked(False)
         if self._editor is not None:
-            self._editor.listeners.remove(self._on_edited)
+            self._editor.session.told.disconnect(self._on_edited)
             self._editor.corrections.derived.listeners.remove(self._show_stale)
             self._editor.corrections.derived.later = None
             self._editor.layer.events.set_data.disconnect(self._on_slider)
@@ -357,7 +356,7 @@ class CorrectWidget(DockWidget):
         self._project.editor = editor
         if editor is not None:
             editor.autosave.resume()
-            editor.listeners.append(self._on_edited)
+            editor.session.told.connect(self._on_edited)
             editor.corrections.derived.listeners.append(self._show_stale)
             editor.corrections.derived.later = self._do_later
             editor.layer.events.set_data.connect(self._on_slider)  # some edits tell no more
@@ -427,24 +426,22 @@ class CorrectWidget(DockWidget):
 
     # ----------------------------------------------------------------- the edits
 
+    def _hand(self, frame: int) -> Hand:
+        """Return what edits a frame by hand, with the image beneath it."""
+        editor = self._editor
+        assert editor is not None
+        return Hand(
+            editor.session, frame, editor.spacing_px, self._pixels(frame),
+            self._snap.isChecked(), editor.pixel_size,
+        )  # fmt: skip
+
     def add_at(self, frame: int, y: float, x: float) -> None:
         """Add an atom at a place in pixels, drawn to the peak there where that is wished."""
-        editor = self._editor
-        if editor is None:
+        if self._editor is None:
             return
-        image = self._pixels(frame)
-        if image is not None and not self._is_on(image, y, x):
-            self._status.setText("There is no image at this place.")
-            return
-        measured = self._measured(frame, [(y, x)], seek=True)[0]
-        at = measured.pop("y_px"), measured.pop("x_px")
-        others = editor.corrections.columns(frame).positions
-        if len(others) and np.hypot(*(others - at).T).min() < 0.15 * editor.spacing_px:
-            self._status.setText("There is an atom already; switch off the drawing to the peak.")
-            return
-        change = editor.perform(actions.add, frame, *at, self._adding, editor.pixel_size, measured)
+        change = self._hand(frame).add(y, x, self._adding)
         if change is not None:
-            editor.select([int(editor.corrections.value(r, "atom_id")) for r in change.rows])
+            self._editor.select_rows(change)
 
     def _on_select(self, row: int, more: bool) -> None:
         editor = self._editor
@@ -458,10 +455,7 @@ class CorrectWidget(DockWidget):
         if editor is None:
             return
         atom_id = int(editor.ids()[row])
-        frame = editor.corrections.frame_of(atom_id)
-        measured = self._measured(frame, [(y, x)], seek=True, besides=[atom_id])[0]
-        at = measured.pop("y_px"), measured.pop("x_px")
-        if editor.perform(actions.move, [atom_id], [at], editor.pixel_size, [measured]) is None:
+        if self._hand(editor.corrections.frame_of(atom_id)).move(atom_id, y, x) is None:
             editor.layer.refresh()
 
     def set_species(self, number: int) -> None:
@@ -482,22 +476,10 @@ class CorrectWidget(DockWidget):
         if editor is None:
             return
         chosen = editor.selected()
-        c = editor.corrections
-        try:
-            rows = c.rows(chosen)
-            measured: dict[str, Any] = {}
-            place = None
-            if len(rows) > 1:
-                place = actions.middle(c, rows)
-                frame = int(c.value(rows[0], "frame"))
-                measured = self._measured(frame, [place], seek=False, besides=chosen)[0]
-                place = measured.pop("y_px"), measured.pop("x_px")
-        except AtomLensError as error:
-            self._status.setText(str(error))
-            return
-        change = editor.perform(actions.merge, chosen, editor.pixel_size, measured, place)
+        frame = editor.corrections.frame_of(chosen[0]) if chosen else 0
+        change = self._hand(frame).merge(chosen)
         if change is not None:
-            editor.select([int(c.value(r, "atom_id")) for r in change.rows])
+            editor.select_rows(change)
 
     def _split(self) -> None:
         editor = self._editor
@@ -507,24 +489,9 @@ class CorrectWidget(DockWidget):
         if len(chosen) != 1:
             self._status.setText("Select one atom to split.")
             return
-
-        c = editor.corrections
-        row = c.rows(chosen)[0]
-        frame = int(c.value(row, "frame"))
-        y, x = float(c.value(row, "y_px")), float(c.value(row, "x_px"))
-        image = self._pixels(frame)
-        step = 0.2 * editor.spacing_px
-        places = [(y, x - step), (y, x + step)]
-        if image is not None and self._is_on(image, y, x):
-            places = halves(image, y, x, editor.spacing_px)
-        measured = self._measured(frame, places, seek=False, besides=chosen)
-        at = [(m.pop("y_px"), m.pop("x_px")) for m in measured]
-        apart = np.diff(np.array(at), axis=0)
-        if float(np.linalg.norm(apart)) < 0.1 * editor.spacing_px:  # the fit joined them again
-            at, measured = places, [{}, {}]
-        change = editor.perform(actions.split, chosen[0], at, editor.pixel_size, measured)
+        change = self._hand(editor.corrections.frame_of(chosen[0])).split(chosen[0])
         if change is not None:
-            editor.select([int(c.value(r, "atom_id")) for r in change.rows])
+            editor.select_rows(change)
 
     def _on_region(self) -> None:
         if self._regions is not None:
@@ -554,47 +521,15 @@ class CorrectWidget(DockWidget):
         layer = self._layer(self._image.currentData())
         if layer is None:
             return None
-        known = self._image_frame
-        if known is not None and known[0] is layer.data and known[1] == frame:
-            return known[2]
-        try:
-            data = layer.data[0] if layer.multiscale else layer.data
-            stack = source_stack(data, bool(layer.rgb), layer.axis_labels)
-            if not 0 <= frame < stack.shape[0]:
+        data = layer.data[0] if layer.multiscale else layer.data
+        known = self._image_pixels
+        if known is None or not known.are_of(data):
+            try:
+                known = KnownPixels(data, bool(layer.rgb), layer.axis_labels)
+            except AtomLensError:
                 return None
-            image = np.asarray(stack[frame], np.float32)
-        except AtomLensError:
-            return None
-        self._image_frame = (layer.data, frame, image)
-        return image
-
-    @staticmethod
-    def _is_on(image: np.ndarray, y: float, x: float) -> bool:
-        return -0.5 <= y < image.shape[0] - 0.5 and -0.5 <= x < image.shape[1] - 0.5
-
-    def _measured(
-        self,
-        frame: int,
-        places: list[tuple[float, float]],
-        seek: bool,
-        besides: list[int] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Where atoms are and what a fit says of them; as they are where that is not wished."""
-        plain: list[dict[str, Any]] = [{"y_px": float(y), "x_px": float(x)} for y, x in places]
-        editor = self._editor
-        image = self._pixels(frame) if self._snap.isChecked() else None
-        if editor is None or image is None or not all(self._is_on(image, *p) for p in places):
-            return plain
-
-        columns = editor.corrections.columns(frame)
-        others = columns.positions[~np.isin(columns.ids, besides or [])]
-        spacing = editor.spacing_px
-        try:
-            if seek:
-                places = [nearest_peak(image, y, x, spacing) for y, x in places]
-            return measure(image, places, others, spacing)
-        except AtomLensError:
-            return plain
+            self._image_pixels = known
+        return known.frame(frame)
 
     # --------------------------------------------------------------- looking about
 
@@ -657,14 +592,13 @@ class CorrectWidget(DockWidget):
         span = NEIGHBOURS * editor.spacing_px * float(np.mean(editor.layer.scale[-2:]))
         camera.zoom = max(camera.zoom, CANVAS_PX / span)
         editor.select([atom_id])
-        p = float(c.value(row, "probability"))
-        chance = f", probability {p:.2f}" if p == p else ""
-        self._status.setText(f"{c.value(row, 'species') or 'Atom'} {atom_id}{chance}.")
+        self._status.setText(atom_text(c, atom_id))
 
-    def _go_to(self, change: Any) -> None:
+    def _go_to(self, change: Change | None) -> None:
         """Show the frame of what was undone or redone: nothing changes unseen."""
         if change is None:
-            self._status.setText("There is nothing more.")
+            said = self._editor.problem if self._editor is not None else ""
+            self._status.setText(said or "There is nothing more.")
             return
         verb = "Undone" if change.undone else "Done again"
         self._status.setText(f"{verb}: {change.edit.action}.")
@@ -690,18 +624,9 @@ class CorrectWidget(DockWidget):
         journal = editor.corrections.journal
         self._undo.setEnabled(bool(journal.done))
         self._redo.setEnabled(bool(journal.undone))
-        if editor.problem:
-            self._status.setText(editor.problem)
-        elif journal.log:
-            what, number = journal.log[-1]
-            if what == "do":
-                edit = journal.edits[number]
-                n = max(len(edit.before), len(edit.after))
-                self._status.setText(
-                    f"{edit.action}: {n} atom{'' if n == 1 else 's'}; {len(journal)} edits in all."
-                    if n
-                    else f"{edit.action}; {len(journal)} edits in all."
-                )
+        said = editor.problem or editor.session.last_edit()
+        if said:
+            self._status.setText(said)
         if self._regions is not None:
             self._regions.show(editor.corrections.regions(self._frame()))
         self._rest.start()
@@ -755,13 +680,12 @@ class CorrectWidget(DockWidget):
         if editor is None:
             self._doubtful.setText("")
             return
-        least = 1 - self._certain.value() + 1e-12
-        here: pd.DataFrame = editor.corrections.table(self._frame())
-        text = f"{int((doubt(here) > least).sum())} doubtful here"
-        if editor.layer.ndim == 3 and len(editor.layer.data) <= MANY_ATOMS:
-            n = int((doubt(editor.corrections.atoms()) > least).sum())
-            text += f", {n} in all frames"
-        self._doubtful.setText(text)
+        self._doubtful.setText(
+            doubtful_text(
+                editor.corrections, self._frame(), self._certain.value(),
+                len(editor.layer.data), editor.layer.ndim == 3,
+            )
+        )  # fmt: skip
 
     def _show_seen(self) -> None:
         editor = self._editor
@@ -771,7 +695,7 @@ class CorrectWidget(DockWidget):
         self._seen.setChecked(self._frame() in seen)
         n = self._n_frames()
         self._progress.setMaximum(n)
-        self._progress.setValue(len([f for f in seen if 0 <= f < n]))
+        self._progress.setValue(n_seen(editor.corrections, n) if editor is not None else 0)
 
     def _show_conflicts(self) -> None:
         editor = self._editor
@@ -786,13 +710,10 @@ class CorrectWidget(DockWidget):
     def _show_stale(self) -> None:
         editor = self._editor
         stale = editor.corrections.derived.stale() if editor is not None else {}
-        waiting = {} if self._later else stale
-        self._stale.setVisible(bool(waiting))
-        if waiting:
-            frames = len(set().union(*waiting.values()))
-            self._stale.setText(
-                f"Update {', '.join(sorted(waiting))} ({frames} frame{'' if frames == 1 else 's'})"
-            )
+        text = "" if self._later else stale_text(stale)
+        self._stale.setVisible(bool(text))
+        if text:
+            self._stale.setText(text)
 
     def _on_refresh(self) -> None:
         if self._editor is not None:

@@ -1,37 +1,46 @@
-"""Keeps a Points layer and its corrections in step, whoever of the two is changed.
+"""Keeps a Points layer and the atoms of its session in step, whoever of the two is changed.
 
-The corrections are the truth, the layer is a view. What the user does with napari's own
-tools (add, drag, delete, the features table) is noticed and becomes an edit like any
-other; what the journal does is patched into the layer, row by row.
+The session is the truth, the layer is a view. What the user does with napari's own tools
+(add, drag, delete, the features table) is noticed and becomes an edit like any other; what
+the session says is patched into the layer, row by row.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.autosave import Autosave
-from napari_atomlens.session.edits import Corrections, actions
-from napari_atomlens.session.edits.columns import as_row, same
+from napari_atomlens.session.edits import Conflict, Corrections, actions
+from napari_atomlens.session.edits.actions import COMPARED
+from napari_atomlens.session.edits.columns import Row, as_row, same
 from napari_atomlens.session.edits.corrections import Change
-from napari_atomlens.session.edits.rebase import Conflict
-from napari_atomlens.session.project import CORRECTIONS, PROJECT
+from napari_atomlens.session.measured import unknown
+from napari_atomlens.session.outlines import is_users
+from napari_atomlens.session.project import CORRECTIONS, PROJECT, OpenProject
+from napari_atomlens.session.registry import SESSIONS
+from napari_atomlens.session.session import Session
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets.convert import KEY
 
+if TYPE_CHECKING:
+    from napari.layers import Points
+    from napari.utils.events import Event
+
+P = ParamSpec("P")
 EDITOR = "napari-atomlens-editor"
 #: More changed rows than this are put into the layer all at once.
 FEW = 200
 
 
-def editor_of(layer: Any, machine: pd.DataFrame | None = None) -> Editor:
+def editor_of(
+    layer: Points, machine: pd.DataFrame | None = None, session: Session | None = None
+) -> Editor:
     """Return the editor of a Points layer; made where there is none.
 
     Parameters
@@ -39,16 +48,18 @@ def editor_of(layer: Any, machine: pd.DataFrame | None = None) -> Editor:
     layer : napari.layers.Points
     machine : pandas.DataFrame, optional
         Atoms table as the model gave it; by default what the layer shows.
+    session : Session, optional
+        Whose atoms the layer shows.
     """
     known = layer.metadata.get(EDITOR)
     # a copy of a layer shares the metadata of the original
     if isinstance(known, Editor) and known.layer_id == str(layer.unique_id):
         return known
-    return Editor(layer, machine)
+    return Editor(layer, machine, session)
 
 
 class Editor:
-    """The corrections of one Points layer.
+    """The layer of the atoms of one session.
 
     Parameters
     ----------
@@ -56,64 +67,81 @@ class Editor:
         Atoms, (y, x) or (t, y, x) in pixels.
     machine : pandas.DataFrame, optional
         Atoms table as the model gave it; by default what the layer shows.
+    session : Session, optional
+        Whose atoms the layer shows; by default that of its image, unless another layer shows
+        the atoms of that one.
 
     Attributes
     ----------
-    corrections : Corrections
-    listeners : list of callable
-        Called without arguments after every edit, undo, redo and run.
-    watchers : list of callable
-        Called with the change after every edit of the editor, undo and redo.
-    problem : str
-        Why the latest edit was not made, or not saved; "" where all is well.
+    session : Session
     """
 
-    def __init__(self, layer: Any, machine: pd.DataFrame | None = None) -> None:
+    def __init__(
+        self, layer: Points, machine: pd.DataFrame | None = None, session: Session | None = None
+    ) -> None:
         self.layer = layer
         self.layer_id = str(layer.unique_id)
-        self.listeners: list[Callable[[], None]] = []
-        self.watchers: list[Callable[[Change], None]] = []
-        self.problem = ""
-        self._busy = False
+        self._busy = self._noting = False
         self._going: list[int] = []
         self._known = -1
-        self._names: list[str] = []
         known = layer.metadata.get(CORRECTIONS)
-        if isinstance(known, Corrections) and machine is None and not self._is_taken(known):
-            self.corrections = known
-        else:
-            table = self._read_layer() if machine is None else machine
-            spacing = float(self._entry().get("spacing_px", float("nan")))
-            mine = convert.is_users(table)
-            self.corrections = Corrections(table[~mine], spacing_px=spacing)
-            if mine.any():  # of a time without a journal: a new run must not lose them
-                c = self.corrections
-                names = [str(n) for n in table.columns]
-                values = table[mine].itertuples(index=False, name=None)
-                rows = [as_row(dict(zip(names, v, strict=True)), c.journal.columns) for v in values]
-                actions.add_rows(c, rows)
+        taken = self._is_taken(known)
+        self.session = session or self._session_of_image()
+        SESSIONS.add(self.layer_id, self.session)
+        if isinstance(known, Corrections) and machine is None and not taken:
+            self.session.corrections = known
+        elif session is None or machine is not None:
+            self._begin(self._read_layer() if machine is None else machine)
         layer.metadata[CORRECTIONS] = self.corrections
         layer.metadata[EDITOR] = self
-        self.autosave = Autosave(self.corrections, self._about())
+        self._follow_project()
+        self.session.keep_edits(self._about())
         self._adopt_colours()
-        if machine is None:
+        if machine is None and session is None:
             self._show_all()
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
+        self.session.edit_begins.connect(self._on_edit_begins)
+        self.session.edited.connect(self._on_edited)
+        self.session.atoms_reset.connect(self._show_all)
         self._known = len(layer.data)
 
-    def __deepcopy__(self, memo: Any) -> None:
+    def __deepcopy__(self, memo: dict[int, object]) -> None:
         """Copied layers get an editor of their own."""
         return None
 
-    def _is_taken(self, known: Corrections) -> bool:
+    def _is_taken(self, known: object) -> bool:
         other = self.layer.metadata.get(EDITOR)
         return isinstance(other, Editor) and other.corrections is known
+
+    def _session_of_image(self) -> Session:
+        """Session of the image of the layer, or a new one where another layer has it."""
+        entry = self._entry()
+        source = str(entry.get("source_id", ""))
+        found = SESSIONS.get(source) if source and entry.get("role") == "atoms" else None
+        if found is not None and not found.corrections.frames():
+            return found
+        return Session(str(entry.get("source_name", self.layer.name)))
+
+    def _begin(self, table: pd.DataFrame) -> None:
+        """Let the session have the atoms of the layer."""
+        spacing = float(self._entry().get("spacing_px", float("nan")))
+        mine = is_users(table)
+        c = Corrections(table[~mine], spacing_px=spacing)
+        if mine.any():  # of a time without a journal: a new run must not lose them
+            names = [str(n) for n in table.columns]
+            values = table[mine].itertuples(index=False, name=None)
+            rows = [as_row(dict(zip(names, v, strict=True)), c.journal.columns) for v in values]
+            actions.add_rows(c, rows)
+        self.session.corrections = c
 
     def close(self) -> None:
         """Stop listening; what was edited can be restored unless it is saved."""
         self.layer.events.data.disconnect(self._on_data)
         self.layer.events.features.disconnect(self._on_features)
+        self.session.edit_begins.disconnect(self._on_edit_begins)
+        self.session.edited.disconnect(self._on_edited)
+        self.session.atoms_reset.disconnect(self._show_all)
         self.autosave.pause()
         self.layer.metadata.pop(EDITOR, None)
 
@@ -121,7 +149,7 @@ class Editor:
         found = self.layer.metadata.get(KEY)
         return found if isinstance(found, dict) else {}
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> dict[str, object]:
         """What a later session must know to show the atoms again."""
         layer = self.layer
         return {
@@ -136,10 +164,29 @@ class Editor:
     # ------------------------------------------------------------------- what there is
 
     @property
+    def corrections(self) -> Corrections:
+        """The atoms of the session with their journal."""
+        return self.session.corrections
+
+    @property
+    def autosave(self) -> Autosave:
+        """What writes the edits of the session to the disk."""
+        return self.session.autosave or self.session.keep_edits(self._about())
+
+    @property
+    def problem(self) -> str:
+        """Why the latest edit was not made, or not saved; "" where all is well."""
+        return self.session.problem
+
+    @property
     def is_read_only(self) -> bool:
         """Whether the project that the layer came from is open in another window."""
+        self._follow_project()
+        return self.session.is_read_only
+
+    def _follow_project(self) -> None:
         project = self.layer.metadata.get(PROJECT)
-        return bool(getattr(project, "read_only", False))
+        self.session.project = project if isinstance(project, OpenProject) else None
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
@@ -149,7 +196,7 @@ class Editor:
     @property
     def spacing_px(self) -> float:
         """Distance between nearest atoms in pixels; a guess where nothing is known."""
-        known = self.corrections.spacing_px
+        known = self.session.spacing_px
         if np.isfinite(known) and known > 0:
             return known
         size = float(self.layer.current_size)
@@ -160,16 +207,11 @@ class Editor:
         column = self.layer.features.get("species", pd.Series(dtype=object))
         known = isinstance(column.dtype, pd.CategoricalDtype)
         there = list(column.cat.categories if known else column.astype(str).unique())
-        # the order never changes: the keys must mean the same all day
-        names = [*self._names, *self._entry().get("classes", ()), *there]
-        self._names = [
-            n for n in dict.fromkeys(names) if n and n != "nan" and role_of(n) == "column"
-        ]
-        return list(self._names)
+        return self.session.species([*self._entry().get("classes", ()), *there])
 
     def ids(self) -> np.ndarray:
         """Ids of the points of the layer, in its order."""
-        return self.layer.features["atom_id"].to_numpy()
+        return np.asarray(self.layer.features["atom_id"])
 
     def selected(self) -> list[int]:
         """Ids of the selected atoms."""
@@ -182,65 +224,46 @@ class Editor:
         if rows != set(self.layer.selected_data):  # napari draws the selection anew each time
             self.layer.selected_data = rows
 
+    def select_rows(self, change: Change) -> None:
+        """Select the atoms that an edit has left."""
+        self.select([int(self.corrections.value(r, "atom_id")) for r in change.rows])
+
     # -------------------------------------------------------------------- what is done
 
-    def perform(self, action: Callable[..., Change], *args: Any, **kwargs: Any) -> Change | None:
+    def perform(
+        self,
+        action: Callable[Concatenate[Corrections, P], Change],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Change | None:
         """Make an edit; None, and the sentence in :attr:`problem`, where it cannot be made."""
-        if self.is_read_only:
-            self._say("This project is open in another window: it is read-only here.")
-            return None
-        return self._follow(lambda: action(self.corrections, *args, **kwargs))
+        self._follow_project()
+        return self.session.edit(action, *args, **kwargs)
 
     def undo(self) -> Change | None:
         """Take the last edit back."""
-        return self._follow(self.corrections.undo)
+        self._follow_project()
+        return self.session.undo()
 
     def redo(self) -> Change | None:
         """Do the last undone edit again."""
-        return self._follow(self.corrections.redo)
-
-    def _follow(self, do: Callable[[], Change | None]) -> Change | None:
-        self.check()
-        self.problem = ""
-        before = len(self.corrections.journal.log)
-        change = None
-        try:
-            change = do()
-        except AtomLensError as error:
-            self.problem = str(error)
-            if isinstance(error, FormatError) and len(self.corrections.journal.log) > before:
-                # the edit is noted but not on the disk: what is shown must be what holds
-                self._refold()
-        if change is not None:
-            self.show(change)
-            for watcher in list(self.watchers):
-                watcher(change)
-        self._tell()
-        return change
-
-    def _refold(self) -> None:
-        """Make tables and layer from the journal anew."""
-        c = self.corrections
-        fresh = Corrections.restore(c.machine(), c.journal.entries(), "", c.spacing_px)
-        for f in c.frames():
-            c.columns(f).data = fresh.columns(f).data
-        self._show_all()
-
-    def _say(self, sentence: str) -> None:
-        self.problem = sentence
-        self._tell()
-
-    def _tell(self) -> None:
-        for listener in list(self.listeners):
-            listener()
+        self._follow_project()
+        return self.session.redo()
 
     def rerun(self, machine: pd.DataFrame, frames: list[int], spacing_px: float) -> list[Conflict]:
         """Put new output of the model under the edits, and show it."""
-        self.sync()
-        conflicts = self.corrections.rerun(machine, frames, spacing_px)
-        self._show_all()
-        self._tell()
-        return conflicts
+        return self.session.rerun(machine, frames, spacing_px)
+
+    def _on_edit_begins(self, whole: bool) -> None:
+        """Say first what the user did to the layer."""
+        if whole:
+            self.sync()
+        else:
+            self.check()
+
+    def _on_edited(self, change: Change) -> None:
+        if not self._noting:  # else the layer shows it already
+            self.show(change)
 
     # ------------------------------------------------------------ corrections to layer
 
@@ -256,7 +279,7 @@ class Editor:
 
     def check(self) -> None:
         """Notice points that came without an event, as pasted ones do."""
-        if not self._busy and len(self.layer.data) != self._known:
+        if not self._busy and not self._noting and len(self.layer.data) != self._known:
             self.sync()
 
     def _adopt_colours(self) -> None:
@@ -288,21 +311,23 @@ class Editor:
             names = c.journal.columns
             ids = self.ids()
             there = {int(i): k for k, i in enumerate(ids)}
-            known = [
+            known: list[tuple[int, Row]] = [
                 (there[i], r) for r in change.rows if (i := int(c.value(r, "atom_id"))) in there
             ]
             new = [r for r in change.rows if int(c.value(r, "atom_id")) not in there]
             shown = layer.features
             old_species = shown["species"].to_numpy() if "species" in shown else None
             recolour = bool(new)
-            moved = False
+            moved: list[int] = []
+            renamed: list[int] = []
             for k, r in known:
                 point = self._point(r)
                 if not np.array_equal(layer.data[k], point):
                     layer.data[k] = point
-                    moved = True
+                    moved.append(k)
                 if old_species is not None and old_species[k] != c.value(r, "species"):
-                    recolour = True
+                    renamed.append(k)
+            recolour = recolour or bool(renamed)
             if new:
                 n = len(layer.data)
                 if layer.selected_data:
@@ -311,18 +336,21 @@ class Editor:
                 recolour = any(str(c.value(r, "species")) != default for r in new)
                 layer.add(np.array([self._point(r) for r in new]))
                 known += [(n + k, r) for k, r in enumerate(new)]
+                moved += range(n, n + len(new))
             self._write_features([k for k, _ in known], [r for _, r in known], names)
+            self._write_measured(moved)
+            self._write_measured(renamed, compared=True)
             if recolour:
                 layer.refresh_colors()
             elif moved and not new:
                 layer.refresh()
             layer.events.features()
 
-    def _point(self, row: Any) -> list[float]:
+    def _point(self, row: Row) -> list[float]:
         c = self.corrections
         return [float(c.value(row, n)) for n in ("frame", "y_px", "x_px")[-self.layer.ndim :]]
 
-    def _write_features(self, at: list[int], rows: list[Any], names: tuple[str, ...]) -> None:
+    def _write_features(self, at: list[int], rows: list[Row], names: tuple[str, ...]) -> None:
         """Write rows into the features; a cell that holds the value already is left alone."""
         features = self.layer.features
         for k, name in enumerate(names):
@@ -341,9 +369,30 @@ class Editor:
                 values = [bool(v) for v in values]
             features.iloc[at, features.columns.get_loc(name)] = values
 
+    def _write_measured(self, at: list[int], compared: bool = False) -> None:
+        """Let atoms that are new or elsewhere carry nothing that was measured on others.
+
+        With `compared` only what compares them with others of their species.
+        """
+        features, c, measured = self.layer.features, self.corrections, self.session.measured
+        if not at:
+            return
+        for name in [n for n in features if n not in c.journal.columns]:
+            if compared and not str(name).startswith(COMPARED):
+                continue
+            column = features[name]
+            values: object = unknown(column.dtype)
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                values = np.nan
+            elif name in measured:
+                values = measured.values(str(name), features.iloc[at])
+            features.iloc[at, features.columns.get_loc(name)] = values
+
     def _show_all(self) -> None:
         """Put the whole table into the layer."""
         layer, table = self.layer, self.corrections.atoms()
+        layer.metadata[CORRECTIONS] = self.corrections
+        table = self.session.measured.join(table)
         features = convert.features_from_atoms(table, self.species())
         with self.own_changes():
             layer.selected_data = set()
@@ -356,9 +405,9 @@ class Editor:
         features = self.layer.features
         values = convert.user_values(convert.common_species(features))
         # columns of the user's own may be whole numbers or flags, which have no NaN
-        unknown = {"i": -1, "u": 0, "b": False}
-        row: dict[Any, Any] = {
-            c: [values.get(c, unknown.get(getattr(features[c].dtype, "kind", "O"), np.nan))]
+        blank = {"i": -1, "u": 0, "b": False}
+        row: dict[object, Any] = {
+            c: [values.get(c, blank.get(getattr(features[c].dtype, "kind", "O"), np.nan))]
             for c in features
         }
         row["species"] = pd.Categorical(row["species"], features["species"].cat.categories)
@@ -374,7 +423,7 @@ class Editor:
         )
         return atoms.sort_values("frame", kind="stable", ignore_index=True)
 
-    def _on_data(self, event: Any) -> None:
+    def _on_data(self, event: Event) -> None:
         """Note what the user did with napari's own tools."""
         action = str(getattr(event.action, "value", event.action))
         if self._busy:
@@ -385,10 +434,10 @@ class Editor:
             self._going = [int(i) for i in ids[rows]]
         elif action == "removed":
             going, self._going = self._going, []
+            self._known = len(self.layer.data)
             known = [i for i in going if self.corrections.frame_of(i) >= 0]
             if known:
-                self._note(lambda: actions.delete(self.corrections, known))
-            self._known = len(self.layer.data)
+                self._note(actions.delete, known)
         elif action in ("added", "changed"):
             n = len(self.layer.data)
             rows = np.unique(np.asarray(event.data_indices, dtype=int) % max(n, 1))
@@ -397,23 +446,25 @@ class Editor:
             else:
                 self._sync_rows(rows, added=action == "added")
 
-    def _on_features(self, event: Any = None) -> None:
+    def _on_features(self, event: Event | None = None) -> None:
         if not self._busy:
             self.sync()
 
-    def _note(self, do: Callable[[], Change]) -> None:
+    def _note(
+        self,
+        action: Callable[Concatenate[Corrections, P], Change],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Change | None:
         """Record what has happened in the layer already."""
-        self.problem = ""
-        if self.is_read_only:
-            self.problem = "This project is open in another window: it is read-only here."
+        self._noting = True
+        try:
+            change = self.perform(action, *args, **kwargs)
+        finally:
+            self._noting = False
+        if change is None:
             self._show_all()
-        else:
-            try:
-                do()
-            except AtomLensError as error:
-                self.problem = str(error)
-                self._show_all()
-        self._tell()
+        return change
 
     def _sync_rows(self, rows: np.ndarray, added: bool) -> None:
         """Compare some rows of the layer with the corrections; what differs is an edit."""
@@ -452,6 +503,8 @@ class Editor:
 
     def sync(self) -> None:
         """Compare the whole layer with the corrections; what differs is an edit."""
+        if self._noting:
+            return
         c, layer = self.corrections, self.layer
         self._known = len(layer.data)
         table = c.atoms().set_index("atom_id")
@@ -493,23 +546,17 @@ class Editor:
         c, layer = self.corrections, self.layer
         places = np.asarray(layer.data, float)
         ids = self.ids()
-        changes: list[Change] = []
-        made: list[tuple[int, Any]] = []
-
-        def note(do: Callable[[], Change]) -> None:
-            def noted() -> Change:
-                changes.append(do())
-                return changes[-1]
-
-            self._note(noted)
-
-        if gone:
-            note(lambda: actions.delete(c, gone))
-        if moved:
-            which = [int(ids[k]) for k in moved]
-            note(lambda: actions.move(c, which, places[moved, -2:].tolist(), self.pixel_size))
-        for name, which in renamed.items():
-            note(lambda name=name, which=which: actions.set_species(c, which, name))  # type: ignore[misc]
+        moves = [int(ids[k]) for k in moved]
+        changes = [
+            *([self._note(actions.delete, gone)] if gone else []),
+            *(
+                [self._note(actions.move, moves, places[moved, -2:].tolist(), self.pixel_size)]
+                if moved
+                else []
+            ),
+            *(self._note(actions.set_species, which, name) for name, which in renamed.items()),
+        ]
+        made: list[tuple[int, Row]] = []
         if new:
             rest = layer.features.drop(index=new)
             species = convert.common_species(rest) if "species" in rest else ""
@@ -520,15 +567,15 @@ class Editor:
                 for k in new
             ]
             made = list(zip(new, rows, strict=True))
-            note(lambda: actions.add_rows(c, rows))
+            changes.append(self._note(actions.add_rows, rows))
         if self.problem:
             return
         there = {int(i): k for k, i in enumerate(ids)}
         for change in changes:
+            if change is None or change.edit.action == "add":
+                continue
             made += [
-                (there[i], r)
-                for r in change.rows
-                if change.edit.action != "add" and (i := int(c.value(r, "atom_id"))) in there
+                (there[i], r) for r in change.rows if (i := int(c.value(r, "atom_id"))) in there
             ]
         with self.own_changes():
             if "species" in layer.features and not isinstance(
@@ -537,6 +584,7 @@ class Editor:
                 # napari forgets the categories when an atom is selected before one is added
                 layer.features = convert.features_from_atoms(layer.features, self.species())
             self._write_features([k for k, _ in made], [r for _, r in made], c.journal.columns)
+            self._write_measured([*new, *moved])
             if set(tables.ATOMS) <= set(layer.features):
                 self.show_defaults()
             layer.refresh_colors()

@@ -486,13 +486,18 @@ class FindAtomsWidget(DockWidget):
         if layer is None:  # removed: what came too late is not drawn
             return
         many = len(self._order) > 1
+        try:
+            running.apply(drawn, self.current_frame(layer))
+        except ImageError as error:  # other pixels than the run was begun on
+            if not self._job.is_cancelled:
+                self._end(str(error))
+            return
         for r in (d.result for d in drawn):
             self._done += 1
             self._model, self._reason = r.model, r.model_reason
             self._n_atoms += len(r.atoms)
             if r.message:
                 self._messages.append(f"Frame {r.frame}: {r.message}" if many else r.message)
-        running.apply(drawn, self.current_frame(layer))
         if many:
             self._bar.setValue(self._done)
             if not self._job.is_cancelled:

@@ -11,6 +11,7 @@ from napari_atomlens.lattice.lattice import MEASURED, Lattice
 from napari_atomlens.widgets import convert, styles
 from napari_atomlens.widgets import convert_lattice as lattice
 from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.editor import EDITOR, Editor
 from napari_atomlens.widgets.outputs import entry
 
 if TYPE_CHECKING:
@@ -266,4 +267,7 @@ class MeasuredLayers:
             values = np.empty_like(measured)
             values[rows] = measured
             features[column] = values
+        editor = self._source.metadata.get(EDITOR)
+        if isinstance(editor, Editor):  # it knows of which atoms this is true
+            editor.session.measured.note(atoms[["atom_id", *MEASURED]], atoms)
         self._source.features = features

@@ -31,17 +31,20 @@ from superqt import QCollapsible
 
 from napari_atomlens import __version__, points
 from napari_atomlens.errors import AtomLensError, ImageError, ParameterError
-from napari_atomlens.graphs.bonds import bond
-from napari_atomlens.graphs.choose import choose_rules
-from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.image import source_stack
 from napari_atomlens.params import as_dict
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
-from napari_atomlens.session.movie import MAPS, MovieData, transitions_text
+from napari_atomlens.session.movie import (
+    MAPS,
+    MovieData,
+    defects_of,
+    most_frequent,
+    transitions_text,
+)
 from napari_atomlens.tracking.changes import ChangeParams, neighbour_correlation
-from napari_atomlens.tracking.defects import DefectTracks, follow_defects
+from napari_atomlens.tracking.defects import DefectTracks
 from napari_atomlens.tracking.following import MovieResult, follow, save_followed
 from napari_atomlens.tracking.params import LinkParams
 from napari_atomlens.tracking.trajectories import (
@@ -69,22 +72,6 @@ FRAMES_PER_SECOND = 10
 #: More atoms than this in the whole movie, and defects are not looked for by themselves.
 MAX_DEFECT_ATOMS = 400_000
 ATOM_TRACKS, DEFECT_TRACKS = "all atoms", "defects"
-
-
-def _defects_of(followed: MovieResult) -> DefectTracks | None:
-    """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
-    try:
-        rules, _ = choose_rules(followed.atoms)
-        found = find_defects(bond(followed.atoms, rules))
-        return follow_defects(found, followed.atoms, drift=followed.drift)
-    except AtomLensError:
-        return None
-
-
-def _most_frequent(ids: pd.Series) -> int:
-    """Return the id that most rows have."""
-    values, counts = np.unique(ids.to_numpy(), return_counts=True)
-    return int(values[counts.argmax()])
 
 
 @dataclass(frozen=True)
@@ -124,6 +111,7 @@ class MovieWidget(DockWidget):
         self._dumbbell = -1
         self._track = -1
         self._running = False
+        self._revision: int | None = None
         self._ending = ""
         self._closed = False
         self._shown_frame = -1
@@ -492,6 +480,7 @@ class MovieWidget(DockWidget):
         }  # fmt: skip
         if known is not None:  # the parameters above found none of them
             self._provenance["parameters"] = "atoms that were there before"
+        self._revision = outputs.session.revision
 
         def make(cancelled: Callable[[], bool]) -> Iterator[Any]:
             # in the thread: nothing here touches the viewer or a layer
@@ -527,7 +516,7 @@ class MovieWidget(DockWidget):
             yield followed
             if not len(followed.dumbbells) and len(atoms) <= MAX_DEFECT_ATOMS:
                 yield _Stage("Looking for defects…")
-                moving = _defects_of(followed)
+                moving = defects_of(followed)
                 if moving is not None and not cancelled():
                     yield moving
 
@@ -555,8 +544,13 @@ class MovieWidget(DockWidget):
             return
         drawn = [r for r in results if isinstance(r, Drawn)]
         if drawn:
+            try:
+                self._outputs.apply(drawn, self.current_frame())
+            except ImageError as error:  # other pixels than the run was begun on
+                if not self._job.is_cancelled:
+                    self._end(str(error))
+                return
             self._done += len(drawn)
-            self._outputs.apply(drawn, self.current_frame())
             self._bar.setValue(self._done)
         for r in results:
             if isinstance(r, _Stage):
@@ -591,6 +585,9 @@ class MovieWidget(DockWidget):
             whole.visible = False
         self._listen_to_clicks(True)
         self._follow_edits(whole)
+        if self._outputs is not None:
+            made = self._data.tables()
+            self._outputs.session.put_all(made, self._provenance, self._revision)
         ids = followed.dumbbells["dumbbell_id"] if len(followed.dumbbells) else pd.Series([-1])
         self._who.blockSignals(True)
         self._who.setRange(-1, int(ids.max()))
@@ -602,9 +599,9 @@ class MovieWidget(DockWidget):
             best = int(chosen["score"].to_numpy(float).argmax())
             self._dumbbell = int(chosen["dumbbell_id"].to_numpy()[best])
         elif self._data.has_dumbbells:
-            self._dumbbell = _most_frequent(followed.dumbbells["dumbbell_id"])
+            self._dumbbell = most_frequent(followed.dumbbells["dumbbell_id"])
         if len(followed.tracks):
-            self._track = _most_frequent(followed.tracks["track_id"])
+            self._track = most_frequent(followed.tracks["track_id"])
         self._who.blockSignals(True)
         self._who.setValue(self._dumbbell)
         self._who.blockSignals(False)
@@ -630,6 +627,9 @@ class MovieWidget(DockWidget):
         if self._data is None or self._layers is None or not len(moving.tracks):
             return
         self._data.set_defects(moving)
+        if self._outputs is not None:
+            session = self._outputs.session
+            session.put("defect tracks", moving.tracks, self._provenance, self._revision)
         self._layers.create(self.current_frame())
         self._show_all()
         self._of.setCurrentText(DEFECT_TRACKS)
@@ -639,7 +639,7 @@ class MovieWidget(DockWidget):
             return
         tracks = self._tracks_shown()
         if len(tracks):
-            self._track = _most_frequent(tracks["track_id"])
+            self._track = most_frequent(tracks["track_id"])
         self._on_tab()
 
     def _tracks_shown(self) -> pd.DataFrame:

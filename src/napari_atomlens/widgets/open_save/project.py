@@ -52,7 +52,7 @@ class ProjectPanel(QWidget):
         self._viewer = viewer
         self.editor: Editor | None = None
         self._opened: OpenProject | None = None
-        self._lost: list[autosave.Lost] = []
+        self._lost: list[autosave.UnsavedSession] = []
         self._save = _button("save_project", "Save project…", "All layers, edits and settings")
         self._open = _button("open_project", "Open project…", "In place of what is shown")
         self._restore = _button("restore", "Restore", "Bring back edits that were never saved")
@@ -138,7 +138,7 @@ class ProjectPanel(QWidget):
         from napari.layers import Layer
 
         try:
-            opened = open_project(path)
+            opened = open_project(path, self.project())
             space = load_workspace(path, self._find)
         except AtomLensError as error:
             self.say(str(error))
@@ -233,7 +233,7 @@ class ProjectPanel(QWidget):
         if self._lost:
             self.restore(self._lost[0])
 
-    def restore(self, lost: autosave.Lost) -> Any:
+    def restore(self, lost: autosave.UnsavedSession) -> Any:
         """Show the atoms of a lost session with all their edits; returns the layer."""
         from napari.layers import Points
 

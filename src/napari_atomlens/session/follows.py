@@ -1,0 +1,98 @@
+"""What is made together with what, and how: the tables after atoms as a session keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from napari_atomlens.progress import ProgressLike
+from napari_atomlens.runs import derived
+
+#: Table -> those that it is made from; as for results, and what only a window shows.
+FROM: dict[str, tuple[str, ...]] = {
+    **derived.NEEDS,
+    "rings": ("bonds",),
+    "defect tracks": ("defects", "tracks"),
+}
+#: What is made in one go, and what the button *Update* calls it.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "contours": ("contours",),
+    "lattice": derived.MEASURED,
+    "bonds and defects": ("bonds", "rings", "defects"),
+    "tracks and dumbbells": ("tracks", "drift", "events", "dumbbells", "changes", "defect tracks"),
+}
+
+
+def group_of(name: str) -> str:
+    """What a table is made together with; itself where it is of somebody else's making."""
+    return next((g for g, names in GROUPS.items() if name in names), name)
+
+
+def sources_of(name: str) -> set[str]:
+    """Every table that one follows from."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        new = set(FROM.get(todo.pop(), ())) - found
+        found |= new
+        todo += new
+    return found
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What tables are made from.
+
+    Attributes
+    ----------
+    atoms, contours : pandas.DataFrame
+    pixel_size_nm : tuple of float or None
+        (y, x).
+    shape_px : tuple of int or None
+        (H, W) of the image.
+    """
+
+    atoms: pd.DataFrame
+    contours: pd.DataFrame
+    pixel_size_nm: tuple[float, float] | None = None
+    shape_px: tuple[int, int] | None = None
+
+
+Made = dict[str, pd.DataFrame]
+
+
+def make_lattice(ground: Ground, progress: ProgressLike = None) -> Made:
+    """Lattices, sublattices, distances, holes and vacancies."""
+    found = derived.lattice(ground.atoms, ground.pixel_size_nm)
+    return {
+        "lattices": found.lattices, "sublattices": found.sublattices,
+        "distances": found.distances, "holes": found.holes,
+        "vacancies": derived.vacancies(found),
+    }  # fmt: skip
+
+
+def make_bonds(ground: Ground, progress: ProgressLike = None) -> Made:
+    """Bonds and defects by the rules that fit the atoms."""
+    graph, _ = derived.bond_graph(ground.atoms, shape_px=ground.shape_px)
+    rings = pd.DataFrame({"size": graph.rings.size, "area": graph.rings.area})
+    return {"bonds": graph.bonds, "rings": rings, "defects": derived.defects(graph)}
+
+
+def make_tracks(ground: Ground, progress: ProgressLike = None) -> Made:
+    """Tracks, drift, events, dumbbells and their changes."""
+    contours = ground.contours if len(ground.contours) else None
+    f = derived.followed(ground.atoms, contours, ground.pixel_size_nm, progress=progress)
+    return {
+        "tracks": f.tracks, "drift": f.drift, "events": f.events, "dumbbells": f.dumbbells,
+        "changes": f.changes,
+    }  # fmt: skip
+
+
+#: How a group is made where no dock has made it by parameters of its own.
+MAKERS: dict[str, Callable[[Ground, ProgressLike], Made]] = {
+    "lattice": make_lattice,
+    "bonds and defects": make_bonds,
+    "tracks and dumbbells": make_tracks,
+}
