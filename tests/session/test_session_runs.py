@@ -235,6 +235,9 @@ def test_an_outline_that_the_user_removed_stays_away() -> None:
     assert 5 not in session.outlines.by_atom(0)
     session.take(result(shift=0.1))
     assert 5 not in session.outlines.by_atom(0) and len(session.atoms()) == 25
+    session.edit(actions.delete, [8])
+    assert 5 not in session.outlines.by_atom(0) and not session.is_stale("contours")
+    session.undo()
     session.undo()
     assert 5 in session.outlines.by_atom(0)
 
@@ -257,6 +260,16 @@ def test_the_users_atom_has_the_outline_of_the_models_in_its_place() -> None:
     session.take(result(shift=0.1))
     assert mine in session.outlines.by_atom(0) and 12 not in session.outlines.by_atom(0)
     assert len(session.table("contours")) == 25
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_an_atom_that_the_run_does_not_find_is_outlined_too(maps: bool) -> None:
+    session = session_of(maps=maps)
+    session.edit(actions.split, 12, [(23.5, 25.0), (26.5, 25.0)])
+    taken = session.take(result(drop=[12]), maps=maps)
+    assert taken.conflicts and taken.as_run == (frozenset() if maps else {0})
+    outlined = set(session.outlines.by_atom(0)) == set(session.atoms()["atom_id"])
+    assert outlined == maps and session.is_stale("contours") != maps
 
 
 # -------------------------------------------------------------------------- registry

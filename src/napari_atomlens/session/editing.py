@@ -89,6 +89,12 @@ class Editing:
         return self.autosave
 
     @property
+    def has_atoms(self) -> bool:
+        """Whether there are atoms, or were before they were edited."""
+        c = self._corrections
+        return bool(c.journal.log) or any(len(c.columns(f)) for f in c.frames())
+
+    @property
     def is_read_only(self) -> bool:
         """Whether the project that the image is of is open in another window."""
         return self.project is not None and self.project.read_only

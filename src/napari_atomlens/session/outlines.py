@@ -150,14 +150,33 @@ class Outlines:
         self, frame: int, c: Corrections, probability: np.ndarray, spacing_px: float
     ) -> None:
         """Outline the atoms of an edited frame anew, from the map of all atoms together."""
-        atoms = c.table(frame)
-        contours, outlines = outline(np.asarray(probability, np.float32), atoms, frame=frame)
-        species = atoms.set_index("atom_id")["species"].astype(str)
-        table = contours.assign(species=contours["atom_id"].map(species).fillna(""), edited=False)
-        new = table, [np.asarray(o, np.float32) for o in outlines]
+        new = _outlined(frame, c, probability)
+        for atom_id in removed_by_hand(c, frame):
+            new = with_outline(new, frame, atom_id, None, True)
         if frame in self._of:
             new = merge_outlines(self._of[frame], new, spacing_px)
         self._of[frame] = new
+
+    def complete(self, frame: int, c: Corrections, probability: np.ndarray | None) -> bool:
+        """Outline those atoms of the user that a run has not found.
+
+        Returns
+        -------
+        bool
+            Whether every atom has an outline now: without a map they have none.
+        """
+        table, outlines = self[frame]
+        known = [*table["atom_id"], *removed_by_hand(c, frame)]
+        if np.isin(c.columns(frame).ids, known).all():
+            return True
+        if probability is None:
+            return False
+        every, drawn = _outlined(frame, c, probability)
+        rows = np.flatnonzero(~every["atom_id"].isin(known))
+        more = pd.concat([table, every.iloc[rows]], ignore_index=True)
+        more["edited"] = more["edited"].astype(object).map(lambda v: v is True)
+        self._of[frame] = more, [*outlines, *(drawn[k] for k in rows)]
+        return True
 
     def prune(self, frame: int, c: Corrections) -> bool:
         """Let go of outlines whose atoms are gone or elsewhere, where there is no map.
@@ -178,11 +197,26 @@ class Outlines:
                 keep[k] = inside_polygon(now.positions[at : at + 1], outlines[k])[0]
         rows = np.flatnonzero(keep)
         self._of[frame] = table.iloc[rows].reset_index(drop=True), [outlines[k] for k in rows]
-        return bool(np.isin(now.ids, table["atom_id"].to_numpy()[rows]).all())
+        known = [*table["atom_id"].to_numpy()[rows], *removed_by_hand(c, frame)]
+        return bool(np.isin(now.ids, known).all())
 
     def draw(self, frame: int, atom_id: int, tracing: np.ndarray | None, edited: bool) -> None:
         """Give one atom another outline, or none."""
         self._of[frame] = with_outline(self[frame], frame, atom_id, tracing, edited)
+
+
+def removed_by_hand(c: Corrections, frame: int) -> list[int]:
+    """Atoms of a frame whose outlines the user removed."""
+    return [i for i, tracing in c.contours(frame).items() if tracing is None]
+
+
+def _outlined(frame: int, c: Corrections, probability: np.ndarray) -> Outlined:
+    """Every atom of a frame outlined in a map."""
+    atoms = c.table(frame)
+    contours, outlines = outline(np.asarray(probability, np.float32), atoms, frame=frame)
+    species = atoms.set_index("atom_id")["species"].astype(str)
+    table = contours.assign(species=contours["atom_id"].map(species).fillna(""), edited=False)
+    return table, [np.asarray(o, np.float32) for o in outlines]
 
 
 def of_atoms(

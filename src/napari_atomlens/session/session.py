@@ -283,19 +283,31 @@ class Session(Editing):
                 parts = [r.atoms for r in some if len(r.atoms)]
                 fresh = pd.concat(parts, ignore_index=True) if parts else tables.empty("atoms")
                 conflicts = self.rerun(fresh, frames, self.results.spacing_px)
-            spacing = self.results.spacing_px
-            c = self._corrections
-            as_run = [r.frame for r in some if self.outlines.take(r, c, spacing)]
+            as_run, left = self._take_outlines(some)
         finally:
             self._taking = False
         self._corrections.derived.fresh("contours", frames)
+        self._corrections.derived.outdate("contours", left)
         self._other_pixels = None
         self.outlines_changed.emit(frames)
         self.table_changed.emit("contours")
         self.results_taken.emit(some)
-        return Taken(conflicts, frozenset(as_run))
+        return Taken(conflicts, as_run)
 
     # ------------------------------------------------------------------- outlines
+
+    def _take_outlines(self, results: list[FrameResult]) -> tuple[frozenset[int], set[int]]:
+        """Take the outlines of a run; frames with just these, and those where some lack."""
+        as_run, left, c = set(), set(), self._corrections
+        for r in results:
+            f = r.frame
+            same = self.outlines.take(r, c, self.results.spacing_px)
+            n = len(self.outlines[f][1])
+            if r.outlines and not self.outlines.complete(f, c, self.results.probability(f)):
+                left.add(f)
+            if same and len(self.outlines[f][1]) == n:
+                as_run.add(f)
+        return frozenset(as_run), left
 
     def _remake_outlines(self, frames: frozenset[int]) -> set[int]:
         """Outline the atoms of edited frames anew; returns those that could not be."""
@@ -377,7 +389,7 @@ class Session(Editing):
 
     def _is_there(self, name: str) -> bool:
         if name == "atoms":
-            return bool(self._corrections.frames())
+            return self.has_atoms
         return bool(len(self.outlines)) if name == "contours" else name in self._tables
 
     def is_stale(self, name: str) -> bool:

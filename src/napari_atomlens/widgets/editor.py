@@ -119,7 +119,7 @@ class Editor:
         entry = self._entry()
         source = str(entry.get("source_id", ""))
         found = SESSIONS.get(source) if source and entry.get("role") == "atoms" else None
-        if found is not None and not found.corrections.frames():
+        if found is not None and not found.has_atoms:
             return found
         return Session(str(entry.get("source_name", self.layer.name)))
 

@@ -146,7 +146,7 @@ class Outputs:
         """
         self.wanted, self._dropped = wanted, set()
         self.source_name = str(self._source.name)
-        if self.layer(ATOMS) is None and self.session.corrections.frames():
+        if self.layer(ATOMS) is None and self.session.has_atoms:
             self._use(self.session.without_atoms())  # their layer was removed
         session = self.session
         session.name = self.source_name
