@@ -62,6 +62,7 @@ class Editing:
 
     @corrections.setter
     def corrections(self, corrections: Corrections) -> None:
+        """Take other corrections, as those of a project or of a session that was lost."""
         if corrections is self._corrections:
             return
         self._listen(False)

@@ -137,6 +137,7 @@ class Session(Editing):
 
     @pixel_size.setter
     def pixel_size(self, size: float | tuple[float, float] | None) -> None:
+        """Take another pixel size; what is in nanometres is stale then."""
         size = check_pixel_size(size)
         if size == self._pixel_size:
             return
