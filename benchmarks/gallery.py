@@ -26,7 +26,7 @@ def defect_gallery(
     counts: float = 1000.0,
     *,
     each: int = 15,
-    pixel_nm: float = 0.0165,
+    pixel_size_nm: float = 0.0165,
     background: float = 0.05,
     chalcogen: float = 0.30,
     sigma: float = 0.25,
@@ -42,7 +42,7 @@ def defect_gallery(
         Counts integrated over an intact pair of sulphurs.
     each : int
         Defects of each type and orientation.
-    pixel_nm, background, chalcogen, sigma, jitter, rotation_rad, seed
+    pixel_size_nm, background, chalcogen, sigma, jitter, rotation_rad, seed
         As in :func:`napari_atomlens.simulation.surfaces.ws2`.
 
     Returns
@@ -53,7 +53,7 @@ def defect_gallery(
         :data:`SIX_DEFECTS`), ``turn`` (0, 1, 2), ``n_neighbours`` (3); ``attrs["spacing_px"]``.
     """
     rng = np.random.default_rng(seed)
-    spacing = 0.315 / np.sqrt(3) / pixel_nm
+    spacing = 0.315 / np.sqrt(3) / pixel_size_nm
     total = 3 * each * len(SIX_DEFECTS)
     # centres four lattice constants apart, so that defects do not meet
     side = int(np.ceil(np.sqrt(total * 1.9) * 3.3 * np.sqrt(3) * spacing))

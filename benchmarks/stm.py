@@ -101,7 +101,7 @@ def silicon_figure(data: Path | None, small: bool) -> None:
     for k in range(2 if small else 12):
         pixel = 0.08
         scan = simulate_silicon(
-            SiliconParams(size_px=512, pixel_nm=pixel, steps=2, contaminants=4, tilt=0.02,
+            SiliconParams(size_px=512, pixel_size_nm=pixel, steps=2, contaminants=4, tilt=0.02,
                           row_angle_rad=0.35 + 0.5 * k, noise_nm=0.006, pink_nm=0.008,
                           split_nm=0.25 * (k % 2), seed=SEED + k)
         )  # fmt: skip
@@ -258,7 +258,7 @@ def groups_figure(data: Path | None, small: bool) -> None:
     try:
         for k in range(2 if small else 8):
             scan = sim.simulate_silicon(
-                sim.SiliconParams(size_px=512, pixel_nm=0.09, row_angle_rad=0.3 + 0.4 * k,
+                sim.SiliconParams(size_px=512, pixel_size_nm=0.09, row_angle_rad=0.3 + 0.4 * k,
                                   charged=True, seed=SEED + 100 + k)
             )  # fmt: skip
             z = scan.image - np.median(scan.image, 1, keepdims=True)
@@ -306,7 +306,7 @@ def surfaces_figure(data: Path | None, small: bool) -> None:
     print("## 5. Other surfaces, universal model\n")
     image = read(data / "stm-other" / "si111-7x7.sxm")[0]
     pixel = image.pixel_size_nm[0]
-    terraces = find_terraces(image.data, pixel_nm=pixel, smooth_px=1.0 / pixel)
+    terraces = find_terraces(image.data, pixel_size_nm=pixel, smooth_px=1.0 / pixel)
     atoms = analyze(np.asarray(image.data), keep_maps=False).atoms[["y_px", "x_px"]].to_numpy()
     print(f"Si(111)-7x7: {len(terraces.table)} terraces; {len(atoms)} adatoms found.\n")
     print("| terrace | cell (nm) | adatoms of whole cells | F1 |\n|---|---|---|---|")
@@ -403,7 +403,7 @@ def watch_figure(data: Path | None, small: bool) -> None:
     store.mkdir()
     source = {}
     for k in range(n):
-        scan = simulate_silicon(SiliconParams(size_px=512, pixel_nm=0.08, steps=k % 2, contaminants=k % 3,
+        scan = simulate_silicon(SiliconParams(size_px=512, pixel_size_nm=0.08, steps=k % 2, contaminants=k % 3,
                                               row_angle_rad=0.3 + 0.1 * k, seed=SEED + 500 + k))  # fmt: skip
         np.save(store / f"scan{k:03d}.npy", scan.image.astype(np.float32))
     sound, corrupt = [], []

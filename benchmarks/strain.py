@@ -36,7 +36,7 @@ class Case:
 
     crystal: crystals.Crystal
     spacing_nm: float
-    pixel_nm: float
+    pixel_size_nm: float
     sigma: float
     polar: bool = False
 
@@ -50,7 +50,7 @@ CASES = {
 
 def strained(case: Case, side: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray, float]:
     """Columns with the right half strained along x, and its weaker sublattice displaced."""
-    spacing = case.spacing_nm / case.pixel_nm
+    spacing = case.spacing_nm / case.pixel_size_nm
     scene, index = scene_from_crystal(
         case.crystal, (side, side), spacing, rng, sigma=case.sigma, aspect=1.0
     )
@@ -61,8 +61,8 @@ def strained(case: Case, side: int, rng: np.random.Generator) -> tuple[Scene, np
     angle = rng.uniform(0, 2 * np.pi)
     if case.polar:
         moved = right & (index == 1)
-        scene.y = scene.y + np.where(moved, np.sin(angle) * POLAR_NM / case.pixel_nm, 0)
-        scene.x = scene.x + np.where(moved, np.cos(angle) * POLAR_NM / case.pixel_nm, 0)
+        scene.y = scene.y + np.where(moved, np.sin(angle) * POLAR_NM / case.pixel_size_nm, 0)
+        scene.x = scene.x + np.where(moved, np.cos(angle) * POLAR_NM / case.pixel_size_nm, 0)
     scene.background = scene.background + 0.2 * scene.amplitude.min()
     return scene, index, angle
 
@@ -99,8 +99,8 @@ def measure(case: Case, atoms: pd.DataFrame, side: int, direction: float) -> dic
     """Strain of the sites of the strained half, polar displacement along its true direction."""
     middle = side / 2
     found = al.measure_lattice(
-        atoms, reference=(0, 0, side, middle - 2 * case.spacing_nm / case.pixel_nm),
-        pixel_size_nm=case.pixel_nm,
+        atoms, reference=(0, 0, side, middle - 2 * case.spacing_nm / case.pixel_size_nm),
+        pixel_size_nm=case.pixel_size_nm,
     )  # fmt: skip
     a = found.atoms
     cell = 2 * float(found.lattices["b_px"].iloc[0])
@@ -118,7 +118,7 @@ def measure(case: Case, atoms: pd.DataFrame, side: int, direction: float) -> dic
         "exx": strained_half["exx"].to_numpy(), "exx_err": strained_half["exx_err"].to_numpy(),
         "eyy": strained_half["eyy"].to_numpy(), "exy": strained_half["exy"].to_numpy(),
         "rotation": strained_half["rotation_rad"].to_numpy(), "left": left["exx"].to_numpy(),
-        "polar": polar, "polar_err": error * case.pixel_nm,
+        "polar": polar, "polar_err": error * case.pixel_size_nm,
     }  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def measured(images: int, side: int, counts: float) -> list[str]:
                 else:
                     image = add_dose(scene, counts, rng)
                     atoms = al.analyze(
-                        image, pixel_size_nm=case.pixel_nm, keep_maps=False,
+                        image, pixel_size_nm=case.pixel_size_nm, keep_maps=False,
                         params=al.AnalysisParams(contours=False),
                     ).atoms  # fmt: skip
                 parts.append(measure(case, atoms, side, angle))

@@ -16,7 +16,7 @@ from napari_atomlens.cli.options import Group, Without, build, groups, parse_fra
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import ParamInfo, Params, describe, param
 
-PIXEL_SIZE = ("pixel_size_nm", "pixel_nm")
+PIXEL_SIZE = ("pixel_size_nm",)
 
 
 def fields() -> list[Any]:

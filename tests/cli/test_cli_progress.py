@@ -118,7 +118,7 @@ def test_another_thread_has_a_bar_too() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for others")
 def test_ctrl_c_ends_a_watch(tmp_path: Path) -> None:
-    params = SiliconParams(size_px=128, pixel_nm=0.09, seed=2**33 + 17)
+    params = SiliconParams(size_px=128, pixel_size_nm=0.09, seed=2**33 + 17)
     np.save(tmp_path / "a.npy", simulate_silicon(params).image.astype(np.float32))
     past = time.time() - 1
     os.utime(tmp_path / "a.npy", (past, past))

@@ -20,7 +20,7 @@ PIXEL = 0.09
 
 def scan(seed: int, **settings: float) -> np.ndarray:
     params = SiliconParams(
-        size_px=192, pixel_nm=PIXEL, row_angle_rad=0.5, seed=2**33 + seed, **settings
+        size_px=192, pixel_size_nm=PIXEL, row_angle_rad=0.5, seed=2**33 + seed, **settings
     )
     return simulate_silicon(params).image.astype(np.float32)
 

@@ -12,11 +12,11 @@ from napari_atomlens import tables
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
 
 
-def atoms_of(sheet: Sheet, *, pixel_nm: float | None = 0.01, frame: int = 0) -> pd.DataFrame:
+def atoms_of(sheet: Sheet, *, pixel_size_nm: float | None = 0.01, frame: int = 0) -> pd.DataFrame:
     """Atoms table of a sheet."""
     places = sheet.places_nm
-    size = pixel_nm or 0.01
-    nm = places if pixel_nm else np.full_like(places, np.nan)
+    size = pixel_size_nm or 0.01
+    nm = places if pixel_size_nm else np.full_like(places, np.nan)
     return tables.make(
         "atoms",
         {

@@ -55,7 +55,7 @@ def test_without_a_pixel_size_the_lattice_is_the_measure(
     sheets: dict[str, Any], table: Callable[..., pd.DataFrame]
 ) -> None:
     known = al.bond(table(sheets["Si1C3"]), "graphene-si")
-    unknown = al.bond(table(sheets["Si1C3"], pixel_nm=None), "graphene-si")
+    unknown = al.bond(table(sheets["Si1C3"], pixel_size_nm=None), "graphene-si")
     assert pair_set(*known.pairs.T) == pair_set(*unknown.pairs.T)
     assert unknown.bonds["length_nm"].isna().all() and not unknown.calibrated
 

@@ -209,7 +209,7 @@ def test_what_is_no_library_is_left_alone(tmp_path: Path) -> None:
         DefectLibrary(tmp_path / "new.db")
 
 
-def published(path: Path, entry: Entry, pixel_nm: float = 0.0078125) -> Path:
+def published(path: Path, entry: Entry, pixel_size_nm: float = 0.0078125) -> Path:
     """A file of the published format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -219,7 +219,7 @@ def published(path: Path, entry: Entry, pixel_nm: float = 0.0078125) -> Path:
         image.attrs["scan size"] = 2000.0
         image.attrs["metadata"] = json.dumps({"acc voltage": 60.0})
         rows = [
-            [f"{x / pixel_nm + 128:.4f}", f"{y / pixel_nm + 128:.4f}", s]
+            [f"{x / pixel_size_nm + 128:.4f}", f"{y / pixel_size_nm + 128:.4f}", s]
             for s, (y, x) in zip(entry.species, entry.places_nm, strict=True)
         ]
         file.create_dataset("defect_coord_0", data=np.array(rows, dtype="S32"))

@@ -35,7 +35,7 @@ def hook(event: Event) -> None:
 
 
 def scan(seed: int = 0, size: int = 128) -> np.ndarray:
-    params = SiliconParams(size_px=size, pixel_nm=0.09, row_angle_rad=0.5, seed=2**33 + seed)
+    params = SiliconParams(size_px=size, pixel_size_nm=0.09, row_angle_rad=0.5, seed=2**33 + seed)
     return simulate_silicon(params).image.astype(np.float32)
 
 
@@ -126,7 +126,7 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path: Path, monkeypatch) -
 
 def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
     save(tmp_path / "scan.npy", scan(3, 256))
-    params = WatchParams(settle_s=0.02, pixel_nm=0.09, out=str(tmp_path / "elsewhere"))
+    params = WatchParams(settle_s=0.02, pixel_size_nm=0.09, out=str(tmp_path / "elsewhere"))
     (event,) = run(tmp_path, params)
     assert event.event == "analysed" and event.counts["atoms"] > 300
     folder = tmp_path / "elsewhere" / "scan.npy"
@@ -177,7 +177,7 @@ def test_defects_go_into_the_library_once(tmp_path: Path) -> None:
 
     book = tmp_path / "defects.sqlite"
     save(tmp_path / "scan.npy", scan(3, 192))
-    params = WatchParams(settle_s=0.02, analysis="silicon", pixel_nm=0.09, library=str(book))
+    params = WatchParams(settle_s=0.02, analysis="silicon", pixel_size_nm=0.09, library=str(book))
     (event,) = run(tmp_path, params)
     with DefectLibrary(book) as library:
         table = library.table()
@@ -187,7 +187,9 @@ def test_defects_go_into_the_library_once(tmp_path: Path) -> None:
     assert set(table["kind"]) <= set(defects["kind"])
     source = f"scan.npy {digest(tmp_path / 'scan.npy')[:12]}"
     assert scan_module.add_to_library(book, event.result, source) == 0  # after a crash: not twice
-    broken = WatchParams(settle_s=0.02, analysis="silicon", pixel_nm=0.09, library=str(tmp_path))
+    broken = WatchParams(
+        settle_s=0.02, analysis="silicon", pixel_size_nm=0.09, library=str(tmp_path)
+    )
     save(tmp_path / "more.npy", scan(4, 192))
     (event,) = run(tmp_path, broken)
     assert event.event == "analysed" and "library" in event.message

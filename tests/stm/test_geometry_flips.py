@@ -22,7 +22,7 @@ PIXEL = 0.09
 @pytest.mark.parametrize("bent", [((1.04, 0.0), (0.06, 1.0)), ((0.95, 0.0), (-0.08, 1.0))])
 def test_drift_of_unresolved_dimers_is_measured(bent: tuple) -> None:
     scan = simulate_silicon(
-        SiliconParams(size_px=400, pixel_nm=PIXEL, row_angle_rad=0.5, seed=SEED)
+        SiliconParams(size_px=400, pixel_size_nm=PIXEL, row_angle_rad=0.5, seed=SEED)
     ).image
     matrix = np.array(bent)
     drifted = correct_drift(scan, np.linalg.inv(matrix))[60:316, 60:316]
@@ -35,7 +35,11 @@ def test_dimer_rows_are_told_from_other_surfaces() -> None:
     rng = np.random.default_rng(0)
     for k in range(4):
         p = SiliconParams(
-            size_px=256, pixel_nm=PIXEL, row_angle_rad=0.3 + 0.7 * k, steps=k % 2, seed=SEED + k
+            size_px=256,
+            pixel_size_nm=PIXEL,
+            row_angle_rad=0.3 + 0.7 * k,
+            steps=k % 2,
+            seed=SEED + k,
         )
         image = simulate_silicon(p).image
         assert shows_dimer_rows(image, (PIXEL, PIXEL))
@@ -51,7 +55,7 @@ def test_dimer_rows_are_told_from_other_surfaces() -> None:
 def test_the_universal_model_points_to_the_stm_dock() -> None:
     import napari_atomlens as al
 
-    p = SiliconParams(size_px=192, pixel_nm=PIXEL, row_angle_rad=0.5, seed=SEED)
+    p = SiliconParams(size_px=192, pixel_size_nm=PIXEL, row_angle_rad=0.5, seed=SEED)
     image = simulate_silicon(p).image
     image = image - image.mean()
     said = al.analyze(image, pixel_size_nm=PIXEL, keep_maps=False).messages

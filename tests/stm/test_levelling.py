@@ -208,10 +208,10 @@ def test_terraces_have_the_heights_and_edges_of_the_simulation(seed: int) -> Non
     from napari_atomlens.stm import find_terraces
 
     scan = simulate_silicon(
-        SiliconParams(size_px=384, pixel_nm=0.1, steps=2, contaminants=1, tilt=0.02,
+        SiliconParams(size_px=384, pixel_size_nm=0.1, steps=2, contaminants=1, tilt=0.02,
                       row_angle_rad=0.7, pink_nm=0.006, noise_nm=0.005, seed=2**33 + seed)
     )  # fmt: skip
-    found = find_terraces(scan.image, pixel_nm=0.1)
+    found = find_terraces(scan.image, pixel_size_nm=0.1)
     assert np.allclose(found.table["height"], [0, 0.1358, 0.2716], atol=0.02)
     assert (found.labels == scan.terrace).mean() > 0.97
     true, line = np.concatenate(scan.steps), np.concatenate(found.lines)
@@ -224,6 +224,6 @@ def test_terraces_have_the_heights_and_edges_of_the_simulation(seed: int) -> Non
 def test_a_flat_scan_is_one_terrace() -> None:
     from napari_atomlens.stm import find_terraces
 
-    scan = simulate_silicon(SiliconParams(size_px=256, pixel_nm=0.1, tilt=0.01, seed=2**33))
-    found = find_terraces(scan.image, pixel_nm=0.1)
+    scan = simulate_silicon(SiliconParams(size_px=256, pixel_size_nm=0.1, tilt=0.01, seed=2**33))
+    found = find_terraces(scan.image, pixel_size_nm=0.1)
     assert len(found.table) == 1 and found.edges.empty

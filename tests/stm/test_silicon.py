@@ -19,7 +19,7 @@ from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="no network of the assessment")
 
 SCAN = SiliconParams(
-    size_px=320, pixel_nm=0.09, steps=1, contaminants=2, tilt=0.01, row_angle_rad=0.6,
+    size_px=320, pixel_size_nm=0.09, steps=1, contaminants=2, tilt=0.01, row_angle_rad=0.6,
     noise_nm=0.005, pink_nm=0.005, defects_per_nm2=0.05, seed=2**33 + 11,
 )  # fmt: skip
 
@@ -33,10 +33,10 @@ def analysed():
 @pytest.mark.parametrize("angle", [0.0, 0.4, 1.2, 2.6])
 def test_rows_have_the_spacing_and_direction_of_the_simulation(angle: float) -> None:
     scan = simulate_silicon(
-        SiliconParams(size_px=256, pixel_nm=0.09, row_angle_rad=angle, seed=2**33 + 1)
+        SiliconParams(size_px=256, pixel_size_nm=0.09, row_angle_rad=angle, seed=2**33 + 1)
     )
     for known in (0.09, None):
-        found = find_rows(scan.image, pixel_nm=known)
+        found = find_rows(scan.image, pixel_size_nm=known)
         assert abs(found.row_px * 0.09 / ROW_NM - 1) < 0.02
         off = (found.angle_rad - angle + np.pi / 2) % np.pi - np.pi / 2
         assert abs(off) < 0.03

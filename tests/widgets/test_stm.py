@@ -67,7 +67,7 @@ def bench(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Bench:
 @pytest.fixture(scope="module")
 def scan() -> Any:
     return simulate_silicon(
-        SiliconParams(size_px=256, pixel_nm=PIXEL, row_angle_rad=0.4, defects_per_nm2=0.09,
+        SiliconParams(size_px=256, pixel_size_nm=PIXEL, row_angle_rad=0.4, defects_per_nm2=0.09,
                       steps=1, tilt=0.01, seed=SEED)
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_the_whole_way_of_a_silicon_scan(bench: Bench, scan: Any) -> None:
     assert not bench.child(QPushButton, "run").isEnabled()
     raw = scan.image.copy()
     layer = bench.open(scan.image)
-    assert bench.child(QDoubleSpinBox, "pixel_nm").value() == pytest.approx(PIXEL)
+    assert bench.child(QDoubleSpinBox, "pixel_size_nm").value() == pytest.approx(PIXEL)
     bench.press("assess")
     verdict = bench.child(QLabel, "verdict").text()
     assert "% usable" in verdict and verdict.startswith("<b>")
@@ -134,7 +134,9 @@ def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> Non
     np.testing.assert_allclose(square.scale, (PIXEL, PIXEL))
     assert not bench.child(QPushButton, "square").isEnabled()  # the new one is chosen, and square
     lattice = simulate_silicon(
-        SiliconParams(size_px=256, pixel_nm=PIXEL, row_angle_rad=0.5, defects_per_nm2=0, seed=SEED)
+        SiliconParams(
+            size_px=256, pixel_size_nm=PIXEL, row_angle_rad=0.5, defects_per_nm2=0, seed=SEED
+        )
     ).image
     bench.open(lattice, "one terrace")
     bench.child(QComboBox, "image").setCurrentText("one terrace")

@@ -29,7 +29,7 @@ def save(path: Path, image: np.ndarray) -> None:
 
 def scan(seed: int, size: int = 192) -> np.ndarray:
     params = SiliconParams(
-        size_px=size, pixel_nm=0.09, row_angle_rad=0.5, seed=2**33 + 5_000_000 + seed
+        size_px=size, pixel_size_nm=0.09, row_angle_rad=0.5, seed=2**33 + 5_000_000 + seed
     )
     return simulate_silicon(params).image.astype(np.float32)
 
@@ -50,7 +50,7 @@ class Bench:
     def watch(self, folder: Path, analysis: str = "silicon") -> None:
         self.child(QLineEdit, "folder").setText(str(folder))
         self.child(QComboBox, "analysis").setCurrentText(analysis)
-        self.widget._form.fields["pixel_nm"].setValue(0.09)
+        self.widget._form.fields["pixel_size_nm"].setValue(0.09)
         self.click()
 
     def stop(self) -> None:

@@ -47,7 +47,7 @@ OutFolder = Annotated[
     ),
 ]
 #: Fields that are the pixel size of an image; they all have that one option.
-_PIXEL_FIELDS = ("pixel_size_nm", "pixel_nm")
+_PIXEL_FIELDS = ("pixel_size_nm",)
 
 
 @dataclass(frozen=True)

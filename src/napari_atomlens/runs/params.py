@@ -83,7 +83,9 @@ class WatchParams(Params):
         "silicon: H-Si(100); atoms: any lattice, with the model that fits it; auto: the first "
         "where it fits",
     )
-    pixel_nm: float = param(0.0, "pixel size; 0 takes it from the file", unit="nm", ge=0, le=100)
+    pixel_size_nm: float | None = param(
+        None, "pixel size; by default that in the file", unit="nm", ge=1e-4, le=100
+    )
     out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
     poll_s: float = param(0.1, "pause between two looks", unit="s", ge=0.01, le=3600)
     settle_s: float = param(

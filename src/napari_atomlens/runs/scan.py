@@ -64,7 +64,8 @@ def analyse_scan(
     AtomLensError
         If it cannot be used at all.
     """
-    size = (params.pixel_nm, params.pixel_nm) if params.pixel_nm else pixel_size_nm
+    said = params.pixel_size_nm
+    size = pixel_size_nm if said is None else (said, said)
     z = as_stack(image)[0]
     seconds: dict[str, float] = {}
 

@@ -51,7 +51,7 @@ class FaultyScan:
 
 def seven_by_seven(
     shape: tuple[int, int],
-    pixel_nm: float,
+    pixel_size_nm: float,
     angle: float,
     rng: np.random.Generator,
     *,
@@ -64,7 +64,7 @@ def seven_by_seven(
     Twelve adatoms per cell of 2.69 nm, six in each half, on a 2x2 mesh of the (1x1) lattice
     (K. Takayanagi et al., Surf. Sci. 164, 367, 1985).
     """
-    a = 2.69 / pixel_nm
+    a = 2.69 / pixel_size_nm
     rot = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     basis = a * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]]) @ rot
     one = ADATOMS_7X7
@@ -79,7 +79,11 @@ def seven_by_seven(
     there = rng.random(len(place)) >= missing
     height = np.where(is_corner, corner, 1.0) * np.where(in_faulted, faulted, 1.0)
     image = render_columns(
-        shape, place[there, 0], place[there, 1], height[there], rng.uniform(0.18, 0.24) / pixel_nm
+        shape,
+        place[there, 0],
+        place[there, 1],
+        height[there],
+        rng.uniform(0.18, 0.24) / pixel_size_nm,
     )
     return image, place, there
 
@@ -110,7 +114,7 @@ def _surface(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
     if kind == "silicon":
         params = SiliconParams(
             size_px=size,
-            pixel_nm=ROW_NM / float(rng.uniform(5, 12)),
+            pixel_size_nm=ROW_NM / float(rng.uniform(5, 12)),
             steps=int(rng.integers(0, 3)),
             defects_per_nm2=float(np.exp(rng.uniform(np.log(0.015), np.log(0.12)))),
             corrugation_nm=float(rng.choice([0.004, 0.02, 0.04, 0.06])),

@@ -34,7 +34,7 @@ class SiliconParams(Params):
     """
 
     size_px: int = param(512, "side of the scan", unit="px", ge=32, le=8192)
-    pixel_nm: float = param(0.08, "pixel size", unit="nm", ge=0.005, le=1)
+    pixel_size_nm: float = param(0.08, "pixel size", unit="nm", ge=0.005, le=1)
     steps: int = param(0, "monatomic steps", ge=0, le=20)
     defects_per_nm2: float = param(0.05, "defects in a square nanometre", ge=0, le=2)
     contaminants: int = param(0, "large contaminants", ge=0, le=200)
@@ -75,7 +75,7 @@ class SiliconScan:
     contaminated : ndarray of bool, shape (H, W)
     steps : list of ndarray, each (n, 2)
         Step edges, (row, column) in pixels.
-    pixel_nm : float
+    pixel_size_nm : float
     """
 
     image: np.ndarray
@@ -84,7 +84,7 @@ class SiliconScan:
     terrace: np.ndarray
     contaminated: np.ndarray
     steps: list[np.ndarray]
-    pixel_nm: float
+    pixel_size_nm: float
 
 
 # One part of a defect: (along the row, across it, height, sigma along, sigma across), in nm.
@@ -280,7 +280,7 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
     ((128, 128), 7)
     """
     rng = np.random.default_rng(p.seed)
-    shape, pixel = (p.size_px, p.size_px), p.pixel_nm
+    shape, pixel = (p.size_px, p.size_px), p.pixel_size_nm
     terrace, steps = _terraces(shape, p.steps, pixel, rng)
     margin = 1.5 / pixel
 
@@ -433,7 +433,7 @@ def training_scan(size_px: int, seed: int, row_px: float = 8.0) -> SiliconScan:
     base = float(np.exp(rng.uniform(np.log(0.0008), np.log(0.012)))) * contrast
     params = SiliconParams(
         size_px=size_px,
-        pixel_nm=ROW_NM / row_px / float(np.exp(rng.uniform(-0.13, 0.13))),
+        pixel_size_nm=ROW_NM / row_px / float(np.exp(rng.uniform(-0.13, 0.13))),
         steps=int(rng.random() < 0.12),
         defects_per_nm2=float(np.exp(rng.uniform(np.log(0.01), np.log(0.16)))),
         contaminants=int(rng.random() < 0.15),
@@ -451,7 +451,7 @@ def training_scan(size_px: int, seed: int, row_px: float = 8.0) -> SiliconScan:
         seed=int(rng.integers(2**39)),
     )
     scan = simulate_silicon(params)
-    smooth = rng.uniform(0, 0.12) / params.pixel_nm  # pictures are often filtered
+    smooth = rng.uniform(0, 0.12) / params.pixel_size_nm  # pictures are often filtered
     if rng.random() < 0.5:
         scan.image = ndi.gaussian_filter(scan.image, (rng.uniform(0, 0.6) * smooth, smooth))
     return scan

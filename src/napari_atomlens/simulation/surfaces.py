@@ -103,7 +103,7 @@ def ws2(
     counts: float = 1000.0,
     *,
     shape: tuple[int, int] = (512, 512),
-    pixel_nm: float = 0.0165,
+    pixel_size_nm: float = 0.0165,
     vacancies: float = 0.03,
     metals: float = 0.03,
     background: float = 0.05,
@@ -121,7 +121,7 @@ def ws2(
     counts : float
         Counts integrated over an intact pair of sulphurs; infinity leaves the noise out.
     shape : tuple of int
-    pixel_nm : float
+    pixel_size_nm : float
         Pixel size; the lattice constant is 0.315 nm.
     vacancies : float
         Part of the sulphur pairs of which something is missing: two thirds one, one third both.
@@ -148,7 +148,7 @@ def ws2(
         ``attrs["background"]`` in counts per pixel.
     """
     rng = np.random.default_rng(seed)
-    spacing = 0.315 / np.sqrt(3) / pixel_nm
+    spacing = 0.315 / np.sqrt(3) / pixel_size_nm
     places, lattice = crystals.fill(
         crystals.tmd(chalcogen), shape, spacing, rotation_rad, tuple(rng.uniform(0, spacing, 2))
     )

@@ -32,7 +32,7 @@ def square_pixels(image: ArrayLike, pixel_size_nm: tuple[float, float]) -> tuple
     Returns
     -------
     image : ndarray
-    pixel_nm : float
+    pixel_size_nm : float
 
     Raises
     ------

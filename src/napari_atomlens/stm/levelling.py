@@ -44,7 +44,7 @@ class LevelParams(Params):
 
 
 def level(
-    image: ArrayLike, params: LevelParams = LevelParams(), *, pixel_nm: float | None = None
+    image: ArrayLike, params: LevelParams = LevelParams(), *, pixel_size_nm: float | None = None
 ) -> np.ndarray:
     """Level a scan: scars, surface, lines.
 
@@ -52,7 +52,7 @@ def level(
     ----------
     image : array-like, shape (H, W)
     params : LevelParams
-    pixel_nm : float, optional
+    pixel_size_nm : float, optional
         Pixel size, for terraces.
 
     Returns
@@ -84,7 +84,7 @@ def level(
     elif params.surface == "facet":
         z = subtract_facet(z)
     elif params.surface == "terraces":
-        return find_terraces(z, pixel_nm=pixel_nm).levelled
+        return find_terraces(z, pixel_size_nm=pixel_size_nm).levelled
     if params.lines != "none":
         z = level_lines(z, params.lines, params.line_degree)
     return np.asarray(z)

@@ -62,7 +62,7 @@ class CellFit:
 
 def fit_seven_by_seven(
     image: np.ndarray,
-    pixel_nm: float,
+    pixel_size_nm: float,
     terrace: np.ndarray | None = None,
     vectors: np.ndarray | None = None,
 ) -> CellFit:
@@ -75,7 +75,7 @@ def fit_seven_by_seven(
     ----------
     image : ndarray, shape (H, W)
         Levelled scan.
-    pixel_nm : float
+    pixel_size_nm : float
     terrace : ndarray of bool, shape (H, W), optional
     vectors : ndarray, shape (2, 2), optional
         Of a larger terrace of the same crystal: a small one only has another origin.
@@ -87,13 +87,13 @@ def fit_seven_by_seven(
     """
     use = np.ones(image.shape, bool) if terrace is None else terrace
     z = np.where(use, image - np.median(image[use]), 0.0)
-    length = CELL_NM / pixel_nm
+    length = CELL_NM / pixel_size_nm
     if vectors is None:
         a, b = lattice_vectors(z, (length, length), 0.12)
         # 60, not 120 degrees between them
         vectors = np.stack([a, b if a @ b > 0 else -b])
     lattice = vectors
-    smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.1 / pixel_nm), 3)
+    smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.1 / pixel_size_nm), 3)
     weight = ndi.binary_erosion(use, iterations=2)
     reach = int(np.hypot(*image.shape) / length) + 2
     grid = np.moveaxis(np.mgrid[-reach : reach + 1, -reach : reach + 1], 0, -1).reshape(-1, 2)
@@ -140,5 +140,5 @@ def fit_seven_by_seven(
             whole.append(cell)
     cells = np.array(whole, int).reshape(-1, 2)
     places = ((cells[:, None] + ADATOMS[None]) @ lattice + origin).reshape(-1, 2)
-    constant = float(np.sqrt(np.prod(np.hypot(*lattice.T))) * pixel_nm)
+    constant = float(np.sqrt(np.prod(np.hypot(*lattice.T))) * pixel_size_nm)
     return CellFit(lattice, origin, places, cells, constant, float(contrast))

@@ -96,7 +96,7 @@ def find_rows(
     flat: np.ndarray,
     use: np.ndarray | None = None,
     *,
-    pixel_nm: float | None = None,
+    pixel_size_nm: float | None = None,
     row_px: float = 0.0,
 ) -> RowLattice:
     """Find the dimer rows of a terrace.
@@ -107,7 +107,7 @@ def find_rows(
         Levelled scan.
     use : ndarray of bool, shape (H, W), optional
         The terrace, without contaminants.
-    pixel_nm : float, optional
+    pixel_size_nm : float, optional
         Pixel size; rows are then looked for at 0.768 nm, within 15 %.
     row_px : float
         Distance of the rows in pixels where it is known.
@@ -118,7 +118,7 @@ def find_rows(
         If there are no rows to be seen.
     """
     use = np.ones(flat.shape, bool) if use is None else use
-    expected = row_px or (ROW_NM / pixel_nm if pixel_nm else 0.0)
+    expected = row_px or (ROW_NM / pixel_size_nm if pixel_size_nm else 0.0)
     if use.sum() < 400 or (expected and expected < 2.2):
         raise CalibrationError("Dimer rows are too narrow here, or the terrace is too small.")
     ratio, fy, fx = whitened_spectrum(flat, use)
@@ -183,7 +183,7 @@ def shows_dimer_rows(
     part = image[start[0] : start[0] + side_px, start[1] : start[1] + side_px]
     try:
         z = level_lines(subtract_facet(bridged(finite_image(part, 48))), "median")
-        found = find_rows(z, pixel_nm=pixel)
+        found = find_rows(z, pixel_size_nm=pixel)
     except (CalibrationError, ImageError):
         return False
     if found.row_px < 3 or (pixel and abs(found.row_px * pixel / ROW_NM - 1) > 0.12):

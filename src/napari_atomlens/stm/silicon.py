@@ -78,7 +78,7 @@ class SiliconResult(Card):
     probabilities : Probabilities
         What the network says, for classes and overlays.
     row_px : float
-    pixel_nm : float or None
+    pixel_size_nm : float or None
     messages : list of str
     seconds : dict of str to float
     provenance : dict
@@ -105,7 +105,7 @@ class SiliconResult(Card):
     defect_mask: np.ndarray
     probabilities: Probabilities
     row_px: float
-    pixel_nm: float | None
+    pixel_size_nm: float | None
     messages: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, object] = field(default_factory=dict)
@@ -469,7 +469,7 @@ def analyze_silicon(
     watch.say("levelling")
     z = bridged(remove_scars(raw) if params.scars else raw)
     scale = pixel or (ROW_NM / params.row_px if params.row_px else None)
-    terraces = find_terraces(z, pixel_nm=scale) if params.terraces else _one_terrace(z)
+    terraces = find_terraces(z, pixel_size_nm=scale) if params.terraces else _one_terrace(z)
     flat = bridged(terraces.flat)
     stage("terraces")
     watch.say("finding dimer rows")
@@ -478,7 +478,7 @@ def analyze_silicon(
     for k in terraces.table["terrace"]:
         mine = ndi.binary_erosion(terraces.labels == k, iterations=2)
         try:
-            lattices[int(k)] = find_rows(flat, mine, pixel_nm=pixel, row_px=params.row_px)
+            lattices[int(k)] = find_rows(flat, mine, pixel_size_nm=pixel, row_px=params.row_px)
         except CalibrationError as error:
             why = str(error)
     found = [lattice.row_px for lattice in lattices.values()]
@@ -531,7 +531,7 @@ def analyze_silicon(
     stage("merge")
     provenance: dict[str, object] = {
         "parameters": as_dict(params),
-        "pixel_nm": pixel,
+        "pixel_size_nm": pixel,
         "row_px": row_px,
         "verdict": {"score": verdict.score, "label": verdict.label},
     }

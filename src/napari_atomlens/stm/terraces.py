@@ -57,7 +57,7 @@ class Terraces:
 def find_terraces(
     image: ArrayLike,
     *,
-    pixel_nm: float | None = None,
+    pixel_size_nm: float | None = None,
     min_step: float = 0.0,
     smooth_px: float = 0.0,
     min_area_px2: float = 0.0,
@@ -71,7 +71,7 @@ def find_terraces(
     Parameters
     ----------
     image : array-like, shape (H, W)
-    pixel_nm : float, optional
+    pixel_size_nm : float, optional
         Pixel size; sets the smoothing to 0.35 nm.
     min_step : float
         Smallest step, in units of the image; 0 takes it from the image.
@@ -93,7 +93,7 @@ def find_terraces(
     jumps = np.concatenate([[0.0], np.cumsum(line_median(np.diff(z, axis=0)))])
     jumps -= ndi.gaussian_filter1d(jumps, max(3.0, z.shape[0] / 40), mode="nearest")
     z = z - jumps[:, None]
-    sigma = smooth_px or (0.35 / pixel_nm if pixel_nm else min(z.shape) / 120)
+    sigma = smooth_px or (0.35 / pixel_size_nm if pixel_size_nm else min(z.shape) / 120)
     sigma = float(np.clip(sigma, 1.0, min(z.shape) / 12))
     area = min_area_px2 or max(60.0, 0.004 * z.size)
     s = ndi.gaussian_filter(z, sigma)

@@ -172,13 +172,13 @@ def gallery_image(gallery: Sequence[np.ndarray], columns: int = 12) -> np.ndarra
     return out
 
 
-def mended_layer(image: np.ndarray, pixel_nm: float, source: Image, what: str) -> LayerTuple:
+def mended_layer(image: np.ndarray, pixel_size_nm: float, source: Image, what: str) -> LayerTuple:
     """Scan with another geometry as an image layer, beside the scan it was made from."""
     kwargs = common(source, PREPARED)
     low, high = limits(image)
     kwargs |= {
         "name": f"{what}: {source.name}", "contrast_limits": (low, high), "colormap": "gray",
-        "scale": (pixel_nm, pixel_nm), "units": ("nm", "nm"),
+        "scale": (pixel_size_nm, pixel_size_nm), "units": ("nm", "nm"),
     }  # fmt: skip
     return np.nan_to_num(image, nan=low).astype(np.float32), kwargs, "image"
 

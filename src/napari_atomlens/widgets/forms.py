@@ -72,6 +72,8 @@ def make_field(info: ParamInfo, special: str = "") -> QWidget:
         field.addItems(list(info.choices))
     elif info.kind is float:
         low = -1e9 if info.minimum is None else info.minimum
+        if info.optional:  # the lowest value is shown as `special` and stands for None
+            low = min(low, 0.0)
         high = 1e9 if info.maximum is None else info.maximum
         field = number_box(low, high, step=0.05 if high - low <= 1 else 0.5, unit=info.unit)
         field.setSpecialValueText(special)
@@ -84,6 +86,7 @@ def make_field(info: ParamInfo, special: str = "") -> QWidget:
         field.setSpecialValueText(special)
     else:
         field = QLineEdit()
+    field.setProperty("optional", info.optional)
     set_value(field, info.default)
     field.setToolTip(info.help[:1].upper() + info.help[1:])
     field.setObjectName(info.name)
@@ -98,7 +101,8 @@ def get_value(field: QWidget) -> object:
         data = field.currentData()
         return field.currentText() if data is None else data
     if isinstance(field, (QDoubleSpinBox, QSpinBox)):
-        return field.value()
+        value = field.value()
+        return None if field.property("optional") and value == field.minimum() else value
     return field.text()  # type: ignore[attr-defined]
 
 
@@ -109,7 +113,7 @@ def set_value(field: QWidget, value: object) -> None:
     elif isinstance(field, QComboBox):
         field.setCurrentText(str(value))
     elif isinstance(field, QDoubleSpinBox):
-        field.setValue(_number(value))
+        field.setValue(field.minimum() if value is None else _number(value))
     elif isinstance(field, QSpinBox):
         field.setValue(int(_number(value)))
     else:

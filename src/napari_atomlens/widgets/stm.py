@@ -73,7 +73,7 @@ class Mended:
     """A scan with square pixels, and the drift (2, 2) that was undone in it."""
 
     image: np.ndarray
-    pixel_nm: float
+    pixel_size_nm: float
     drift: np.ndarray | None = None
 
 
@@ -120,7 +120,7 @@ class StmWidget(DockWidget):
         self._image.setToolTip("The scan; of a movie the frame that is shown")
         self._pixel = number_box(0, 100, decimals=5, step=0.001, unit="nm")
         self._pixel.setSpecialValueText("unknown")
-        self._pixel.setObjectName("pixel_nm")
+        self._pixel.setObjectName("pixel_size_nm")
         self._pixel.setToolTip("Pixel size, from the layer; type it where the file does not say")
         self._assess = QPushButton("Is it any good?")
         self._assess.setObjectName("assess")
@@ -447,7 +447,7 @@ class StmWidget(DockWidget):
         params, size = self._level.value(), self.pixel_size_nm()
         pixel = size[1] if size else None
         self._start(
-            what, lambda stop: iter([Levelled(level(image, params, pixel_nm=pixel), params)])
+            what, lambda stop: iter([Levelled(level(image, params, pixel_size_nm=pixel), params)])
         )
 
     def _drop_preview(self) -> None:
@@ -637,10 +637,10 @@ class StmWidget(DockWidget):
         from napari.layers import Layer
 
         name = "square pixels" if what.drift is None else "without drift"
-        layer = stm.mended_layer(what.image, what.pixel_nm, source, name)
+        layer = stm.mended_layer(what.image, what.pixel_size_nm, source, name)
         self._viewer.add_layer(Layer.create(*layer))
         self._image.setCurrentIndex(self._image.count() - 1)
-        said = f"The new layer has pixels of {what.pixel_nm:.4g} nm."
+        said = f"The new layer has pixels of {what.pixel_size_nm:.4g} nm."
         if what.drift is not None:
             (p, _), (s, c) = what.drift
             said = (

@@ -80,7 +80,7 @@ class WatchWidget(DockWidget):
         self._folder.setPlaceholderText("Folder to which the instrument writes")
         self._choose = QPushButton("…")
         self._choose.setToolTip("Choose the folder")
-        self._form = ParamForm(WatchParams, special={"pixel_nm": "from the file"})
+        self._form = ParamForm(WatchParams, special={"pixel_size_nm": "from the file"})
         self._run = QPushButton("Watch")
         self._run.setObjectName("run")
         self._status = QLabel()
@@ -102,7 +102,7 @@ class WatchWidget(DockWidget):
         row.addWidget(self._folder, 1)
         row.addWidget(self._choose)
         top.addRow("Folder", row)
-        for name in ("analysis", "pixel_nm", "min_score", "out", "library", "hook"):
+        for name in ("analysis", "pixel_size_nm", "min_score", "out", "library", "hook"):
             self._form.add_row(top, name)
         layout = QVBoxLayout(self)
         layout.addLayout(top)

@@ -113,7 +113,7 @@ class Collected:
                         "usable": float(verdict.usable_mask.mean())},
             "dimers": len(result.atoms), "defects": kinds, "steps": len(result.terraces.edges),
             "terraces": len(result.terraces.table), "row_px": result.row_px,
-            "pixel_nm": result.pixel_nm, "messages": messages,
+            "pixel_size_nm": result.pixel_size_nm, "messages": messages,
         })  # fmt: skip
 
     def _put(self, name: str, frame: int, table: pd.DataFrame) -> None:

@@ -20,13 +20,13 @@ COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")
 BAR_SHARE = 0.25
 
 
-def scale_bar(width_px: int, pixel_nm: float) -> tuple[float, str]:
+def scale_bar(width_px: int, pixel_size_nm: float) -> tuple[float, str]:
     """Length in pixels and label of a scale bar: 1, 2 or 5 times a power of ten."""
-    longest = BAR_SHARE * width_px * pixel_nm
+    longest = BAR_SHARE * width_px * pixel_size_nm
     power = 10.0 ** np.floor(np.log10(longest))
     nm = next(k * power for k in (5, 2, 1) if k * power <= longest * (1 + 1e-9))
     label = f"{nm:g} nm" if nm >= 0.1 else f"{1000 * nm:g} pm"
-    return nm / pixel_nm, label
+    return nm / pixel_size_nm, label
 
 
 def as_grey(image: np.ndarray) -> np.ndarray:
