@@ -6,7 +6,9 @@ edits, edits here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -94,6 +96,8 @@ class Session(Editing):
         self._names: list[str] = []
         self._told_stale: frozenset[str] = frozenset()
         self._taking = self._drawing = False
+        self._showing = 0
+        self._teller: weakref.ref[object] | None = None
         self.measured = Measured()
         self._tables = DerivedTables(self._corrections.derived)
         self._listen(True)
@@ -339,6 +343,27 @@ class Session(Editing):
         self.outlines.draw(f, atom_id, tracing, atom_id in self._corrections.contours(f))
         self.outlines_changed.emit(frozenset([f]))
         self.table_changed.emit("contours")
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """What happens inside to layers of this image is not the user's doing."""
+        self._showing += 1
+        try:
+            yield
+        finally:
+            self._showing -= 1
+
+    def tells(self, view: object) -> bool:
+        """Whether a view tells what the user draws now: one of those that show it does."""
+        teller = self._teller() if self._teller is not None else None
+        if teller is None:
+            self._teller, teller = weakref.ref(view), view
+        return teller is view and not self._showing
+
+    def leave(self, view: object) -> None:
+        """Let another view tell what the user draws."""
+        if self._teller is not None and self._teller() is view:
+            self._teller = None
 
     def drawn(self, frame: int, outlined: Outlined, touched: Iterable[int] | None = None) -> None:
         """Take over the outlines of a frame as the user has left them.

@@ -270,6 +270,7 @@ class Outputs:
     def close(self) -> None:
         """Disconnect from the layers and the session; they stay."""
         self.session.outlines_changed.disconnect(self._on_outlines, missing_ok=True)
+        self.session.leave(self)
         for role in list(self._layers):
             self._forget(role)
 
@@ -330,7 +331,8 @@ class Outputs:
         """What happens inside is not the user's doing."""
         before, self._busy = self._busy, True
         try:
-            yield
+            with self.session.showing():  # nor for any other that shows these layers
+                yield
         finally:
             self._busy = before
 
@@ -341,6 +343,7 @@ class Outputs:
         if session is self.session:
             return
         self.session.outlines_changed.disconnect(self._on_outlines, missing_ok=True)
+        self.session.leave(self)
         self.session = SESSIONS.add(self.source_id, session)
         session.outlines_changed.connect(self._on_outlines)
 
@@ -510,7 +513,7 @@ class Outputs:
         """Keep what the user drew, changed or removed, so that it comes back with its frame."""
         action = str(getattr(event.action, "value", event.action))
         layer = self._layers.get(CONTOURS)
-        if self._busy or layer is None or self._drawn is None:
+        if layer is None or self._drawn is None or not self.session.tells(self):
             return
         if action not in ("added", "changed", "removed"):
             return

@@ -1,0 +1,254 @@
+"""Layers of a session without a window: what they show, and what they never carry over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_analysis import FakeAnalysis, lattice
+from napari.components import ViewerModel
+from napari.layers import Image, Points
+
+from napari_atomlens.errors import ImageError
+from napari_atomlens.runs.frame import FrameResult
+from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.session.edits import actions
+from napari_atomlens.session.registry import SESSIONS
+from napari_atomlens.widgets.editor import EDITOR, Editor, editor_of
+from napari_atomlens.widgets.outputs import ATOMS, CONTOURS, LABELS, SHAPES, Outputs, Wanted
+
+
+@pytest.fixture(autouse=True)
+def autosave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ATOMLENS_AUTOSAVE", str(tmp_path / "autosave"))
+    yield
+
+
+def found(image: np.ndarray, frame: int = 0) -> FrameResult:
+    return FakeAnalysis.one(np.asarray(image, float), frame, AnalysisParams(), None)
+
+
+def run(outputs: Outputs, contours: str = SHAPES, frames: int = 1, **wanted: bool) -> None:
+    data = outputs._source.data
+    stack = data if data.ndim == 3 else data[None]
+    outputs.begin(Wanted(contours=contours, **wanted), stack.shape, None, {"started": contours})
+    drawn = [outputs.draw(found(stack[f], f)) for f in range(frames)]
+    outputs.apply(drawn, 0)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    viewer = ViewerModel()
+    viewer.add_image(lattice(4), name="gold")
+    return viewer
+
+
+def source_of(viewer: ViewerModel) -> Image:
+    return viewer.layers[[x.name for x in viewer.layers].index("gold")]
+
+
+def editor_with_measures(viewer: ViewerModel) -> Editor:
+    """Atoms whose layer shows what docks have measured on them."""
+    outputs = Outputs(viewer, source_of(viewer))
+    run(outputs)
+    layer: Points = outputs.layer(ATOMS)
+    n = len(layer.data)
+    layer.features = layer.features.assign(
+        anomaly=True, anomaly_score=35.0, exx=0.02, moment=np.arange(n) + 1.0, region=7,
+        anomaly_reason="stretched", kind=pd.Categorical(["a"] * n),
+    )  # fmt: skip
+    editor = layer.metadata[EDITOR]
+    assert isinstance(editor, Editor) and editor.problem == ""
+    layer.selected_data = {5}  # napari copies the features of the selected one to new ones
+    return editor
+
+
+MEASURED = ("anomaly", "anomaly_score", "exx", "moment", "region", "anomaly_reason", "kind")
+
+
+def emptied(features: pd.DataFrame, names: tuple[str, ...] = MEASURED) -> bool:
+    return all(
+        bool((features[n].isna() | features[n].astype(object).isin([-1, "", False])).all())
+        for n in names
+    )
+
+
+@pytest.mark.parametrize("how", ["add", "move", "split", "merge", "napari adds", "napari drags"])
+def test_an_atom_carries_nothing_that_was_measured_on_another(
+    viewer: ViewerModel, how: str
+) -> None:
+    editor = editor_with_measures(viewer)
+    layer = editor.layer
+    before = layer.features.copy()
+    old = set(editor.ids())
+    if how == "add":
+        editor.perform(actions.add, 0, 12.0, 12.0, "column")
+    elif how == "move":
+        editor.perform(actions.move, [5], [(20.0, 16.0)])
+    elif how == "split":
+        editor.perform(actions.split, 5, [(17.0, 18.0), (19.0, 18.0)])
+    elif how == "merge":
+        editor.perform(actions.merge, [5, 6])
+    elif how == "napari adds":
+        layer.add([[12.0, 12.0]])
+    else:
+        layer.data[5] += 2.0
+        layer.events.data(
+            value=layer.data, action="changed", data_indices=(5,), vertex_indices=((),)
+        )
+    assert editor.problem == "" and len(editor.corrections.journal) == 1
+    now = layer.features
+    mine = ~now["atom_id"].isin(old) | (now["atom_id"] == 5) & (how in ("move", "napari drags"))
+    assert mine.sum() == (2 if how == "split" else 1)
+    assert emptied(now[mine]) and now["edited"][mine].all()
+    rest = now[~mine].set_index("atom_id")[list(MEASURED)].astype(object)
+    known = before.set_index("atom_id").loc[rest.index, list(MEASURED)].astype(object)
+    pd.testing.assert_frame_equal(rest, known)
+
+
+def test_another_species_is_compared_with_nothing_yet(viewer: ViewerModel) -> None:
+    editor = editor_with_measures(viewer)
+    editor.perform(actions.set_species, [5], "bright column")
+    row = editor.layer.features.set_index("atom_id").loc[[5]]
+    assert emptied(row, ("anomaly", "anomaly_score", "anomaly_reason"))
+    assert row["exx"].item() == 0.02 and row["kind"].item() == "a"
+
+
+def test_what_the_session_knows_comes_back_with_an_undo(viewer: ViewerModel) -> None:
+    editor = editor_with_measures(viewer)
+    features = editor.layer.features
+    editor.session.measured.note(features[["atom_id", "exx"]], features)
+    editor.perform(actions.move, [5], [(20.0, 16.0)])
+    assert np.isnan(editor.layer.features.set_index("atom_id").loc[5, "exx"])
+    editor.undo()
+    assert editor.layer.features.set_index("atom_id").loc[5, "exx"] == 0.02
+
+
+# ------------------------------------------------------------------- two docks on one image
+
+
+@pytest.mark.parametrize("kinds", [(SHAPES, SHAPES), (SHAPES, LABELS), (LABELS, LABELS)])
+def test_two_on_one_image_show_the_same_and_neither_unsubscribes_the_other(
+    viewer: ViewerModel, kinds: tuple[str, str]
+) -> None:
+    one = Outputs(viewer, source_of(viewer))
+    run(one, kinds[0])
+    two = Outputs(viewer, source_of(viewer))
+    run(two, kinds[1], probability=False)
+    session = one.session
+    assert two.session is session and SESSIONS.get(two.source_id) is session
+    editor = editor_of(two.layer(ATOMS))
+    assert editor.session is session and len(viewer.layers) == 5
+    assert SESSIONS.get(editor.layer_id) is session
+    two.close()
+    editor.perform(actions.delete, [5])
+    layer = one.layer(CONTOURS)
+    assert 5 not in set(layer.features["atom_id"]) and len(layer.features) == 15
+    if kinds[1] == SHAPES:
+        assert len(layer.data) == 15
+    one.close()
+    three = Outputs(viewer, source_of(viewer))  # a dock that is opened again
+    assert three.session is session
+    editor.perform(actions.delete, [6])
+    shown = three.layer(CONTOURS)
+    three.show_frame(0)
+    assert 6 not in set(session.table("contours")["atom_id"]) and shown is layer
+    three.close()
+
+
+def test_what_is_drawn_is_told_once_however_many_show_it(viewer: ViewerModel) -> None:
+    one, two = Outputs(viewer, source_of(viewer)), Outputs(viewer, source_of(viewer))
+    run(one)
+    two.layer(CONTOURS)
+    two.show_frame(0)
+    session, layer = one.session, one.layer(CONTOURS)
+    assert two.session is session
+    session.edit(actions.delete, [5])
+    journal = session.corrections.journal
+    assert len(journal) == 1 and len(layer.data) == 15  # nobody took it for the user's drawing
+    layer.selected_data = {3}
+    layer.remove_selected()
+    assert [e.action for e in journal.holds()] == ["delete", "contour"]
+    one.close()
+    layer.selected_data = {4}
+    layer.remove_selected()
+    assert [e.action for e in journal.holds()] == ["delete", "contour", "contour"]
+    session.undo()
+    session.undo()
+    two.show_frame(0)
+    assert len(layer.data) == 15
+    two.close()
+
+
+def test_a_movie_followed_without_maps_loses_outlines_of_what_is_deleted() -> None:
+    viewer = ViewerModel()
+    viewer.add_image(lattice(4, frames=2), name="gold")
+    outputs = Outputs(viewer, source_of(viewer))
+    run(outputs, LABELS, frames=2, probability=False, unfamiliar=False)
+    labels = outputs.layer(CONTOURS)
+    before = [int((labels.data[f] > 0).sum()) for f in range(2)]
+    editor = editor_of(outputs.layer(ATOMS))
+    editor.perform(actions.delete, [5])
+    after = [int((labels.data[f] > 0).sum()) for f in range(2)]
+    assert after[0] == pytest.approx(before[0] * 15 / 16, rel=0.05) and after[1] == before[1]
+    assert not editor.session.is_stale("contours")
+
+
+def test_pixels_that_were_exchanged_meanwhile_are_noticed(viewer: ViewerModel) -> None:
+    source = source_of(viewer)
+    outputs = Outputs(viewer, source)
+    run(outputs)
+    atoms = outputs.layer(ATOMS).features.copy()
+    outputs.begin(Wanted(contours=SHAPES), (1, *source.data.shape), None, {"started": "2"})
+    late = outputs.draw(found(source.data))
+    source.data = source.data + 1.0
+    with pytest.raises(ImageError, match="exchanged while they were analysed"):
+        outputs.apply([late], 0)
+    pd.testing.assert_frame_equal(outputs.layer(ATOMS).features, atoms)
+    run(outputs)  # and again on the new ones
+    assert outputs.session.state("atoms") == "fresh"
+
+
+def test_after_its_layer_was_removed_atoms_begin_from_nothing(viewer: ViewerModel) -> None:
+    outputs = Outputs(viewer, source_of(viewer))
+    run(outputs)
+    first = outputs.session
+    editor = editor_of(outputs.layer(ATOMS))
+    editor.perform(actions.delete, [5])
+    viewer.layers.remove(editor.layer)
+    run(outputs)
+    assert outputs.session is not first and len(outputs.layer(ATOMS).data) == 16
+    assert len(editor.layer.data) == 15 and editor.session is first
+    # the removed layer goes on showing its own
+    editor.undo()
+    assert len(editor.layer.data) == 16 and len(outputs.session.corrections.journal) == 0
+
+
+def test_a_copied_layer_is_edited_on_its_own(viewer: ViewerModel) -> None:
+    outputs = Outputs(viewer, source_of(viewer))
+    run(outputs)
+    layer = outputs.layer(ATOMS)
+    data, attributes, _ = layer.as_layer_data_tuple()
+    copy = Points(data, **attributes)
+    mine, other = editor_of(layer), editor_of(copy)
+    assert mine is not other and mine.session is not other.session
+    other.perform(actions.delete, [5])
+    assert len(copy.data) == 15 and len(layer.data) == 16
+
+
+def test_an_edit_of_the_session_is_shown_by_the_layer(viewer: ViewerModel) -> None:
+    outputs = Outputs(viewer, source_of(viewer))
+    run(outputs)
+    session, layer = outputs.session, outputs.layer(ATOMS)
+    layer.add([[3.0, 3.0]])
+    assert session.edit(actions.delete, [5]) is not None
+    assert len(layer.data) == 16 and 5 not in set(layer.features["atom_id"])
+    session.undo()
+    session.undo()
+    assert len(layer.data) == 16 and len(session.corrections.journal) == 0
+    editor_of(layer).close()
+    session.edit(actions.delete, [5])
+    assert len(layer.data) == 16 and EDITOR not in layer.metadata
