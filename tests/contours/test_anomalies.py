@@ -142,7 +142,7 @@ def test_a_measured_lattice_is_taken_as_it_is(monolayer) -> None:
     lattice = al.measure_lattice(atoms).atoms
     for other in (complete_sites(atoms), lattice):
         other = other[other.source == "lattice"]
-        assert len(vacant) == len(other) > 10
+        assert len(vacant) == len(other) == 4  # as many as the truth has away from the border
         np.testing.assert_array_equal(vacant[["y_px", "x_px"]], other[["y_px", "x_px"]])
     pd.testing.assert_frame_equal(complete_sites(lattice), lattice)
 

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.runs import batch
+from napari_atomlens.runs.movie import read_table
 
 WAIT = 20_000
 
@@ -141,7 +142,7 @@ def test_the_real_thing(bench: Bench, tmp_path: Path) -> None:
     np.save(tmp_path / "images" / "a.npy", np.stack([image, image]))
     bench.child(QLineEdit, "source").setText(str(tmp_path / "images"))
     assert "in 2 frames of 1 files" in bench.run()
-    assert len(batch.read_table(tmp_path / "images_atoms")) > 40
+    assert len(read_table(tmp_path / "images_atoms")) > 40
     assert "0 frames in" in bench.run()  # nothing is left to do
 
 
