@@ -77,8 +77,10 @@ def response(
         if len(positions) < 4:
             continue
         sure = np.clip((heights - 0.3) / 0.5, 0, 1)
-        typical = points.spacing(positions[sure >= np.median(sure)])
-        if not np.isfinite(typical) or typical < 2:
+        surest = positions[sure >= np.median(sure)]
+        typical = points.spacing(surest)
+        # two columns are a distance, but no lattice: noise has as much
+        if len(surest) < 3 or not np.isfinite(typical) or typical < 2:
             continue
         nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
         regular = np.exp(-0.5 * (np.log(np.maximum(nearest, 1) / typical) / 0.25) ** 2)
