@@ -20,7 +20,7 @@ from napari_atomlens.widgets import convert
 from napari_atomlens.widgets.convert import KEY
 from napari_atomlens.widgets.legend import Legend
 
-WAIT = 20_000
+WAIT = 60_000
 pytestmark = pytest.mark.skipif(
     os.environ.get("QT_QPA_PLATFORM") == "offscreen",
     reason="napari's canvas needs OpenGL, which Qt's offscreen platform lacks; see make test",
