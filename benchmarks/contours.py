@@ -365,7 +365,7 @@ def measure_frame_rate(n: int, seconds: float = 3.0) -> dict[str, float]:
     import pyqtgraph as pg
     from qtpy.QtWidgets import QApplication
 
-    from napari_atomlens.widgets.plots import SHADES, Scatter, viridis
+    from napari_atomlens.widgets.base.plots import SHADES, Scatter, viridis
 
     app = pg.mkQApp()
     rng = np.random.default_rng(0)

@@ -79,10 +79,10 @@ def window(n: int, frames: int, edits: int) -> list[str]:
     import napari
     from qtpy.QtWidgets import QApplication
 
-    from napari_atomlens.widgets import convert, styles
-    from napari_atomlens.widgets.convert import KEY
-    from napari_atomlens.widgets.correct import CorrectWidget
-    from napari_atomlens.widgets.editor import editor_of
+    from napari_atomlens.widgets.correct.dock import CorrectWidget
+    from napari_atomlens.widgets.layers import convert, styles
+    from napari_atomlens.widgets.layers.atoms import editor_of
+    from napari_atomlens.widgets.layers.convert import KEY
 
     atoms = many_atoms(n, frames)
     side = int(atoms["y_px"].max()) + 12

@@ -509,7 +509,7 @@ def slider() -> list[str]:
     from napari_atomlens.runs.frame import IDS_PER_FRAME
     from napari_atomlens.session.outlines import label_zoom, zoomed
     from napari_atomlens.tracking import follow
-    from napari_atomlens.widgets import convert, outputs, styles
+    from napari_atomlens.widgets.layers import convert, outputs, styles
 
     lines = [
         "| frames | atoms per frame | step while moving, median (ms) | 95 % | and painted by this "

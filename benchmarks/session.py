@@ -69,10 +69,10 @@ class Window:
         sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "widgets"))
         from hand import Hand
 
-        from napari_atomlens.widgets import convert, styles
-        from napari_atomlens.widgets.convert import KEY
-        from napari_atomlens.widgets.correct import CorrectWidget
-        from napari_atomlens.widgets.editor import editor_of
+        from napari_atomlens.widgets.correct.dock import CorrectWidget
+        from napari_atomlens.widgets.layers import convert, styles
+        from napari_atomlens.widgets.layers.atoms import editor_of
+        from napari_atomlens.widgets.layers.convert import KEY
 
         self.viewer = napari.Viewer()
         self.frames = frames

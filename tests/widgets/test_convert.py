@@ -13,7 +13,7 @@ from napari_atomlens.image import source_stack
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.session import outlines as outlines_of
 from napari_atomlens.session.results import map_of, shown_maps
-from napari_atomlens.widgets import convert, styles
+from napari_atomlens.widgets.layers import convert, styles
 
 UNITS = pint.get_application_registry()
 

@@ -15,8 +15,8 @@ from qtpy.QtWidgets import QComboBox, QPushButton
 from napari_atomlens import tables
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.simulation.surfaces import manganite
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.convert import KEY
 
 WAIT = 30_000
 pytestmark = pytest.mark.skipif(
@@ -198,7 +198,7 @@ def test_describe_flags_and_colours_and_classes_are_kept(
     assert len(np.unique(labels[labels >= 0])) == before - 1
     w.change_classes(w._book.rename(0, "odd ones").recolour(0, "#123456"))
     w.cleanup()
-    from napari_atomlens.widgets.explore import ExploreWidget
+    from napari_atomlens.widgets.explore.dock import ExploreWidget
 
     again = ExploreWidget(b.viewer)
     b.qtbot.addWidget(again)

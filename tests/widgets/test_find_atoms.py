@@ -16,9 +16,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
 from napari_atomlens import tables
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.legend import Legend
+from napari_atomlens.widgets.base.legend import Legend
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.convert import KEY
 
 WAIT = 60_000
 pytestmark = pytest.mark.skipif(
@@ -295,7 +295,7 @@ def test_shapes_of_a_movie_follow_the_slider(bench: Bench, fake: FakeAnalysis) -
 def test_many_outlines_become_labels(
     bench: Bench, fake: FakeAnalysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_atomlens.widgets import outputs
+    from napari_atomlens.widgets.layers import outputs
 
     bench.viewer.add_image(lattice())
     bench.run()

@@ -17,8 +17,8 @@ from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.registry import SESSIONS
-from napari_atomlens.widgets.editor import EDITOR, Editor, editor_of
-from napari_atomlens.widgets.outputs import ATOMS, CONTOURS, LABELS, SHAPES, Outputs, Wanted
+from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
+from napari_atomlens.widgets.layers.outputs import ATOMS, CONTOURS, LABELS, SHAPES, Outputs, Wanted
 
 
 @pytest.fixture(autouse=True)

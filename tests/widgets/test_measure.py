@@ -25,11 +25,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens import tables
-from napari_atomlens.lattice import measure as core
+from napari_atomlens.lattice import dock as core
 from napari_atomlens.simulation import crystals
-from napari_atomlens.widgets import convert_lattice, measure
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.histograms import ColourBar, Histogram, bin_edges
+from napari_atomlens.widgets.base.histograms import ColourBar, Histogram, bin_edges
+from napari_atomlens.widgets.layers import convert_lattice
+from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.measure.dock import dock
 
 WAIT = 20_000
 needs_canvas = pytest.mark.skipif(
@@ -129,8 +130,8 @@ def test_one_click_makes_all_layers(bench: Bench, monkeypatch: pytest.MonkeyPatc
         threads.add(threading.get_ident())
         return core.measure_lattice(*args, **kwargs)
 
-    monkeypatch.setattr(measure, "measure_lattice", watched)
-    assert bench.status == measure.NO_ATOMS
+    monkeypatch.setattr(dock, "measure_lattice", watched)
+    assert bench.status == dock.NO_ATOMS
     source = add_atoms(
         bench.viewer, perovskite(), scale=(0.02, 0.02), units=("nm", "nm"), translate=(3, 4)
     )
@@ -244,7 +245,7 @@ def test_strain_against_a_drawn_rectangle(bench: Bench) -> None:
     left = source.features[source.features["x_px"].between(20, 75)]
     assert left["exx"].mean() == pytest.approx(-0.01, rel=0.1)
     bench.viewer.layers.remove(other)
-    assert bench.child(QComboBox, "reference").currentText() == measure.MEAN
+    assert bench.child(QComboBox, "reference").currentText() == dock.MEAN
 
 
 @needs_canvas
@@ -334,7 +335,7 @@ def test_tables_are_saved(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monk
     assert lattices["a_nm"][0] == pytest.approx(0.2828, rel=1e-3) and lattices["a_err_nm"][0] > 0
     atoms = pd.read_csv(tmp_path / "sto_atoms.csv")
     assert {"exx", "exx_err", "polar_dx_nm", "site_x_px"} <= set(atoms)
-    assert measure.ROW not in atoms and (atoms["source"] == "lattice").sum() == 1
+    assert dock.ROW not in atoms and (atoms["source"] == "lattice").sum() == 1
     blocked = tmp_path / "no" / "where.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(blocked), ""))
     bench.widget._on_save()
@@ -350,7 +351,7 @@ def test_cancel_and_removed_layers(bench: Bench, monkeypatch: pytest.MonkeyPatch
             pass
         return core.measure_lattice(*args, **kwargs)
 
-    monkeypatch.setattr(measure, "measure_lattice", slow)
+    monkeypatch.setattr(dock, "measure_lattice", slow)
     source = add_atoms(bench.viewer, perovskite())
     bench.click()
     assert bench.child(QPushButton, "run").text() == "Cancel"

@@ -20,9 +20,9 @@ from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.session.edits import actions
 from napari_atomlens.simulation import movies
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.editor import editor_of
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.atoms import editor_of
+from napari_atomlens.widgets.layers.convert import KEY
 
 WAIT = 30_000
 pytestmark = pytest.mark.skipif(
@@ -317,7 +317,7 @@ def test_closing_leaves_no_connection(bench: Bench) -> None:
 
 def test_defects_that_move_are_followed_drawn_and_told(make_napari_viewer, qtbot):
     from napari_atomlens.tracking.defects import DefectTracks
-    from napari_atomlens.widgets.movie import ATOM_TRACKS, DEFECT_TRACKS
+    from napari_atomlens.widgets.movie.dock import ATOM_TRACKS, DEFECT_TRACKS
 
     # atoms of WS2 without pixels: the fit would be slow here, and is tested elsewhere
     movie = movies.ws2_decomposing(96, 6, n_vacancies=3, holes=0, fragments=0, seed=21)
@@ -368,7 +368,7 @@ def test_the_table_of_transitions_counts_what_there_is():
 
 
 def test_tables_with_columns_of_their_own_can_be_followed(make_napari_viewer, qtbot):
-    from napari_atomlens.widgets.outputs import Outputs
+    from napari_atomlens.widgets.layers.outputs import Outputs
 
     # an integer and a flag that nobody here knows: points that are added start as unknown
     viewer = make_napari_viewer()

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushBu
 from napari_atomlens.simulation.molecules import simulate_film, simulate_flips
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.simulation.surfaces import manganite
-from napari_atomlens.widgets import convert_stm as stm
-from napari_atomlens.widgets.outputs import entry
+from napari_atomlens.widgets.layers import surface as stm
+from napari_atomlens.widgets.layers.outputs import entry
 
 WAIT = 60_000
 SEED = 2**33 + 4_000_000

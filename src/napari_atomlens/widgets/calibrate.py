@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxL
 from napari_atomlens import calibration, segmentation
 from napari_atomlens.errors import AtomLensError, CalibrationError
 from napari_atomlens.image import source_stack
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.forms import number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job, Stop
+from napari_atomlens.widgets.base.forms import number_box, shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.layers import convert
 
 if TYPE_CHECKING:
     import napari.viewer

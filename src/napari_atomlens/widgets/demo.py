@@ -19,7 +19,7 @@ from napari_atomlens.widgets.open_save import samples
 if TYPE_CHECKING:
     import napari
 
-    from napari_atomlens.widgets.find_atoms import FindAtomsWidget
+    from napari_atomlens.widgets.find_atoms.dock import FindAtomsWidget
 
 
 PLUGIN = "napari-atomlens"

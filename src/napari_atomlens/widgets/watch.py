@@ -30,12 +30,12 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.watch import FolderWatch
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.convert_stm import kind_colours, limits
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.forms import ParamForm
-from napari_atomlens.widgets.jobs import Job, Stop
-from napari_atomlens.widgets.outputs import entry
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import ParamForm
+from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers.surface import kind_colours, limits
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -26,9 +26,9 @@ from napari_atomlens.session.project import (
     read_only_sentence,
     save_workspace,
 )
-from napari_atomlens.widgets import convert, styles
-from napari_atomlens.widgets.editor import EDITOR, Editor, editor_of
-from napari_atomlens.widgets.forms import get_value, set_value
+from napari_atomlens.widgets.base.forms import get_value, set_value
+from napari_atomlens.widgets.layers import convert, styles
+from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
 
 if TYPE_CHECKING:
     import napari.viewer

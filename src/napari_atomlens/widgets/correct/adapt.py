@@ -25,16 +25,16 @@ from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError, TableError
 from napari_atomlens.progress import Progress
 from napari_atomlens.segmentation.zoo import find_model, list_models
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.editor import Editor
-from napari_atomlens.widgets.forms import number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job, Stop
+from napari_atomlens.widgets.base.forms import number_box, shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.atoms import Editor
+from napari_atomlens.widgets.layers.convert import KEY
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
-    from napari_atomlens.widgets.correct import CorrectWidget
+    from napari_atomlens.widgets.correct.dock import CorrectWidget
 
     #: A step, the model, and what the old and the new one find in a frame.
     Learned = training.Step | training.Adapted | tuple[int, np.ndarray, np.ndarray]

@@ -33,20 +33,20 @@ from napari_atomlens.errors import AtomLensError, FormatError, TableError
 from napari_atomlens.lattice.lattice import Lattice, LatticeParams
 from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.progress import Progress
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets import convert_lattice as lattice
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.forms import (
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import (
     ParamForm,
     fill_combo,
     form_layout,
     number_box,
     shrinkable_combo,
 )
-from napari_atomlens.widgets.histograms import ColourBar, Histogram
-from napari_atomlens.widgets.jobs import Job
-from napari_atomlens.widgets.measured import ROLES, ROW, MeasuredLayers, Shown
-from napari_atomlens.widgets.outputs import entry as our_entry
+from napari_atomlens.widgets.base.histograms import ColourBar, Histogram
+from napari_atomlens.widgets.base.jobs import Job
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert_lattice as lattice
+from napari_atomlens.widgets.layers.lattice import ROLES, ROW, MeasuredLayers, Shown
+from napari_atomlens.widgets.layers.outputs import entry as our_entry
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -33,16 +33,16 @@ from napari_atomlens.graphs.rules import Rules, preset, presets
 from napari_atomlens.graphs.types import count_types
 from napari_atomlens.graphs.update import rebuild_frames
 from napari_atomlens.image import Stack
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets import graph_layers as shown
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.editor import EDITOR, Editor
-from napari_atomlens.widgets.forms import shrinkable_combo
-from napari_atomlens.widgets.jobs import Job, Stop
-from napari_atomlens.widgets.library_browser import LibraryBrowser
-from napari_atomlens.widgets.outputs import ATOMS, entry
-from napari_atomlens.widgets.rules_table import RulesTable
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.chemistry.library_browser import LibraryBrowser
+from napari_atomlens.widgets.chemistry.rules_table import RulesTable
+from napari_atomlens.widgets.layers import bonds as shown
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
+from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.outputs import ATOMS, entry
 
 if TYPE_CHECKING:
     import napari.viewer

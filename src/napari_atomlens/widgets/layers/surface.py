@@ -15,7 +15,7 @@ from napari_atomlens.stm.molecules import Film, FilmMovie
 from napari_atomlens.stm.silicon import STEP_EDGE, SiliconResult
 from napari_atomlens.stm.site_kinds import KINDS
 from napari_atomlens.stm.traces import Comparison
-from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.layers.convert import KEY
 
 if TYPE_CHECKING:
     from napari.layers import Image

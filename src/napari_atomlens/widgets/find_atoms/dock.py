@@ -29,12 +29,12 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.segmentation.zoo import find_model, list_models, role_of
-from napari_atomlens.widgets import convert, styles
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
-from napari_atomlens.widgets.legend import Legend
-from napari_atomlens.widgets.outputs import (
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job
+from napari_atomlens.widgets.base.legend import Legend
+from napari_atomlens.widgets.layers import convert, styles
+from napari_atomlens.widgets.layers.outputs import (
     ATOMS,
     AUTO,
     LABELS,
@@ -44,7 +44,7 @@ from napari_atomlens.widgets.outputs import (
     Outputs,
     Wanted,
 )
-from napari_atomlens.widgets.outputs import entry as our_entry
+from napari_atomlens.widgets.layers.outputs import entry as our_entry
 
 if TYPE_CHECKING:
     import napari.viewer

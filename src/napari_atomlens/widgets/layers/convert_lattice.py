@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.lattice.lattice import Lattice
-from napari_atomlens.widgets import convert
+from napari_atomlens.widgets.layers import convert
 
 T = TypeVar("T")
 FROM_SITES, POLAR, NO_ARROWS = "from the sites", "polar", "none"

@@ -35,13 +35,13 @@ from napari_atomlens.stm.molecules import Film, FilmMovie, MoleculeParams, follo
 from napari_atomlens.stm.params import SiliconAnalysisParams
 from napari_atomlens.stm.silicon import SiliconResult, analyze_silicon
 from napari_atomlens.stm.traces import Comparison, compare_traces
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets import convert_stm as stm
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job, Stop, Work
-from napari_atomlens.widgets.outputs import entry
-from napari_atomlens.widgets.stm_geometry import GeometryPart
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job, Stop, Work
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import surface as stm
+from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.stm.geometry import GeometryPart
 
 if TYPE_CHECKING:
     import napari.viewer

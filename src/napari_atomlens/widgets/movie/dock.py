@@ -52,16 +52,16 @@ from napari_atomlens.tracking.trajectories import (
     mean_squared_displacement,
     occupancy_map,
 )
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.editor import EDITOR, Editor
-from napari_atomlens.widgets.find_atoms import model_names
-from napari_atomlens.widgets.forms import ParamForm, number_box, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job
-from napari_atomlens.widgets.movie_layers import TRACKS, MovieLayers
-from napari_atomlens.widgets.movie_plots import CurvePlot, EventList, Kymograph, TimePlot
-from napari_atomlens.widgets.outputs import ATOMS, LABELS, Drawn, Outputs, Wanted
-from napari_atomlens.widgets.outputs import entry as our_entry
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job
+from napari_atomlens.widgets.find_atoms.dock import model_names
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
+from napari_atomlens.widgets.layers.outputs import ATOMS, LABELS, Drawn, Outputs, Wanted
+from napari_atomlens.widgets.layers.outputs import entry as our_entry
+from napari_atomlens.widgets.layers.tracks import TRACKS, MovieLayers
+from napari_atomlens.widgets.movie.plots import CurvePlot, EventList, Kymograph, TimePlot
 
 if TYPE_CHECKING:
     import napari.viewer

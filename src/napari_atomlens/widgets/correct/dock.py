@@ -31,20 +31,20 @@ from napari_atomlens.session.edits.corrections import Change
 from napari_atomlens.session.edits.doubt import CERTAIN, next_doubtful
 from napari_atomlens.session.pixels import KnownPixels
 from napari_atomlens.session.review import atom_text, doubtful_text, n_seen, stale_text
-from napari_atomlens.widgets import keys
-from napari_atomlens.widgets.adapt import AdaptPanel
-from napari_atomlens.widgets.correct_mouse import CorrectMouse
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.editor import Editor, editor_of
-from napari_atomlens.widgets.forms import (
+from napari_atomlens.widgets.base import keys
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import (
     fill_combo,
     form_layout,
     number_box,
     shrinkable_combo,
 )
+from napari_atomlens.widgets.correct.adapt import AdaptPanel
+from napari_atomlens.widgets.correct.mouse import CorrectMouse
+from napari_atomlens.widgets.layers.atoms import Editor, editor_of
+from napari_atomlens.widgets.layers.outputs import entry as our_entry
+from napari_atomlens.widgets.layers.regions import Regions
 from napari_atomlens.widgets.open_save.project import ProjectPanel
-from napari_atomlens.widgets.outputs import entry as our_entry
-from napari_atomlens.widgets.regions import Regions
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -396,7 +396,7 @@ class CorrectWidget(DockWidget):
             keys.unbind(layer)
 
     def run(self, command: str) -> None:
-        """Run a command by its name, see :data:`napari_atomlens.widgets.keys.CORRECT`."""
+        """Run a command by its name, see :data:`napari_atomlens.widgets.base.keys.CORRECT`."""
         editor = self._editor
         if editor is None:
             self._status.setText(NO_ATOMS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.layers.convert import KEY
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_atomlens.lattice.lattice import MEASURED, Lattice
-from napari_atomlens.widgets import convert, styles
-from napari_atomlens.widgets import convert_lattice as lattice
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.editor import EDITOR, Editor
-from napari_atomlens.widgets.outputs import entry
+from napari_atomlens.widgets.layers import convert, styles
+from napari_atomlens.widgets.layers import convert_lattice as lattice
+from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
+from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.outputs import entry
 
 if TYPE_CHECKING:
     import napari.viewer

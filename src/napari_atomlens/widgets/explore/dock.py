@@ -35,14 +35,22 @@ from napari_atomlens.contours.classes import Classes, ClassParams, classify_site
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.progress import Progress
-from napari_atomlens.widgets import convert
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.dock import DockWidget
-from napari_atomlens.widgets.forms import ParamForm, shrinkable_combo
-from napari_atomlens.widgets.jobs import Job, Stop, Work
-from napari_atomlens.widgets.outputs import ATOMS, PROBABILITY, entry
-from napari_atomlens.widgets.plots import SHADES, Curves, Histogram, Plot, Rose, Scatter, viridis
-from napari_atomlens.widgets.rows import Gallery, RowTable
+from napari_atomlens.widgets.base.dock import DockWidget
+from napari_atomlens.widgets.base.forms import ParamForm, shrinkable_combo
+from napari_atomlens.widgets.base.jobs import Job, Stop, Work
+from napari_atomlens.widgets.base.plots import (
+    SHADES,
+    Curves,
+    Histogram,
+    Plot,
+    Rose,
+    Scatter,
+    viridis,
+)
+from napari_atomlens.widgets.base.rows import Gallery, RowTable
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.outputs import ATOMS, PROBABILITY, entry
 
 if TYPE_CHECKING:
     import napari.viewer

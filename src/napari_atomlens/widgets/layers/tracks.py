@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_atomlens.session.movie import MovieData
-from napari_atomlens.widgets import styles
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.outputs import entry
+from napari_atomlens.widgets.layers import styles
+from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.outputs import entry
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -20,9 +20,9 @@ from napari_atomlens.session.outlines import label_zoom, outlined_atom, zoomed
 from napari_atomlens.session.registry import SESSIONS
 from napari_atomlens.session.results import Run, runs_after
 from napari_atomlens.session.session import Session
-from napari_atomlens.widgets import convert, styles
-from napari_atomlens.widgets.convert import KEY
-from napari_atomlens.widgets.editor import Editor, editor_of
+from napari_atomlens.widgets.layers import convert, styles
+from napari_atomlens.widgets.layers.atoms import Editor, editor_of
+from napari_atomlens.widgets.layers.convert import KEY
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -25,8 +25,8 @@ from napari_atomlens.session.outlines import is_users
 from napari_atomlens.session.project import CORRECTIONS, PROJECT, OpenProject
 from napari_atomlens.session.registry import SESSIONS
 from napari_atomlens.session.session import Session
-from napari_atomlens.widgets import convert, styles
-from napari_atomlens.widgets.convert import KEY
+from napari_atomlens.widgets.layers import convert, styles
+from napari_atomlens.widgets.layers.convert import KEY
 
 if TYPE_CHECKING:
     from napari.layers import Points

@@ -1,0 +1,1 @@
+"""The dock of bonds, rings, defects and rules."""

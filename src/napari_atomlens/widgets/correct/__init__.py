@@ -1,0 +1,1 @@
+"""The dock in which atoms are corrected by hand."""

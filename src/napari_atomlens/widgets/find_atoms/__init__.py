@@ -1,0 +1,1 @@
+"""The dock that finds the atoms of an image or a movie."""

@@ -1,0 +1,1 @@
+"""The dock of lattice, strain, polarisation and vacancies."""

@@ -1,0 +1,1 @@
+"""The dock of scans of a scanning tunnelling microscope."""
