@@ -25,12 +25,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens import tables
-from napari_atomlens.lattice import dock as core
+from napari_atomlens.lattice import measure as core
 from napari_atomlens.simulation import crystals
 from napari_atomlens.widgets.base.histograms import ColourBar, Histogram, bin_edges
 from napari_atomlens.widgets.layers import convert_lattice
 from napari_atomlens.widgets.layers.convert import KEY
-from napari_atomlens.widgets.measure.dock import dock
+from napari_atomlens.widgets.measure import dock
 
 WAIT = 20_000
 needs_canvas = pytest.mark.skipif(
