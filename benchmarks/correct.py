@@ -82,7 +82,7 @@ def window(n: int, frames: int, edits: int) -> list[str]:
     from napari_atomlens.widgets.correct.dock import CorrectWidget
     from napari_atomlens.widgets.layers import convert, styles
     from napari_atomlens.widgets.layers.atoms import editor_of
-    from napari_atomlens.widgets.layers.convert import KEY
+    from napari_atomlens.widgets.layers.roles import KEY
 
     atoms = many_atoms(n, frames)
     side = int(atoms["y_px"].max()) + 12

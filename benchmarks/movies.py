@@ -509,7 +509,7 @@ def slider() -> list[str]:
     from napari_atomlens.runs.frame import IDS_PER_FRAME
     from napari_atomlens.session.outlines import label_zoom, zoomed
     from napari_atomlens.tracking import follow
-    from napari_atomlens.widgets.layers import convert, outputs, styles
+    from napari_atomlens.widgets.layers import convert, outputs, roles, styles
 
     lines = [
         "| frames | atoms per frame | step while moving, median (ms) | 95 % | and painted by this "
@@ -530,7 +530,7 @@ def slider() -> list[str]:
         layer = viewer.add_points(
             convert.points_from_atoms(full, 3),
             features=convert.features_from_atoms(full, ["column"]), size=4,
-            metadata={convert.KEY: {"role": outputs.ATOMS, "source_id": str(source.unique_id),
+            metadata={roles.KEY: {"role": roles.ATOMS, "source_id": str(source.unique_id),
                                     "source_name": "movie", "spacing_px": 10.0}},
         )  # fmt: skip
         zoom = label_zoom(image.shape, 2, outputs.MAX_LABELS_SIDE, outputs.MAX_LABELS_BYTES)

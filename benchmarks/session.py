@@ -72,7 +72,7 @@ class Window:
         from napari_atomlens.widgets.correct.dock import CorrectWidget
         from napari_atomlens.widgets.layers import convert, styles
         from napari_atomlens.widgets.layers.atoms import editor_of
-        from napari_atomlens.widgets.layers.convert import KEY
+        from napari_atomlens.widgets.layers.roles import KEY
 
         self.viewer = napari.Viewer()
         self.frames = frames

@@ -233,15 +233,15 @@ def test_one_of_several_views_tells_what_the_user_draws() -> None:
         """Shows outlines."""
 
     session, one, two = session_of(), View(), View()
-    assert session.tells(one) and not session.tells(two) and session.tells(one)
-    with session.showing():
-        assert not session.tells(one)
-    session.leave(two)
-    assert session.tells(one)
-    session.leave(one)
-    assert session.tells(two)
+    assert session.views.tells(one) and not session.views.tells(two) and session.views.tells(one)
+    with session.views.showing():
+        assert not session.views.tells(one)
+    session.views.leave(two)
+    assert session.views.tells(one)
+    session.views.leave(one)
+    assert session.views.tells(two)
     del two  # one that went without a word
-    assert session.tells(one)
+    assert session.views.tells(one)
 
 
 def test_an_outline_that_the_user_removed_stays_away() -> None:

@@ -28,7 +28,7 @@ from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.session.edits import actions
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
 from napari_atomlens.widgets.layers.atoms import editor_of
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 20_000
 PIXEL = 0.01  # nm

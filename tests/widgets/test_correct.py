@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_atomlens.session import autosave
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 20_000
 pytestmark = pytest.mark.skipif(

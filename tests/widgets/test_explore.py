@@ -16,7 +16,7 @@ from napari_atomlens import tables
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.simulation.surfaces import manganite
 from napari_atomlens.widgets.layers import convert
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 30_000
 pytestmark = pytest.mark.skipif(

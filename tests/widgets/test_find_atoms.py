@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushBu
 from napari_atomlens import tables
 from napari_atomlens.widgets.base.legend import Legend
 from napari_atomlens.widgets.layers import convert
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 60_000
 pytestmark = pytest.mark.skipif(

@@ -29,7 +29,7 @@ from napari_atomlens.lattice import measure as core
 from napari_atomlens.simulation import crystals
 from napari_atomlens.widgets.base.histograms import ColourBar, Histogram, bin_edges
 from napari_atomlens.widgets.layers import convert_lattice
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 from napari_atomlens.widgets.measure import dock
 
 WAIT = 20_000

@@ -22,7 +22,7 @@ from napari_atomlens.session.edits import actions
 from napari_atomlens.simulation import movies
 from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers.atoms import editor_of
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 30_000
 pytestmark = pytest.mark.skipif(

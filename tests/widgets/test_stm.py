@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushBu
 from napari_atomlens.simulation.molecules import simulate_film, simulate_flips
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.simulation.surfaces import manganite
-from napari_atomlens.widgets.layers import surface as stm
-from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers import roles
+from napari_atomlens.widgets.layers.roles import entry
 
 WAIT = 60_000
 SEED = 2**33 + 4_000_000
@@ -83,16 +83,16 @@ def test_the_whole_way_of_a_silicon_scan(bench: Bench, scan: Any) -> None:
     assert "% usable" in verdict and verdict.startswith("<b>")
     bench.press("run")
     found = bench.widget.result
-    assert len(bench.layers(stm.DEFECTS)) == len(bench.layers(stm.DIMERS)) == 1
-    assert len(bench.layers(stm.EDGES)) == 1
-    defects, dimers = bench.layers(stm.DEFECTS)[0], bench.layers(stm.DIMERS)[0]
+    assert len(bench.layers(roles.DEFECTS)) == len(bench.layers(roles.DIMERS)) == 1
+    assert len(bench.layers(roles.EDGES)) == 1
+    defects, dimers = bench.layers(roles.DEFECTS)[0], bench.layers(roles.DIMERS)[0]
     assert len(dimers.data) == len(found.atoms) > 500
     assert len(defects.features) == len(defects.data)
     np.testing.assert_allclose(defects.scale, layer.scale)
     assert "terrace(s)" in bench.status
     bench.press("group")
-    assert "classes" in bench.status and bench.layers(stm.GALLERY)
-    assert "group" in bench.layers(stm.DEFECTS)[0].features
+    assert "classes" in bench.status and bench.layers(roles.GALLERY)
+    assert "group" in bench.layers(roles.DEFECTS)[0].features
     # once more: our layers are replaced, not doubled; the raw scan is as it was
     before = len(bench.viewer.layers)
     bench.press("run")
@@ -105,11 +105,11 @@ def test_preview_comes_and_goes_and_the_levelled_layer_stays(bench: Bench, scan:
     box = bench.child(QCheckBox, "preview")
     with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
         box.setChecked(True)
-    assert len(bench.layers(stm.PREVIEW)) == 1
+    assert len(bench.layers(roles.PREVIEW)) == 1
     box.setChecked(False)
-    assert not bench.layers(stm.PREVIEW)
+    assert not bench.layers(roles.PREVIEW)
     bench.press("apply")
-    (levelled,) = bench.layers(stm.PREPARED)
+    (levelled,) = bench.layers(roles.PREPARED)
     assert entry(levelled)["parameters"]["surface"]
     assert np.abs(levelled.data.mean(0) - levelled.data.mean()).max() < np.ptp(scan.image)
 
@@ -121,7 +121,7 @@ def test_bad_input_is_a_sentence(bench: Bench) -> None:
     bench.open(np.random.default_rng(0).normal(size=(96, 96)), "noise", (0.1, 0.2))
     text = bench.press("run")
     assert text.count(".") >= 1 and "square" in text
-    assert not bench.layers(stm.DEFECTS)
+    assert not bench.layers(roles.DEFECTS)
     bench.surface("film of molecules")
     assert bench.press("run").endswith(".")
 
@@ -129,7 +129,7 @@ def test_bad_input_is_a_sentence(bench: Bench) -> None:
 def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> None:
     bench.open(scan.image[::2], "tall", (2 * PIXEL, PIXEL))
     bench.press("square")
-    (square,) = bench.layers(stm.PREPARED)
+    (square,) = bench.layers(roles.PREPARED)
     assert square.data.shape == (256, 256)
     np.testing.assert_allclose(square.scale, (PIXEL, PIXEL))
     assert not bench.child(QPushButton, "square").isEnabled()  # the new one is chosen, and square
@@ -141,14 +141,14 @@ def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> Non
     bench.open(lattice, "one terrace")
     bench.child(QComboBox, "image").setCurrentText("one terrace")
     assert "shear" in bench.press("drift"), bench.status
-    assert len(bench.layers(stm.PREPARED)) == 2
+    assert len(bench.layers(roles.PREPARED)) == 2
     rng = np.random.default_rng(0)
     bench.open(lattice + 0.001 * rng.normal(size=lattice.shape), "scan forward")
     bench.open(np.roll(lattice, 3, 1) + 0.001 * rng.normal(size=lattice.shape), "scan backward")
     bench.child(QComboBox, "image").setCurrentText("scan forward")
     assert bench.child(QComboBox, "trace").currentText() == "scan backward"
     text = bench.press("compare")
-    assert "agree" in text and bench.layers(stm.MEAN) and bench.layers(stm.DISAGREE)
+    assert "agree" in text and bench.layers(roles.MEAN) and bench.layers(roles.DISAGREE)
 
 
 def test_charge_clouds_in_one_click(bench: Bench) -> None:
@@ -156,8 +156,8 @@ def test_charge_clouds_in_one_click(bench: Bench) -> None:
     bench.open(image, "manganite", 0.39 / 16.2)
     bench.surface("charge clouds (manganite)")
     text = bench.press("run")
-    (sites,) = bench.layers(stm.SITES)
-    (unusual,) = bench.layers(stm.UNUSUAL)
+    (sites,) = bench.layers(roles.ATOMS)
+    (unusual,) = bench.layers(roles.ANOMALIES)
     assert abs(len(sites.data) - 400) < 60
     assert 0 < len(unusual.data) < 60 and "Explore" in text
     odd = truth.loc[truth["kind"] != "ordinary", ["y_px", "x_px"]].to_numpy(float)
@@ -165,7 +165,7 @@ def test_charge_clouds_in_one_click(bench: Bench) -> None:
     assert (d < 5).mean() > 0.7
     bench.surface("another surface")
     bench.press("run")
-    assert "anomaly" not in bench.layers(stm.SITES)[0].features
+    assert "anomaly" not in bench.layers(roles.ATOMS)[0].features
 
 
 def test_a_film_and_its_flips(bench: Bench) -> None:
@@ -175,7 +175,7 @@ def test_a_film_and_its_flips(bench: Bench) -> None:
     assert not bench.child(QPushButton, "flips").isEnabled()
     text = bench.press("run")
     assert "molecules" in text and "up" in text
-    (points,) = bench.layers(stm.MOLECULES)
+    (points,) = bench.layers(roles.MOLECULES)
     assert 0.9 * 115 < len(points.data) <= truth["inside"].sum()
     movie, up, _ = simulate_flips(6, 150, rate=0.03, seed=SEED)
     bench.open(movie, "movie", 0.05)
@@ -183,7 +183,7 @@ def test_a_film_and_its_flips(bench: Bench) -> None:
     text = bench.press("flips")
     assert "flips" in text
     wanted = int((up[1:] != up[:-1]).sum())
-    rings = bench.layers(stm.FLIPS)[0]
+    rings = bench.layers(roles.FLIPS)[0]
     assert rings.ndim == 3 and 0.4 * wanted <= len(rings.data) <= 1.3 * wanted
 
 

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QTableWidg
 
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.widgets import watch as module
-from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers.roles import entry
 
 WAIT = 60_000
 

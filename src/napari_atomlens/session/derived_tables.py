@@ -92,6 +92,10 @@ class DerivedTables:
         """What made a table, empty where it is missing."""
         return dict(self._kept[name].provenance) if name in self._kept else {}
 
+    def made_at(self, name: str) -> int:
+        """When a table was kept, by the clock; 0 where it is missing."""
+        return self._kept[name].serial if name in self._kept else 0
+
     def outdate(self) -> None:
         """Say that all of them are stale for another reason than an edit."""
         for kept in self._kept.values():

@@ -6,9 +6,7 @@ edits, edits here.
 
 from __future__ import annotations
 
-import contextlib
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -31,6 +29,7 @@ from napari_atomlens.session.measured import Measured
 from napari_atomlens.session.outlines import Outlined, Outlines
 from napari_atomlens.session.pixels import KnownPixels
 from napari_atomlens.session.results import Results, Run, Taken
+from napari_atomlens.session.views import Views
 
 State = Literal["fresh", "stale", "missing"]
 EXCHANGED = "The pixels of this image were exchanged while they were analysed; run it again."
@@ -55,6 +54,8 @@ class Session(Editing):
         Maps, spacing and provenance of the runs.
     measured : Measured
         Columns that were measured on single atoms.
+    views : Views
+        Who shows the image.
     autosave, project, problem
         See :class:`Editing`.
 
@@ -96,8 +97,7 @@ class Session(Editing):
         self._names: list[str] = []
         self._told_stale: frozenset[str] = frozenset()
         self._taking = self._drawing = False
-        self._showing = 0
-        self._teller: weakref.ref[object] | None = None
+        self.views = Views()
         self.measured = Measured()
         self._tables = DerivedTables(self._corrections.derived)
         self._listen(True)
@@ -344,27 +344,6 @@ class Session(Editing):
         self.outlines_changed.emit(frozenset([f]))
         self.table_changed.emit("contours")
 
-    @contextlib.contextmanager
-    def showing(self) -> Iterator[None]:
-        """What happens inside to layers of this image is not the user's doing."""
-        self._showing += 1
-        try:
-            yield
-        finally:
-            self._showing -= 1
-
-    def tells(self, view: object) -> bool:
-        """Whether a view tells what the user draws now: one of those that show it does."""
-        teller = self._teller() if self._teller is not None else None
-        if teller is None:
-            self._teller, teller = weakref.ref(view), view
-        return teller is view and not self._showing
-
-    def leave(self, view: object) -> None:
-        """Let another view tell what the user draws."""
-        if self._teller is not None and self._teller() is view:
-            self._teller = None
-
     def drawn(self, frame: int, outlined: Outlined, touched: Iterable[int] | None = None) -> None:
         """Take over the outlines of a frame as the user has left them.
 
@@ -468,6 +447,10 @@ class Session(Editing):
     def provenance(self, name: str) -> dict[str, Any]:
         """What made a table, empty where it is missing."""
         return self._tables.provenance(name)
+
+    def made_at(self, name: str) -> int:
+        """:attr:`revision` when a table was kept, 0 where it never was."""
+        return self._tables.made_at(name)
 
     def update(self, name: str, progress: ProgressLike = None) -> pd.DataFrame:
         """Make a table anew, with all that is made in one go with it.

@@ -14,7 +14,7 @@ from napari_atomlens.errors import AtomLensError, CalibrationError
 from napari_atomlens.image import source_stack
 from napari_atomlens.widgets.base.forms import number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert, roles
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -127,7 +127,7 @@ class CalibrateWidget(QWidget):
         from napari.layers import Image
 
         chosen = self._image.currentText()
-        names = [x.name for x in self._viewer.layers if isinstance(x, Image) and convert.KEY
+        names = [x.name for x in self._viewer.layers if isinstance(x, Image) and roles.KEY
                  not in x.metadata]  # fmt: skip
         self._image.blockSignals(True)
         self._image.clear()
@@ -222,7 +222,7 @@ class CalibrateWidget(QWidget):
             self._status.setText(str(error))
             return
         for one in self._viewer.layers:
-            ours = one.metadata.get(convert.KEY, {})
+            ours = one.metadata.get(roles.KEY, {})
             # napari hands a plugin proxies, which are new ones every time
             if one.name == layer.name or ours.get("source_name") == layer.name:
                 one.scale = [*np.asarray(one.scale, float)[:-2], *size]

@@ -33,8 +33,8 @@ from napari_atomlens.runs.watch import FolderWatch
 from napari_atomlens.widgets.base.dock import DockWidget
 from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.jobs import Job, Stop
-from napari_atomlens.widgets.layers import convert
-from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers import roles
+from napari_atomlens.widgets.layers.roles import entry
 from napari_atomlens.widgets.layers.surface import kind_colours, limits
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class WatchWidget(DockWidget):
         self._viewer.add_layer(
             Image(
                 image, name=event.name, contrast_limits=limits(image), colormap="gray",
-                metadata={convert.KEY: own}, **common,
+                metadata={roles.KEY: own}, **common,
             )
         )  # fmt: skip
         for role, table, colour, width in points:
@@ -247,7 +247,7 @@ class WatchWidget(DockWidget):
                     name=f"{role.split()[1]}: {event.name}",
                     features=table, size=width, face_color="transparent", border_width=0.12,
                     border_color=colour if len(table) else "#ffffff",
-                    metadata={convert.KEY: {"role": role, "file": event.name}}, **common,
+                    metadata={roles.KEY: {"role": role, "file": event.name}}, **common,
                 )
             )  # fmt: skip
 

@@ -39,10 +39,9 @@ from napari_atomlens.widgets.base.jobs import Job, Stop
 from napari_atomlens.widgets.chemistry.library_browser import LibraryBrowser
 from napari_atomlens.widgets.chemistry.rules_table import RulesTable
 from napari_atomlens.widgets.layers import bonds as shown
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert, roles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
-from napari_atomlens.widgets.layers.convert import KEY
-from napari_atomlens.widgets.layers.outputs import ATOMS, entry
+from napari_atomlens.widgets.layers.roles import ATOMS, KEY, entry
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -53,7 +52,7 @@ AUTO = "auto"
 REST_MS = 120
 #: Children listed below one type; the layer holds all.
 MOST_LISTED = 500
-ROLES = (shown.RINGS, shown.BONDS, shown.DEFECTS)
+ROLES = (roles.RINGS, roles.BONDS, roles.DEFECTS)
 
 
 class ChemistryWidget(DockWidget):
@@ -118,9 +117,9 @@ class ChemistryWidget(DockWidget):
             "learn", "Learn", "Fit the bounds to the distances between the atoms"
         )
         self._show = {
-            shown.BONDS: self._check("Bonds", shown.BONDS),
-            shown.RINGS: self._check("Rings", shown.RINGS),
-            shown.DEFECTS: self._check("Defects", shown.DEFECTS),
+            roles.BONDS: self._check("Bonds", roles.BONDS),
+            roles.RINGS: self._check("Rings", roles.RINGS),
+            roles.DEFECTS: self._check("Defects", roles.DEFECTS),
         }
         self._build = self._button("build", "Find bonds and defects", "")
         self._status = QLabel()
@@ -459,13 +458,13 @@ class ChemistryWidget(DockWidget):
             if not self._show[role].isChecked():
                 continue
             layer = self._existing(role)
-            if role == shown.RINGS:
+            if role == roles.RINGS:
                 if layer is None:
                     self._draw_rings()
                 else:  # many polygons take longer than all the rest
                     self._rest.start()
                 continue
-            if role == shown.BONDS:
+            if role == roles.BONDS:
                 data = shown.vectors_from_bonds(self.graph, ndim)
                 if layer is None:
                     layer = Vectors(
@@ -509,15 +508,15 @@ class ChemistryWidget(DockWidget):
         from napari.layers import Shapes
 
         graph, source = self.graph, self._built_from
-        if graph is None or source is None or not self._show[shown.RINGS].isChecked():
+        if graph is None or source is None or not self._show[roles.RINGS].isChecked():
             return
         frame = self.frame()
-        layer = self._existing(shown.RINGS)
+        layer = self._existing(roles.RINGS)
         if layer is not None and frame == self._drawn_frame:
             return
         polygons, sizes = shown.polygons_from_rings(graph, frame, source.ndim)
         if layer is None:
-            layer = Shapes(None, ndim=source.ndim, opacity=0.45, **self._place(shown.RINGS))
+            layer = Shapes(None, ndim=source.ndim, opacity=0.45, **self._place(roles.RINGS))
             self._viewer.add_layer(layer)
             above = [i for i, x in enumerate(self._viewer.layers) if x is source]
             self._viewer.layers.move(len(self._viewer.layers) - 1, above[0] if above else 0)
@@ -528,7 +527,7 @@ class ChemistryWidget(DockWidget):
                       edge_color="transparent")  # fmt: skip
             layer.features = pd.DataFrame({"atoms": sizes, "frame": frame})
             layer.selected_data = set()
-        self._layers[shown.RINGS] = layer
+        self._layers[roles.RINGS] = layer
         self._drawn_frame = frame
 
     def _on_slider(self, event: Event | None = None) -> None:
@@ -591,7 +590,7 @@ class ChemistryWidget(DockWidget):
         camera.center = (0.0, float(world[-2]), float(world[-1]))
         span = 16 * self._width() / 0.06 * float(np.mean(layer.scale[-2:]))
         camera.zoom = 500 / span
-        marks = self._layers.get(shown.DEFECTS)
+        marks = self._layers.get(roles.DEFECTS)
         if marks is not None and row < len(marks.data):
             marks.selected_data = {row}
 

@@ -29,7 +29,7 @@ from napari_atomlens.widgets.base.forms import number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop
 from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers.atoms import Editor
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent

@@ -42,8 +42,8 @@ from napari_atomlens.widgets.base.forms import (
 from napari_atomlens.widgets.correct.adapt import AdaptPanel
 from napari_atomlens.widgets.correct.mouse import CorrectMouse
 from napari_atomlens.widgets.layers.atoms import Editor, editor_of
-from napari_atomlens.widgets.layers.outputs import entry as our_entry
 from napari_atomlens.widgets.layers.regions import Regions
+from napari_atomlens.widgets.layers.roles import entry as our_entry
 from napari_atomlens.widgets.open_save.project import ProjectPanel
 
 if TYPE_CHECKING:

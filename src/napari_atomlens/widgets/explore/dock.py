@@ -49,8 +49,7 @@ from napari_atomlens.widgets.base.plots import (
 )
 from napari_atomlens.widgets.base.rows import Gallery, RowTable
 from napari_atomlens.widgets.layers import convert
-from napari_atomlens.widgets.layers.convert import KEY
-from napari_atomlens.widgets.layers.outputs import ATOMS, PROBABILITY, entry
+from napari_atomlens.widgets.layers.roles import ATOMS, KEY, PROBABILITY, entry
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -35,7 +35,6 @@ from napari_atomlens.widgets.base.jobs import Job
 from napari_atomlens.widgets.base.legend import Legend
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.outputs import (
-    ATOMS,
     AUTO,
     LABELS,
     NONE,
@@ -44,7 +43,8 @@ from napari_atomlens.widgets.layers.outputs import (
     Outputs,
     Wanted,
 )
-from napari_atomlens.widgets.layers.outputs import entry as our_entry
+from napari_atomlens.widgets.layers.roles import ATOMS
+from napari_atomlens.widgets.layers.roles import entry as our_entry
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -26,7 +26,7 @@ from napari_atomlens.session.project import CORRECTIONS, PROJECT, OpenProject
 from napari_atomlens.session.registry import SESSIONS
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.layers import convert, styles
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import KEY
 
 if TYPE_CHECKING:
     from napari.layers import Points

@@ -11,7 +11,6 @@ import pandas as pd
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
 
-BONDS, RINGS, DEFECTS = "bonds", "rings", "defects"
 #: Colour-blind safe: few atoms in warm colours, the perfect ring without colour, many in cold.
 RING_COLOURS = {
     3: "#d73027",

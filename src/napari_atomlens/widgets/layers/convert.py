@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pint
 
 
-#: Key of our entry in the metadata of a layer.
-KEY = "napari-atomlens"
 #: Measured where an atom was; unknown once the user has put it elsewhere.
 MEASURED = ("probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px")
 

@@ -11,13 +11,11 @@ from napari_atomlens.lattice.lattice import MEASURED, Lattice
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers import convert_lattice as lattice
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
-from napari_atomlens.widgets.layers.convert import KEY
-from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers.roles import ARROWS, KEY, MAP, VACANCIES, entry
 
 if TYPE_CHECKING:
     import napari.viewer
 
-ARROWS, MAP, VACANCIES = "displacements", "lattice map", "vacancies"
 ROLES = (MAP, ARROWS, VACANCIES)
 DIVERGING, SEQUENTIAL = "coolwarm", "viridis"
 #: Column that leads from a row of the measured table to the point of the layer.

@@ -22,14 +22,20 @@ from napari_atomlens.session.results import Run, runs_after
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.atoms import Editor, editor_of
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import (
+    ATOMS,
+    CONTOURS,
+    KEY,
+    PROBABILITY,
+    UNFAMILIAR,
+    entry,
+)
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
     from napari.utils.events import Event
 
-PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS = "probability", "unfamiliar", "contours", "atoms"
 #: From below to above.
 ROLES = (PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS)
 AUTO, SHAPES, LABELS, NONE = "auto", "Shapes", "Labels", "none"
@@ -68,12 +74,6 @@ class Drawn:
 
     result: FrameResult
     labels: np.ndarray | None = None
-
-
-def entry(layer: Layer) -> dict[str, Any]:
-    """Our entry in the metadata of a layer, empty where the layer is not ours."""
-    found = layer.metadata.get(KEY)
-    return found if isinstance(found, dict) else {}
 
 
 class Outputs:
@@ -270,7 +270,7 @@ class Outputs:
     def close(self) -> None:
         """Disconnect from the layers and the session; they stay."""
         self.session.outlines_changed.disconnect(self._on_outlines, missing_ok=True)
-        self.session.leave(self)
+        self.session.views.leave(self)
         for role in list(self._layers):
             self._forget(role)
 
@@ -331,7 +331,7 @@ class Outputs:
         """What happens inside is not the user's doing."""
         before, self._busy = self._busy, True
         try:
-            with self.session.showing():  # nor for any other that shows these layers
+            with self.session.views.showing():  # nor for any other that shows these layers
                 yield
         finally:
             self._busy = before
@@ -343,7 +343,7 @@ class Outputs:
         if session is self.session:
             return
         self.session.outlines_changed.disconnect(self._on_outlines, missing_ok=True)
-        self.session.leave(self)
+        self.session.views.leave(self)
         self.session = SESSIONS.add(self.source_id, session)
         session.outlines_changed.connect(self._on_outlines)
 
@@ -513,7 +513,7 @@ class Outputs:
         """Keep what the user drew, changed or removed, so that it comes back with its frame."""
         action = str(getattr(event.action, "value", event.action))
         layer = self._layers.get(CONTOURS)
-        if layer is None or self._drawn is None or not self.session.tells(self):
+        if layer is None or self._drawn is None or not self.session.views.tells(self):
             return
         if action not in ("added", "changed", "removed"):
             return

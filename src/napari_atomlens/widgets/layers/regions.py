@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import EXCLUDED, KEY, entry
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
 
-ROLE = "excluded"
 COLOUR = "#ff4d6d"
 #: Corners (y, x).
 Polygon = Sequence[Sequence[float]]
@@ -44,12 +43,8 @@ class Regions:
             self.layer.events.data.connect(self._on_data)
 
     def _is_mine(self, layer: Layer) -> bool:
-        entry = layer.metadata.get(KEY)
-        return (
-            isinstance(entry, dict)
-            and entry.get("role") == ROLE
-            and entry.get("atoms") == str(self._atoms.name)
-        )
+        mine = entry(layer)
+        return mine.get("role") == EXCLUDED and mine.get("atoms") == str(self._atoms.name)
 
     def close(self) -> None:
         """Let go of the layer; it stays."""
@@ -76,7 +71,7 @@ class Regions:
             face_color="#ff4d6d30", edge_width=1, scale=atoms.scale[-2:],
             translate=atoms.translate[-2:], units=atoms.units[-2:],
             axis_labels=atoms.axis_labels[-2:],
-            metadata={KEY: {"role": ROLE, "atoms": str(atoms.name)}},
+            metadata={KEY: {"role": EXCLUDED, "atoms": str(atoms.name)}},
         )  # fmt: skip
         self._viewer.layers.append(self.layer)
         self.layer.events.data.connect(self._on_data)

@@ -15,7 +15,25 @@ from napari_atomlens.stm.molecules import Film, FilmMovie
 from napari_atomlens.stm.silicon import STEP_EDGE, SiliconResult
 from napari_atomlens.stm.site_kinds import KINDS
 from napari_atomlens.stm.traces import Comparison
-from napari_atomlens.widgets.layers.convert import KEY
+from napari_atomlens.widgets.layers.roles import (
+    ANOMALIES,
+    ATOMS,
+    DEFECTS,
+    DIMERS,
+    DISAGREE,
+    EDGES,
+    FLAT,
+    FLIPS,
+    KEY,
+    MASK,
+    MEAN,
+    MOLECULES,
+    PREPARED,
+    PREVIEW,
+    ROTATION,
+    ROWS,
+    TERRACES,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -24,12 +42,6 @@ if TYPE_CHECKING:
 
 #: Data, arguments and kind of a layer, as napari wants them.
 LayerTuple = tuple[np.ndarray | list[np.ndarray], dict[str, object], str]
-PREPARED, PREVIEW, FLAT = "prepared scan", "preview", "terraces levelled"
-DIMERS, DEFECTS, MASK, TERRACES = "dimers", "defects", "defect mask", "terraces"
-EDGES, ROWS, GALLERY, MOLECULES = "step edges", "dimer rows", "classes of defects", "molecules"
-MEAN, DISAGREE, FLIPS = "mean of the traces", "the traces differ", "flips"
-# the roles of the dock Find atoms, so that Explore, Measure and Correct take them
-SITES, UNUSUAL = "atoms", "anomalies"
 
 
 def kind_colours() -> dict[str, str]:
@@ -153,7 +165,7 @@ def film_layers(film: Film, source: Image) -> list[LayerTuple]:
     place = m[["y_px", "x_px"]].to_numpy(float)
     step = np.c_[-np.sin(angle), np.cos(angle)] * length
     arrows = np.stack([place, step], axis=1)
-    vectors = common(source, "rotation of molecules") | {
+    vectors = common(source, ROTATION) | {
         "edge_color": "white", "edge_width": 0.06 * film.spacing_px, "vector_style": "line",
     }  # fmt: skip
     return [(arrows, vectors, "vectors"), (place, kwargs, "points")]
@@ -198,7 +210,7 @@ def surface_layers(found: SurfaceSites, source: Image) -> list[LayerTuple]:
     """Sites of any surface as the dock Find atoms shows them; the unusual in squares."""
     spacing = found.spacing_px if np.isfinite(found.spacing_px) else 12.0
     more = {"spacing_px": spacing, "provenance": found.provenance}
-    kwargs = common(source, SITES, **more) | {
+    kwargs = common(source, ATOMS, **more) | {
         "name": f"atoms · {source.name}", "size": 0.5 * spacing, "face_color": "transparent",
         "border_color": "#4cc9f0", "border_width": 0.12, "features": _text_features(found.sites),
     }  # fmt: skip
@@ -206,7 +218,7 @@ def surface_layers(found: SurfaceSites, source: Image) -> list[LayerTuple]:
     layers: list[LayerTuple] = [(place, kwargs, "points")]
     if "anomaly" in found.sites:
         flagged = found.sites[found.sites["anomaly"].to_numpy(bool)].reset_index(drop=True)
-        kwargs = common(source, UNUSUAL, **more) | {
+        kwargs = common(source, ANOMALIES, **more) | {
             "name": f"anomalies · {source.name}", "size": 0.95 * spacing, "symbol": "square",
             "face_color": "transparent", "border_color": "#ffb000", "border_width": 0.09,
             "features": _text_features(flagged),

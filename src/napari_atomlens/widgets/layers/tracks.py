@@ -8,17 +8,22 @@ import numpy as np
 
 from napari_atomlens.session.movie import MovieData
 from napari_atomlens.widgets.layers import styles
-from napari_atomlens.widgets.layers.convert import KEY
-from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers.roles import (
+    CHANGE_MAP,
+    DEFECT_TRACKS,
+    DUMBBELLS,
+    FRAME_ATOMS,
+    KEY,
+    MOVING,
+    SHIFTS,
+    TRACKS,
+    entry,
+)
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer, Points
 
-FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS, MOVING, DEFECT_TRACKS = (
-    "frame atoms", "dumbbells", "change map", "shifts", "tracks", "moving defects",
-    "defect tracks",
-)  # fmt: skip
 #: More vertices than this, and only the tracks round the current frame are drawn.
 MAX_VERTICES = 100_000
 #: Frames before and after the current one whose tracks are drawn then.

@@ -43,10 +43,10 @@ from napari_atomlens.widgets.base.forms import (
 )
 from napari_atomlens.widgets.base.histograms import ColourBar, Histogram
 from napari_atomlens.widgets.base.jobs import Job
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert, roles
 from napari_atomlens.widgets.layers import convert_lattice as lattice
 from napari_atomlens.widgets.layers.lattice import ROLES, ROW, MeasuredLayers, Shown
-from napari_atomlens.widgets.layers.outputs import entry as our_entry
+from napari_atomlens.widgets.layers.roles import entry as our_entry
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -390,7 +390,7 @@ class MeasureWidget(DockWidget):
                 axis_labels=layer.axis_labels[-2:], edge_color="#f0e442",
                 face_color="transparent", edge_width=2,
                 metadata={
-                    convert.KEY: {"role": REFERENCE, "source_id": str(layer.unique_id),
+                    roles.KEY: {"role": REFERENCE, "source_id": str(layer.unique_id),
                                   "source_name": str(layer.name)}
                 },
             )  # fmt: skip

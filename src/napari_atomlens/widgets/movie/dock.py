@@ -56,11 +56,12 @@ from napari_atomlens.widgets.base.dock import DockWidget
 from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job
 from napari_atomlens.widgets.find_atoms.dock import model_names
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert, roles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
-from napari_atomlens.widgets.layers.outputs import ATOMS, LABELS, Drawn, Outputs, Wanted
-from napari_atomlens.widgets.layers.outputs import entry as our_entry
-from napari_atomlens.widgets.layers.tracks import TRACKS, MovieLayers
+from napari_atomlens.widgets.layers.outputs import LABELS, Drawn, Outputs, Wanted
+from napari_atomlens.widgets.layers.roles import ATOMS, TRACKS
+from napari_atomlens.widgets.layers.roles import entry as our_entry
+from napari_atomlens.widgets.layers.tracks import MovieLayers
 from napari_atomlens.widgets.movie.plots import CurvePlot, EventList, Kymograph, TimePlot
 
 if TYPE_CHECKING:
@@ -1034,7 +1035,7 @@ class MovieWidget(DockWidget):
             image, name=f"occupancy · {layer.name}", colormap="inferno", blending="additive",
             scale=np.asarray(layer.scale)[-2:], translate=np.asarray(layer.translate)[-2:],
             units=tuple(layer.units)[-2:], axis_labels=tuple(layer.axis_labels)[-2:],
-            metadata={convert.KEY: {"role": "occupancy", "source_id": self._source_id}},
+            metadata={roles.KEY: {"role": "occupancy", "source_id": self._source_id}},
         )  # fmt: skip
 
     def _on_save(self) -> None:

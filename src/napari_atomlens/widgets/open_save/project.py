@@ -27,7 +27,7 @@ from napari_atomlens.session.project import (
     save_workspace,
 )
 from napari_atomlens.widgets.base.forms import get_value, set_value
-from napari_atomlens.widgets.layers import convert, styles
+from napari_atomlens.widgets.layers import convert, roles, styles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class ProjectPanel(QWidget):
             features=convert.features_from_atoms(table, species), name=str(about.get("layer", "")),
             scale=about.get("scale"), translate=about.get("translate"), units=about.get("units"),
             axis_labels=about.get("axis_labels"),
-            metadata={CORRECTIONS: corrections, **({convert.KEY: entry} if entry else {})},
+            metadata={CORRECTIONS: corrections, **({roles.KEY: entry} if entry else {})},
             **style.as_kwargs(),
         )  # fmt: skip
         editor = editor_of(layer)

@@ -38,9 +38,9 @@ from napari_atomlens.stm.traces import Comparison, compare_traces
 from napari_atomlens.widgets.base.dock import DockWidget
 from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop, Work
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert, roles
 from napari_atomlens.widgets.layers import surface as stm
-from napari_atomlens.widgets.layers.outputs import entry
+from napari_atomlens.widgets.layers.roles import entry
 from napari_atomlens.widgets.stm.geometry import GeometryPart
 
 if TYPE_CHECKING:
@@ -267,7 +267,8 @@ class StmWidget(DockWidget):
 
         images = [
             x for x in self._viewer.layers
-            if isinstance(x, Image) and entry(x).get("role") in (None, stm.PREPARED) and x.ndim >= 2
+            if isinstance(x, Image) and x.ndim >= 2
+            and entry(x).get("role") in (None, roles.PREPARED)
         ]  # fmt: skip
         chosen = self._image.currentData()
         ids = [str(x.unique_id) for x in images]
@@ -308,7 +309,7 @@ class StmWidget(DockWidget):
         self._on_setting()
         self._list_traces(
             [x for x in self._viewer.layers
-             if entry(x).get("role") in (None, stm.PREPARED) and type(x).__name__ == "Image"]
+             if entry(x).get("role") in (None, roles.PREPARED) and type(x).__name__ == "Image"]
         )  # fmt: skip
         self._update_buttons()
 
@@ -374,7 +375,7 @@ class StmWidget(DockWidget):
                 layer.visible, layer.opacity = old.visible, old.opacity
                 at = self._viewer.layers.index(old)
                 self._viewer.layers.remove(old)
-            elif kind in ("image", "labels") and role != stm.GALLERY:
+            elif kind in ("image", "labels") and role != roles.GALLERY:
                 at = self._above_scan()  # beneath what is marked in it
             else:
                 at = len(self._viewer.layers)
@@ -388,7 +389,7 @@ class StmWidget(DockWidget):
             k for k, x in enumerate(self._viewer.layers)
             if str(x.unique_id) == self._source_id
             or (isinstance(x, (Image, Labels)) and entry(x).get("source_id") == self._source_id
-                and entry(x).get("role") != stm.GALLERY)
+                and entry(x).get("role") != roles.GALLERY)
         ]  # fmt: skip
         return max(mine, default=len(self._viewer.layers) - 1) + 1
 
@@ -451,7 +452,7 @@ class StmWidget(DockWidget):
         )
 
     def _drop_preview(self) -> None:
-        for layer in [x for x in self._viewer.layers if entry(x).get("role") == stm.PREVIEW]:
+        for layer in [x for x in self._viewer.layers if entry(x).get("role") == roles.PREVIEW]:
             self._viewer.layers.remove(layer)
 
     def _on_kind(self, text: str = "") -> None:
@@ -659,13 +660,13 @@ class StmWidget(DockWidget):
         picture = stm.gallery_image(groups.gallery)
         low, high = stm.limits(picture)
         kwargs: dict[str, object] = {
-            "name": f"{stm.GALLERY}: {source.name}",
+            "name": f"{roles.GALLERY}: {source.name}",
             "contrast_limits": (low, high), "colormap": "gray",
             # beside the scan, in the same units
             "scale": tuple(source.scale[-2:]), "units": tuple(source.units[-2:]),
             "axis_labels": tuple(source.axis_labels[-2:]),
             "translate": (0.0, 1.05 * source.data.shape[-1] * float(source.scale[-1])),
-            "metadata": {convert.KEY: {"role": stm.GALLERY, "source_id": self._source_id,
+            "metadata": {roles.KEY: {"role": roles.GALLERY, "source_id": self._source_id,
                                        "source_name": str(source.name)}},
         }  # fmt: skip
         self._put([layer, (np.nan_to_num(picture, nan=low), kwargs, "image")])

@@ -1,0 +1,108 @@
+"""Which set of layers is whose: one of each source in each viewer, for as long as they live."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
+
+from napari_atomlens.widgets.layers import placing
+from napari_atomlens.widgets.layers.layer_set import LayerSet
+from napari_atomlens.widgets.layers.roles import entry
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.components import LayerList, ViewerModel
+    from napari.layers import Layer
+    from napari.utils.events import Event
+
+
+def layers_of(viewer: napari.viewer.Viewer | ViewerModel, source: Layer) -> LayerSet:
+    """Our layers of one source, the same set for everybody who asks.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer, or napari's proxy of it.
+    source : napari.layers.Layer
+        Image or layer of atoms.
+    """
+    return _window_of(viewer).of(inspect.unwrap(source))
+
+
+def all_layers(viewer: napari.viewer.Viewer | ViewerModel) -> list[LayerSet]:
+    """Every set of layers of a viewer that there is."""
+    return list(_window_of(viewer).sets.values())
+
+
+class Window:
+    """The sets of the layers of one viewer.
+
+    Parameters
+    ----------
+    layers : napari.components.LayerList
+        Of the viewer.
+
+    Attributes
+    ----------
+    sets : dict
+        By the id of the source.
+    """
+
+    def __init__(self, layers: LayerList) -> None:
+        self.sets: dict[str, LayerSet] = {}
+        self._list = ref(layers)
+        layers.events.inserted.connect(self._on_inserted)
+        layers.events.removed.connect(self._on_removed)
+
+    def of(self, source: Layer) -> LayerSet:
+        """Set of the layers of one source."""
+        key = str(source.unique_id)
+        known = self.sets.get(key)
+        if known is None:
+            layers = self._list()
+            assert layers is not None  # somebody just had it
+            known = self.sets[key] = LayerSet(layers, source)
+        return known
+
+    def _on_inserted(self, event: Event) -> None:
+        """Let layers of an earlier session lie directly above their image again."""
+        layers, new = self._list(), event.value
+        if layers is None or any(s.is_busy for s in self.sets.values()):
+            return
+        if entry(new):
+            twin = any(
+                entry(x).get("role") == entry(new).get("role")
+                and entry(x).get("source_id") == entry(new).get("source_id")
+                for x in layers
+                if x is not new
+            )
+            if not twin:  # a copy lies where the user put it
+                placing.raise_above(layers, new)
+            return
+        for layer in [x for x in layers if entry(x) and placing.image_of(x, layers) is new]:
+            placing.raise_above(layers, layer)
+
+    def _on_removed(self, event: Event) -> None:
+        """Let go of what has neither source nor layers any more."""
+        layers, gone = self._list(), event.value
+        for one in list(self.sets.values()):
+            one.on_removed(gone)
+        for key, one in list(self.sets.items()):
+            there = layers is not None and (
+                one.source in layers or any(one.owns(x) for x in layers)
+            )
+            if not there:
+                del self.sets[key]
+                one.close()
+
+
+_WINDOWS: WeakKeyDictionary[LayerList, Window] = WeakKeyDictionary()
+
+
+def _window_of(viewer: napari.viewer.Viewer | ViewerModel) -> Window:
+    layers: LayerList = inspect.unwrap(viewer.layers)
+    known = _WINDOWS.get(layers)
+    if known is None:
+        known = _WINDOWS[layers] = Window(layers)
+    return known

@@ -1,0 +1,76 @@
+"""How our layers are known: by an entry in their metadata that says what each is, and of what.
+
+The entry is a dictionary below :data:`KEY`: ``role`` (what the layer shows), ``source_id`` and
+``source_name`` (the layer that it was made from) and what whoever drew it noted besides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+#: Key of our entry in the metadata of a layer.
+KEY = "napari-atomlens"
+#: Ends the name of a layer that no longer follows from the atoms that there are.
+STALE = " (stale)"
+
+# of an image
+PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS = "probability", "unfamiliar", "contours", "atoms"
+# of a measured lattice
+ARROWS, MAP, VACANCIES = "displacements", "lattice map", "vacancies"
+# of a bond graph
+BONDS, RINGS, DEFECTS = "bonds", "rings", "defects"
+# of a movie
+FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS = "frame atoms", "dumbbells", "change map", "shifts"
+TRACKS, MOVING, DEFECT_TRACKS = "tracks", "moving defects", "defect tracks"
+# of a surface
+PREPARED, PREVIEW, FLAT, MEAN = (
+    "prepared scan",
+    "preview",
+    "terraces levelled",
+    "mean of the traces",
+)
+DIMERS, MASK, TERRACES, EDGES = "dimers", "defect mask", "terraces", "step edges"
+ROWS, MOLECULES, ROTATION = "dimer rows", "molecules", "rotation of molecules"
+DISAGREE, FLIPS, GALLERY = "the traces differ", "flips", "classes of defects"
+# of whatever there are atoms of
+ANOMALIES, EXCLUDED = "anomalies", "excluded"
+
+#: From below to above, directly on the image; what is not named here lies on top.
+ORDER = (
+    PREPARED, FLAT, MEAN, PREVIEW, PROBABILITY, UNFAMILIAR, TERRACES, MASK, DISAGREE, MAP,
+    CHANGE_MAP, RINGS, ROWS, EDGES, CONTOURS, TRACKS, DEFECT_TRACKS, BONDS, DUMBBELLS, DIMERS,
+    MOLECULES, ATOMS, FRAME_ATOMS, ROTATION, ARROWS, SHIFTS, VACANCIES, ANOMALIES, DEFECTS, MOVING,
+    FLIPS, EXCLUDED,
+)  # fmt: skip
+#: Table of the session that a layer shows; a layer is stale when its table is.
+TABLE_OF = {
+    ATOMS: "atoms", CONTOURS: "contours", MAP: "lattices", ARROWS: "lattices",
+    VACANCIES: "vacancies", BONDS: "bonds", RINGS: "rings", DEFECTS: "defects",
+    TRACKS: "tracks", DUMBBELLS: "dumbbells", CHANGE_MAP: "dumbbells", SHIFTS: "dumbbells",
+    MOVING: "defect tracks", DEFECT_TRACKS: "defect tracks", ANOMALIES: "anomalies",
+}  # fmt: skip
+
+
+def entry(layer: Layer) -> dict[str, Any]:
+    """Our entry in the metadata of a layer, empty where the layer is not ours."""
+    found = layer.metadata.get(KEY)
+    return found if isinstance(found, dict) else {}
+
+
+def rank(layer: Layer) -> int:
+    """How high a layer of ours lies above its image."""
+    role = entry(layer).get("role")
+    return ORDER.index(role) if role in ORDER else len(ORDER)
+
+
+def plain_name(layer: Layer) -> str:
+    """Name of a layer without the mark of what is stale."""
+    return str(layer.name).removesuffix(STALE)
+
+
+def kind_of(layer: Layer) -> str:
+    """Kind of a layer ("Points", "Shapes" ...), also of what a proxy stands for."""
+    return str(layer.__class__.__name__)
