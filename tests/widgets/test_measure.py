@@ -24,11 +24,13 @@ from qtpy.QtWidgets import (
     QTableWidget,
 )
 
+import napari_atomlens
 from napari_atomlens import tables
 from napari_atomlens.lattice import measure as core
 from napari_atomlens.simulation import crystals
 from napari_atomlens.widgets.base.histograms import ColourBar, Histogram, bin_edges
 from napari_atomlens.widgets.layers import convert_lattice
+from napari_atomlens.widgets.layers.lattice import ROW
 from napari_atomlens.widgets.layers.roles import KEY
 from napari_atomlens.widgets.measure import dock
 
@@ -130,7 +132,7 @@ def test_one_click_makes_all_layers(bench: Bench, monkeypatch: pytest.MonkeyPatc
         threads.add(threading.get_ident())
         return core.measure_lattice(*args, **kwargs)
 
-    monkeypatch.setattr(dock, "measure_lattice", watched)
+    monkeypatch.setattr(napari_atomlens.lattice, "measure_lattice", watched)
     assert bench.status == dock.NO_ATOMS
     source = add_atoms(
         bench.viewer, perovskite(), scale=(0.02, 0.02), units=("nm", "nm"), translate=(3, 4)
@@ -335,7 +337,8 @@ def test_tables_are_saved(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monk
     assert lattices["a_nm"][0] == pytest.approx(0.2828, rel=1e-3) and lattices["a_err_nm"][0] > 0
     atoms = pd.read_csv(tmp_path / "sto_atoms.csv")
     assert {"exx", "exx_err", "polar_dx_nm", "site_x_px"} <= set(atoms)
-    assert dock.ROW not in atoms and (atoms["source"] == "lattice").sum() == 1
+    assert ROW not in atoms and (atoms["source"] == "lattice").sum() == 1
+    (tmp_path / "no").write_text("a file, not a folder")
     blocked = tmp_path / "no" / "where.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(blocked), ""))
     bench.widget._on_save()
@@ -351,7 +354,7 @@ def test_cancel_and_removed_layers(bench: Bench, monkeypatch: pytest.MonkeyPatch
             pass
         return core.measure_lattice(*args, **kwargs)
 
-    monkeypatch.setattr(dock, "measure_lattice", slow)
+    monkeypatch.setattr(napari_atomlens.lattice, "measure_lattice", slow)
     source = add_atoms(bench.viewer, perovskite())
     bench.click()
     assert bench.child(QPushButton, "run").text() == "Cancel"

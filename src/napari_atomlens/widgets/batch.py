@@ -32,8 +32,8 @@ from napari_atomlens.errors import AtomLensError
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs import batch
 from napari_atomlens.runs.params import BatchParams
-from napari_atomlens.widgets.base.forms import ParamForm, number_box
 from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.old_forms import ParamForm, number_box
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -30,9 +30,9 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.watch import FolderWatch
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import ParamForm
 from napari_atomlens.widgets.layers import roles
 from napari_atomlens.widgets.layers.roles import entry
 from napari_atomlens.widgets.layers.surface import kind_colours, limits

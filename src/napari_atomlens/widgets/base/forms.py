@@ -1,25 +1,25 @@
-"""Form fields made from the one definition of a parameter (:mod:`napari_atomlens.params`)."""
+"""Forms made from the one definition of a parameter (:mod:`napari_atomlens.params`).
+
+A form is a magicgui container: a widget for each field of a parameter dataclass, with the
+bounds, choices, unit and help that the dataclass says, and the dataclass back as its value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QLineEdit,
-    QSizePolicy,
-    QSpinBox,
-    QWidget,
-)
+from magicgui.widgets import Container, create_widget
+from magicgui.widgets.bases import ValueWidget, Widget
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_atomlens.params import ParamInfo, Params, describe
+from napari_atomlens.widgets.base.fields import Field, groomed
 
 P_co = TypeVar("P_co", bound=Params, covariant=True)
+#: Bound of numbers that have none of their own.
+LARGE = 1e9
 
 
 def label_of(info: ParamInfo) -> str:
@@ -29,105 +29,83 @@ def label_of(info: ParamInfo) -> str:
     return words[:1].upper() + words[1:]
 
 
-def shrinkable_combo(width: int = 8) -> QComboBox:
-    """Return a combo box that does not force a dock to the width of its longest entry."""
-    combo = QComboBox()
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(width)
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
-
-
-def number_box(
-    low: float, high: float, *, decimals: int = 2, step: float = 0.5, unit: str = ""
-) -> QDoubleSpinBox:
-    """Return a box for a number that takes effect when the user is done typing."""
-    box = QDoubleSpinBox()
-    box.setDecimals(decimals)
-    box.setRange(low, high)
-    box.setSingleStep(step)
-    box.setKeyboardTracking(False)
-    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    # A wheel over the dock scrolls, it does not change numbers unseen.
-    box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    if unit:
-        box.setSuffix(f" {unit}")
-    return box
-
-
-def make_field(info: ParamInfo, special: str = "") -> QWidget:
-    """Make the field of one parameter.
+def field(info: ParamInfo, special: str = "", choices: Sequence[str] = ()) -> Field:
+    """Make the magicgui widget of one parameter.
 
     Parameters
     ----------
     info : ParamInfo
     special : str
         Text for the lowest value of a number, for example "auto".
+    choices : sequence of str
+        What to choose from where the dataclass leaves it open.
     """
-    field: QWidget
-    if info.kind is bool:
-        field = QCheckBox()
-    elif info.choices:
-        field = shrinkable_combo()
-        field.addItems(list(info.choices))
-    elif info.kind is float:
-        low = -1e9 if info.minimum is None else info.minimum
+    # whole numbers too: the field for them has neither unit nor a text for its lowest value
+    kind = float if info.kind in (int, float) else info.kind if info.kind is bool else str
+    options: dict[str, object] = {"tooltip": info.help[:1].upper() + info.help[1:]}
+    offered = choices or info.choices
+    if offered:
+        options["choices"] = list(offered)
+    elif kind is float:
+        low = -LARGE if info.minimum is None else info.minimum
         if info.optional:  # the lowest value is shown as `special` and stands for None
             low = min(low, 0.0)
-        high = 1e9 if info.maximum is None else info.maximum
-        field = number_box(low, high, step=0.05 if high - low <= 1 else 0.5, unit=info.unit)
-        field.setSpecialValueText(special)
-    elif info.kind is int:
-        field = QSpinBox()
-        field.setRange(
-            int(-(2**31) if info.minimum is None else info.minimum),
-            int(2**31 - 1 if info.maximum is None else info.maximum),
-        )
-        field.setSpecialValueText(special)
-    else:
-        field = QLineEdit()
-    field.setProperty("optional", info.optional)
-    set_value(field, info.default)
-    field.setToolTip(info.help[:1].upper() + info.help[1:])
-    field.setObjectName(info.name)
-    return field
+        high = LARGE if info.maximum is None else info.maximum
+        step = 1 if info.kind is int else 0.05 if high - low <= 1 else 0.5
+        options |= {"min": low, "max": high, "step": step}
+    made = create_widget(
+        annotation=kind, name=info.name, label=label_of(info), options=options,
+        widget_type="ComboBox" if offered else None,
+    )  # fmt: skip
+    assert isinstance(made, ValueWidget)
+    if isinstance(made.native, QDoubleSpinBox):
+        made.native.setDecimals(0 if info.kind is int else 2)
+    if kind is bool:
+        made.text = made.label  # type: ignore[attr-defined]
+    groomed(made, unit=info.unit if kind is float else "", special=special)
+    _show(made, info.default)
+    return made
 
 
-def get_value(field: QWidget) -> object:
-    """Value that a field shows; a combo box gives its data where it has some."""
-    if isinstance(field, QCheckBox):
-        return field.isChecked()
-    if isinstance(field, QComboBox):
-        data = field.currentData()
-        return field.currentText() if data is None else data
-    if isinstance(field, (QDoubleSpinBox, QSpinBox)):
-        value = field.value()
-        return None if field.property("optional") and value == field.minimum() else value
-    return field.text()  # type: ignore[attr-defined]
+def _show(widget: Field, value: object) -> None:
+    widget.value = widget.min if value is None else value  # type: ignore[attr-defined]
 
 
-def set_value(field: QWidget, value: object) -> None:
-    """Show a value in a field."""
-    if isinstance(field, QCheckBox):
-        field.setChecked(bool(value))
-    elif isinstance(field, QComboBox):
-        field.setCurrentText(str(value))
-    elif isinstance(field, QDoubleSpinBox):
-        field.setValue(field.minimum() if value is None else _number(value))
-    elif isinstance(field, QSpinBox):
-        field.setValue(int(_number(value)))
-    else:
-        field.setText(str(value))  # type: ignore[attr-defined]
+class _Aligned(QObject):
+    """Makes the labels of a container equally wide once their font is known."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Align when the container is shown, or looks different."""
+        if (
+            event is not None
+            and event.type() in (QEvent.Type.Show, QEvent.Type.FontChange, QEvent.Type.StyleChange)
+            and isinstance(watched, QWidget)
+        ):
+            lines = watched.findChildren(QHBoxLayout)
+            firsts = [item.widget() for x in lines if (item := x.itemAt(0)) is not None]
+            labels = [x for x in firsts if isinstance(x, QLabel)]
+            widest = max((x.sizeHint().width() for x in labels), default=0)
+            for label in labels:
+                label.setFixedWidth(widest)
+        return False
 
 
-def _number(value: object) -> float:
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"a field for numbers cannot show {value!r}")
-    return value
+_ALIGNED = _Aligned()
+
+
+def rows(*widgets: Widget) -> Container[Widget]:
+    """Return a container with a labelled row for each widget, without margins."""
+    box: Container[Widget] = Container(widgets=list(widgets), labels=True)
+    box.margins = (0, 0, 0, 0)
+    layout = box.native.layout()
+    if layout is not None:
+        layout.setSpacing(4)
+    box.native.installEventFilter(_ALIGNED)
+    return box
 
 
 class ParamForm(Generic[P_co]):
-    """The fields of a parameter dataclass, and the dataclass that they add up to.
+    """The widgets of a parameter dataclass, and the dataclass that they add up to.
 
     Parameters
     ----------
@@ -135,10 +113,15 @@ class ParamForm(Generic[P_co]):
         A dataclass of :func:`napari_atomlens.params.param` fields.
     special : mapping of str to str
         Text for the lowest value of some numbers.
-    fields : mapping of str to QWidget
-        Fields made elsewhere.
+    choices : mapping of str to sequence of str
+        What to choose from where the dataclass leaves it open.
     leave_out : sequence of str
-        Parameters that have no field; :meth:`value` takes them as arguments.
+        Parameters that have no widget; :meth:`value` takes them as arguments.
+
+    Attributes
+    ----------
+    fields : dict of str to magicgui widget
+        By the name of the parameter.
     """
 
     def __init__(
@@ -146,53 +129,45 @@ class ParamForm(Generic[P_co]):
         params: type[P_co],
         *,
         special: Mapping[str, str] | None = None,
-        fields: Mapping[str, QWidget] | None = None,
+        choices: Mapping[str, Sequence[str]] | None = None,
         leave_out: Sequence[str] = (),
     ) -> None:
         self._make: Callable[..., P_co] = params
-        self.labels: dict[str, str] = {}
-        self.fields: dict[str, QWidget] = {}
-        for info in describe(params):
-            if info.name in leave_out:
-                continue
-            field = (fields or {}).get(info.name)
-            if field is None:
-                field = make_field(info, (special or {}).get(info.name, ""))
-            else:
-                field.setToolTip(info.help[:1].upper() + info.help[1:])
-                field.setObjectName(info.name)
-            self.fields[info.name] = field
-            self.labels[info.name] = label_of(info)
+        self._about = {info.name: info for info in describe(params)}
+        self.fields: dict[str, Field] = {
+            info.name: field(
+                info, (special or {}).get(info.name, ""), (choices or {}).get(info.name, ())
+            )
+            for info in self._about.values()
+            if info.name not in leave_out
+        }
 
-    def add_row(self, layout: QFormLayout, name: str) -> None:
-        """Put the field `name` and its label into a form layout."""
-        field = self.fields[name]
-        if isinstance(field, QCheckBox):
-            field.setText(self.labels[name])
-            layout.addRow(field)
-        else:
-            layout.addRow(self.labels[name], field)
-            layout.labelForField(field).setToolTip(field.toolTip())
+    def __getitem__(self, name: str) -> Field:
+        return self.fields[name]
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields.values())
+
+    def section(self, *names: str) -> Container[Widget]:
+        """Return a container with the rows of some parameters, of all where none is named."""
+        return rows(*(self.fields[n] for n in names or self.fields))
+
+    def rest(self, *names: str) -> Container[Widget]:
+        """Return a container with the rows of all parameters but those named."""
+        return rows(*(w for n, w in self.fields.items() if n not in names))
 
     def value(self, **others: object) -> P_co:
-        """Return the dataclass as the fields are now, with `others` for what has no field."""
-        return self._make(**{n: get_value(f) for n, f in self.fields.items()}, **others)
+        """Return the dataclass as the widgets are now, with `others` for what has none."""
+        return self._make(**{n: self._value(n) for n in self.fields}, **others)
 
+    def _value(self, name: str) -> object:
+        widget, about = self.fields[name], self._about[name]
+        value = widget.value
+        if about.optional and value == getattr(widget, "min", None):
+            return None
+        return int(value) if about.kind is int else value
 
-def form_layout(parent: QWidget | None = None) -> QFormLayout:
-    """Return a form without margins whose fields take all of the width."""
-    form = QFormLayout(parent) if parent is not None else QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def fill_combo(combo: QComboBox, items: list[tuple[str, str]], chosen: str | None) -> None:
-    """Fill a combo box anew without a signal; a choice that is gone becomes the first."""
-    combo.blockSignals(True)
-    combo.clear()
-    for name, key in items:
-        combo.addItem(name, key)
-    keys = [key for _, key in items]
-    combo.setCurrentIndex(keys.index(chosen) if chosen in keys else (0 if keys else -1))
-    combo.blockSignals(False)
+    def show(self, params: Params) -> None:
+        """Show the values of a dataclass."""
+        for name, widget in self.fields.items():
+            _show(widget, getattr(params, name))

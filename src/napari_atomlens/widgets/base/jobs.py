@@ -26,6 +26,8 @@ FLUSH_MS = 200
 PAUSE = 2.0
 #: The thread waits when so many results are not drawn yet: memory must not grow with a movie.
 MOST_WAITING = 16
+#: A thread that was asked to stop and is still at work after this is left to itself.
+PATIENCE_MS = 300
 
 
 class _Note(str):
@@ -72,6 +74,13 @@ class Job(QObject):
 
     All signals arrive in the thread of the window.
 
+    Parameters
+    ----------
+    parent : QObject, optional
+    patience_ms : int
+        How long to wait for a thread that was asked to stop; what it does after that nobody
+        hears of. Below 0 it is waited for, as it must be where the work writes files.
+
     Attributes
     ----------
     results : Signal(list)
@@ -92,8 +101,12 @@ class Job(QObject):
     crashed = Signal(object)
     finished = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, patience_ms: int = PATIENCE_MS) -> None:
         super().__init__(parent)
+        self.patience_ms = patience_ms
+        self._leave = QTimer(self)
+        self._leave.setSingleShot(True)
+        self._leave.timeout.connect(self._on_leave)
         self._worker: GeneratorWorker | None = None
         self._stop = threading.Event()
         self._room = threading.Semaphore(MOST_WAITING)
@@ -144,11 +157,22 @@ class Job(QObject):
     def cancel(self) -> None:
         """Ask the thread to stop at the next stage; finished results still arrive."""
         self._stop.set()
+        if self.is_running and self.patience_ms >= 0:
+            self._leave.start(self.patience_ms)
+
+    def _on_leave(self) -> None:
+        """End without the thread: it stops by itself at its next stage."""
+        if self._worker is None:
+            return
+        self._flush()
+        self.close()
+        self.finished.emit()
 
     def close(self) -> None:
         """Ask the thread to stop and hear nothing of it any more."""
         self._stop.set()
         self._timer.stop()
+        self._leave.stop()
         self._waiting.clear()
         if self._worker is not None:
             worker, self._worker = self._worker, None
@@ -180,6 +204,7 @@ class Job(QObject):
         if self._worker is None:
             return
         self._flush()
+        self._leave.stop()
         self._worker = None
         self.finished.emit()
 

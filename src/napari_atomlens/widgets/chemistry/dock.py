@@ -33,9 +33,9 @@ from napari_atomlens.graphs.rules import Rules, preset, presets
 from napari_atomlens.graphs.types import count_types
 from napari_atomlens.graphs.update import rebuild_frames
 from napari_atomlens.image import Stack
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import shrinkable_combo
 from napari_atomlens.widgets.chemistry.library_browser import LibraryBrowser
 from napari_atomlens.widgets.chemistry.rules_table import RulesTable
 from napari_atomlens.widgets.layers import bonds as shown

@@ -25,8 +25,8 @@ from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import AtomLensError, TableError
 from napari_atomlens.progress import Progress
 from napari_atomlens.segmentation.zoo import find_model, list_models
-from napari_atomlens.widgets.base.forms import number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.old_forms import number_box, shrinkable_combo
 from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers.atoms import Editor
 from napari_atomlens.widgets.layers.roles import KEY

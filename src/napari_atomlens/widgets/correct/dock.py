@@ -32,8 +32,8 @@ from napari_atomlens.session.edits.doubt import CERTAIN, next_doubtful
 from napari_atomlens.session.pixels import KnownPixels
 from napari_atomlens.session.review import atom_text, doubtful_text, n_seen, stale_text
 from napari_atomlens.widgets.base import keys
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import (
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import (
     fill_combo,
     form_layout,
     number_box,

@@ -35,9 +35,9 @@ from napari_atomlens.contours.classes import Classes, ClassParams, classify_site
 from napari_atomlens.contours.report import describe_all
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.progress import Progress
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import ParamForm, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop, Work
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import ParamForm, shrinkable_combo
 from napari_atomlens.widgets.base.plots import (
     SHADES,
     Curves,

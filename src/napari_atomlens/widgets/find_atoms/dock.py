@@ -29,10 +29,10 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.segmentation.zoo import find_model, list_models, role_of
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job
 from napari_atomlens.widgets.base.legend import Legend
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.outputs import (
     AUTO,

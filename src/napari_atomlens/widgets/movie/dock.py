@@ -52,9 +52,9 @@ from napari_atomlens.tracking.trajectories import (
     mean_squared_displacement,
     occupancy_map,
 )
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.find_atoms.dock import model_names
 from napari_atomlens.widgets.layers import convert, roles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor

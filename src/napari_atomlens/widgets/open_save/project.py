@@ -26,7 +26,7 @@ from napari_atomlens.session.project import (
     read_only_sentence,
     save_workspace,
 )
-from napari_atomlens.widgets.base.forms import get_value, set_value
+from napari_atomlens.widgets.base.old_forms import get_value, set_value
 from napari_atomlens.widgets.layers import convert, roles, styles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
 

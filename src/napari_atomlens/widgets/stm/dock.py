@@ -35,9 +35,9 @@ from napari_atomlens.stm.molecules import Film, FilmMovie, MoleculeParams, follo
 from napari_atomlens.stm.params import SiliconAnalysisParams
 from napari_atomlens.stm.silicon import SiliconResult, analyze_silicon
 from napari_atomlens.stm.traces import Comparison, compare_traces
-from napari_atomlens.widgets.base.dock import DockWidget
-from napari_atomlens.widgets.base.forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.base.jobs import Job, Stop, Work
+from napari_atomlens.widgets.base.old_dock import DockWidget
+from napari_atomlens.widgets.base.old_forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.layers import convert, roles
 from napari_atomlens.widgets.layers import surface as stm
 from napari_atomlens.widgets.layers.roles import entry

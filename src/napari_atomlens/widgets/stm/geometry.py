@@ -6,7 +6,7 @@ import numpy as np
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
 
-from napari_atomlens.widgets.base.forms import number_box, shrinkable_combo
+from napari_atomlens.widgets.base.old_forms import number_box, shrinkable_combo
 
 #: Lattices by which drift is measured: a, b in nm and the angle between them in degrees.
 LATTICES: dict[str, tuple[float, float, float]] = {

@@ -1,0 +1,120 @@
+"""Fields of a form: magicgui widgets that fit a narrow dock and are deaf to a passing wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSizePolicy, QWidget
+
+#: Any field of a form.
+Field = ValueWidget[Any]
+#: Letters that a combo box shows at least; a longer entry does not widen the dock.
+LETTERS = 10
+
+
+class _WheelGuard(QObject):
+    """Lets the wheel scroll the dock: it changes a value only where the user is in the field."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Hand the wheel on where the field has no focus."""
+        if (
+            event is not None
+            and event.type() == QEvent.Type.Wheel
+            and isinstance(watched, QWidget)
+            and not watched.hasFocus()
+        ):
+            event.ignore()
+            return True
+        return False
+
+
+_GUARD = _WheelGuard()
+
+
+def native(widget: Field) -> QWidget:
+    """Qt widget of a magicgui widget."""
+    return cast(QWidget, widget.native)
+
+
+def groomed(widget: Field, *, unit: str = "", special: str = "") -> Field:
+    """Fit a magicgui widget for a dock: width, focus, wheel, suffix, name, tool tip.
+
+    Parameters
+    ----------
+    widget : magicgui widget
+    unit : str
+        Shown behind a number.
+    special : str
+        Text for the lowest value of a number, for example "auto".
+    """
+    qt = native(widget)
+    qt.setObjectName(widget.name)
+    qt.setToolTip(widget.tooltip or "")
+    qt.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    qt.installEventFilter(_GUARD)
+    if isinstance(qt, QComboBox):
+        qt.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        qt.setMinimumContentsLength(LETTERS)
+        qt.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    elif isinstance(qt, QDoubleSpinBox):
+        qt.setKeyboardTracking(False)  # a number counts once the user is done typing
+        qt.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        qt.setSuffix(f" {unit}" if unit else "")
+        qt.setSpecialValueText(special)
+    return widget
+
+
+def number(
+    name: str,
+    label: str,
+    low: float,
+    high: float,
+    *,
+    value: float | None = None,
+    decimals: int = 2,
+    step: float = 0.5,
+    unit: str = "",
+    prefix: str = "",
+    special: str = "",
+    tip: str = "",
+) -> FloatSpinBox:
+    """Return a field for a number; `special` is the text of the lowest value."""
+    box = FloatSpinBox(name=name, label=label, min=low, max=high, step=step, tooltip=tip)
+    qt = box.native
+    qt.setDecimals(decimals)
+    qt.setSingleStep(step)
+    qt.setPrefix(prefix)
+    groomed(box, unit=unit, special=special)
+    box.value = low if value is None else value
+    return box
+
+
+def choice(
+    name: str, label: str, items: Sequence[str], *, value: str = "", tip: str = ""
+) -> ComboBox:
+    """Return a field with a few texts to choose from."""
+    box = ComboBox(name=name, label=label, choices=list(items), tooltip=tip)
+    groomed(box)
+    if value:
+        box.value = value
+    return box
+
+
+def check(name: str, text: str, on: bool = False, *, tip: str = "") -> CheckBox:
+    """Return a box to tick."""
+    box = CheckBox(name=name, text=text, value=on, tooltip=tip)
+    groomed(box)
+    return box
+
+
+def set_choices(box: ComboBox, items: Sequence[str], chosen: str | None = None) -> None:
+    """Offer other texts without a signal; what is chosen stays where it is still offered."""
+    wanted = box.value if chosen is None else chosen
+    with box.changed.blocked():
+        box.choices = list(items)
+        if wanted in box.choices:
+            box.value = wanted
