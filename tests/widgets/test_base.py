@@ -164,7 +164,9 @@ def test_a_choice_follows_what_is_opened_until_the_user_has_chosen(viewer: Any) 
         viewer.add_image(image(), name=name)
         assert dock.image.layer.name == name
     assert dock.findChild(QLabel, "status").text() == ""
-    dock.findChild(QComboBox, "image").setCurrentText("one")
+    combo = dock.findChild(QComboBox, "image")
+    assert [combo.itemText(k) for k in range(combo.count())] == ["two", "one"]
+    combo.setCurrentText("one")
     viewer.add_image(image(), name="three")
     assert dock.image.layer.name == "one"
     viewer.layers["one"].name = "first"

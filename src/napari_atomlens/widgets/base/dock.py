@@ -98,7 +98,7 @@ class Dock(QWidget):
         self._pressed: QPushButton | None = None
         self._connected: list[tuple[EventEmitter, Slot]] = []
         self._timers: list[QTimer] = []
-        self._docked = self._closed = False
+        self._docked = self._held = self._closed = False
         self._poll = self.timer(POLL_MS, self._show_progress, once=False)
         inside = QWidget()
         self.body = QVBoxLayout(inside)
@@ -448,7 +448,11 @@ class Dock(QWidget):
     def changeEvent(self, event: QEvent) -> None:
         """Clean up when napari takes the widget out of its dock: it never closes it."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self._docked:
+        if event.type() != QEvent.Type.ParentChange:
+            return
+        if self.parent() is not None:
+            self._held = True
+        elif self._held:
             QTimer.singleShot(0, self._on_undocked)
 
     def _on_undocked(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
@@ -111,8 +111,31 @@ def check(name: str, text: str, on: bool = False, *, tip: str = "") -> CheckBox:
     return box
 
 
-def set_choices(box: ComboBox, items: Sequence[str], chosen: str | None = None) -> None:
+class _BeforeOpening(QObject):
+    """Makes a list anew before the user sees it."""
+
+    def __init__(self, refresh: Callable[[], object], parent: QObject) -> None:
+        super().__init__(parent)
+        self._refresh = refresh
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Notice that the user goes to the list."""
+        if event is not None and event.type() in (
+            QEvent.Type.MouseButtonPress, QEvent.Type.FocusIn
+        ):  # fmt: skip
+            self._refresh()
+        return False
+
+
+def before_opening(box: Field, refresh: Callable[[], object]) -> None:
+    """Call something before the user sees the list of a field; `refresh` is a bound method."""
+    qt = native(box)
+    qt.installEventFilter(_BeforeOpening(refresh, qt))
+
+
+def set_choices(box: Field, items: Sequence[str], chosen: str | None = None) -> None:
     """Offer other texts without a signal; what is chosen stays where it is still offered."""
+    assert isinstance(box, ComboBox)
     wanted = box.value if chosen is None else chosen
     with box.changed.blocked():
         box.choices = list(items)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from magicgui.widgets import ComboBox, create_widget
 from napari.layers import Layer
 from psygnal import Signal
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import Qt
 
-from napari_atomlens.widgets.base.fields import groomed
+from napari_atomlens.widgets.base.fields import before_opening, groomed
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -18,22 +18,6 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=Layer)
 #: Behind the name of a layer that is not visible.
 HIDDEN = " (hidden)"
-
-
-class _BeforeOpening(QObject):
-    """Lists the layers anew before the user sees the list: visibility has no event of its own."""
-
-    def __init__(self, refresh: Callable[[], None], parent: QObject) -> None:
-        super().__init__(parent)
-        self._refresh = refresh
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Notice that the user goes to the list."""
-        if event is not None and event.type() in (
-            QEvent.Type.MouseButtonPress, QEvent.Type.FocusIn
-        ):  # fmt: skip
-            self._refresh()
-        return False
 
 
 class LayerChoice(Generic[L]):
@@ -89,8 +73,7 @@ class LayerChoice(Generic[L]):
         )  # fmt: skip
         self.widget = cast(ComboBox, made)
         groomed(self.widget)
-        self._refresher = _BeforeOpening(self.reset_choices, self.widget.native)
-        self.widget.native.installEventFilter(self._refresher)
+        before_opening(self.widget, self.reset_choices)  # visibility has no event of its own
         self.widget.changed.connect(self._on_changed)
         self.reset_choices()
 
@@ -115,6 +98,11 @@ class LayerChoice(Generic[L]):
         try:
             self.widget.reset_choices()
             places = [_id(qt.itemData(k)) for k in range(qt.count())]
+            order = [_id(x) for _, x in self._entries()]
+            if places != order:  # magicgui puts what is new last
+                qt.clear()
+                self.widget.reset_choices()
+                places = order
             for k in range(qt.count()):  # the whole name where the list cuts it
                 qt.setItemData(k, qt.itemText(k), Qt.ItemDataRole.ToolTipRole)
             if wanted in places:
