@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
+from napari_atomlens.image import grey
+from napari_atomlens.session.edits import actions
+from napari_atomlens.session.registry import SESSIONS
 from napari_atomlens.simulation.molecules import simulate_film, simulate_flips
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.simulation.surfaces import manganite
@@ -31,11 +36,13 @@ class Bench:
         assert found is not None, name
         return found
 
-    def open(self, data: np.ndarray, name: str = "scan", pixel: Any = PIXEL) -> Any:
+    def open(
+        self, data: np.ndarray, name: str = "scan", pixel: Any = PIXEL, visible: bool = True
+    ) -> Any:
         sizes = np.broadcast_to(np.asarray(pixel, float), (2,))
         scale = (*([1.0] * (data.ndim - 2)), *(float(v) for v in sizes))
         units = (*(["s"] * (data.ndim - 2)), "nm", "nm")
-        return self.viewer.add_image(data, name=name, scale=scale, units=units)
+        return self.viewer.add_image(data, name=name, scale=scale, units=units, visible=visible)
 
     def press(self, name: str) -> str:
         """Press a button and wait until the work is done."""
@@ -83,16 +90,16 @@ def test_the_whole_way_of_a_silicon_scan(bench: Bench, scan: Any) -> None:
     assert "% usable" in verdict and verdict.startswith("<b>")
     bench.press("run")
     found = bench.widget.result
-    assert len(bench.layers(roles.DEFECTS)) == len(bench.layers(roles.DIMERS)) == 1
+    assert len(bench.layers(roles.SURFACE_DEFECTS)) == len(bench.layers(roles.DIMERS)) == 1
     assert len(bench.layers(roles.EDGES)) == 1
-    defects, dimers = bench.layers(roles.DEFECTS)[0], bench.layers(roles.DIMERS)[0]
+    defects, dimers = bench.layers(roles.SURFACE_DEFECTS)[0], bench.layers(roles.DIMERS)[0]
     assert len(dimers.data) == len(found.atoms) > 500
     assert len(defects.features) == len(defects.data)
     np.testing.assert_allclose(defects.scale, layer.scale)
     assert "terrace(s)" in bench.status
     bench.press("group")
     assert "classes" in bench.status and bench.layers(roles.GALLERY)
-    assert "group" in bench.layers(roles.DEFECTS)[0].features
+    assert "group" in bench.layers(roles.SURFACE_DEFECTS)[0].features
     # once more: our layers are replaced, not doubled; the raw scan is as it was
     before = len(bench.viewer.layers)
     bench.press("run")
@@ -121,7 +128,7 @@ def test_bad_input_is_a_sentence(bench: Bench) -> None:
     bench.open(np.random.default_rng(0).normal(size=(96, 96)), "noise", (0.1, 0.2))
     text = bench.press("run")
     assert text.count(".") >= 1 and "square" in text
-    assert not bench.layers(roles.DEFECTS)
+    assert not bench.layers(roles.SURFACE_DEFECTS)
     bench.surface("film of molecules")
     assert bench.press("run").endswith(".")
 
@@ -129,7 +136,7 @@ def test_bad_input_is_a_sentence(bench: Bench) -> None:
 def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> None:
     bench.open(scan.image[::2], "tall", (2 * PIXEL, PIXEL))
     bench.press("square")
-    (square,) = bench.layers(roles.PREPARED)
+    (square,) = bench.layers(roles.SQUARE)
     assert square.data.shape == (256, 256)
     np.testing.assert_allclose(square.scale, (PIXEL, PIXEL))
     assert not bench.child(QPushButton, "square").isEnabled()  # the new one is chosen, and square
@@ -141,7 +148,8 @@ def test_square_pixels_drift_and_the_other_trace(bench: Bench, scan: Any) -> Non
     bench.open(lattice, "one terrace")
     bench.child(QComboBox, "image").setCurrentText("one terrace")
     assert "shear" in bench.press("drift"), bench.status
-    assert len(bench.layers(roles.PREPARED)) == 2
+    (straight,) = bench.layers(roles.UNDRIFTED)
+    np.testing.assert_allclose(straight.scale, (PIXEL, PIXEL))
     rng = np.random.default_rng(0)
     bench.open(lattice + 0.001 * rng.normal(size=lattice.shape), "scan forward")
     bench.open(np.roll(lattice, 3, 1) + 0.001 * rng.normal(size=lattice.shape), "scan backward")
@@ -197,4 +205,145 @@ def test_cancel_and_close_while_it_works(bench: Bench, scan: Any) -> None:
     bench.click("run")
     bench.widget.cleanup()
     bench.qtbot.wait(50)
-    assert not bench.widget._job.is_running
+    assert not bench.widget.is_running
+
+
+def test_a_pyramid_is_read_at_its_finest_level(bench: Bench, scan: Any) -> None:
+    levels = [scan.image, scan.image[::2, ::2], scan.image[::4, ::4]]
+    layer = bench.viewer.add_image(
+        levels, multiscale=True, name="pyramid", scale=(PIXEL, PIXEL), units=("nm", "nm")
+    )
+    bench.press("apply")
+    (levelled,) = bench.layers(roles.PREPARED)
+    assert levelled.data.shape == scan.image.shape
+    np.testing.assert_allclose(levelled.scale, layer.scale)
+    bench.press("run")
+    rows = bench.widget.result.row_px * PIXEL
+    assert rows == pytest.approx(0.768, rel=0.1)  # of the surface, not four times that
+    places = bench.layers(roles.DIMERS)[0].data
+    assert places.max() > 200  # over the whole scan
+
+
+def test_colours_have_the_one_grey(bench: Bench) -> None:
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 255, (96, 96, 3)).astype(np.uint8)
+    bench.viewer.add_image(colours, rgb=True, name="photo")
+    bench.child(QComboBox, "surface").setCurrentText("none")
+    bench.child(QComboBox, "lines").setCurrentText("none")
+    bench.child(QCheckBox, "scars").setChecked(False)
+    bench.press("apply")
+    (levelled,) = bench.layers(roles.PREPARED)
+    shown, wanted = levelled.data, np.asarray(grey(colours), float)
+    np.testing.assert_allclose(shown - shown.mean(), wanted - wanted.mean(), atol=1e-3)
+
+
+def test_the_list_starts_with_the_scan_that_is_seen(bench: Bench, scan: Any) -> None:
+    for name in ("Z forward", "Z backward", "Current forward", "Current backward"):
+        bench.open(scan.image, name, visible=name == "Z forward")
+    listed = bench.child(QComboBox, "image")
+    assert listed.currentText() == "Z forward"
+    assert "Current backward (hidden)" in [listed.itemText(k) for k in range(4)]
+    assert bench.child(QComboBox, "trace").currentText() == "Z backward (hidden)"
+    bench.viewer.add_points([[3, 4]], name="marks")
+    bench.press("apply")
+    texts = [listed.itemText(k) for k in range(listed.count())]
+    assert "marks" not in texts and "prepared scan · Z forward" in texts
+
+
+def test_no_class_is_said_in_a_sentence(bench: Bench, scan: Any) -> None:
+    bench.open(scan.image)
+    bench.press("run")
+    for name, value in (("quantile", 0.01), ("smallest", 100)):
+        bench.child(QDoubleSpinBox, name).setValue(value)
+    text = bench.press("group")
+    n = len(bench.layers(roles.SURFACE_DEFECTS)[0].data)
+    assert text.startswith(f"The {n} defects make no class: fewer than 100 of them are alike.")
+    assert not bench.layers(roles.GALLERY)
+    assert (bench.widget.groups.label == -1).all()
+
+
+def test_tables_are_of_the_session_and_other_pixels_make_them_stale(
+    bench: Bench, scan: Any
+) -> None:
+    layer = bench.open(scan.image)
+    bench.press("run")
+    session = SESSIONS.get(str(layer.unique_id))
+    defects = bench.layers(roles.SURFACE_DEFECTS)[0]
+    assert len(session.table("dimers")) == len(bench.layers(roles.DIMERS)[0].data)
+    assert set(session.table("surface defects")["kind"]) >= set(defects.features["kind"])
+    assert session.state("terraces") == "fresh"
+    assert session.provenance("dimers") == bench.widget.result.provenance
+    session.edit(actions.add, 0, 9.0, 9.0, "Si")  # the dimers do not follow from atoms
+    assert session.state("dimers") == "fresh"
+    bench.widget.cleanup()
+    layer.data = scan.image[::-1].copy()
+    session.set_pixels(layer.data)
+    assert session.is_stale("surface defects") and defects.name.endswith("(stale)")
+    assert not layer.name.endswith("(stale)")
+
+
+def test_a_scan_removed_or_exchanged_while_it_is_analysed(bench: Bench, scan: Any) -> None:
+    layer = bench.open(scan.image, "first")
+    bench.click("run")
+    layer.data = scan.image[:, ::-1].copy()
+    bench.qtbot.waitUntil(lambda: not bench.widget.is_running, timeout=WAIT)
+    assert "exchanged while" in bench.status and not bench.layers(roles.DIMERS)
+    bench.click("run")
+    bench.viewer.layers.remove(layer)
+    bench.qtbot.waitUntil(lambda: not bench.widget.is_running, timeout=WAIT)
+    assert "first was removed" in bench.status
+    assert not bench.viewer.layers
+    bench.open(scan.image, "second")
+    assert "% usable" not in bench.child(QLabel, "verdict").text()
+    bench.press("assess")
+    assert "% usable" in bench.child(QLabel, "verdict").text()
+
+
+def test_layers_lie_on_a_scan_that_is_moved_and_turned(bench: Bench, scan: Any) -> None:
+    layer = bench.open(scan.image[::2], "turned", (2 * PIXEL, PIXEL))
+    layer.translate, layer.rotate = (3.0, -2.0), 30
+    bench.press("apply")
+    bench.press("square")
+    (levelled,), (square,) = bench.layers(roles.PREPARED), bench.layers(roles.SQUARE)
+    h, w = layer.data.shape
+    for other, corner in ((levelled, (h - 0.5, w - 0.5)), (square, (2 * h - 0.5, w - 0.5))):
+        for mine, its in (((-0.5, -0.5), (-0.5, -0.5)), ((h - 0.5, w - 0.5), corner)):
+            np.testing.assert_allclose(
+                other.data_to_world(its), layer.data_to_world(mine), atol=1e-9
+            )
+    layer.translate = (7.0, 0.0)
+    np.testing.assert_allclose(levelled.translate, layer.translate)
+
+
+@pytest.mark.skipif(
+    os.environ.get("QT_QPA_PLATFORM") == "offscreen",
+    reason="napari's canvas needs OpenGL, which Qt's offscreen platform lacks; see make test",
+)
+def test_closed_and_opened_again_it_uses_the_same_layers(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, scan: Any
+) -> None:
+    bench = Bench(make_napari_viewer(show=True), qtbot)
+    bench.open(scan.image)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.child(QCheckBox, "preview").click()
+    assert bench.layers(roles.PREVIEW)
+    bench.press("run")
+    before = {x.unique_id for x in bench.viewer.layers} - {
+        x.unique_id for x in bench.layers(roles.PREVIEW)
+    }
+    bench.viewer.window.remove_dock_widget(bench.widget)
+    bench.qtbot.waitUntil(lambda: not bench.layers(roles.PREVIEW), timeout=3000)
+    _, bench.widget = bench.viewer.window.add_plugin_dock_widget("napari-atomlens", "STM")
+    bench.press("run")
+    assert {x.unique_id for x in bench.viewer.layers} == before
+
+
+def test_cancel_is_quick(bench: Bench, scan: Any) -> None:
+    bench.open(np.tile(scan.image, (3, 3)))
+    bench.click("run")
+    bench.qtbot.wait(300)
+    start = time.perf_counter()
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.click("run")
+    assert time.perf_counter() - start < 0.5
+    assert bench.status == "Cancelled." and not bench.layers(roles.DIMERS)

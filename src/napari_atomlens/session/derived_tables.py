@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.session.edits import Derived
-from napari_atomlens.session.follows import group_of, sources_of
+from napari_atomlens.session.follows import OF_PIXELS, group_of, sources_of
 
 
 @dataclass
@@ -63,7 +63,7 @@ class DerivedTables:
     def follow(self, derived: Derived) -> None:
         """Follow other atoms."""
         self._derived = derived
-        for name in self._kept:
+        for name in self._kept.keys() - OF_PIXELS:
             derived.subscribe(group_of(name))
 
     def put(
@@ -76,7 +76,7 @@ class DerivedTables:
         """Keep a table; frames that were edited after `revision` are stale."""
         group = group_of(name)
         changed = set() if revision is None else self.clock.after(revision)
-        if name not in self._kept:
+        if name not in self._kept and name not in OF_PIXELS:
             self._derived.subscribe(group)
         self._kept[name] = _Kept(table, dict(provenance), self.clock.tick())
         self._derived.fresh(group)

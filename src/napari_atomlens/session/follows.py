@@ -15,7 +15,14 @@ FROM: dict[str, tuple[str, ...]] = {
     **derived.NEEDS,
     "rings": ("bonds",),
     "defect tracks": ("defects", "tracks"),
+    "classes of defects": ("surface defects",),
+    "flips": ("molecule tracks",),
 }
+#: What is made from the pixels alone: an edit of the atoms does not change it.
+OF_PIXELS = frozenset((
+    "terraces", "step edges", "dimers", "surface defects", "classes of defects", "molecules",
+    "molecule tracks", "flips",
+))  # fmt: skip
 #: What is made in one go, and what the button *Update* calls it.
 GROUPS: dict[str, tuple[str, ...]] = {
     "contours": ("contours",),

@@ -51,6 +51,11 @@ class Measured:
         """Let go of everything."""
         self._columns.clear()
 
+    def drop(self, prefixes: tuple[str, ...]) -> None:
+        """Let go of the columns whose names begin so."""
+        for name in [n for n in self._columns if n.startswith(prefixes)]:
+            del self._columns[name]
+
     def __contains__(self, column: str) -> bool:
         return column in self._columns
 

@@ -25,7 +25,7 @@ from napari_atomlens.stm.background import bridged, finite_image, level_lines, s
 from napari_atomlens.stm.params import SiliconAnalysisParams
 from napari_atomlens.stm.rows import RowLattice, find_rows, lattice_sites, local_phase, row_lines
 from napari_atomlens.stm.scars import remove_scars
-from napari_atomlens.stm.site_kinds import KINDS, ROW_NM
+from napari_atomlens.stm.site_kinds import KINDS, ROW_NM, STEP_EDGE
 from napari_atomlens.stm.terraces import Terraces, find_terraces
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 #: Defects longer than this (nm) are extended.
 EXTENDED_NM = 1.9
-STEP_EDGE = "step edge"
 DEFECT_COLUMNS = (
     "frame",
     "defect_id",

@@ -14,3 +14,5 @@ KINDS = (
     "dangling bond", "bare dimer", "missing dimer", "dihydride", "3x1", "1x1", "raised silicon",
     "etch pit", "adatom", "dopant", "anomaly", "contaminant",
 )  # fmt: skip
+#: Kind of a defect that is a line, not a place.
+STEP_EDGE = "step edge"

@@ -159,12 +159,14 @@ class Dock(QWidget):
         accepts: Callable[[Layer], bool] | None = None,
         prefers: Callable[[Layer], bool] | None = None,
         none: str = "",
+        starts: Callable[[list[L]], L] | None = None,
         tip: str = "",
     ) -> LayerChoice[L]:
         """Make a choice of layers, see :class:`LayerChoice`; its widget is to be added."""
         made = LayerChoice(
-            self.viewer, kind, name, label, accepts=accepts, prefers=prefers, none=none, tip=tip
-        )
+            self.viewer, kind, name, label, accepts=accepts, prefers=prefers, none=none,
+            starts=starts, tip=tip,
+        )  # fmt: skip
         self.choices.append(made)
         return made
 

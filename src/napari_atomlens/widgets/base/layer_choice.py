@@ -39,6 +39,8 @@ class LayerChoice(Generic[L]):
         Says which layers come first: those that one wants, most likely.
     none : str
         Entry for no layer, which is the first then; "" where a layer must be chosen.
+    starts : callable, optional
+        Says of the layers offered with which one it starts, visible or not.
     tip : str
 
     Attributes
@@ -60,9 +62,11 @@ class LayerChoice(Generic[L]):
         accepts: Callable[[Layer], bool] | None = None,
         prefers: Callable[[Layer], bool] | None = None,
         none: str = "",
+        starts: Callable[[list[L]], L] | None = None,
         tip: str = "",
     ) -> None:
         self._viewer, self._kind, self._none = viewer, kind, none
+        self._starts = starts
         self._accepts, self._prefers = accepts, prefers
         self._listing = self._by_hand = False
         self._told: str | None = None
@@ -126,6 +130,8 @@ class LayerChoice(Generic[L]):
         self._by_hand = False
         if self._none or not layers:
             return self._told if chosen is not None else None
+        if self._starts is not None:
+            return _id(self._starts(layers))
         if fresh:
             return fresh[0]
         if chosen is not None and chosen.visible:

@@ -32,18 +32,22 @@ PREPARED, PREVIEW, FLAT, MEAN = (
     "terraces levelled",
     "mean of the traces",
 )
+SQUARE, UNDRIFTED = "square pixels", "without drift"
 DIMERS, MASK, TERRACES, EDGES = "dimers", "defect mask", "terraces", "step edges"
+SURFACE_DEFECTS, GALLERY = "surface defects", "classes of defects"
 ROWS, MOLECULES, ROTATION = "dimer rows", "molecules", "rotation of molecules"
-DISAGREE, FLIPS, GALLERY = "the traces differ", "flips", "classes of defects"
+DISAGREE, FLIPS, IN_TIME = "the traces differ", "flips", "molecules in time"
+#: Layers of ours that are scans themselves.
+SCANS = (PREPARED, SQUARE, UNDRIFTED)
 # of whatever there are atoms of
 ANOMALIES, EXCLUDED = "anomalies", "excluded"
 
 #: From below to above, directly on the image; what is not named here lies on top.
 ORDER = (
-    PREPARED, FLAT, MEAN, PREVIEW, PROBABILITY, UNFAMILIAR, TERRACES, MASK, DISAGREE, MAP,
-    CHANGE_MAP, RINGS, ROWS, EDGES, CONTOURS, TRACKS, DEFECT_TRACKS, BONDS, DUMBBELLS, DIMERS,
-    MOLECULES, ATOMS, FRAME_ATOMS, ROTATION, ARROWS, SHIFTS, VACANCIES, ANOMALIES, DEFECTS, MOVING,
-    FLIPS, EXCLUDED,
+    PREPARED, SQUARE, UNDRIFTED, FLAT, MEAN, PREVIEW, PROBABILITY, UNFAMILIAR, TERRACES, MASK,
+    DISAGREE, MAP, CHANGE_MAP, RINGS, ROWS, EDGES, CONTOURS, TRACKS, DEFECT_TRACKS, BONDS,
+    DUMBBELLS, DIMERS, MOLECULES, IN_TIME, ATOMS, FRAME_ATOMS, ROTATION, ARROWS, SHIFTS,
+    VACANCIES, ANOMALIES, DEFECTS, SURFACE_DEFECTS, MOVING, FLIPS, EXCLUDED, GALLERY,
 )  # fmt: skip
 #: Table of the session that a layer shows; a layer is stale when its table is.
 TABLE_OF = {
@@ -51,6 +55,9 @@ TABLE_OF = {
     VACANCIES: "vacancies", BONDS: "bonds", RINGS: "rings", DEFECTS: "defects",
     TRACKS: "tracks", DUMBBELLS: "dumbbells", CHANGE_MAP: "dumbbells", SHIFTS: "dumbbells",
     MOVING: "defect tracks", DEFECT_TRACKS: "defect tracks", ANOMALIES: "anomalies",
+    TERRACES: "terraces", EDGES: "step edges", DIMERS: "dimers",
+    SURFACE_DEFECTS: "surface defects", GALLERY: "classes of defects", MOLECULES: "molecules",
+    ROTATION: "molecules", IN_TIME: "molecule tracks", FLIPS: "flips",
 }  # fmt: skip
 
 

@@ -1,47 +1,40 @@
-"""STM results become arguments of layers; no Qt and no viewer here."""
+"""Layers of a scan of a surface: what was prepared, found and compared in it."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Image, Labels, Points, Shapes, Vectors
 
+from napari_atomlens.errors import ImageError
 from napari_atomlens.params import as_dict
-from napari_atomlens.stm.levelling import LevelParams
-from napari_atomlens.stm.molecules import Film, FilmMovie
-from napari_atomlens.stm.silicon import STEP_EDGE, SiliconResult
-from napari_atomlens.stm.site_kinds import KINDS
-from napari_atomlens.stm.traces import Comparison
-from napari_atomlens.widgets.layers.roles import (
-    ANOMALIES,
-    ATOMS,
-    DEFECTS,
-    DIMERS,
-    DISAGREE,
-    EDGES,
-    FLAT,
-    FLIPS,
-    KEY,
-    MASK,
-    MEAN,
-    MOLECULES,
-    PREPARED,
-    PREVIEW,
-    ROTATION,
-    ROWS,
-    TERRACES,
-)
+from napari_atomlens.session.session import EXCHANGED
+from napari_atomlens.stm.site_kinds import KINDS, STEP_EDGE
+from napari_atomlens.widgets.base.images import finest, pixel_size_of
+from napari_atomlens.widgets.layers import placing, roles
+from napari_atomlens.widgets.layers.sites import show_anomalies, show_sites
 
 if TYPE_CHECKING:
-    from napari.layers import Image
-
+    from napari_atomlens.image import PixelSize
     from napari_atomlens.runs.surface import SurfaceSites
+    from napari_atomlens.session.pixels import KnownPixels
+    from napari_atomlens.session.session import Session
+    from napari_atomlens.stm.groups import DefectGroups
+    from napari_atomlens.stm.levelling import LevelParams
+    from napari_atomlens.stm.molecules import Film, FilmMovie
+    from napari_atomlens.stm.silicon import SiliconResult
+    from napari_atomlens.stm.traces import Comparison
+    from napari_atomlens.widgets.layers.layer_set import LayerSet
 
-#: Data, arguments and kind of a layer, as napari wants them.
-LayerTuple = tuple[np.ndarray | list[np.ndarray], dict[str, object], str]
+UP, DOWN = "#ffb000", "#648fff"
+RING, GREY = "#4cc9f0", "gray"
+#: Patches beside each other in the gallery.
+GALLERY_COLUMNS = 12
 
 
 def kind_colours() -> dict[str, str]:
@@ -53,94 +46,24 @@ def kind_colours() -> dict[str, str]:
     return out | {STEP_EDGE: "#ffffff"}
 
 
-def common(source: Image, role: str, **more: object) -> dict[str, object]:
-    """Name, calibration and our entry in the metadata of a layer made from `source`."""
-    return {
-        "name": f"{role}: {source.name}",
-        "scale": tuple(float(s) for s in source.scale[-2:]),
-        "translate": tuple(float(s) for s in source.translate[-2:]),
-        "units": tuple(source.units[-2:]),
-        "axis_labels": tuple(source.axis_labels[-2:]),
-        "metadata": {
-            KEY: {"role": role, "source_id": str(source.unique_id), "source_name": str(source.name),
-                  **more}
-        },
-    }  # fmt: skip
-
-
 def limits(image: np.ndarray) -> tuple[float, float]:
     """Contrast limits that outliers do not set."""
     low, high = np.nanpercentile(image, [0.5, 99.7])
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
-def prepared_layer(
-    image: np.ndarray, source: Image, params: LevelParams, *, preview: bool = False
-) -> LayerTuple:
-    """Levelled scan as an image layer that says how it was made."""
-    role = PREVIEW if preview else PREPARED
-    kwargs = common(source, role, parameters=as_dict(params))
-    kwargs |= {"contrast_limits": limits(image), "colormap": "gray"}
-    return np.asarray(image, np.float32), kwargs, "image"
+@dataclass(frozen=True)
+class Picture:
+    """Pixels ready to be shown, and their contrast limits."""
+
+    data: np.ndarray
+    limits: tuple[float, float]
 
 
-def _text_features(table: pd.DataFrame) -> pd.DataFrame:
-    out = table.copy()
-    for column in ("kind", "species", "source"):
-        if column in out:
-            out[column] = pd.Categorical(out[column].astype(str))
-    return out
-
-
-def silicon_layers(result: SiliconResult, source: Image) -> list[LayerTuple]:
-    """Layers of an analysed scan of H-Si(100), from below to above."""
-    layers: list[LayerTuple] = []
-    provenance = result.provenance
-    size = max(2.0, 0.35 * result.row_px)
-    flat = result.terraces.flat
-    low, high = limits(flat)
-    # every terrace at one height, so that its atoms are seen; nothing is measured in it again
-    shown = common(source, FLAT) | {"contrast_limits": (low, high), "colormap": "gray"}
-    layers.append((np.nan_to_num(flat, nan=low).astype(np.float32), shown, "image"))
-    if result.terraces.labels.max() > 0:
-        kwargs = common(source, TERRACES) | {"opacity": 0.25, "visible": False}
-        layers.append((result.terraces.labels + 1, kwargs, "labels"))
-    mask = common(source, MASK) | {"opacity": 0.35, "visible": False}
-    layers.append((result.defect_mask.astype(np.uint8), mask, "labels"))
-    if result.rows:
-        kwargs = common(source, ROWS) | {
-            "shape_type": "path", "edge_color": "#4cc9f0", "edge_width": 0.08 * result.row_px,
-            "opacity": 0.5, "visible": False,
-        }  # fmt: skip
-        layers.append(([thinned(line, 2.0) for line in result.rows], kwargs, "shapes"))
-    if result.terraces.lines:
-        kwargs = common(source, EDGES) | {
-            "shape_type": "path", "edge_color": "#ffffff", "edge_width": 0.2 * result.row_px,
-            "features": result.terraces.edges,
-        }  # fmt: skip
-        layers.append(([thinned(line, 1.0) for line in result.terraces.lines], kwargs, "shapes"))
-    if len(result.atoms):
-        kwargs = common(source, DIMERS, provenance=provenance) | {
-            "size": size, "face_color": "transparent", "border_color": "#4cc9f0",
-            "border_width": 0.15, "features": _text_features(result.atoms), "visible": False,
-        }  # fmt: skip
-        layers.append((result.atoms[["y_px", "x_px"]].to_numpy(float), kwargs, "points"))
-    layers.append(defects_layer(result.defects, source, result.row_px, provenance))
-    return layers
-
-
-def defects_layer(
-    defects: pd.DataFrame, source: Image, row_px: float, provenance: dict[str, object]
-) -> LayerTuple:
-    """Defects as rings in the colour of their kind; step edges have lines of their own."""
-    table = defects[defects["kind"] != STEP_EDGE].reset_index(drop=True)
-    colours = kind_colours()
-    kwargs = common(source, DEFECTS, provenance=provenance) | {
-        "size": 1.5 * row_px, "face_color": "transparent", "border_width": 0.08,
-        "features": _text_features(table),
-        "border_color": [colours.get(str(k), "#ffffff") for k in table["kind"]] or "#ffffff",
-    }  # fmt: skip
-    return table[["y_px", "x_px"]].to_numpy(float), kwargs, "points"
+def picture_of(image: np.ndarray) -> Picture:
+    """Make pixels ready to be shown; what is missing becomes dark."""
+    low, high = limits(image)
+    return Picture(np.nan_to_num(image, nan=low).astype(np.float32), (low, high))
 
 
 def thinned(line: np.ndarray, least_px: float) -> np.ndarray:
@@ -152,26 +75,7 @@ def thinned(line: np.ndarray, least_px: float) -> np.ndarray:
     return np.asarray(line[np.unique(np.r_[at, len(line) - 1])])
 
 
-def film_layers(film: Film, source: Image) -> list[LayerTuple]:
-    """Molecules as points in the colour of up and down, and their rotation as vectors."""
-    m = film.molecules
-    colours = np.where(m["up"], "#ffb000", "#648fff")
-    kwargs = common(source, MOLECULES, provenance={"couplings": film.couplings}) | {
-        "size": 0.5 * film.spacing_px, "face_color": "transparent", "border_width": 0.12,
-        "border_color": list(colours), "features": m,
-    }  # fmt: skip
-    angle = m["angle_rad"].to_numpy(float)
-    length = 0.4 * film.spacing_px
-    place = m[["y_px", "x_px"]].to_numpy(float)
-    step = np.c_[-np.sin(angle), np.cos(angle)] * length
-    arrows = np.stack([place, step], axis=1)
-    vectors = common(source, ROTATION) | {
-        "edge_color": "white", "edge_width": 0.06 * film.spacing_px, "vector_style": "line",
-    }  # fmt: skip
-    return [(arrows, vectors, "vectors"), (place, kwargs, "points")]
-
-
-def gallery_image(gallery: Sequence[np.ndarray], columns: int = 12) -> np.ndarray:
+def gallery_image(gallery: Sequence[np.ndarray], columns: int = GALLERY_COLUMNS) -> np.ndarray:
     """One row of patches for each class, the typical ones first; empty places are NaN."""
     if not gallery:
         return np.zeros((1, 1))
@@ -184,71 +88,331 @@ def gallery_image(gallery: Sequence[np.ndarray], columns: int = 12) -> np.ndarra
     return out
 
 
-def mended_layer(image: np.ndarray, pixel_size_nm: float, source: Image, what: str) -> LayerTuple:
-    """Scan with another geometry as an image layer, beside the scan it was made from."""
-    kwargs = common(source, PREPARED)
-    low, high = limits(image)
-    kwargs |= {
-        "name": f"{what}: {source.name}", "contrast_limits": (low, high), "colormap": "gray",
-        "scale": (pixel_size_nm, pixel_size_nm), "units": ("nm", "nm"),
-    }  # fmt: skip
-    return np.nan_to_num(image, nan=low).astype(np.float32), kwargs, "image"
+def _features(table: pd.DataFrame) -> pd.DataFrame:
+    """Table as features; few different texts become categories."""
+    out = table.reset_index(drop=True)
+    for column in ("kind", "species", "source", "state", "to"):
+        if column in out:
+            out[column] = pd.Categorical(out[column].astype(str))
+    return out
 
 
-def trace_layers(found: Comparison, source: Image) -> list[LayerTuple]:
-    """Mean of both traces, and where they differ."""
-    low, high = limits(found.mean)
-    kwargs = common(source, MEAN) | {"contrast_limits": (low, high), "colormap": "gray"}
-    mask = common(source, DISAGREE) | {"opacity": 0.5}
-    return [
-        (np.nan_to_num(found.mean, nan=low).astype(np.float32), kwargs, "image"),
-        (found.disagree.astype(np.uint8), mask, "labels"),
-    ]
+def _colours(names: pd.Series, colours: Mapping[str, str]) -> np.ndarray | str:
+    """Colours (n, 4) of texts; any colour where there is none."""
+    if not len(names):
+        return "#ffffff"
+    codes, found = pd.factorize(names.astype(str))
+    rgb = [bytes.fromhex(colours.get(str(n), "#ffffff")[1:]) for n in found]
+    return np.c_[np.array([list(v) for v in rgb]) / 255, np.ones(len(rgb))][codes]
 
 
-def surface_layers(found: SurfaceSites, source: Image) -> list[LayerTuple]:
-    """Sites of any surface as the dock Find atoms shows them; the unusual in squares."""
-    spacing = found.spacing_px if np.isfinite(found.spacing_px) else 12.0
-    more = {"spacing_px": spacing, "provenance": found.provenance}
-    kwargs = common(source, ATOMS, **more) | {
-        "name": f"atoms · {source.name}", "size": 0.5 * spacing, "face_color": "transparent",
-        "border_color": "#4cc9f0", "border_width": 0.12, "features": _text_features(found.sites),
-    }  # fmt: skip
-    place = found.sites[["y_px", "x_px"]].to_numpy(float)
-    layers: list[LayerTuple] = [(place, kwargs, "points")]
-    if "anomaly" in found.sites:
-        flagged = found.sites[found.sites["anomaly"].to_numpy(bool)].reset_index(drop=True)
-        kwargs = common(source, ANOMALIES, **more) | {
-            "name": f"anomalies · {source.name}", "size": 0.95 * spacing, "symbol": "square",
-            "face_color": "transparent", "border_color": "#ffb000", "border_width": 0.09,
-            "features": _text_features(flagged),
+@dataclass(frozen=True)
+class SiliconDrawing:
+    """A scan of H-Si(100) as it is drawn, made ready off the thread of the window."""
+
+    flat: Picture
+    rows: list[np.ndarray]
+    edges: list[np.ndarray]
+    dimers: pd.DataFrame
+    defects: pd.DataFrame
+    colours: np.ndarray | str
+
+
+def draw_silicon(result: SiliconResult) -> SiliconDrawing:
+    """Make ready what is shown of an analysed scan of H-Si(100)."""
+    marked = result.defects[(result.defects["kind"] != STEP_EDGE).to_numpy()]
+    return SiliconDrawing(
+        # every terrace at one height, so that its atoms are seen; nothing is measured in it again
+        picture_of(result.terraces.flat),
+        [thinned(line, 2.0) for line in result.rows],
+        [thinned(line, 1.0) for line in result.terraces.lines],
+        _features(result.atoms), _features(marked), _colours(marked["kind"], kind_colours()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The scan that a job begins with.
+
+    Attributes
+    ----------
+    pixels : KnownPixels
+    frame : int
+    pixel_size_nm : tuple of float or None
+        (y, x).
+    revision : int
+        Of the session.
+    """
+
+    pixels: KnownPixels
+    frame: int
+    pixel_size_nm: PixelSize | None
+    revision: int
+
+    def read(self) -> np.ndarray:
+        """Pixels (H, W) of its frame."""
+        return np.asarray(self.pixels.stack[self.frame])
+
+
+class SurfaceLayers:
+    """The layers that are made from one scan; the tables that they show are of its session.
+
+    Parameters
+    ----------
+    layers : LayerSet
+        Of the scan.
+    """
+
+    def __init__(self, layers: LayerSet) -> None:
+        self._layers = layers
+
+    def close(self) -> None:
+        """Nothing is listened to."""
+
+    @property
+    def session(self) -> Session:
+        """Session of the scan."""
+        session = self._layers.session
+        assert session is not None  # images have one
+        return session
+
+    @property
+    def _source(self) -> Image:
+        source = self._layers.source
+        assert isinstance(source, Image)
+        return source
+
+    def begin(self, frame: int, pixel_size_nm: PixelSize | None) -> Scan:
+        """Tell the session what is going to be looked at.
+
+        Raises
+        ------
+        ImageError
+            If it is neither an image nor a movie.
+        """
+        source, session = self._source, self.session
+        session.pixel_size = pixel_size_nm
+        known = session.set_pixels(finest(source), bool(source.rgb), source.axis_labels)
+        return Scan(known, frame, pixel_size_nm, session.revision)
+
+    def check(self, scan: Scan) -> None:
+        """See whether the pixels are still those that a job began with.
+
+        Raises
+        ------
+        ImageError
+            If they were exchanged meanwhile.
+        """
+        if not scan.pixels.are_of(finest(self._source)):
+            raise ImageError(EXCHANGED)
+
+    # ------------------------------------------------------------------ pictures
+
+    def _image(self, role: str, picture: Picture, **attributes: Any) -> Image | None:
+        return self._layers.show(
+            role, Image, picture.data, ndim=2, style={"colormap": GREY},
+            contrast_limits=picture.limits, **attributes,
+        )  # fmt: skip
+
+    def preview(self, picture: Picture) -> None:
+        """Show what a setting does, until :meth:`drop_preview`."""
+        self._image(roles.PREVIEW, picture)
+
+    def drop_preview(self) -> None:
+        """Take the preview away."""
+        self._layers.remove(roles.PREVIEW)
+
+    def levelled(self, picture: Picture, params: LevelParams) -> Image | None:
+        """Show the levelled scan; the layer says how it was made."""
+        layer = self._image(roles.PREPARED, picture)
+        self._layers.note(roles.PREPARED, parameters=as_dict(params))
+        return layer
+
+    def mended(self, role: str, picture: Picture, pixel_nm: float, scan: Scan) -> Image | None:
+        """Show the scan with another geometry, its upper left corner where that of the scan is.
+
+        Parameters
+        ----------
+        role : str
+            ``SQUARE`` or ``UNDRIFTED``.
+        picture : Picture
+        pixel_nm : float
+            Its pixel size, the same in both directions.
+        scan : Scan
+            What it was made from.
+        """
+        place = _place_with(self._source, pixel_nm, scan.pixel_size_nm)
+        return self._layers.show(
+            role, Image, picture.data, ndim=2, free=True, style={"colormap": GREY},
+            contrast_limits=picture.limits, **place,
+        )  # fmt: skip
+
+    def traces(self, found: Comparison, mean: Picture) -> None:
+        """Show the mean of both traces, and where they differ."""
+        self._image(roles.MEAN, mean)
+        self._layers.show(
+            roles.DISAGREE, Labels, found.disagree.astype(np.uint8), ndim=2,
+            style={"opacity": 0.5},
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ H-Si(100)
+
+    def silicon(self, result: SiliconResult, drawing: SiliconDrawing, scan: Scan) -> None:
+        """Keep the tables of an analysed scan of H-Si(100), and show them."""
+        made = {
+            "terraces": result.terraces.table, "step edges": result.terraces.edges,
+            "dimers": result.atoms, "surface defects": result.defects,
         }  # fmt: skip
-        layers.append((flagged[["y_px", "x_px"]].to_numpy(float), kwargs, "points"))
-    return layers
+        self._put(made, result.provenance, scan)
+        show, row = self._layers.show, result.row_px
+        self._image(roles.FLAT, drawing.flat)
+        steps = result.terraces.labels.max() > 0
+        for role, labels, opacity in (
+            (roles.TERRACES, result.terraces.labels + 1 if steps else None, 0.25),
+            (roles.MASK, result.defect_mask.astype(np.uint8), 0.35),
+        ):
+            if labels is None:
+                self._layers.remove(role)
+            else:
+                show(role, Labels, labels, ndim=2, style={"opacity": opacity, "visible": False})
+        paths: dict[str, Any] = {"shape_type": "path", "edge_color": RING, "edge_width": 0.08 * row}
+        show(
+            roles.ROWS, Shapes, drawing.rows, ndim=2,
+            style={"opacity": 0.5, "visible": False}, **paths,
+        )  # fmt: skip
+        paths |= {"edge_color": "#ffffff", "edge_width": 0.2 * row}
+        show(
+            roles.EDGES, Shapes, drawing.edges, ndim=2, features=result.terraces.edges, **paths
+        )  # fmt: skip
+        show(
+            roles.DIMERS, Points, _places(drawing.dimers), ndim=2, features=drawing.dimers,
+            style={"face_color": "transparent", "border_color": RING, "border_width": 0.15,
+                   "visible": False},
+            note={"provenance": result.provenance}, size=max(2.0, 0.35 * row),
+        )  # fmt: skip
+        self._defects(drawing.defects, drawing.colours, row, result.provenance)
+
+    def _defects(
+        self,
+        table: pd.DataFrame,
+        colours: np.ndarray | str,
+        row_px: float,
+        provenance: Mapping[str, object],
+    ) -> None:
+        self._layers.show(
+            roles.SURFACE_DEFECTS, Points, _places(table), ndim=2, features=table,
+            style={"face_color": "transparent", "border_width": 0.08},
+            note={"provenance": dict(provenance)}, size=1.5 * row_px, border_color=colours,
+        )  # fmt: skip
+
+    def groups(
+        self, result: SiliconResult, groups: DefectGroups, picture: Picture, scan: Scan
+    ) -> None:
+        """Keep the classes of defects, and show typical ones of each beside the scan."""
+        table = result.defects.assign(group=groups.label)
+        made = {"surface defects": table, "classes of defects": groups.table}
+        self._put(made, result.provenance, scan)
+        marked = table[(table["kind"] != STEP_EDGE).to_numpy()]
+        colours = _colours(marked["kind"], kind_colours())
+        self._defects(_features(marked), colours, result.row_px, result.provenance)
+        if not len(groups.table):
+            self._layers.remove(roles.GALLERY)
+            return
+        width = finest(self._source).shape[-2 if self._source.rgb else -1]
+        self._layers.show(
+            roles.GALLERY, Image, picture.data, ndim=2, free=True, style={"colormap": GREY},
+            contrast_limits=picture.limits, **_place_beside(self._source, 1.05 * width),
+        )  # fmt: skip
+
+    # -------------------------------------------------------- films, other surfaces
+
+    def film(self, film: Film, scan: Scan) -> None:
+        """Keep the molecules of a film, and show them by up and down, with their rotation."""
+        m, provenance = film.molecules, {"couplings": film.couplings}
+        self._put({"molecules": m.assign(frame=scan.frame)}, provenance, scan)
+        angle = m["angle_rad"].to_numpy(float)
+        step = np.c_[-np.sin(angle), np.cos(angle)] * (0.4 * film.spacing_px)
+        self._layers.show(
+            roles.ROTATION, Vectors, np.stack([_places(m), step], axis=1), ndim=2,
+            style={"edge_color": "white", "vector_style": "line"},
+            edge_width=0.06 * film.spacing_px,
+        )  # fmt: skip
+        up = m["up"].map({True: "up", False: "down"})
+        self._molecules(roles.MOLECULES, _places(m), m, up, film.spacing_px, provenance)
+
+    def _molecules(
+        self,
+        role: str,
+        data: np.ndarray,
+        table: pd.DataFrame,
+        state: pd.Series,
+        spacing_px: float,
+        provenance: Mapping[str, object],
+    ) -> None:
+        self._layers.show(
+            role, Points, data, ndim=data.shape[1], features=_features(table),
+            style={"face_color": "transparent", "border_width": 0.12},
+            note={"provenance": dict(provenance)}, size=0.5 * spacing_px,
+            border_color=_colours(state, {"up": UP, "down": DOWN}),
+        )  # fmt: skip
+
+    def flips(self, found: FilmMovie, scan: Scan) -> None:
+        """Keep the molecules of a movie, and show them in every frame, with a ring at each flip."""
+        provenance = {"couplings": found.film.couplings}
+        self._put({"molecule tracks": found.tracks, "flips": found.events}, provenance, scan)
+        spacing, columns = found.film.spacing_px, ["frame", "y_px", "x_px"]
+        self._molecules(
+            roles.IN_TIME, found.tracks[columns].to_numpy(float), found.tracks,
+            found.tracks["state"], spacing, provenance,
+        )  # fmt: skip
+        self._layers.show(
+            roles.FLIPS, Points, found.events[columns].to_numpy(float).reshape(-1, 3), ndim=3,
+            features=_features(found.events),
+            style={"face_color": "transparent", "border_color": "#ff2d78", "border_width": 0.08},
+            size=1.1 * spacing,
+        )  # fmt: skip
+
+    def sites(self, found: SurfaceSites, scan: Scan) -> None:
+        """Let the session have the sites of a surface as its atoms; the unusual are framed."""
+        session = self.session
+        sites = found.sites.assign(frame=scan.frame)
+        show_sites(self._layers, sites, scan.frame, found.spacing_px, found.provenance)
+        if "anomaly" not in sites:
+            self._layers.remove(roles.ANOMALIES)
+            return
+        session.put("anomalies", sites[sites["anomaly"].to_numpy(bool)], found.provenance)
+        show_anomalies(self._layers, session.table("anomalies"), found.spacing_px)
+
+    def _put(
+        self, made: Mapping[str, pd.DataFrame], provenance: Mapping[str, Any], scan: Scan
+    ) -> None:
+        whole = {n: t if "frame" in t else t.assign(frame=scan.frame) for n, t in made.items()}
+        self.session.put_all(whole, provenance, scan.revision)
 
 
-def flip_layers(found: FilmMovie, source: Image) -> list[LayerTuple]:
-    """Molecules of every frame in the colour of their state, and a ring at every flip."""
-    in_time = {
-        "scale": tuple(float(s) for s in source.scale[-3:]), "units": tuple(source.units[-3:]),
-        "translate": tuple(float(s) for s in source.translate[-3:]),
-        "axis_labels": tuple(source.axis_labels[-3:]),
-    }  # fmt: skip
-    spacing = found.film.spacing_px
-    t = found.tracks
-    events = found.events.assign(to=pd.Categorical(found.events["to"]))
-    kwargs = common(source, MOLECULES) | in_time | {
-        "name": f"molecules in time: {source.name}", "size": 0.5 * spacing,
-        "face_color": "transparent", "border_width": 0.12,
-        "border_color": list(np.where(t["state"] == "up", "#ffb000", "#648fff")),
-        "features": t.assign(state=pd.Categorical(t["state"])),
-    }  # fmt: skip
-    rings = common(source, FLIPS) | in_time | {
-        "size": 1.1 * spacing, "face_color": "transparent", "border_color": "#ff2d78",
-        "border_width": 0.08, "features": events,
-    }  # fmt: skip
-    columns = ["frame", "y_px", "x_px"]
-    return [
-        (t[columns].to_numpy(float), kwargs, "points"),
-        (found.events[columns].to_numpy(float).reshape(-1, 3), rings, "points"),
-    ]
+def _places(table: pd.DataFrame) -> np.ndarray:
+    return np.array(table[["y_px", "x_px"]], float).reshape(-1, 2)
+
+
+def _place_with(source: Image, pixel_nm: float, size: PixelSize | None) -> dict[str, Any]:
+    """Place of an image with other pixels whose outer corner is that of the source."""
+    place = placing.place_of(source, 2)
+    old, turn = np.array(place["scale"], float), place["rotate"]
+    assert size is not None  # nobody makes pixels square without
+    nm_of_world = np.array(size) / np.abs(old)
+    new = pixel_nm / nm_of_world
+    place["translate"] = place["translate"] + turn @ ((new - old) / 2)
+    place["scale"] = new
+    known = pixel_size_of(source)
+    if known is None or not np.allclose(known, size):  # a pixel size that was typed
+        place["units"] = ("nm", "nm")
+        place["scale"], place["translate"] = new * nm_of_world, place["translate"] * nm_of_world
+    return place
+
+
+def _place_beside(source: Image, right_px: float) -> dict[str, Any]:
+    """Place to the right of the source, in its pixels."""
+    place = placing.place_of(source, 2)
+    step = np.array([0.0, right_px]) * place["scale"]
+    place["translate"] = place["translate"] + place["rotate"] @ step
+    return place
