@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from napari_atomlens.files import Json
@@ -84,6 +85,20 @@ def bond_graph(
 def defects(graph: BondGraph) -> pd.DataFrame:
     """Defects of a graph of bonds."""
     return find_defects(graph)
+
+
+def rings(graph: BondGraph) -> pd.DataFrame:
+    """Rings of a graph of bonds: frame, size, area, and their atoms in order round each."""
+    found, atoms = graph.rings, graph.atoms
+    ids = atoms["atom_id"].to_numpy(np.int64)
+    first = found.members[:, 0] if len(found) else np.zeros(0, np.int64)
+    members = [ids[found.polygon(k)] for k in range(len(found))]
+    return pd.DataFrame(
+        {
+            "frame": atoms["frame"].to_numpy(np.int64)[first], "size": found.size,
+            "area": found.area, "atom_ids": pd.Series(members, dtype=object),
+        }
+    )  # fmt: skip
 
 
 def followed(

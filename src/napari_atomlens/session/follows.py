@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
+from napari_atomlens.graphs.bonds import BondGraph
+from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.runs import derived
 
@@ -59,12 +62,15 @@ class Ground:
         (y, x).
     shape_px : tuple of int or None
         (H, W) of the image.
+    before : mapping
+        Provenance of the tables as they were made before: the parameters stay.
     """
 
     atoms: pd.DataFrame
     contours: pd.DataFrame
     pixel_size_nm: tuple[float, float] | None = None
     shape_px: tuple[int, int] | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
 
 
 Made = dict[str, pd.DataFrame]
@@ -81,10 +87,16 @@ def make_lattice(ground: Ground, progress: ProgressLike = None) -> Made:
 
 
 def make_bonds(ground: Ground, progress: ProgressLike = None) -> Made:
-    """Bonds and defects by the rules that fit the atoms."""
-    graph, _ = derived.bond_graph(ground.atoms, shape_px=ground.shape_px)
-    rings = pd.DataFrame({"size": graph.rings.size, "area": graph.rings.area})
-    return {"bonds": graph.bonds, "rings": rings, "defects": derived.defects(graph)}
+    """Bonds and defects by the rules of before, else by those that fit the atoms."""
+    known = ground.before.get("rules")
+    rules = Rules.from_dict(known) if known else "auto"
+    graph, _ = derived.bond_graph(ground.atoms, rules, ground.shape_px)
+    return bonded_tables(graph, derived.defects(graph))
+
+
+def bonded_tables(graph: BondGraph, defects: pd.DataFrame) -> Made:
+    """Tables of a graph of bonds as a session keeps them."""
+    return {"bonds": graph.bonds, "rings": derived.rings(graph), "defects": defects}
 
 
 def make_tracks(ground: Ground, progress: ProgressLike = None) -> Made:

@@ -24,6 +24,7 @@ from napari_atomlens.session.derived_tables import DerivedTables
 from napari_atomlens.session.editing import Editing
 from napari_atomlens.session.edits import Conflict, actions
 from napari_atomlens.session.edits.corrections import Change
+from napari_atomlens.session.edits.derived import Remake
 from napari_atomlens.session.follows import MAKERS, Ground, group_of
 from napari_atomlens.session.measured import Measured
 from napari_atomlens.session.outlines import Outlined, Outlines
@@ -442,7 +443,21 @@ class Session(Editing):
     ) -> None:
         """Keep several tables that were made in one go, the first ones first."""
         for name, table in made.items():
-            self.put(name, table, provenance, revision)
+            self._tables.put(name, table, provenance or {}, revision)
+        for name in made:
+            self.table_changed.emit(name)
+
+    def follow_edits(self, name: str, remake: Remake | None) -> None:
+        """Say who makes a table anew after an edit, with all that is made in one go with it.
+
+        Parameters
+        ----------
+        name : str
+        remake : callable or None
+            Called with the frames that were edited, at once where that is quick; returns those
+            that it could not make anew. None where nobody does any more.
+        """
+        self._tables.follow_edits(group_of(name), remake)
 
     def provenance(self, name: str) -> dict[str, Any]:
         """What made a table, empty where it is missing."""
@@ -453,7 +468,7 @@ class Session(Editing):
         return self._tables.made_at(name)
 
     def update(self, name: str, progress: ProgressLike = None) -> pd.DataFrame:
-        """Make a table anew, with all that is made in one go with it.
+        """Make a table anew, as it was made before, with all that is made in one go with it.
 
         Raises
         ------
@@ -465,8 +480,9 @@ class Session(Editing):
             raise ParameterError(f"Nothing is known of how to make {name}.")
         revision, shape = self.revision, self.results.shape
         size = (shape[1], shape[2]) if len(shape) == 3 else None
-        ground = Ground(self.atoms(), self.outlines.table(), self._pixel_size, size)
-        self.put_all(maker(ground, progress), {"made": "by default parameters"}, revision)
+        before = self.provenance(name) or {"made": "by default parameters"}
+        ground = Ground(self.atoms(), self.outlines.table(), self._pixel_size, size, before)
+        self.put_all(maker(ground, progress), before, revision)
         return self.table(name)
 
     def _on_atoms_changed(self, frames: frozenset[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,9 @@ from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QFileDialog,
-    QHBoxLayout,
-    QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
-    QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -24,6 +21,9 @@ from qtpy.QtWidgets import (
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.graphs.library import DefectLibrary, Entry
 from napari_atomlens.io.export import graphs
+from napari_atomlens.progress import Progress
+from napari_atomlens.widgets.base.layout import button, line, sentence
+from napari_atomlens.widgets.base.task import Task
 
 #: So many pictures are shown at once; a search finds the others.
 MOST_SHOWN = 200
@@ -50,20 +50,23 @@ class LibraryBrowser(QWidget):
 
     Attributes
     ----------
-    opened : Signal()
-        Another library is open.
+    path : pathlib.Path or None
+        The library that is open.
+    wanted : Signal(object)
+        A :class:`~napari_atomlens.widgets.base.task.Task` that takes long.
     """
 
-    opened = Signal()
+    wanted = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.path: Path | None = None
-        self._open = QPushButton("Open or make a library…")
-        self._open.setObjectName("open_library")
-        self._search = QLineEdit()
+        self._open = button("open_library", "Open or make a library…", "", self._on_open)
+        self._search, self._notes = QLineEdit(), QLineEdit()
         self._search.setObjectName("search")
         self._search.setPlaceholderText("formula, such as Si3C6 or Si1*, or words of the notes")
+        self._notes.setObjectName("notes")
+        self._notes.setPlaceholderText("notes of the selected defect")
         self._list = QListWidget()
         self._list.setObjectName("gallery")
         self._list.setViewMode(QListWidget.ViewMode.IconMode)
@@ -72,37 +75,27 @@ class LibraryBrowser(QWidget):
         self._list.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
         self._list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
         self._list.setMinimumHeight(180)
-        self._similar = QPushButton("Similar")
-        self._similar.setObjectName("similar")
-        self._similar.setToolTip("The defects most like the selected one")
-        self._export = QPushButton("Export…")
-        self._export.setObjectName("export")
-        self._export.setToolTip("Selected defects as extended XYZ, CIF, GraphML or CSV")
-        self._import = QPushButton("Import…")
-        self._import.setObjectName("import")
-        self._import.setToolTip("Files of the published HDF5 library")
-        self._notes = QLineEdit()
-        self._notes.setObjectName("notes")
-        self._notes.setPlaceholderText("notes of the selected defect")
-        self._status = QLabel()
-        self._status.setObjectName("library_status")
-        self._status.setWordWrap(True)
-        self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        buttons = QHBoxLayout()
-        for button in (self._similar, self._import, self._export):
-            buttons.addWidget(button)
+        self._status = sentence("library_status")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._open, self._search, self._list):
-            layout.addWidget(widget)
-        layout.addLayout(buttons)
+        layout.addWidget(self._open)
+        layout.addWidget(self._search)
+        layout.addWidget(self._list)
+        layout.addWidget(
+            button("similar", "Show similar ones", "The defects most like the selected one",
+                   self._on_similar)
+        )  # fmt: skip
+        layout.addLayout(
+            line(
+                button("import", "Import…", "Files of the published HDF5 library",
+                       self._on_import),
+                button("export", "Export…",
+                       "Selected defects as extended XYZ, CIF, GraphML or CSV", self._on_export),
+            )
+        )  # fmt: skip
         layout.addWidget(self._notes)
         layout.addWidget(self._status)
-        self._open.clicked.connect(self._on_open)
         self._search.textChanged.connect(self.refresh)
-        self._similar.clicked.connect(self._on_similar)
-        self._export.clicked.connect(self._on_export)
-        self._import.clicked.connect(self._on_import)
         self._notes.editingFinished.connect(self._on_notes)
         self._list.itemSelectionChanged.connect(self._on_selected)
 
@@ -118,7 +111,6 @@ class LibraryBrowser(QWidget):
         self._open.setText(f"Library: {self.path.name}")
         self._open.setToolTip(str(self.path))
         self.refresh()
-        self.opened.emit()
 
     def add(self, entries: list[Entry]) -> int:
         """Add entries to the open library; 0 and a sentence where that fails."""
@@ -228,11 +220,14 @@ class LibraryBrowser(QWidget):
         )
         if not names:
             return
-        try:
-            with DefectLibrary(self.path) as library:
-                n = library.import_published(names)
-        except AtomLensError as error:
-            self._status.setText(str(error))
-            return
-        self.refresh()
-        self._status.setText(f"{n} defects imported.")
+        path, found = self.path, list[int]()
+
+        def work(progress: Progress) -> Iterator[int]:
+            with DefectLibrary(path) as library:
+                yield library.import_published(names)
+
+        def done() -> str:
+            self.refresh()
+            return f"{sum(found):,} defects imported."
+
+        self.wanted.emit(Task(work, found.extend, done, "Importing…"))

@@ -1,89 +1,259 @@
-"""A bond graph as layers: bonds as Vectors, rings as polygons, defects as Points. No Qt here."""
+"""The layers of the bonds of one layer of atoms, which follow its edits whatever docks are open."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Points, Shapes, Vectors
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_atomlens import graphs
+from napari_atomlens.errors import AtomLensError
+from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.session.follows import bonded_tables
+from napari_atomlens.widgets.layers import convert_bonds as convert
+from napari_atomlens.widgets.layers.convert_bonds import BondDrawing, RingDrawing
+from napari_atomlens.widgets.layers.roles import BONDS, DEFECTS, RINGS
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
+    from napari_atomlens.session.session import Session
+    from napari_atomlens.widgets.layers.layer_set import LayerSet
 
-#: Colour-blind safe: few atoms in warm colours, the perfect ring without colour, many in cold.
-RING_COLOURS = {
-    3: "#d73027",
-    4: "#f46d43",
-    5: "#fdae61",
-    6: "#8d8d8d",
-    7: "#74add1",
-    8: "#4575b4",
-    9: "#5e3c99",
-}
-MORE_ATOMS = "#762a83"
-KIND_COLOURS = ("#ff9f1c", "#3ddc97", "#4cc9f0", "#cc79a7", "#f0e442", "#e8590c", "#7b9ff2")
-#: Rings of the perfect crystal are left out of the polygons where there are more than this.
-MOST_POLYGONS = 3000
+#: Rings, which take longest, are drawn anew when no edit came for so long.
+REST_MS = 120
 
 
-def frame_column(frame: np.ndarray, ndim: int) -> np.ndarray:
-    """Frames as the first coordinate of a movie's layer; no column for an image."""
-    return np.asarray(frame, float).reshape(-1, 1)[:, : ndim - 2]
+class BondLayers:
+    """Bonds, rings of the frame that is shown, and defects.
 
+    Parameters
+    ----------
+    layers : LayerSet
+        Of the layer of atoms.
 
-def vectors_from_bonds(graph: BondGraph, ndim: int) -> np.ndarray:
-    """Bonds as napari Vectors, shape (n, 2, ndim): start, and the way to the end."""
-    places = graph.atoms[["y_px", "x_px"]].to_numpy(float)
-    a, b = graph.pairs[:, 0], graph.pairs[:, 1]
-    frame = frame_column(graph.atoms["frame"].to_numpy()[a], ndim)
-    start = np.column_stack([frame, places[a]])
-    way = np.column_stack([np.zeros_like(frame), places[b] - places[a]])
-    return np.stack([start, way], axis=1)
+    Attributes
+    ----------
+    graph : BondGraph or None
+        What the tables of the session were made from; None where they were made elsewhere.
+    wanted : dict of str to bool
+        Which layers are drawn, by role.
+    problem : str
+        Why an edit could not be followed, "" where it was.
 
-
-def polygons_from_rings(
-    graph: BondGraph, frame: int, ndim: int
-) -> tuple[list[np.ndarray], list[int]]:
-    """Rings of one frame as polygons (n, ndim), and their sizes.
-
-    Where there are too many, those of the perfect crystal are left out.
+    Notes
+    -----
+    Signal: ``changed`` (the tables are others now, and so are the layers).
     """
-    rings = graph.rings
-    if not len(rings):
-        return [], []
-    of_frame = graph.atoms["frame"].to_numpy()[rings.members[:, 0]] == frame
-    chosen = np.flatnonzero(of_frame)
-    if len(chosen) > MOST_POLYGONS:
-        chosen = chosen[rings.size[chosen] != graph.rules.ring_size][:MOST_POLYGONS]
-    places = graph.atoms[["y_px", "x_px"]].to_numpy(float)
-    polygons = []
-    for ring in chosen.tolist():
-        corners = places[rings.polygon(ring)]
-        polygons.append(
-            np.column_stack([frame_column(np.full(len(corners), frame), ndim), corners])
-        )
-    return polygons, [int(s) for s in rings.size[chosen]]
 
+    changed = Signal()
 
-def ring_colour(size: int) -> str:
-    """Colour of a ring of so many atoms."""
-    return RING_COLOURS.get(size, MORE_ATOMS)
+    def __init__(self, layers: LayerSet) -> None:
+        self._layers = layers
+        self._session: Session | None = None
+        self._frame = 0
+        self._own = False
+        self.graph: BondGraph | None = None
+        self.wanted = {BONDS: True, RINGS: True, DEFECTS: True}
+        self.problem = ""
+        self._rest = QTimer()
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._draw_rings_now)
 
+    def close(self) -> None:
+        """Let go of session and layers, which stay."""
+        self._rest.stop()
+        self._rest.timeout.disconnect(self._draw_rings_now)
+        self._follow(None)
 
-def points_from_defects(defects: pd.DataFrame, ndim: int) -> np.ndarray:
-    """Defects as points, shape (n, ndim)."""
-    frame = frame_column(defects["frame"].to_numpy(), ndim)
-    return np.column_stack([frame, defects[["y_px", "x_px"]].to_numpy(float)])
+    # ----------------------------------------------------------------- the session
 
+    @property
+    def session(self) -> Session | None:
+        """Session of the atoms, None where there is none yet."""
+        return self._session or self._layers.session
 
-def features_of_defects(defects: pd.DataFrame) -> pd.DataFrame:
-    """Defects table as the features of a layer: the atoms in one text."""
-    ids = [" ".join(map(str, i)) for i in defects["atom_ids"]]
-    return defects.reset_index(drop=True).assign(atom_ids=ids)
+    def _follow(self, session: Session | None) -> None:
+        old = self._session
+        if old is session:
+            return
+        if old is not None:
+            old.table_changed.disconnect(self._on_table_changed, missing_ok=True)
+            old.follow_edits(BONDS, None)
+        self._session = session
+        if session is not None:
+            session.table_changed.connect(self._on_table_changed)
+            session.follow_edits(BONDS, self._remake)
 
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table of the session; empty where there is none."""
+        session = self.session
+        return pd.DataFrame() if session is None else session.table(name)
 
-def defect_colours(formulas: Iterable[str]) -> dict[str, str]:
-    """Colour of each formula, the most frequent first."""
-    names = list(pd.Series(list(formulas), dtype=object).value_counts().index)
-    return {n: KIND_COLOURS[k % len(KIND_COLOURS)] for k, n in enumerate(names)}
+    def take(
+        self,
+        graph: BondGraph,
+        tables: Mapping[str, pd.DataFrame],
+        drawing: BondDrawing,
+        revision: int,
+    ) -> None:
+        """Put a new graph into the session, and draw it.
+
+        Parameters
+        ----------
+        graph : BondGraph
+        tables : mapping
+            Of :func:`napari_atomlens.session.follows.bonded_tables`.
+        drawing : BondDrawing
+            Of these tables.
+        revision : int
+            Of the session when its making began.
+        """
+        session = self._layers.session
+        if session is None:
+            raise RuntimeError("these atoms have no session")
+        self._follow(session)
+        self.graph, self.problem = graph, ""
+        with self._layers.own_changes():
+            self._put(tables, {"rules": graph.rules.as_dict()}, revision)
+            self.draw(drawing)
+        self.changed.emit()
+
+    def _put(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        provenance: Mapping[str, Any],
+        revision: int | None = None,
+    ) -> None:
+        assert self._session is not None  # whoever puts follows it
+        self._own = True
+        try:
+            self._session.put_all(tables, provenance, revision)
+        finally:
+            self._own = False
+
+    def _remake(self, frames: frozenset[int]) -> frozenset[int]:
+        """Follow an edit of the atoms of some frames; returns those that it could not."""
+        session, self.problem = self._session, ""
+        if session is None:
+            return frames
+        provenance = session.provenance(BONDS)
+        try:
+            if self.graph is None:
+                rules = Rules.from_dict(provenance["rules"]) if "rules" in provenance else "auto"
+                self.graph = graphs.bond(session.atoms(), rules)
+                defects = graphs.find_defects(self.graph)
+            else:
+                parts = [session.atoms(f) for f in sorted(frames)]
+                self.graph, defects = graphs.rebuild_frames(
+                    self.graph, session.table(DEFECTS), pd.concat(parts, ignore_index=True), frames
+                )
+        except AtomLensError as error:
+            self.problem = str(error)
+            self.changed.emit()
+            return frames
+        with self._layers.own_changes():
+            self._put(bonded_tables(self.graph, defects), provenance)
+            self._redraw()
+        return frozenset()
+
+    def _on_table_changed(self, name: str) -> None:
+        """Draw what somebody else has made anew; the defects come last."""
+        if name == DEFECTS and not self._own:
+            self.graph, self.problem = None, ""
+            self._redraw()
+
+    # ------------------------------------------------------------------- the layers
+
+    def _redraw(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        tables = {name: session.table(name) for name in (BONDS, RINGS, DEFECTS)}
+        ndim, none = self._layers.source.ndim, {**tables, RINGS: tables[RINGS].head(0)}
+        self.draw(convert.draw_bonds(none, session.atoms(), self._frame, ndim), rings=False)
+        self._layers.drawn(RINGS)  # they are about to be
+        self._rest.start()
+        self.changed.emit()
+
+    def draw(self, drawing: BondDrawing, rings: bool = True) -> None:
+        """Show bonds, defects and rings, as far as they are wanted."""
+        if rings:
+            self._draw_rings(drawing.rings)
+        if self.wanted[BONDS]:
+            self._layers.show(
+                BONDS, Vectors, drawing.vectors, features=drawing.bonds,
+                style={
+                    "vector_style": "line", "edge_width": drawing.width, "edge_color": "#3ddc97",
+                    "opacity": 0.8,
+                },
+            )  # fmt: skip
+        if self.wanted[DEFECTS]:
+            colours: dict[str, Any] = {"border_color": drawing.colours}
+            self._layers.show(
+                DEFECTS, Points, drawing.points, features=drawing.defects,
+                style={
+                    "size": 40 * drawing.width, "symbol": "disc", "face_color": "transparent",
+                    "border_width": 0.06,
+                },
+                **(colours if len(drawing.points) else {}),
+            )  # fmt: skip
+
+    def _draw_rings(self, rings: RingDrawing) -> None:
+        self._rest.stop()
+        self._frame = rings.frame
+        if not self.wanted[RINGS]:
+            return
+        each: dict[str, Any] = {
+            "edge_width": 0,
+            "edge_color": "transparent",
+            "face_color": rings.colours,
+        }
+        self._layers.show(
+            RINGS, Shapes, rings.polygons, features=rings.features, style={"opacity": 0.45},
+            **(each if len(rings.polygons) else {}),
+        )  # fmt: skip
+
+    def _draw_rings_now(self) -> None:
+        session = self._session
+        if session is None or self._layers.source not in self._layers.viewer_layers:
+            return
+        ndim = self._layers.source.ndim
+        atoms = session.atoms(self._frame)
+        self._draw_rings(convert.draw_rings(session.table(RINGS), atoms, self._frame, ndim))
+
+    def show_frame(self, frame: int) -> None:
+        """Draw the rings of another frame."""
+        if frame != self._frame and self._session is not None:
+            self._frame = frame
+            self._draw_rings_now()
+
+    def want(self, role: str, on: bool) -> None:
+        """Show or hide a layer; it is made where it is not there yet."""
+        self.wanted[role] = on
+        if on and self._layers.layer(role) is None and self._session is not None:
+            self._redraw()
+        self._layers.set_visible(on, role)
+
+    def select(self, row: int) -> None:
+        """Select a defect in its layer."""
+        layer = self._layers.layer(DEFECTS)
+        if layer is not None and row < len(layer.data):
+            layer.selected_data = {row}
+
+    def place(self, row: int) -> np.ndarray:
+        """Place of a defect in the coordinates of the layer of atoms."""
+        defects = self.table(DEFECTS)
+        found: np.ndarray = convert.points_from_defects(
+            defects.iloc[[row]], self._layers.source.ndim
+        )[0]
+        return found
+
+    def width(self) -> float:
+        """Width of a bond in pixels."""
+        return convert.bond_width(self.table(BONDS))

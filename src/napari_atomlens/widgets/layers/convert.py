@@ -148,11 +148,13 @@ def atoms_from_points(
         renamed = (told.notna() & (told != atoms["species"])).to_numpy() & ~added
     atoms.loc[touched | renamed, "edited"] = True
     atoms.loc[touched | renamed, "source"] = "user"
-    taken = set(atoms.loc[~added, "atom_id"]) | set(others) if added.any() else set()
-    for row in np.flatnonzero(added):
-        fresh = new_id(taken, int(frame[row]))
-        taken.add(fresh)
-        atoms.loc[row, "atom_id"] = fresh
+    if added.any():
+        taken = set(atoms.loc[~added, "atom_id"]) | set(others)
+        ids = atoms["atom_id"].to_numpy(copy=True)
+        for one in np.unique(frame[added]):
+            rows = np.flatnonzero(added & (frame == one))
+            ids[rows] = new_id(taken, int(one)) + np.arange(len(rows))
+        atoms["atom_id"] = ids
     return atoms
 
 

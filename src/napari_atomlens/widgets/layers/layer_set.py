@@ -356,6 +356,8 @@ class LayerSet:
                 yield
         finally:
             self._busy -= 1
+        if not self._busy:
+            self.mark()
 
     @property
     def is_busy(self) -> bool:
@@ -428,6 +430,8 @@ class LayerSet:
 
     def mark(self) -> None:
         """Mark the layers that are stale in their names, the others no longer."""
+        if self._busy:  # tables come first, their layers follow
+            return
         for role, layer in list(self._layers.items()):
             stale, marked = self.is_stale(role), str(layer.name).endswith(STALE)
             if stale != marked:
