@@ -73,8 +73,8 @@ def test_napari_reads_the_manifest_without_importing_the_package() -> None:
 
 
 DOCKS = (
-    "batch", "calibrate", "chemistry", "correct", "explore", "find_atoms", "measure", "movie",
-    "stm", "watch", "open_save.project",
+    "batch", "calibrate", "chemistry.dock", "correct.dock", "explore.dock", "find_atoms.dock",
+    "measure.dock", "movie.dock", "stm.dock", "watch", "open_save.project",
 )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hand import Hand
 from napari.layers import Points, Shapes, Vectors
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -23,12 +25,14 @@ from qtpy.QtWidgets import (
     QTreeWidget,
 )
 
+import napari_atomlens
+from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.library import DefectLibrary
 from napari_atomlens.graphs.rules import Rules
-from napari_atomlens.session.edits import actions
+from napari_atomlens.session.edits import actions, derived
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
 from napari_atomlens.widgets.layers.atoms import editor_of
-from napari_atomlens.widgets.layers.roles import KEY
+from napari_atomlens.widgets.layers.roles import KEY, STALE
 
 WAIT = 20_000
 PIXEL = 0.01  # nm
@@ -48,7 +52,9 @@ def sheet() -> Sheet:
 class Bench:
     """A viewer with an image, its atoms, and the widget."""
 
-    def __init__(self, viewer: Any, qtbot: Any, sheet: Sheet, frames: int = 0) -> None:
+    def __init__(
+        self, viewer: Any, qtbot: Any, sheet: Sheet, frames: int = 0, pyramid: bool = False
+    ) -> None:
         self.viewer, self.qtbot = viewer, qtbot
         side = 420
         image = np.zeros((side, side), np.float32)
@@ -62,12 +68,25 @@ class Bench:
             places = np.vstack([np.c_[np.full(len(places), f), places] for f in range(frames)])
             scale, units = (1.0, *scale), ("s", *units)
         species = np.tile(np.where(sheet.species == "Si", "bright column", "column"), frames or 1)
-        viewer.add_image(image, name="film", scale=scale, units=units)
+        self.image = image
+        data = [image, image[::4, ::4]] if pyramid else image
+        viewer.add_image(data, name="film", scale=scale, units=units, multiscale=pyramid)
         self.points = viewer.add_points(
             places, name="atoms", scale=scale, units=units,
             features={"species": species, "probability": np.full(len(places), 0.99)},
         )  # fmt: skip
-        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Chemistry")
+        self.open()
+
+    def open(self) -> None:
+        """Open the dock."""
+        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(
+            "napari-atomlens", "Chemistry"
+        )
+
+    def close(self) -> None:
+        """Close the tab of the dock."""
+        cross = self.dock.titleBarWidget().close_button
+        self.qtbot.mouseClick(cross, Qt.MouseButton.LeftButton)
 
     def child(self, kind: type, name: str) -> Any:
         found = self.widget.findChild(kind, name)
@@ -84,6 +103,13 @@ class Bench:
         """Press a button and wait until its job has ended."""
         with self.qtbot.waitSignal(self.widget.finished, timeout=WAIT):
             self.press(name)
+
+    def delete(self, place: np.ndarray) -> None:
+        """Select the atom nearest to a place and press Delete in the canvas."""
+        self.viewer.layers.selection.active = self.points
+        self.points.mode = "select"
+        self.points.selected_data = {int(np.hypot(*(self.points.data - place).T).argmin())}
+        Hand(self.viewer).press("Delete")
 
     @property
     def status(self) -> str:
@@ -239,3 +265,128 @@ def test_layers_can_be_hidden_and_removed(bench: Bench) -> None:
     bench.viewer.layers.remove(bench.points)
     assert "Find atoms first" in bench.status
     assert not bench.child(QPushButton, "build").isEnabled()
+
+
+# ---------------------------------------------------- the dock is closed, the layers stay true
+
+
+def test_bonds_follow_the_atoms_when_the_dock_is_closed(bench: Bench, sheet: Sheet) -> None:
+    bench.viewer.window.show()
+    bench.build()
+    bonds, defects = bench.layer("bonds"), bench.layer("defects")
+    before, n_defects = len(bonds.data), len(defects.data)
+    bench.close()
+    bench.delete(np.array([100.0, 250.0]))  # inside the perfect crystal
+    bench.qtbot.waitUntil(lambda: len(bonds.data) == before - 3, timeout=WAIT)
+    ends = np.vstack([bonds.data[:, 0], bonds.data.sum(axis=1)])
+    gap = np.linalg.norm(ends[:, None] - bench.points.data, axis=2).min(axis=1)
+    assert gap.max() < 1e-3  # every bond ends at an atom that is there
+    assert len(defects.data) == n_defects + 1 and STALE not in bonds.name
+    session = editor_of(bench.points).session
+    assert len(session.table("bonds")) == before - 3 and not session.is_stale("bonds")
+    bench.qtbot.waitUntil(
+        lambda: len(bench.layer("rings").data) == len(session.table("rings")), timeout=WAIT
+    )
+
+
+def test_what_is_not_made_anew_is_marked_until_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derived, "AT_ONCE_S", 0.0)  # a slow machine
+    bench.viewer.window.show()
+    bench.child(QComboBox, "preset").setCurrentText("graphene-si-published")
+    bench.build()
+    layers = [bench.layer(r) for r in ("bonds", "rings", "defects")]
+    before = len(layers[0].data)
+    bench.close()
+    bench.delete(np.array([100.0, 250.0]))
+    session = editor_of(bench.points).session
+    assert session.state("bonds") == session.state("defects") == "stale"
+    assert all(x.name.endswith(STALE) for x in layers)
+    session.update("bonds")  # by the rules of before
+    assert session.provenance("bonds")["rules"]["name"] == "graphene-si-published"
+    assert len(layers[0].data) == before - 3 == len(session.table("bonds"))
+    bench.qtbot.waitUntil(lambda: len(layers[1].data) == len(session.table("rings")), timeout=WAIT)
+    assert not any(STALE in x.name for x in layers)
+
+
+def test_a_dock_that_is_opened_again_knows_what_there_is(bench: Bench, tmp_path: Path) -> None:
+    bench.viewer.window.show()
+    emitters = [
+        bench.viewer.layers.events.removed, bench.viewer.dims.events.point,
+        bench.points.events.data, bench.points.events.scale,
+    ]  # fmt: skip
+    bench.build()
+    before = [len(e.callbacks) for e in emitters]
+    bench.close()
+    n_open = before
+    bench.qtbot.waitUntil(lambda: [len(e.callbacks) for e in emitters] != n_open, timeout=WAIT)
+    before = [len(e.callbacks) for e in emitters]
+    for _ in range(3):
+        bench.open()
+        assert bench.child(QTreeWidget, "types").topLevelItemCount() == 3
+        assert len(bench.viewer.layers) == 5
+        bench.close()
+    bench.qtbot.waitUntil(lambda: [len(e.callbacks) for e in emitters] == before, timeout=WAIT)
+    bench.open()
+    bench.widget.browser.open(tmp_path / "group.aldl")
+    bench.do("add")
+    assert "3 defects added" in bench.status
+
+
+def test_two_sets_of_atoms_have_bonds_of_their_own(bench: Bench, sheet: Sheet) -> None:
+    bench.build()
+    other = bench.viewer.add_points(
+        bench.points.data[:200], name="other", scale=bench.points.scale, units=bench.points.units
+    )
+    assert bench.child(QComboBox, "atoms").currentText() == "other"
+    assert not bench.child(QTreeWidget, "types").topLevelItemCount()
+    bench.build()
+    owners = [x.metadata[KEY]["source_id"] for x in bench.viewer.layers if "bonds" in x.name]
+    assert set(owners) == {str(bench.points.unique_id), str(other.unique_id)}
+    bench.child(QComboBox, "atoms").setCurrentText("atoms")
+    assert bench.child(QTreeWidget, "types").topLevelItemCount() == 3
+    bench.viewer.layers.remove(other)
+    bench.delete(sheet.centres_nm[0] / PIXEL)
+    session = editor_of(bench.points).session
+    bench.qtbot.waitUntil(lambda: not session.is_stale("bonds"), timeout=WAIT)
+
+
+def test_the_finest_level_of_a_pyramid_counts(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, sheet: Sheet, tmp_path: Path
+) -> None:
+    bench = Bench(make_napari_viewer(), qtbot, sheet, pyramid=True)
+    bench.build()
+    assert "3 defects" in bench.status
+    bench.widget.browser.open(tmp_path / "group.aldl")
+    bench.do("add")
+    with DefectLibrary(tmp_path / "group.aldl") as library:
+        found = [library.get(int(i)) for i in library.table()["id"]]
+    assert len(found) == 3
+    for one in found:
+        assert one.pixel_size_nm == pytest.approx(PIXEL, rel=0.02)
+        assert one.patch is not None and one.patch.max() >= 1  # the atoms of the finest level
+    bench.widget.cleanup()
+
+
+def test_the_work_is_done_in_a_thread_and_cancelled_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    free = threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        threads.add(threading.get_ident())
+        free.wait(30)
+        return bond(*args, **kwargs)
+
+    monkeypatch.setattr(napari_atomlens.graphs, "bond", slow)
+    bench.press("build")
+    bench.qtbot.waitUntil(lambda: bool(threads), timeout=WAIT)
+    assert threading.get_ident() not in threads
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=2_000):  # slack: others work, too
+        bench.press("build")
+    assert bench.status == "Cancelled." and len(bench.viewer.layers) == 2
+    free.set()
+    bench.build()
+    assert "3 defects of 3 types" in bench.status
