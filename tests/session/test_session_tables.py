@@ -10,15 +10,23 @@ from session_scene import SIZE, result, session_of
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.session.edits import Corrections, actions
-from napari_atomlens.session.follows import FROM, GROUPS, MAKERS, group_of, sources_of
+from napari_atomlens.session.follows import (
+    FROM,
+    GROUPS,
+    MAKERS,
+    OF_PIXELS,
+    group_of,
+    sources_of,
+)
 from napari_atomlens.session.session import Session
 
 
 def test_what_follows_from_what_is_told_in_one_place() -> None:
     assert sources_of("changes") == {"dumbbells", "tracks", "contours", "atoms"}
     assert sources_of("rings") == {"bonds", "atoms"} and sources_of("atoms") == set()
-    assert all("atoms" in sources_of(name) and name not in sources_of(name) for name in FROM)
-    assert sorted(n for names in GROUPS.values() for n in names) == sorted(FROM)
+    assert all(name not in sources_of(name) for name in FROM)
+    assert {n for n in FROM if "atoms" not in sources_of(n)} == FROM.keys() & OF_PIXELS
+    assert sorted(n for names in GROUPS.values() for n in names) == sorted(FROM.keys() - OF_PIXELS)
     assert set(MAKERS) < set(GROUPS) and group_of("mine") == "mine"
 
 
