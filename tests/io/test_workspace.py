@@ -131,7 +131,7 @@ def test_a_window_comes_back_as_it_was(tmp_path: Path) -> None:
     path = save_workspace(tmp_path / "a", tuples(viewer), settings)
     assert path == tmp_path / "a.atomlens"
     space = load_workspace(path)
-    assert space.settings == settings and space.messages == [] and space.version == 3
+    assert space.settings == settings and space.messages == [] and space.version == 4
     again = [Layer.create(*t) for t in space.layers]
     for a, b in zip(viewer.layers, again, strict=True):
         same_layer(a, b)
@@ -148,7 +148,7 @@ def test_a_window_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_napari_opens_and_writes_it(tmp_path: Path) -> None:
     viewer = window()
-    from napari_atomlens.session.project import write_project
+    from napari_atomlens.widgets.open_save.saving import write_project
 
     assert write_project(str(tmp_path / "a.atomlens"), tuples(viewer)) == [
         str(tmp_path / "a.atomlens")
@@ -207,9 +207,9 @@ def test_a_project_of_version_1_opens_as_layers() -> None:
 
 
 def test_a_large_image_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_atomlens.session import project
+    from napari_atomlens.io.projects import window as saved_window
 
-    monkeypatch.setattr(project, "COPY_BYTES", 10)
+    monkeypatch.setattr(saved_window, "COPY_BYTES", 10)
     image = np.random.default_rng(0).random((32, 32)).astype(np.float32)
     np.save(tmp_path / "image.npy", image)
     layer = (image, {"name": "i", "metadata": {"file": {"path": str(tmp_path / "image.npy")}}},
@@ -232,7 +232,7 @@ def test_a_large_image_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert "hash differs" in load_workspace(path, find).messages[0]
 
 
-@pytest.mark.parametrize("file", ["project.json", "arrays.zarr/zarr.json", "tables/0.parquet"])
+@pytest.mark.parametrize("file", ["project.json", "arrays.zarr/zarr.json", "arrays.npz", "tables/0.parquet"])
 @pytest.mark.parametrize("how", ["truncated", "missing"])
 def test_damaged(tmp_path: Path, file: str, how: str) -> None:
     path = save_workspace(tmp_path / "a", tuples(window()))
@@ -252,9 +252,9 @@ def test_a_failed_save_leaves_the_older_project(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError("disk full")
 
-    from napari_atomlens.session import project
+    from napari_atomlens.io.projects import window as saved_window
 
-    monkeypatch.setattr(project, "write_table", full)
+    monkeypatch.setattr(saved_window, "write_table", full)
     with pytest.raises(FormatError, match="disk full"):
         save_workspace(path, tuples(window()))
     assert len(load_workspace(path).layers) == 6
@@ -283,18 +283,18 @@ def test_edits_are_on_the_disk_and_come_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # nothing before the first edit
     actions.add(c, 0, 1, 2, "column")
     actions.delete(c, [3])
-    assert saving.find_lost(tmp_path) == []  # this window has it
+    assert saving.find_unsaved(tmp_path) == []  # this window has it
     c.rerun(machine(), [0, 1], 6.0)
     actions.set_species(c, [2], "Si")
     c.undo()
     auto.pause()
-    (lost,) = saving.find_lost(tmp_path)
+    (lost,) = saving.find_unsaved(tmp_path)
     assert lost.n_edits == 2 and lost.about["source_name"] == "movie"
     again = saving.restore(lost)
     pd.testing.assert_frame_equal(again.atoms(), c.atoms())
     assert again.redo() is not None and "Si" in set(again.atoms()["species"])
     saving.forget(lost)
-    assert saving.find_lost(tmp_path) == [] and list(tmp_path.iterdir()) == []
+    assert saving.find_unsaved(tmp_path) == [] and list(tmp_path.iterdir()) == []
 
 
 KILLED = """
@@ -332,7 +332,7 @@ def test_kill_9_loses_no_edit(tmp_path: Path) -> None:
             time.sleep(wait)
             os.kill(other.pid, signal.SIGKILL)
             said = [int(x) for x in other.stdout.read().split("\n")[:-1]]
-        (lost,) = saving.find_lost(tmp_path)
+        (lost,) = saving.find_unsaved(tmp_path)
         c = saving.restore(lost)
         # what was said to be done is there; the one that was being written may be as well
         assert said and len(c.journal.done) in (said[-1], said[-1] + 1)

@@ -11,7 +11,7 @@ from session_scene import SPACING, atoms_at, places, result
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.session import autosave
-from napari_atomlens.session.autosave import Autosave, find_lost, forget, restore
+from napari_atomlens.session.autosave import Autosave, find_unsaved, forget, restore
 from napari_atomlens.session.edits import Corrections, actions
 
 
@@ -26,7 +26,7 @@ def test_the_first_edit_makes_a_folder_and_saving_removes_it(tmp_path: Path) -> 
     assert kept.folder is None and not list(tmp_path.iterdir())
     actions.delete(c, [3])
     assert kept.folder is not None and kept.folder.parent == tmp_path
-    assert find_lost(tmp_path) == []  # it is not lost: this window has it
+    assert find_unsaved(tmp_path) == []  # it is not lost: this window has it
     kept.done()
     assert kept.folder is None and not list(tmp_path.iterdir())
     kept.done()
@@ -46,16 +46,16 @@ def test_what_is_paused_is_found_restored_and_forgotten(tmp_path: Path) -> None:
     assert not (kept.folder / "machine-1.parquet").exists()
     kept.pause()
     actions.delete(c, [4])  # nobody listens
-    (lost,) = find_lost(tmp_path)
+    (lost,) = find_unsaved(tmp_path)
     assert lost.n_edits == 1 and lost.about == {"layer": "gold"} and lost.started
     again = restore(lost)
     assert len(again.atoms()) == 24 and again.spacing_px == SPACING
     kept.resume()
     kept.write()
-    assert find_lost(tmp_path) == []
+    assert find_unsaved(tmp_path) == []
     kept.pause()
     forget(lost)
-    assert find_lost(tmp_path) == [] and find_lost(tmp_path / "nowhere") == []
+    assert find_unsaved(tmp_path) == [] and find_unsaved(tmp_path / "nowhere") == []
 
 
 def test_nothing_is_offered_of_what_was_undone_or_is_damaged(tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ def test_nothing_is_offered_of_what_was_undone_or_is_damaged(tmp_path: Path) -> 
     actions.delete(c, [3])
     c.undo()
     kept.pause()
-    assert find_lost(tmp_path) == []
+    assert find_unsaved(tmp_path) == []
     c.redo()
     folder = kept.folder
     assert folder is not None
     current = folder / "current.json"
     whole = current.read_text(encoding="utf-8")
     current.write_text("{", encoding="utf-8")
-    assert find_lost(tmp_path) == []
+    assert find_unsaved(tmp_path) == []
     with pytest.raises(FormatError, match="damaged"):
         restore(folder)
     other = json.loads(whole) | {"spacing_px": None}

@@ -105,7 +105,7 @@ def test_every_edit_is_on_the_disk(tmp_path: Path) -> None:
     session.edit(actions.set_species, [4], "Si")
     session.take(result(shift=0.2))  # a new run is written, too
     kept.pause()
-    (lost,) = autosave.find_lost(tmp_path)
+    (lost,) = autosave.find_unsaved(tmp_path)
     assert lost.n_edits == 2 and lost.about == {"layer": "atoms"}
     again = Session("gold", 0.1)
     again.corrections = autosave.restore(lost)

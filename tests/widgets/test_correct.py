@@ -349,7 +349,7 @@ def test_save_open_and_read_only(desk: Desk, tmp_path: Path) -> None:
     desk.viewer.dims.set_current_step(0, 1)
     table = desk.corrections.atoms()
     panel = desk.widget._project
-    assert autosave.find_lost() == [] and len(list((tmp_path / "autosave").iterdir())) == 1
+    assert autosave.find_unsaved() == [] and len(list((tmp_path / "autosave").iterdir())) == 1
     path = panel.save(tmp_path / "work")
     assert path == tmp_path / "work.atomlens", panel._note.text()
     assert list((tmp_path / "autosave").iterdir()) == []

@@ -15,6 +15,7 @@ from napari_atomlens.errors import FormatError
 from napari_atomlens.files import Json
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.note import write_note
 from napari_atomlens.io.projects.parts import Parts
 from napari_atomlens.params import as_dict, merged
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
@@ -152,7 +153,7 @@ class _Movie:
     def begin(self) -> Plan:
         """Return the plan of the earlier run, or make it and write it down."""
         if self.note is not None:
-            return self.store.plan()
+            return self.store.plan(self.note)
         plan = make_plan(
             self.source.movie, self.params, pixel_size_nm=self.source.pixel_size_nm,
             technique=self.source.technique, frames=self.order,
@@ -297,5 +298,5 @@ def follow_folder(
         "linking": as_dict(linking), "dumbbells": as_dict(dumbbells), "changes": as_dict(changes),
         "frames_followed": int(atoms["frame"].nunique()),
     }  # fmt: skip
-    layout.write_note(root / "provenance.json", {**record, **more})
+    write_note(root / "provenance.json", {**record, **more})
     return found

@@ -22,6 +22,7 @@ from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import Json
 from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.note import VERSION, read_note, write_note
 from napari_atomlens.io.projects.parts import Parts
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs import provenance
@@ -107,13 +108,13 @@ class Store:
 
     def note(self) -> Json | None:
         """What an earlier run wrote of the source, None where there was none."""
-        return layout.read_note(self.note_path) if self.note_path.exists() else None
+        return read_note(self.note_path) if self.note_path.exists() else None
 
     def write_note(self, note: Json) -> None:
         """Write what is known of the source."""
-        layout.write_note(
+        write_note(
             self.note_path,
-            {"format": layout.FORMAT, "format_version": layout.VERSION, **note},
+            {"format": layout.FORMAT, "format_version": VERSION, **note},
         )
 
     def begin(
@@ -127,8 +128,8 @@ class Store:
         self.write_note(note)
         return note
 
-    def plan(self) -> Plan:
-        """Return the plan of the run that began the folder.
+    def plan(self, note: Json) -> Plan:
+        """Return the plan of the run that began the folder, of what it wrote (:meth:`note`).
 
         Raises
         ------
@@ -136,7 +137,7 @@ class Store:
             If there is none, or it is damaged.
         """
         try:
-            return plan_of((self.note() or {})["plan"])
+            return plan_of(note["plan"])
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(
                 f"{self.root.name} is damaged: its {self.note_path.name} has no plan."

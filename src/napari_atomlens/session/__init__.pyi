@@ -1,5 +1,5 @@
-from .project import read_project
+from .project import load_opened
 
 __all__ = [
-    "read_project",
+    "load_opened",
 ]

@@ -17,31 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from napari_atomlens.errors import FormatError, TableError
 from napari_atomlens.files import Lock, user_folder, write_whole
+from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
+from napari_atomlens.io.projects.parts import read_parquet
 from napari_atomlens.session.edits import Corrections
 
 
 def autosave_folder() -> Path:
     """Where sessions are kept until they are saved (``ATOMLENS_AUTOSAVE`` overrides it)."""
     return user_folder("autosave")
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet, whole or not at all."""
-    write_whole(path, lambda file: table.to_parquet(file, index=False))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a Parquet table with texts as objects, as our tables have them."""
-    table = pd.read_parquet(path)
-    for column in table.columns:
-        if table[column].dtype == "str":
-            table[column] = table[column].astype(object)
-    return table
 
 
 class Autosave:
@@ -111,7 +97,7 @@ class Autosave:
         names = {"machine": f"machine-{n}.parquet", "journal": f"journal-{n}.jsonl"}
         c = self._corrections
         try:
-            write_table(c.machine(), folder / names["machine"])
+            write_table(folder / names["machine"], c.machine())
             file = JournalFile(folder / names["journal"], c.journal.entries())
             current = {
                 **names, "about": self.about, "user": c.journal.user,
@@ -177,7 +163,7 @@ class UnsavedSession:
     started: str
 
 
-def find_lost(root: Path | None = None) -> list[UnsavedSession]:
+def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
     """Sessions whose edits were never saved and that no window has open, the latest first."""
     folder = root or autosave_folder()
     found = []
@@ -210,7 +196,7 @@ def restore(lost: UnsavedSession | Path) -> Corrections:
     folder = lost.folder if isinstance(lost, UnsavedSession) else lost
     try:
         current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
-        machine = read_table(folder / current["machine"])
+        machine = read_parquet(folder / current["machine"])
         entries = read_entries(folder / current["journal"])
         spacing = current.get("spacing_px")
         return Corrections.restore(

@@ -6,25 +6,21 @@ The layout is described in ``docs/project_format.md``. Layers are the tuples
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import __version__
 from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.files import Lock, digest, new_folder_beside
-from napari_atomlens.io.formats.readers import read
+from napari_atomlens.files import Lock, new_folder_beside
 from napari_atomlens.io.projects import folder as layout
-from napari_atomlens.io.projects.encode import Encoder, decode
-from napari_atomlens.io.projects.folder import VERSION, target_of
-from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
-from napari_atomlens.session.autosave import read_table, write_table
+from napari_atomlens.io.projects import window
+from napari_atomlens.io.projects.folder import target_of
+from napari_atomlens.io.projects.note import WINDOW_VERSION
 from napari_atomlens.session.edits import Conflict, Corrections
 from napari_atomlens.session.result_layers import LayerTuple, layers_of_result
 
@@ -32,10 +28,10 @@ from napari_atomlens.session.result_layers import LayerTuple, layers_of_result
 CORRECTIONS = "napari-atomlens-corrections"
 #: Key in the metadata of a layer under which the project is that it came from.
 PROJECT = "napari-atomlens-project"
-#: Images with a file of their own are copied into the project up to this size.
-COPY_BYTES = 256 << 20
-#: What napari works out by itself, or only gives and does not take.
-_DROP = {"properties", "property_choices", "experimental_clipping_planes"}
+#: Arrays up to this size are copied before they are written: edits go on meanwhile.
+OWN_BYTES = 256 << 20
+#: One project is written at a time: two threads of this process may want the same place.
+_WRITING = threading.Lock()
 
 
 @dataclass
@@ -77,7 +73,7 @@ class Workspace:
     layers: list[LayerTuple]
     settings: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
-    version: int = VERSION
+    version: int = WINDOW_VERSION
 
 
 def lock_of(path: Path) -> Lock:
@@ -110,24 +106,76 @@ def read_only_sentence(path: Path) -> str:
     )
 
 
-def save_workspace(
-    path: str | Path,
-    layers: Sequence[LayerTuple],
-    settings: Mapping[str, Any] | None = None,
-    opened: OpenProject | None = None,
-) -> Path:
-    """Write the layers of a window, their edits and the settings.
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A window at one moment; what is edited later does not change it.
 
-    The folder is complete or not there at all.
+    Attributes
+    ----------
+    layers : list of SavedLayer
+    settings : dict
+    """
+
+    layers: list[window.SavedLayer]
+    settings: dict[str, Any]
+
+
+def take_snapshot(
+    layers: Sequence[LayerTuple], settings: Mapping[str, Any] | None = None
+) -> Snapshot:
+    """Copy what a project is to hold, fast enough for the thread of a window.
+
+    Parameters
+    ----------
+    layers : sequence of tuple
+        (data, attributes, type), bottom first.
+    settings : mapping, optional
+        Of the window and of the widgets.
+    """
+    taken = []
+    for data, attributes, kind in layers:
+        metadata = dict(attributes.get("metadata") or {})
+        corrections = metadata.pop(CORRECTIONS, None)
+        metadata.pop(PROJECT, None)
+        mine = {k: _own(v) for k, v in attributes.items() if k != "metadata"}
+        edits = _edits_of(corrections) if isinstance(corrections, Corrections) else None
+        taken.append(
+            window.SavedLayer(_own(data), {**mine, "metadata": _own(metadata)}, kind, edits)
+        )
+    return Snapshot(taken, _own(dict(settings or {})))
+
+
+def _own(value: Any) -> Any:
+    """Copy what may change: arrays in memory, tables and what holds them."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return value.copy() if value.nbytes <= OWN_BYTES else value
+    if kind is list or kind is tuple:
+        return kind(v if type(v) in (float, int, str) else _own(v) for v in value)
+    if kind is dict:
+        return {k: _own(v) for k, v in value.items()}
+    return value.copy() if isinstance(value, pd.DataFrame) else value
+
+
+def _edits_of(c: Corrections) -> window.Edits:
+    return window.Edits(
+        c.machine().copy(), c.atoms().copy(), list(c.journal.entries()), c.journal.user,
+        c.spacing_px, [dict(vars(x)) for x in c.conflicts],
+    )  # fmt: skip
+
+
+def write_snapshot(
+    path: str | Path, snapshot: Snapshot, opened: OpenProject | None = None
+) -> Path:
+    """Write a window as it was; the folder is complete or not there at all.
+
+    Any thread may do so.
 
     Parameters
     ----------
     path : path
         ``.atomlens`` is added where it is missing.
-    layers : sequence of tuple
-        (data, attributes, type), bottom first.
-    settings : mapping, optional
-        Of the window and of the widgets.
+    snapshot : Snapshot
     opened : OpenProject, optional
         The project that this window has open; its lock is the right to write there.
 
@@ -145,119 +193,37 @@ def save_workspace(
     target = target_of(path)
     mine = opened is not None and opened.path.resolve() == target.resolve()
     lock = opened.lock if mine and opened is not None else lock_of(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not lock.acquire():
-            raise FormatError(read_only_sentence(target))
-        with new_folder_beside(target) as folder:
-            _write(folder, layers, settings or {})
-    except OSError as error:
-        raise FormatError(
-            f"{target.name} could not be written: {error.strerror or error}."
-        ) from error
-    finally:
-        if not mine:
-            lock.release()
+    with _WRITING:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not lock.acquire():
+                raise FormatError(read_only_sentence(target))
+            with new_folder_beside(target) as folder:
+                window.write_window(folder, snapshot.layers, snapshot.settings)
+        except OSError as error:
+            raise FormatError(
+                f"{target.name} could not be written: {error.strerror or error}."
+            ) from error
+        finally:
+            if not mine:
+                lock.release()
     return target
 
 
-def _write(folder: Path, layers: Sequence[LayerTuple], settings: Mapping[str, Any]) -> None:
-    import zarr
+def save_workspace(
+    path: str | Path,
+    layers: Sequence[LayerTuple],
+    settings: Mapping[str, Any] | None = None,
+    opened: OpenProject | None = None,
+) -> Path:
+    """Write the layers of a window, their edits and the settings, all in this thread.
 
-    store = zarr.open_group(folder / "arrays.zarr", mode="w")
-
-    def put(name: str, array: np.ndarray) -> None:
-        chunks = (1,) * max(0, array.ndim - 2) + array.shape[-2:]
-        made = store.create_array(
-            name, shape=array.shape, dtype=array.dtype, chunks=tuple(max(1, c) for c in chunks)
-        )
-        for k in range(array.shape[0]) if array.ndim > 2 else [...]:
-            made[k] = np.asarray(array[k])  # frame by frame: movies need not fit in memory
-
-    encoder = Encoder(folder, put)
-    entries = []
-    for number, (data, attributes, kind) in enumerate(layers):
-        where = f"layers/{number}"
-        kept = {k: v for k, v in attributes.items() if k not in _DROP}
-        metadata = dict(kept.pop("metadata", None) or {})
-        corrections = metadata.pop(CORRECTIONS, None)
-        metadata.pop(PROJECT, None)
-        entry: dict[str, Any] = {"type": kind}
-        entry["data"] = _data(encoder, put, where, data, kind, metadata)
-        entry["attributes"] = encoder.attributes(where, kept)
-        entry["attributes"]["metadata"] = encoder.attributes(f"{where}/metadata", metadata)
-        if isinstance(corrections, Corrections):
-            entry["corrections"] = f"corrections/{number}"
-            _write_corrections(folder / entry["corrections"], corrections)
-        entries.append(entry)
-    text = {
-        "format": "napari-atomlens project", "format_version": VERSION, "kind": "window",
-        "atomlens": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "layers": entries, "settings": encoder.attributes("settings", settings),
-        "left_out": encoder.left_out,
-    }  # fmt: skip
-    whole = json.dumps(text, indent=1, ensure_ascii=False)
-    (folder / "project.json").write_text(whole, encoding="utf-8")
+    See :func:`take_snapshot` and :func:`write_snapshot`.
+    """
+    return write_snapshot(path, take_snapshot(layers, settings), opened)
 
 
-def _write_corrections(folder: Path, c: Corrections) -> None:
-    folder.mkdir(parents=True)
-    write_table(c.machine(), folder / "machine.parquet")
-    write_table(c.atoms(), folder / "atoms.parquet")
-    JournalFile(folder / "journal.jsonl", c.journal.entries()).close()
-    about = {
-        "user": c.journal.user,
-        "spacing_px": c.spacing_px if np.isfinite(c.spacing_px) else None,
-        "conflicts": [vars(x) for x in c.conflicts],
-    }
-    (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-
-
-def first_frame_hash(data: Any) -> str:
-    """SHA-256 of the first frame of an image or movie, to know a file again."""
-    frame = data
-    while getattr(frame, "ndim", 2) > 2 and frame.shape[-1] not in (3, 4):
-        frame = frame[0]
-    return digest(np.asarray(frame))
-
-
-def _data(
-    encoder: Encoder,
-    put: Callable[[str, np.ndarray], None],
-    where: str,
-    data: Any,
-    kind: str,
-    metadata: Mapping[str, Any],
-) -> Any:
-    if kind == "shapes":
-        vertices = [np.asarray(v, float) for v in data]
-        table = pd.DataFrame(
-            {
-                "shape": np.repeat(np.arange(len(vertices)), [len(v) for v in vertices]),
-                **{
-                    f"axis-{k}": np.concatenate([v[:, k] for v in vertices])
-                    for k in range(vertices[0].shape[1] if vertices else 0)
-                },
-            }
-        )
-        return {"shapes": encoder.encode(where, table), "n": len(vertices)}
-    if isinstance(data, (tuple, list)):  # surfaces and multiscale images
-        parts = []
-        for k, part in enumerate(data):
-            put(f"{where}/data-{k}", np.asarray(part))
-            parts.append(f"{where}/data-{k}")
-        return {"parts": parts}
-    source = dict(metadata.get("file") or {}).get("path") if kind == "image" else None
-    if source and data.nbytes > COPY_BYTES:
-        return {
-            "file": str(source), "sha256": first_frame_hash(data),
-            "name": str(metadata.get("image_name", "")), "shape": list(data.shape),
-        }  # fmt: skip
-    put(f"{where}/data", data)
-    return {"zarr": f"{where}/data"}
-
-
-def load_workspace(path: str | Path, find: Callable[[str], str | None] | None = None) -> Workspace:
+def load_workspace(path: str | Path, find: window.Find | None = None) -> Workspace:
     """Read a project of any version.
 
     Parameters
@@ -282,107 +248,41 @@ def load_workspace(path: str | Path, find: Callable[[str], str | None] | None = 
     if not (folder / layout.WINDOW).is_file():
         payload = vars(layout.read_saved(folder))
         return Workspace(layers_of_result(payload, folder.stem), version=1)
-    try:
-        text = json.loads((folder / "project.json").read_text(encoding="utf-8"))
-        version = int(text["format_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"{folder.name} is damaged: its project.json cannot be read ({error})."
-        ) from error
-    if version > VERSION:
-        raise FormatError(
-            f"{folder.name} was written by a later version of napari-atomlens; please update."
-        )
-    try:
-        return _read(folder, text, find)
-    except FormatError:
-        raise
-    except Exception as error:  # damaged files raise errors of every type
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise FormatError(f"{folder.name} is damaged: {type(error).__name__}: {first}") from error
+    found = window.read_window(folder, find)
+    layers: list[LayerTuple] = []
+    for layer in found.layers:
+        if layer.edits is not None:
+            layer.attributes["metadata"][CORRECTIONS] = _corrections_of(layer.edits)
+        layers.append((layer.data, layer.attributes, layer.kind))
+    return Workspace(layers, found.settings, found.messages, found.version)
 
 
-def _read(
-    folder: Path, text: dict[str, Any], find: Callable[[str], str | None] | None
-) -> Workspace:
-    import zarr
+def missing_files(path: str | Path) -> list[str]:
+    """Image files that a project names and that are no longer in their places.
 
-    store = zarr.open_group(folder / "arrays.zarr", mode="r")
-
-    def get(name: str) -> np.ndarray:
-        array: Any = store[name]
-        return np.asarray(array[...])
-
-    out = Workspace([], decode(text["settings"], folder, get), [], int(text["format_version"]))
-    for entry in text["layers"]:
-        attributes = decode(entry["attributes"], folder, get)
-        try:
-            data = _read_data(entry["data"], folder, get, find)
-        except FormatError as error:
-            out.messages.append(f"{attributes.get('name', 'A layer')}: {error}")
-            continue
-        if "corrections" in entry:
-            attributes["metadata"][CORRECTIONS] = _read_corrections(folder / entry["corrections"])
-        out.layers.append((data, attributes, entry["type"]))
-    return out
+    Raises
+    ------
+    FormatError
+        If it is damaged or of a later version.
+    """
+    folder = Path(path)
+    return window.missing_files(folder) if (folder / layout.WINDOW).is_file() else []
 
 
-def _read_corrections(folder: Path) -> Corrections:
-
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    spacing = about["spacing_px"]
-    c = Corrections.restore(
-        read_table(folder / "machine.parquet"), read_entries(folder / "journal.jsonl"), "",
-        float("nan") if spacing is None else float(spacing),
-    )  # fmt: skip
-    c.conflicts = [Conflict(**x) for x in about["conflicts"]]
+def _corrections_of(edits: window.Edits) -> Corrections:
+    c = Corrections.restore(edits.machine, edits.entries, "", edits.spacing_px)
+    c.conflicts = [Conflict(**x) for x in edits.conflicts]
     return c
 
 
-def _read_data(
-    entry: dict[str, Any],
-    folder: Path,
-    get: Callable[[str], np.ndarray],
-    find: Callable[[str], str | None] | None,
-) -> Any:
-    if "zarr" in entry:
-        return get(entry["zarr"])
-    if "parts" in entry:
-        return tuple(get(p) for p in entry["parts"])
-    if "shapes" in entry:
-        table = read_table(folder / entry["shapes"]["!table"])
-        axes = [c for c in table.columns if c.startswith("axis-")]
-        values, which = table[axes].to_numpy().copy(), table["shape"].to_numpy()
-        cuts = np.searchsorted(which, np.arange(1, entry["n"]))
-        return np.split(values, cuts) if entry["n"] else []
-    return _from_file(entry, find)
-
-
-def _from_file(entry: dict[str, Any], find: Callable[[str], str | None] | None) -> Any:
-    """Read the pixels of an image that lives in a file of its own, if it is still that file."""
-    given: str | None = entry["file"]
-    if not Path(str(given)).exists():
-        given = find(entry["file"]) if find is not None else None
-    if not given:
-        raise FormatError(f"the image file {Path(entry['file']).name} is not where it was.")
-    for image in read(given):
-        if list(image.data.shape) == entry["shape"] and (
-            first_frame_hash(image.data) == entry["sha256"]
-        ):
-            return image.data
-    raise FormatError(f"{Path(given).name} is not the image that was analysed (its hash differs).")
-
-
-def read_project(path: str | Path) -> list[LayerTuple]:
-    """Open a project for napari: its layers, and the lock that they hold together.
+def load_opened(path: str | Path) -> Workspace:
+    """Read a project that the layers then hold open together; what to say is in its messages.
 
     Raises
     ------
     FormatError
         If it cannot be read.
     """
-    import warnings
-
     opened = open_project(path)
     try:
         space = load_workspace(path)
@@ -390,18 +290,16 @@ def read_project(path: str | Path) -> list[LayerTuple]:
         opened.lock.release()
         raise
     if opened.read_only:
-        warnings.warn(read_only_sentence(opened.path), stacklevel=2)
-    for message in space.messages:
-        warnings.warn(message, stacklevel=2)
+        space.messages.insert(0, read_only_sentence(opened.path))
     for _, attributes, _kind in space.layers:
         attributes.setdefault("metadata", {})[PROJECT] = opened
-    return space.layers
+    return space
 
 
-def write_project(path: str, layers: Sequence[LayerTuple]) -> list[str]:
-    """Save layers for napari (File > Save) as a project, without the settings of the window."""
-    opened = next(
-        (p for _, a, _ in layers if isinstance(p := (a.get("metadata") or {}).get(PROJECT),
-                                              OpenProject)), None,
-    )  # fmt: skip
-    return [str(save_workspace(path, layers, opened=opened))]
+def opened_by(layers: Sequence[LayerTuple]) -> OpenProject | None:
+    """Project that layers came from, None where they came from none."""
+    for _, attributes, _kind in layers:
+        found = (attributes.get("metadata") or {}).get(PROJECT)
+        if isinstance(found, OpenProject):
+            return found
+    return None

@@ -1,9 +1,10 @@
 """Attributes of layers as JSON, with large arrays and tables in files of their own.
 
 What JSON cannot say is an object with one key that begins with "!":
-``{"!tuple": [...]}``, ``{"!array": [...], "dtype": ...}``, ``{"!zarr": name}`` (an array of
-``arrays.zarr``), ``{"!table": file}`` (a Parquet table), ``{"!map": [[key, value], ...]}``,
-``{"!float": "nan"}``.
+``{"!tuple": [...]}``, ``{"!array": [...], "dtype": ...}``, ``{"!stored": name}`` (an array of
+``arrays.npz``; with ``"list": true`` it was a list, with ``"dtype"`` an array of texts),
+``{"!table": file}`` (a Parquet table), ``{"!rows": {column: ...}}`` (a table of few rows),
+``{"!map": [[key, value], ...]}``, ``{"!float": "nan"}``; up to version 3 ``{"!zarr": name}``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-#: Larger arrays go to zarr.
-SMALL = 64
+#: Arrays and lists with more values, and tables with more rows, have files of their own.
+SMALL, FEW_ROWS = 64, 2
 
 
 class CannotEncode(TypeError):
@@ -75,11 +76,11 @@ class Encoder:
         if isinstance(value, np.ndarray):
             return self._array(where, value)
         if isinstance(value, pd.DataFrame):
-            return self._table(value)
+            return self._table(where, value)
         if isinstance(value, tuple):
             return {"!tuple": [self.encode(where, v) for v in value]}
         if isinstance(value, (list, set, frozenset)):
-            return [self.encode(where, v) for v in value]
+            return self._list(where, list(value))
         if isinstance(value, Mapping):
             if all(isinstance(k, str) and not k.startswith("!") for k in value):
                 return self.attributes(where, value)
@@ -100,17 +101,32 @@ class Encoder:
         if value.ndim == 0:
             return self.encode(where, value.item())
         if value.dtype.kind in "OUS":
-            texts = [self.encode(where, v) for v in value.tolist()]
-            return {"!objects": texts, "dtype": value.dtype.str}
+            texts = [v.value if isinstance(v, enum.Enum) else v for v in value.ravel().tolist()]
+            if value.ndim == 1 and _are_long(texts, str):
+                self._put(where, np.array(texts))
+                return {"!stored": where, "dtype": value.dtype.str}
+            encoded = [self.encode(where, v) for v in value.tolist()]
+            return {"!objects": encoded, "dtype": value.dtype.str}
         value = np.asarray(value)  # also of subclasses
         if value.size <= SMALL and np.isfinite(value).all():
             return {"!array": value.tolist(), "dtype": value.dtype.str}
         if value.dtype.kind not in "biufc":
             raise CannotEncode(where)
         self._put(where, value)
-        return {"!zarr": where}
+        return {"!stored": where}
 
-    def _table(self, value: pd.DataFrame) -> object:
+    def _list(self, where: str, value: list[object]) -> object:
+        for kind in (str, float, int, bool):
+            # an int beyond 64 bits makes an array of objects
+            if _are_long(value, kind) and (made := np.array(value)).dtype.kind != "O":
+                self._put(where, made)
+                return {"!stored": where, "list": True}
+        return [self.encode(where, v) for v in value]
+
+    def _table(self, where: str, value: pd.DataFrame) -> object:
+        if len(value) <= FEW_ROWS and value.columns.is_unique:
+            return {"!rows": {str(c): self._column(where, value[c]) for c in value.columns},
+                    "n": len(value)}  # fmt: skip
         name = f"tables/{self._n}.parquet"
         self._n += 1
         (self._folder / "tables").mkdir(exist_ok=True)
@@ -123,6 +139,24 @@ class Encoder:
                 value[column] = value[column].map(str)
         value.to_parquet(self._folder / name)
         return {"!table": name, "objects": objects}
+
+    def _column(self, where: str, column: pd.Series) -> dict[str, object]:
+        """Few values, with the categories that they may have."""
+        kind = {"dtype": str(column.dtype)}
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            kind["categories"] = self.encode(where, column.cat.categories.tolist())
+            kind["ordered"] = bool(column.cat.ordered)
+            values = [None if code < 0 else v for code, v in zip(column.cat.codes, column, strict=True)]
+        else:
+            values = column.tolist()
+        return {**kind, "values": [self.encode(where, v) for v in values]}
+
+
+def _are_long(values: list[Any], kind: type) -> bool:
+    """Whether there are many values, all of one type, that an array gives back as they were."""
+    if len(values) <= SMALL or any(type(v) is not kind for v in values):
+        return False
+    return kind is not str or not any(v.endswith("\0") for v in values)
 
 
 def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) -> Any:
@@ -153,8 +187,16 @@ def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) 
             out = np.empty(len(v["!objects"]), dtype=object)
             out[:] = [back(x) for x in v["!objects"]]
             return out.astype(v["dtype"])
-        if "!zarr" in v:
+        if "!stored" in v:
+            stored = get_array(v["!stored"])
+            if v.get("list"):
+                return stored.tolist()
+            return stored.astype(v["dtype"]) if "dtype" in v else stored
+        if "!zarr" in v:  # up to version 3
             return get_array(v["!zarr"])
+        if "!rows" in v:
+            columns = {c: _series(x, back) for c, x in v["!rows"].items()}
+            return pd.DataFrame(columns, index=pd.RangeIndex(v["n"]))
         if "!table" in v:
             table = pd.read_parquet(folder / v["!table"])
             return table.astype(dict.fromkeys(v.get("objects", []), object))
@@ -163,6 +205,14 @@ def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) 
         return {k: back(x) for k, x in v.items()}
 
     return back(value)
+
+
+def _series(column: dict[str, Any], back: Callable[[Any], Any]) -> pd.Series:
+    values, kind = back(column["values"]), column["dtype"]
+    if "categories" not in column:
+        return pd.Series(values, dtype=kind)
+    known = pd.CategoricalDtype(back(column["categories"]), ordered=column["ordered"])
+    return pd.Series(pd.Categorical(values, dtype=known))
 
 
 def _key(key: object) -> object:

@@ -15,7 +15,6 @@ every layer beside them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +24,18 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import new_folder_beside, write_whole
+from napari_atomlens.files import new_folder_beside
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects import old
+from napari_atomlens.io.projects.note import (
+    VERSION,
+    WINDOW_VERSION,
+    read_note,
+    reading,
+    write_note,
+)
 from napari_atomlens.io.projects.parts import Parts, read_parquet
 
-#: Raised when a later version can no longer be read by this one.
-VERSION = 3
 FORMAT = "napari-atomlens run"
 NOTE, BATCH, WINDOW = "run.json", "batch.json", "project.json"
 FRAME_TABLES = ("atoms", "contours", "outlines")
@@ -96,43 +100,6 @@ def note_path(root: Path, file: str = "") -> Path:
 def maps_path(root: Path, file: str = "") -> Path:
     """Store of the maps of a source."""
     return root / "maps" / f"{file}.zarr" if file else root / "maps.zarr"
-
-
-def for_json(value: object) -> object:
-    """Return what JSON cannot hold (numpy numbers, arrays, paths) as what it can."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
-
-
-def write_note(path: Path, note: Mapping[str, object]) -> None:
-    """Write a text of what is known, whole or not at all."""
-    write_whole(path, json.dumps(note, indent=1, default=for_json, ensure_ascii=False) + "\n")
-
-
-def read_note(path: Path) -> dict[str, object]:
-    """Read a text that :func:`write_note` wrote.
-
-    Raises
-    ------
-    FormatError
-        If it is damaged, or of a later version.
-    """
-    name = path.parent.name
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-        version = int(note.get("format_version", VERSION))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{name} is damaged: its {path.name} cannot be read ({error})."
-        ) from error
-    if version > VERSION:
-        raise FormatError(
-            f"{name} was written by a later version of napari-atomlens; please update."
-        )
-    return dict(note)
 
 
 def target_of(path: str | Path) -> Path:
@@ -288,7 +255,7 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
         raise FormatError(f"{root.name} does not exist.")
     if not is_results(root):
         raise FormatError(f"{root.name} is not an AtomLens project.")
-    try:
+    with reading(root):
         if old.is_old(root):
             return checked(Saved(**old.read_old(root)))  # type: ignore[arg-type]
         if (root / NOTE).is_file():
@@ -296,11 +263,6 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
         if (root / BATCH).is_file():
             return checked(_read(root, file or _only_file(root)))
         return _window(root)
-    except FormatError:
-        raise
-    except Exception as error:  # damaged files raise errors of every type
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise FormatError(f"{root.name} is damaged: {type(error).__name__}: {first}") from error
 
 
 def _only_file(root: Path) -> str:
@@ -408,7 +370,7 @@ def _load_maps(
 
 def _window(root: Path) -> Saved:
     """Corrected atoms of a window that was saved; maps and contours are layers there."""
-    note = read_note(root / WINDOW)
+    note = read_note(root / WINDOW, WINDOW_VERSION)
     parts, runs = [], []
     for entry in note["layers"]:  # type: ignore[attr-defined]
         if "corrections" not in entry:

@@ -6,12 +6,11 @@ Versions 1 and 2 had one file per table beside ``result.json``; version 1 had it
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.io.projects.note import read_note
 from napari_atomlens.io.projects.parts import read_parquet
 
 #: The latest version that had ``result.json``.
@@ -32,17 +31,7 @@ def read_old(folder: Path) -> dict[str, object]:
     FormatError
         If it is of a later version, or its text cannot be read.
     """
-    try:
-        text = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        version = int(text["format_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"{folder.name} is damaged: its result.json cannot be read ({error})."
-        ) from error
-    if version > LAST_VERSION:
-        raise FormatError(
-            f"{folder.name} was written by a later version of napari-atomlens; please update."
-        )
+    text = read_note(folder / "result.json", LAST_VERSION, needs=("format_version",))
     payload: dict[str, object] = {
         name: read_parquet(folder / f"{name}.parquet") for name in ("atoms", "contours")
     }

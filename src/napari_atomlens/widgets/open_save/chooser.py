@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_atomlens.widgets.open_save import reader
+from napari_atomlens.widgets.open_save.beside import beside, main_window
 
 if TYPE_CHECKING:
     from napari_atomlens.widgets.open_save.reader import LayerTuple
@@ -32,8 +32,8 @@ def get_reader(
 
 def read_chosen(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     """Read files as layer tuples; ask which ones where there are many and somebody to ask."""
-    layers = reader.read_layers(path)
-    window = _window() if len(layers) > MANY else None
+    layers = beside(lambda: reader.read_layers(path))
+    window = main_window() if len(layers) > MANY else None
     if window is None:
         return layers
     names = [p.name for p in reader._paths(path)]
@@ -41,17 +41,6 @@ def read_chosen(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     for k, (_, keywords, _) in enumerate(chosen):
         keywords["visible"] = k == 0
     return chosen or NOTHING
-
-
-def _window() -> Any:
-    """Main window of napari, None where there is none that can be seen."""
-    if "qtpy" not in sys.modules:  # a script: nobody to ask, and perhaps no Qt at all
-        return None
-    from qtpy.QtWidgets import QApplication, QMainWindow
-
-    app = QApplication.instance()
-    windows = app.topLevelWidgets() if isinstance(app, QApplication) else []
-    return next((w for w in windows if isinstance(w, QMainWindow) and w.isVisible()), None)
 
 
 def describe(layer: LayerTuple) -> str:

@@ -219,7 +219,7 @@ class ProjectPanel(QWidget):
 
     def look_for_lost(self) -> None:
         """Offer the edits of sessions that ended without saving them."""
-        self._lost = autosave.find_lost()
+        self._lost = autosave.find_unsaved()
         for button in (self._restore, self._forget):
             button.setVisible(bool(self._lost))
         if self._lost:

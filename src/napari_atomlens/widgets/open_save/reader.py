@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import is_store, kind_of, named
 from napari_atomlens.io.formats.readers import read
+from napari_atomlens.widgets.open_save.beside import beside
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -32,7 +34,7 @@ def get_reader(
     """
     paths = _paths(path)
     if len(paths) == 1 and paths[0].suffix.lower() == ".atomlens" and paths[0].is_dir():
-        return session.read_project
+        return read_project
     return read_layers if paths and all(_ours(p) for p in paths) else None
 
 
@@ -54,6 +56,20 @@ def _ours(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(256).startswith(b"# Channel:")
     return True
+
+
+def read_project(path: str | Path) -> list[LayerTuple]:
+    """Open a project for napari: its layers, and the lock that they hold together.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read.
+    """
+    space = beside(lambda: session.load_opened(path))
+    for message in space.messages:
+        warnings.warn(message, stacklevel=2)
+    return space.layers
 
 
 def get_atoms_reader(
