@@ -187,13 +187,16 @@ def work(folder: Path, edits: int, frames: int) -> None:
 
 def again(folder: Path, frames: int) -> None:
     """Open the project, restore what was never saved."""
+    from napari_atomlens.session.autosave import find_unsaved
+    from napari_atomlens.widgets.open_save.restore import show_restored
+
     window = Window(frames, empty=True)
     panel = window.widget._project
     assert panel.open(folder / "day.atomlens")
     say("opened", len(window.corrections.journal), digest(window.corrections.atoms()))
-    panel.look_for_lost()
-    assert panel._lost, "nothing is offered"
-    assert panel.restore(panel._lost[0]) is not None
+    unsaved = find_unsaved()
+    assert unsaved, "nothing is offered"
+    show_restored(window.viewer, unsaved[0])
     window.settle()
     n, found = len(window.corrections.journal), digest(window.corrections.atoms())
     say("restored", n, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
+from napari_atomlens.io.projects.folder import read_saved
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.session import autosave as saving
 from napari_atomlens.session.edits import Corrections, actions
@@ -29,6 +31,8 @@ from napari_atomlens.session.project import (
     load_workspace,
     open_project,
     save_workspace,
+    take_snapshot,
+    write_snapshot,
 )
 from napari_atomlens.widgets.open_save import reader
 
@@ -206,6 +210,100 @@ def test_a_project_of_version_1_opens_as_layers() -> None:
     assert set(tables.ATOMS) <= set(layers["atoms"].features)
 
 
+def test_a_project_of_version_3_opens_as_it_was_saved(tmp_path: Path) -> None:
+    shutil.unpack_archive(Path(__file__).parent / "data" / "version3_window.zip", tmp_path)
+    space = load_workspace(tmp_path / "version3.atomlens")
+    assert space.version == 3 and space.messages == []
+    assert space.settings == {"viewer": {"zoom": 2.5, "center": (0.0, 1.0)}}
+    again, viewer = [Layer.create(*t) for t in space.layers], window()
+    for a, b in zip(viewer.layers, again, strict=True):
+        same_layer(a, b)
+    old, new = viewer.layers["atoms"].metadata[CORRECTIONS], again[2].metadata[CORRECTIONS]
+    pd.testing.assert_frame_equal(old.atoms(), new.atoms())
+    assert old.journal.done == new.journal.done and new.seen() == old.seen()
+    # what other programs want of it, and saving it anew
+    assert len(read_saved(tmp_path / "version3.atomlens").atoms) == len(old.atoms())
+    path = save_workspace(tmp_path / "new", [x.as_layer_data_tuple() for x in again])
+    assert load_workspace(path).version == 4
+
+
+def test_a_project_holds_few_files_whatever_there_is(tmp_path: Path) -> None:
+    viewer, rng = window(), np.random.default_rng(2)
+    path = save_workspace(tmp_path / "a", tuples(viewer))
+    few = sum(p.is_file() for p in path.rglob("*"))
+    assert few <= 20
+    viewer.add_vectors(
+        rng.random((3000, 2, 2)), name="bonds", features={"length": rng.random(3000)}
+    )
+    viewer.add_shapes(
+        [p + rng.random((7, 2)) for p in rng.random((300, 1, 2))],
+        shape_type="polygon",
+        name="rings",
+    )
+    viewer.add_image(rng.random((200, 8, 8)), name="long")
+    viewer.add_surface((rng.random((9, 3)), np.array([[0, 1, 2]]), rng.random(9)), name="surface")
+    viewer.add_image([rng.random((64, 64)), rng.random((32, 32))], multiscale=True, name="scales")
+    viewer.add_image(rng.random((8, 9, 3)).astype(np.float32), rgb=True, name="colours")
+    viewer.add_shapes(None, ndim=2, name="empty")
+    viewer.add_points(None, ndim=3, name="none")
+    path = save_workspace(tmp_path / "a", tuples(viewer))
+    assert sum(p.is_file() for p in path.rglob("*")) <= few + 20
+    again = {t[1]["name"]: Layer.create(*t) for t in load_workspace(path).layers}
+    for layer in viewer.layers:
+        if layer.name in ("surface", "scales"):
+            for a, b in zip(layer.data, again[layer.name].data, strict=True):
+                np.testing.assert_array_equal(a, b)
+        else:
+            same_layer(layer, again[layer.name])
+    assert again["colours"].rgb and again["empty"].ndim == 2 and again["none"].ndim == 3
+
+
+def test_values_of_every_kind_come_back(tmp_path: Path) -> None:
+    defaults = pd.DataFrame(
+        {"n": [3], "x": [np.nan], "on": [True], "text": ["a"],
+         "kind": pd.Categorical(["Si"], ["C", "Si"], ordered=True),
+         "none": pd.Categorical([None], ["C", "Si"])}
+    )  # fmt: skip
+    values: dict[str, Any] = {
+        "ints": list(range(100)), "huge": [2**70, *range(100)], "floats": [0.5, float("nan")] * 60,
+        "texts": ["a", "äöü", ""] * 40, "ends": ["a\0"] * 70, "flags": [True, False] * 50,
+        "mixed": [1, "a", None] * 50, "pairs": [(1, 2.0)] * 70, "nan": np.array([1.0, np.nan]),
+        "objects": np.array(["a", "bc"] * 50, dtype=object), "map": {(0, 1): 2.5, 3: "x"},
+        "complex": np.ones(100, complex), "defaults": defaults, "inf": float("-inf"),
+    }  # fmt: skip
+    layer = (np.zeros((2, 2)), {"name": "i", "metadata": values}, "image")
+    path = save_workspace(tmp_path / "a", [layer])
+    assert json.loads((path / "project.json").read_text())["left_out"] == []
+    found = load_workspace(path).layers[0][1]["metadata"]
+    assert set(found) == set(values)
+    for name, value in values.items():
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(found[name], value)
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(found[name], value)
+            assert found[name].dtype == value.dtype
+        else:
+            assert repr(found[name]) == repr(value), name
+
+
+def test_a_snapshot_does_not_follow_later_edits(tmp_path: Path) -> None:
+    viewer = window()
+    snapshot = take_snapshot(tuples(viewer), {"widgets": {"n": [1]}})
+    table = viewer.layers["atoms"].metadata[CORRECTIONS].atoms().copy()
+    viewer.layers["movie"].data[:] = 0
+    viewer.layers["contours"].data[:] = 0
+    viewer.layers["atoms"].data[:] = 0
+    viewer.layers["atoms"].features.loc[0, "probability"] = 0.0
+    viewer.layers["movie"].metadata["who"].append("you")
+    actions.delete(viewer.layers["atoms"].metadata[CORRECTIONS], [1])
+    path = write_snapshot(tmp_path / "a", snapshot)
+    again = [Layer.create(*t) for t in load_workspace(path).layers]
+    for a, b in zip(window().layers, again, strict=True):
+        same_layer(a, b)
+    assert again[0].metadata == {"who": ["me", 3, None]}
+    pd.testing.assert_frame_equal(again[2].metadata[CORRECTIONS].atoms(), table)
+
+
 def test_a_large_image_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_atomlens.io.projects import window as saved_window
 
@@ -232,7 +330,9 @@ def test_a_large_image_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert "hash differs" in load_workspace(path, find).messages[0]
 
 
-@pytest.mark.parametrize("file", ["project.json", "arrays.zarr/zarr.json", "arrays.npz", "tables/0.parquet"])
+@pytest.mark.parametrize(
+    "file", ["project.json", "arrays.zarr/zarr.json", "arrays.npz", "tables/0.parquet"]
+)
 @pytest.mark.parametrize("how", ["truncated", "missing"])
 def test_damaged(tmp_path: Path, file: str, how: str) -> None:
     path = save_workspace(tmp_path / "a", tuples(window()))

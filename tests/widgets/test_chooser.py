@@ -98,7 +98,7 @@ def test_few_images_and_no_window_ask_nobody(
     monkeypatch.setattr(chooser, "ask", lambda *a: pytest.fail("asked"))
     reader = chooser.get_reader(many)
     assert reader is not None and len(reader(many)) == 6  # no window
-    monkeypatch.setattr(chooser, "_window", lambda: object())
+    monkeypatch.setattr(chooser, "main_window", lambda: object())
     np.savez(tmp_path / "a.npz", a=np.eye(20), b=np.eye(20))
     assert len(chooser.read_chosen(tmp_path / "a.npz")) == 2
     (tmp_path / "notes.txt").write_text("Buy milk.")

@@ -399,8 +399,8 @@ def test_lost_edits_are_offered(desk: Desk, tmp_path: Path) -> None:
     desk.widget.editor.autosave.pause()  # what a crash does
     desk.viewer.layers.remove(desk.atoms)
     panel = desk.widget._project
-    panel.look_for_lost()
-    assert "1 edits of" in panel._note.text() and panel._restore.isVisible()
+    panel.look_for_unsaved()
+    assert "1 edit of" in panel._note.text() and panel._restore.isVisible()
     desk.button("restore")
     pd.testing.assert_frame_equal(desk.corrections.atoms(), table)
     desk.same()

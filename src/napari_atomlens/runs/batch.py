@@ -26,7 +26,8 @@ from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.formats.kinds import find_files, is_store
 from napari_atomlens.io.projects import folder as layout
-from napari_atomlens.io.projects.note import VERSION, write_note
+from napari_atomlens.io.projects.note import VERSION as LAYOUT_VERSION
+from napari_atomlens.io.projects.note import write_note
 from napari_atomlens.io.projects.parts import Parts, partition_names
 from napari_atomlens.params import as_dict, merged
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
@@ -122,7 +123,7 @@ def _settings(
     """Begin a folder, or go on with it; return the settings and the name of each file."""
     info = find_model(params.model)
     now: Json = {
-        "format": "napari-atomlens batch", "format_version": VERSION,
+        "format": "napari-atomlens batch", "format_version": LAYOUT_VERSION,
         "batch_version": VERSION, "atomlens": __version__,
         "parameters": as_dict(params.analysis()), "maps": params.maps,
         "model": "auto" if params.model == "auto" else info.name,

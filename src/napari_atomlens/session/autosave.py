@@ -185,15 +185,15 @@ def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
     return found
 
 
-def restore(lost: UnsavedSession | Path) -> Corrections:
-    """Bring the edits of a lost session back; its folder stays until :func:`forget`.
+def restore(unsaved: UnsavedSession | Path) -> Corrections:
+    """Bring the edits of an unsaved session back; its folder stays until :func:`forget`.
 
     Raises
     ------
     FormatError
         If the folder is damaged.
     """
-    folder = lost.folder if isinstance(lost, UnsavedSession) else lost
+    folder = unsaved.folder if isinstance(unsaved, UnsavedSession) else unsaved
     try:
         current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
         machine = read_parquet(folder / current["machine"])
@@ -208,6 +208,6 @@ def restore(lost: UnsavedSession | Path) -> Corrections:
         raise FormatError(f"The autosaved edits in {folder.name} are damaged ({error}).") from error
 
 
-def forget(lost: UnsavedSession | Path) -> None:
-    """Remove the folder of a lost session."""
-    shutil.rmtree(lost.folder if isinstance(lost, UnsavedSession) else lost, ignore_errors=True)
+def forget(unsaved: UnsavedSession) -> None:
+    """Remove the folder of an unsaved session."""
+    shutil.rmtree(unsaved.folder, ignore_errors=True)

@@ -138,6 +138,8 @@ def take_snapshot(
         corrections = metadata.pop(CORRECTIONS, None)
         metadata.pop(PROJECT, None)
         mine = {k: _own(v) for k, v in attributes.items() if k != "metadata"}
+        if isinstance(data, Sequence):  # scales of a pyramid, parts of a surface, shapes
+            data = list(data)
         edits = _edits_of(corrections) if isinstance(corrections, Corrections) else None
         taken.append(
             window.SavedLayer(_own(data), {**mine, "metadata": _own(metadata)}, kind, edits)
@@ -164,9 +166,7 @@ def _edits_of(c: Corrections) -> window.Edits:
     )  # fmt: skip
 
 
-def write_snapshot(
-    path: str | Path, snapshot: Snapshot, opened: OpenProject | None = None
-) -> Path:
+def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | None = None) -> Path:
     """Write a window as it was; the folder is complete or not there at all.
 
     Any thread may do so.
@@ -266,7 +266,7 @@ def missing_files(path: str | Path) -> list[str]:
         If it is damaged or of a later version.
     """
     folder = Path(path)
-    return window.missing_files(folder) if (folder / layout.WINDOW).is_file() else []
+    return window.missing_images(folder) if (folder / layout.WINDOW).is_file() else []
 
 
 def _corrections_of(edits: window.Edits) -> Corrections:

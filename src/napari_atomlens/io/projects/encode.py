@@ -42,7 +42,7 @@ class Encoder:
         Where values were that a file cannot hold.
     """
 
-    def __init__(self, folder: Path, put_array: Callable[[str, np.ndarray], None]) -> None:
+    def __init__(self, folder: Path, put_array: Callable[[str, np.ndarray], object]) -> None:
         self._folder, self._put = folder, put_array
         self.left_out: list[str] = []
         self._n = 0
@@ -124,7 +124,8 @@ class Encoder:
         return [self.encode(where, v) for v in value]
 
     def _table(self, where: str, value: pd.DataFrame) -> object:
-        if len(value) <= FEW_ROWS and value.columns.is_unique:
+        few = len(value) <= FEW_ROWS or not len(value.columns)
+        if few and value.columns.is_unique:
             return {"!rows": {str(c): self._column(where, value[c]) for c in value.columns},
                     "n": len(value)}  # fmt: skip
         name = f"tables/{self._n}.parquet"
@@ -142,11 +143,13 @@ class Encoder:
 
     def _column(self, where: str, column: pd.Series) -> dict[str, object]:
         """Few values, with the categories that they may have."""
-        kind = {"dtype": str(column.dtype)}
+        kind: dict[str, object] = {"dtype": str(column.dtype)}
         if isinstance(column.dtype, pd.CategoricalDtype):
             kind["categories"] = self.encode(where, column.cat.categories.tolist())
             kind["ordered"] = bool(column.cat.ordered)
-            values = [None if code < 0 else v for code, v in zip(column.cat.codes, column, strict=True)]
+            values = [
+                None if code < 0 else v for code, v in zip(column.cat.codes, column, strict=True)
+            ]
         else:
             values = column.tolist()
         return {**kind, "values": [self.encode(where, v) for v in values]}
@@ -196,7 +199,7 @@ def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) 
             return get_array(v["!zarr"])
         if "!rows" in v:
             columns = {c: _series(x, back) for c, x in v["!rows"].items()}
-            return pd.DataFrame(columns, index=pd.RangeIndex(v["n"]))
+            return pd.DataFrame(columns or None, index=pd.RangeIndex(v["n"]))
         if "!table" in v:
             table = pd.read_parquet(folder / v["!table"])
             return table.astype(dict.fromkeys(v.get("objects", []), object))

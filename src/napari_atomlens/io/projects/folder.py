@@ -301,7 +301,7 @@ def _read(root: Path, file: str) -> Saved:
         if len(found[name]) != n:
             raise FormatError(f"{root.name} is damaged: some of its {name} are missing.")
     for name in ("atoms", "contours"):
-        columns = dict(note.get("tables") or {}).get(name)  # type: ignore[call-overload]
+        columns = dict(note.get("tables") or {}).get(name)
         if not len(found[name]) and columns:
             found[name] = found[name].reindex(columns=columns)
     frames = sorted(int(f) for f in rows["frame"]) if len(rows) else []
@@ -313,9 +313,9 @@ def _read(root: Path, file: str) -> Saved:
     order = [int(f) for f in named] if isinstance(named, list) else frames
     return Saved(
         found["atoms"], found["contours"], outlines_of(found["outlines"], order), probabilities,
-        unfamiliar, tuple(note.get("classes") or ()), frames,  # type: ignore[arg-type]
-        dict(note["provenance"]), list(note.get("messages") or ()),  # type: ignore[call-overload]
-        dict(note.get("seconds") or {}), later, rows,  # type: ignore[call-overload]
+        unfamiliar, tuple(note.get("classes") or ()), frames,
+        dict(note["provenance"]), list(note.get("messages") or ()),
+        dict(note.get("seconds") or {}), later, rows,
     )  # fmt: skip
 
 
@@ -372,7 +372,7 @@ def _window(root: Path) -> Saved:
     """Corrected atoms of a window that was saved; maps and contours are layers there."""
     note = read_note(root / WINDOW, WINDOW_VERSION)
     parts, runs = [], []
-    for entry in note["layers"]:  # type: ignore[attr-defined]
+    for entry in note["layers"]:
         if "corrections" not in entry:
             continue
         parts.append(read_parquet(root / entry["corrections"] / "atoms.parquet"))

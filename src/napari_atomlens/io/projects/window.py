@@ -86,7 +86,7 @@ class SavedLayer:
 
 
 @dataclass(eq=False)
-class Window:
+class SavedWindow:
     """What a project of a window holds.
 
     Attributes
@@ -180,7 +180,7 @@ def _pixels(
     draw: Callable[[str, Any], Json], name: str, layer: SavedLayer, metadata: Mapping[str, Any]
 ) -> Json:
     data = layer.data
-    if isinstance(data, (tuple, list)):  # of several scales
+    if isinstance(data, Sequence):  # of several scales
         return {"parts": [draw(f"{name}-{k}", part)["zarr"] for k, part in enumerate(data)]}
     source = dict(metadata.get("file") or {}).get("path") if layer.kind == "image" else None
     if source and data.nbytes > COPY_BYTES:
@@ -231,7 +231,7 @@ def first_frame_hash(data: Any) -> str:
 # Reading ------------------------------------------------------------------------------------
 
 
-def read_window(folder: Path, find: Find | None = None) -> Window:
+def read_window(folder: Path, find: Find | None = None) -> SavedWindow:
     """Read what :func:`write_window` wrote, of any version.
 
     Parameters
@@ -250,7 +250,7 @@ def read_window(folder: Path, find: Find | None = None) -> Window:
         return _read(folder, text, find)
 
 
-def missing_files(folder: Path) -> list[str]:
+def missing_images(folder: Path) -> list[str]:
     """Files of images that are no longer in their places.
 
     Raises
@@ -290,11 +290,11 @@ class _Stored:
         return self._arrays[name] if name in self._arrays else self.pixels(name)
 
 
-def _read(folder: Path, text: Json, find: Find | None) -> Window:
+def _read(folder: Path, text: Json, find: Find | None) -> SavedWindow:
     version = int(text["format_version"])
     stored = _Stored(folder, version)
     settings = decode(text["settings"], folder, stored.array)
-    out = Window([], settings, [], version)
+    out = SavedWindow([], settings, [], version)
     for entry in text["layers"]:
         attributes = decode(entry["attributes"], folder, stored.array)
         try:

@@ -1,1 +1,5 @@
 """Opening and saving in napari: what the manifest names."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

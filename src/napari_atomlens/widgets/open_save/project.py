@@ -1,4 +1,4 @@
-"""Save and open projects, and offer what a crash left behind."""
+"""Save and open projects, and restore what was never saved."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from napari_atomlens.session.project import (
     CORRECTIONS,
     PROJECT,
     OpenProject,
+    Workspace,
     load_workspace,
+    missing_files,
     open_project,
     read_only_sentence,
-    save_workspace,
 )
 from napari_atomlens.widgets.base.old_forms import get_value, set_value
-from napari_atomlens.widgets.layers import convert, roles, styles
-from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
+from napari_atomlens.widgets.layers.atoms import Editor, editor_of
+from napari_atomlens.widgets.open_save import restore
+from napari_atomlens.widgets.open_save.beside import beside
+from napari_atomlens.widgets.open_save.saving import editors_in, save_window
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -39,7 +42,7 @@ DOCKS = ("find_atoms", "measure", "correct")
 
 
 class ProjectPanel(QWidget):
-    """Buttons to save and open a project and to restore edits of a lost session.
+    """Buttons to save and open a project and to restore edits that were never saved.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ class ProjectPanel(QWidget):
         self._viewer = viewer
         self.editor: Editor | None = None
         self._opened: OpenProject | None = None
-        self._lost: list[autosave.UnsavedSession] = []
+        self._unsaved: list[autosave.UnsavedSession] = []
         self._save = _button("save_project", "Save project…", "All layers, edits and settings")
         self._open = _button("open_project", "Open project…", "In place of what is shown")
         self._restore = _button("restore", "Restore", "Bring back edits that were never saved")
@@ -72,7 +75,7 @@ class ProjectPanel(QWidget):
         self._open.clicked.connect(self._on_open)
         self._restore.clicked.connect(self._on_restore)
         self._forget.clicked.connect(self._on_forget)
-        self.look_for_lost()
+        self.look_for_unsaved()
 
     def cleanup(self) -> None:
         """Give the lock of an open project back."""
@@ -103,15 +106,17 @@ class ProjectPanel(QWidget):
             self.save(path)
 
     def save(self, path: str | Path) -> Path | None:
-        """Save the window; None, and a sentence, where that is not possible."""
-        opened = self.project()
-        for layer in self._viewer.layers:
-            editor = layer.metadata.get(EDITOR)
-            if isinstance(editor, Editor):
-                editor.sync()
+        """Save the window; None, and a sentence, where that is not possible.
+
+        It is written beside the window, where editing goes on.
+        """
+        opened, mine = self.project(), list(self._viewer.layers)
+        self._save.setEnabled(False)
+        self.say("Saving …")
         try:
-            layers = [layer.as_layer_data_tuple() for layer in self._viewer.layers]
-            target = save_workspace(path, layers, self.settings(), opened)
+            layers = [layer.as_layer_data_tuple() for layer in mine]
+            editors = editors_in(layer.metadata for layer in mine)
+            target = save_window(path, layers, editors, self.settings(), opened)
             if opened is None or opened.path.resolve() != target.resolve():
                 if opened is not None:
                     opened.lock.release()
@@ -119,12 +124,11 @@ class ProjectPanel(QWidget):
         except AtomLensError as error:
             self.say(str(error))
             return None
+        finally:
+            self._save.setEnabled(True)
         self._opened = opened
-        for layer in self._viewer.layers:
+        for layer in mine:
             layer.metadata[PROJECT] = opened
-            editor = layer.metadata.get(EDITOR)
-            if isinstance(editor, Editor):
-                editor.autosave.done()  # what is saved need not be restored
         self.say(f"Saved as {target.name}.")
         return target
 
@@ -137,19 +141,27 @@ class ProjectPanel(QWidget):
         """Open a project in the place of the layers that there are."""
         from napari.layers import Layer
 
+        def read() -> tuple[Workspace, list[Layer]]:
+            space = load_workspace(path, found.get)
+            for _, attributes, _kind in space.layers:
+                attributes.setdefault("metadata", {})[PROJECT] = opened
+            return space, [Layer.create(*one) for one in space.layers]
+
+        opened = open_project(path, known := self.project())
         try:
-            opened = open_project(path, self.project())
-            space = load_workspace(path, self._find)
+            found = {name: self._find(name) for name in missing_files(path)}
+            space, layers = beside(read)
         except AtomLensError as error:
+            if opened is not known:
+                opened.lock.release()
             self.say(str(error))
             return False
         self._viewer.layers.clear()
         self._opened = opened
-        for data, attributes, kind in space.layers:
-            attributes.setdefault("metadata", {})[PROJECT] = opened
-            layer = self._viewer.add_layer(Layer.create(data, attributes, kind))
-            if CORRECTIONS in attributes["metadata"]:
+        for layer in layers:
+            if CORRECTIONS in layer.metadata:
                 editor_of(layer)
+            self._viewer.add_layer(layer)
         self.apply(space.settings)
         sentences = [read_only_sentence(opened.path)] if opened.read_only else []
         self.say(" ".join([*sentences, *space.messages]) or f"Opened {opened.path.name}.")
@@ -215,67 +227,34 @@ class ProjectPanel(QWidget):
                 if _is_field(field) and field.objectName() in values:
                     set_value(field, values[field.objectName()])
 
-    # --------------------------------------------------------------------- lost edits
+    # ------------------------------------------------------------------- unsaved edits
 
-    def look_for_lost(self) -> None:
+    def look_for_unsaved(self) -> None:
         """Offer the edits of sessions that ended without saving them."""
-        self._lost = autosave.find_unsaved()
+        self._unsaved = autosave.find_unsaved()
         for button in (self._restore, self._forget):
-            button.setVisible(bool(self._lost))
-        if self._lost:
-            lost = self._lost[0]
-            self.say(
-                f"{lost.n_edits} edits of {lost.about.get('layer', 'a layer')} "
-                f"({lost.started[:16].replace('T', ' ')} UTC) were never saved."
-            )
+            button.setVisible(bool(self._unsaved))
+        if self._unsaved:
+            self.say(restore.describe(self._unsaved[0]))
 
     def _on_restore(self) -> None:
-        if self._lost:
-            self.restore(self._lost[0])
-
-    def restore(self, lost: autosave.UnsavedSession) -> Any:
-        """Show the atoms of a lost session with all their edits; returns the layer."""
-        from napari.layers import Points
-
+        if not self._unsaved:
+            return
         try:
-            corrections = autosave.restore(lost)
+            restore.show_restored(self._viewer, self._unsaved[0])
         except AtomLensError as error:
             self.say(str(error))
-            return None
-        about = lost.about
-        table = corrections.atoms()
-        ndim = int(about.get("ndim", 2))
-        # a layer of these atoms is there already: its edits are those of the lost session
-        for layer in [x for x in self._viewer.layers if x.name == about.get("layer")]:
-            self._viewer.layers.remove(layer)
-        entry = dict(about.get("entry") or {})
-        species = [s for s in dict.fromkeys(table["species"].astype(str)) if s]
-
-        style = styles.AtomStyle(
-            size=float(about.get("size", 4.0)), border_color_cycle=styles.class_colours(species)
-        )
-        layer = Points(
-            convert.points_from_atoms(table, ndim), ndim=ndim,
-            features=convert.features_from_atoms(table, species), name=str(about.get("layer", "")),
-            scale=about.get("scale"), translate=about.get("translate"), units=about.get("units"),
-            axis_labels=about.get("axis_labels"),
-            metadata={CORRECTIONS: corrections, **({roles.KEY: entry} if entry else {})},
-            **style.as_kwargs(),
-        )  # fmt: skip
-        editor = editor_of(layer)
-        self._viewer.add_layer(layer)
-        editor.autosave.write()  # in this session's own folder, before the old one goes
-        autosave.forget(lost)
-        self.look_for_lost()
-        if not self._lost:
-            self.say(f"Restored {lost.n_edits} edits.")
-        return layer
+            return
+        n = self._unsaved[0].n_edits
+        self.look_for_unsaved()
+        if not self._unsaved:
+            self.say(f"Restored {n} edit{'' if n == 1 else 's'}.")
 
     def _on_forget(self) -> None:
-        if self._lost:
-            autosave.forget(self._lost[0])
+        if self._unsaved:
+            autosave.forget(self._unsaved[0])
             self.say("")
-            self.look_for_lost()
+            self.look_for_unsaved()
 
 
 def _button(name: str, text: str, tip: str) -> QPushButton:

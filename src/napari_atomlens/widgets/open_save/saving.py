@@ -15,6 +15,7 @@ from napari_atomlens.session.project import (
 from napari_atomlens.session.result_layers import LayerTuple
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
 from napari_atomlens.widgets.open_save.beside import beside
+from napari_atomlens.widgets.open_save.writer import saying_why
 
 
 def write_project(path: str, layers: Sequence[LayerTuple]) -> list[str]:
@@ -22,12 +23,13 @@ def write_project(path: str, layers: Sequence[LayerTuple]) -> list[str]:
 
     Raises
     ------
-    FormatError
+    AtomLensError
         If another window has the project open, something else is in its place, or it
         cannot be written.
     """
     editors = editors_in(attributes.get("metadata") or {} for _, attributes, _ in layers)
-    return [str(save(path, layers, editors, opened=opened_by(layers)))]
+    with saying_why():
+        return [str(save_window(path, layers, editors, opened=opened_by(layers)))]
 
 
 def editors_in(metadata: Iterable[Mapping[str, Any]]) -> list[Editor]:
@@ -36,7 +38,7 @@ def editors_in(metadata: Iterable[Mapping[str, Any]]) -> list[Editor]:
     return [e for e in found if isinstance(e, Editor)]
 
 
-def save(
+def save_window(
     path: str | Path,
     layers: Sequence[LayerTuple],
     editors: Sequence[Editor],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -10,7 +11,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from napari_atomlens.errors import AtomLensError, FormatError
 from napari_atomlens.io.export.structures import write_atoms
+
+
+@contextlib.contextmanager
+def saying_why() -> Iterator[None]:
+    """Write inside; napari takes a ValueError for "not my kind of file" and says only that.
+
+    Raises
+    ------
+    AtomLensError
+        One sentence, if it cannot be written.
+    """
+    try:
+        yield
+    except FormatError as error:
+        raise AtomLensError(str(error)) from error
 
 
 class Attributes(TypedDict, total=False):
@@ -64,7 +81,8 @@ def _write(path: str | Path, data: ArrayLike, attributes: Attributes, *known: st
         target = target.with_name(target.name + known[0])
     plain = known[0] in (".csv", ".parquet")
     size = None if plain else pixel_size_of(attributes)
-    return [str(write_atoms(target, atoms_table(data, attributes), pixel_size_nm=size))]
+    with saying_why():
+        return [str(write_atoms(target, atoms_table(data, attributes), pixel_size_nm=size))]
 
 
 def write_atoms_csv(path: str | Path, data: ArrayLike, attributes: Attributes) -> list[str]:
@@ -84,7 +102,7 @@ def write_atoms_csv(path: str | Path, data: ArrayLike, attributes: Attributes) -
 
     Raises
     ------
-    FormatError
+    AtomLensError
         If the file cannot be written.
     """
     return _write(path, data, attributes, ".csv")

@@ -1,0 +1,5 @@
+from .restore import offer_restore
+
+__all__ = [
+    "offer_restore",
+]
