@@ -90,6 +90,14 @@ def test_the_docks_are_those_of_the_manifest() -> None:
     assert {*named, "open_save.project"} == set(DOCKS)
 
 
+def test_the_first_use_loads_nothing_where_nothing_was_left() -> None:
+    code = (
+        "import os; os.environ['ATOMLENS_AUTOSAVE'] = 'nowhere'\n"
+        "from napari_atomlens.widgets.first_use import on_activate; on_activate(None)\n"
+    )
+    assert fresh(code + LOADED) == []
+
+
 def test_asking_the_reader_loads_no_pandas() -> None:
     # napari asks every reader before it opens a file
     code = (
