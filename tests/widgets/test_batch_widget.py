@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +30,8 @@ WAIT = 20_000
 
 class Bench:
     def __init__(self, viewer: Any, qtbot: Any) -> None:
-        self.qtbot = qtbot
-        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Batch")
+        self.viewer, self.qtbot = viewer, qtbot
+        self.dock, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Batch")
 
     def child(self, kind: type, name: str) -> Any:
         found = self.widget.findChild(kind, name)
@@ -75,7 +76,7 @@ def test_run(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def fake(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
         seen.update(more, inputs=inputs, out=out, params=params)
         for done in range(11):
-            more["progress"](done, 10, 1)
+            more["progress"](done, 10, "1 failed")
         return summary(Path(out))
 
     monkeypatch.setattr(batch, "run_batch", fake)
@@ -129,7 +130,7 @@ def test_cancel(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert bench.child(QPushButton, "run").text() == "Cancel"
     with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
         bench.click()
-    assert "run it again to go on" in bench.status
+    assert bench.status == "Cancelled. Run it again to go on."
     assert bench.child(QTableWidget, "failures").isHidden()
 
 
@@ -165,3 +166,88 @@ def test_closing_the_window_stops_the_run(
     assert begun.wait(10)
     bench.widget.cleanup()
     assert ended.wait(10)
+
+
+def test_cancel_is_quick_and_what_is_in_work_is_finished(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, free, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def deaf(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
+        begun.set()
+        more["progress"](3, 10, "")
+        free.wait(30)  # a part of large frames
+        more["progress"](4, 10, "")
+        ended.set()
+        return summary(Path(out), complete=False, bad=0)
+
+    monkeypatch.setattr(batch, "run_batch", deaf)
+    bench.child(QLineEdit, "source").setText(str(folder))
+    bench.click()
+    assert begun.wait(10)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=2_000):  # slack: others work, too
+        bench.click()
+    assert bench.status == "Cancelled; 3 of 10 frames are done. Run it again to go on."
+    assert not bench.widget.is_running and not ended.is_set()
+    bench.click()  # the folder is not free yet
+    assert bench.status == (
+        "What was begun in images_atoms is being finished; try again in a moment."
+    )
+    free.set()
+    assert ended.wait(10)
+    monkeypatch.setattr(batch, "run_batch", lambda *a, **k: summary(folder, bad=0))
+
+    def went() -> bool:
+        if not bench.widget.is_running and not bench.status.startswith("Done"):
+            bench.click()
+        return bench.status.startswith("Done")
+
+    bench.qtbot.waitUntil(went, timeout=WAIT)
+
+
+@pytest.mark.skipif(os.environ.get("QT_QPA_PLATFORM") == "offscreen", reason="needs OpenGL")
+def test_closing_the_tab_stops_the_run_and_leaves_nothing(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
+        begun.set()
+        pause = threading.Event()
+        while not more["progress"].stopped:
+            pause.wait(0.01)
+        ended.set()
+        return summary(Path(out))
+
+    monkeypatch.setattr(batch, "run_batch", slow)
+    bench.viewer.window.show()
+    emitters = [bench.viewer.layers.events.removed, bench.viewer.layers.events.inserted,
+                bench.viewer.events.theme]  # fmt: skip
+    with_dock = [len(e.callbacks) for e in emitters]
+    bench.child(QLineEdit, "source").setText(str(folder))
+    bench.click()
+    assert begun.wait(10)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        cross = bench.dock.titleBarWidget().close_button
+        bench.qtbot.mouseClick(cross, Qt.MouseButton.LeftButton)
+    assert ended.wait(10)
+    now = [len(e.callbacks) for e in emitters]
+    assert all(after < before for after, before in zip(now, with_dock, strict=True))
+    for _ in range(2):
+        again = Bench(bench.viewer, bench.qtbot)
+        again.widget.cleanup()
+        bench.viewer.window.remove_dock_widget(again.dock)
+    assert [len(e.callbacks) for e in emitters] == now
+
+
+def test_batch_and_calibrate_stand_in_the_menu_layers(bench: Bench) -> None:
+    from napari._app_model import get_app_model
+
+    menus = get_app_model().menus
+    there = {
+        place: {getattr(item.command, "id", "") for item in menus.get_menu(place)
+                if hasattr(item, "command")}
+        for place in ("napari/layers/segment", "napari/layers/metadata")
+    }  # fmt: skip
+    assert any("Batch" in i or "batch" in i for i in there["napari/layers/segment"]), there
+    assert any("alibrate" in i for i in there["napari/layers/metadata"]), there

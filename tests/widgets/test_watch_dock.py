@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QTableWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QTableWidget,
+)
 
+from napari_atomlens.runs.watch import FolderWatch
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
-from napari_atomlens.widgets import watch as module
+from napari_atomlens.widgets.layers import watched as module
 from napari_atomlens.widgets.layers.roles import entry
 
 WAIT = 60_000
@@ -37,7 +46,9 @@ def scan(seed: int, size: int = 192) -> np.ndarray:
 class Bench:
     def __init__(self, viewer: Any, qtbot: Any) -> None:
         self.viewer, self.qtbot = viewer, qtbot
-        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Watch folder")
+        self.dock, self.widget = viewer.window.add_plugin_dock_widget(
+            "napari-atomlens", "Watch folder"
+        )
 
     def child(self, kind: type, name: str) -> Any:
         found = self.widget.findChild(kind, name)
@@ -50,7 +61,7 @@ class Bench:
     def watch(self, folder: Path, analysis: str = "silicon") -> None:
         self.child(QLineEdit, "folder").setText(str(folder))
         self.child(QComboBox, "analysis").setCurrentText(analysis)
-        self.widget._form.fields["pixel_size_nm"].setValue(0.09)
+        self.child(QDoubleSpinBox, "pixel_size_nm").setValue(0.09)
         self.click()
 
     def stop(self) -> None:
@@ -128,3 +139,49 @@ def test_closing_the_dock_ends_the_watch(bench: Bench, tmp_path: Path) -> None:
     save(tmp_path / "late.npy", scan(3))
     bench.qtbot.wait(600)
     assert not (tmp_path / "atomlens_results" / "late.npy").exists()
+
+
+def test_a_stop_is_quick_and_the_file_in_work_is_finished(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, free = threading.Event(), threading.Event()
+    process = FolderWatch.process
+
+    def slow(self: FolderWatch, path: Path) -> Any:
+        begun.set()
+        free.wait(30)
+        return process(self, path)
+
+    monkeypatch.setattr(FolderWatch, "process", slow)
+    save(tmp_path / "a.npy", scan(4))
+    bench.watch(tmp_path, "none")
+    bench.qtbot.waitUntil(begun.is_set, timeout=WAIT)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=2_000):  # slack: others work, too
+        bench.click()
+    assert bench.status == "Cancelled. The next start goes on from here."
+    assert bench.child(QLineEdit, "folder").isEnabled()
+    bench.click()
+    assert "is being finished; try again in a moment" in bench.status
+    free.set()
+    log = tmp_path / "atomlens_results" / "events.jsonl"
+    bench.qtbot.waitUntil(log.exists, timeout=WAIT)
+
+    def started() -> bool:
+        if not bench.widget.is_running:
+            bench.click()
+        return bool(bench.widget.is_running)
+
+    bench.qtbot.waitUntil(started, timeout=WAIT)
+    bench.stop()
+    assert len(log.read_text().splitlines()) == 1  # once
+
+
+@pytest.mark.skipif(os.environ.get("QT_QPA_PLATFORM") == "offscreen", reason="needs OpenGL")
+def test_closing_the_tab_ends_the_watch(bench: Bench, tmp_path: Path) -> None:
+    bench.viewer.window.show()
+    bench.watch(tmp_path, "none")
+    assert bench.widget.is_running
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        cross = bench.dock.titleBarWidget().close_button
+        bench.qtbot.mouseClick(cross, Qt.MouseButton.LeftButton)
+    assert not bench.widget.job.is_running

@@ -301,16 +301,17 @@ class Dock(QWidget):
         self.bar.show()
         self.say(task.saying)
         self._poll.start()
-        work, report = task.work, self._report
+        work = task.work
+
+        def report(done: int, total: int, what: str) -> None:
+            if self._task is task:  # not of one that was left to itself
+                self._progress = (done, total, what)  # by the thread; a timer reads it
 
         def make(stop: Stop) -> Iterator[object]:
             return work(Progress(report, stop))
 
         self.job.start(make, needs_torch=task.needs_torch)
         self.update_buttons()
-
-    def _report(self, done: int, total: int, what: str) -> None:
-        self._progress = (done, total, what)  # by the thread; the timer of the window reads it
 
     def _show_progress(self) -> None:
         done, total, what = self._progress
@@ -372,13 +373,18 @@ class Dock(QWidget):
         self._poll.stop()
         self.bar.hide()
         if task is not None:
-            said = "Cancelled." if self.job.is_cancelled else task.done()
-            if self.job.is_cancelled and task.total > 1:
-                said = f"Cancelled; {self._progress[0]} of {task.total} {task.noun} are done."
+            said = self._said_of_cancel(task) if self.job.is_cancelled else task.done()
             self.say(self._ending or said, self.status.toolTip())
         self._pressed = None
         self.update_buttons()
         self.finished.emit()
+
+    def _said_of_cancel(self, task: Task[Any]) -> str:
+        done, total = self._progress[0], max(task.total, self._progress[1])
+        said = "Cancelled."
+        if total > 1:
+            said = f"Cancelled; {done} of {total} {task.noun} are done."
+        return f"{said} {task.after_cancel}".strip()
 
     # ------------------------------------------------------------------ the window
 

@@ -36,6 +36,8 @@ class Task(Generic[R]):
     sources : sequence of Layer
         The work stops when one of these is removed.
     needs_torch : bool
+    after_cancel : str
+        Sentence for the status line after a cancel, as how to go on.
     """
 
     work: Callable[[Progress], Iterator[R]]
@@ -46,3 +48,4 @@ class Task(Generic[R]):
     noun: str = "frames"
     sources: Sequence[Layer] = ()
     needs_torch: bool = False
+    after_cancel: str = ""
