@@ -55,7 +55,11 @@ def test_find_atoms_is_in_the_plugins_and_the_layers_menu() -> None:
         w.display_name for w in points.widgets
     }
     assert [m.command for m in points.menus["napari/layers/segment"]] == [
-        "napari-atomlens.find_atoms"
+        "napari-atomlens.find_atoms",
+        "napari-atomlens.batch",
+    ]
+    assert [m.command for m in points.menus["napari/layers/metadata"]] == [
+        "napari-atomlens.calibrate"
     ]
 
 
