@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from napari_atomlens.session.movie import (
-    EVENT_COLUMNS,
-    MAPS,
-    MovieData,
-    defects_of,
-    most_frequent,
-    transitions_text,
-)
+from napari_atomlens.errors import FormatError
+from napari_atomlens.session.motion import most_frequent, transitions_text
+from napari_atomlens.session.movie import MAPS, MovieData
+from napari_atomlens.session.movie_events import EVENT_COLUMNS
+from napari_atomlens.session.movie_run import defects_of, keep_movie, movie_of, save_movie, summary
+from napari_atomlens.session.session import Session
 from napari_atomlens.simulation import crystals, movies
 from napari_atomlens.tracking.defects import follow_defects
 from napari_atomlens.tracking.following import MovieResult, follow
@@ -138,7 +138,47 @@ def test_events_are_a_list_to_read(data: MovieData, silicon: MovieResult) -> Non
     assert length["size"].str.match(r"^[+-].* pm$").all()
     # of a lattice with misses, that an atom appears is no news
     assert not events["what"].isin(["atom appeared", "atom vanished"]).any()
-    assert set(data.tables()) == {"tracks", "drift", "events", "dumbbells", "changes"}
+
+
+def test_a_session_keeps_a_movie_and_gives_it_back(
+    moving: tuple[MovieResult, MovieData], tmp_path: Path
+) -> None:
+    result, made = moving
+    session = Session("gold")
+    assert movie_of(session, 5, None) is None
+    keep_movie(session, MovieData(result, 5), {"made": "here"}, session.revision)
+    back = movie_of(session, 5, None)
+    assert back is not None and back.defects is None
+    np.testing.assert_array_equal(back.atoms(2), made.atoms(2))
+    keep_movie(session, made, {"made": "here"}, session.revision)
+    assert not session.stale() and session.provenance("tracks") == {"made": "here"}
+    again = movie_of(session, 5, None)
+    assert again is not None and again.defects is not None
+    pd.testing.assert_frame_equal(again.events(), made.events())
+    assert summary(again, 1.0).startswith("49 atoms followed through 5 frames, 1 defects")
+    # followed anew, without defects: those of before are of another movie
+    keep_movie(session, MovieData(result, 5), {}, session.revision)
+    third = movie_of(session, 5, None)
+    assert third is not None and third.defects is None
+    names = save_movie(again, tmp_path / "new", {"made": "here"})
+    assert sorted(names) == sorted(p.name for p in (tmp_path / "new").iterdir())
+    assert {"defect_tracks.csv", "defect_events.csv", "provenance.json"} < set(names)
+    (tmp_path / "file").touch()
+    with pytest.raises(FormatError, match="could not be written"):
+        save_movie(again, tmp_path / "file", {})
+
+
+def test_what_plots_show_is_computed_once(data: MovieData) -> None:
+    made = data.prepare()
+    assert made is data
+    for ask in (data.events, data.counts, data.together, data.motion, data.transitions):
+        assert ask() is ask()
+    motion = data.motion()
+    assert motion is not None and (motion.area, motion.time) == ("nm²", "s")
+    assert "nm^2/s" in motion.text and motion.fitted is not None
+    assert data.motion(defects=True) is None
+    frames, off = data.displacement(most_frequent(data.followed.tracks["track_id"]))
+    assert off[0] == 0 and len(frames) == len(off) > 10
 
 
 @pytest.fixture(scope="module")

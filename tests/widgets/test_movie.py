@@ -2,66 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from fake_analysis import FakeAnalysis, lattice
-from napari.layers import Image, Labels, Points, Tracks, Vectors
+from movie_bench import WAIT, Bench, click_plot, needs_canvas, silicon
+from napari.layers import Labels, Points, Tracks, Vectors
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QPushButton, QTabWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QPushButton,
+    QSpinBox,
+    QTabWidget,
+)
 
 from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.session.edits import actions
+from napari_atomlens.session.motion import transitions_text
 from napari_atomlens.simulation import movies
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.tracking.defects import DefectTracks
+from napari_atomlens.widgets.layers import convert, tracks
 from napari_atomlens.widgets.layers.atoms import editor_of
 from napari_atomlens.widgets.layers.roles import KEY
+from napari_atomlens.widgets.movie.events import EventList
 
-WAIT = 30_000
-pytestmark = pytest.mark.skipif(
-    os.environ.get("QT_QPA_PLATFORM") == "offscreen",
-    reason="napari's canvas needs OpenGL, which Qt's offscreen platform lacks; see make test",
-)
-
-
-class Bench:
-    """A viewer with the widget docked, and hands to use it."""
-
-    def __init__(self, viewer: Any, qtbot: Any) -> None:
-        self.viewer, self.qtbot = viewer, qtbot
-        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Movie")
-
-    def child(self, kind: type, name: str) -> Any:
-        found = self.widget.findChild(kind, name)
-        assert found is not None, name
-        return found
-
-    def click(self, name: str = "run") -> None:
-        self.qtbot.mouseClick(self.child(QPushButton, name), Qt.MouseButton.LeftButton)
-
-    def run(self) -> None:
-        with self.qtbot.waitSignal(self.widget.finished, timeout=WAIT):
-            self.click()
-        assert not self.widget.is_running
-
-    @property
-    def status(self) -> str:
-        return str(self.child(QLabel, "status").text())
-
-    def layer(self, role: str) -> Any:
-        found = [x for x in self.viewer.layers if x.metadata.get(KEY, {}).get("role") == role]
-        assert len(found) <= 1
-        return found[0] if found else None
-
-    def rest(self) -> None:
-        self.qtbot.waitUntil(lambda: not self.widget._rest.isActive(), timeout=3000)
+pytestmark = needs_canvas
+ATOMS, DEFECTS = "all atoms", "defects"
+SHOW_WARNING = "napari_atomlens.widgets.base.dock.show_warning"
 
 
 @pytest.fixture
@@ -71,36 +46,10 @@ def bench(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Iterator[Bench]
     bench.widget.cleanup()
 
 
-def silicon(bench: Bench, n_frames: int = 20) -> tuple[Image, movies.Movie, pd.DataFrame]:
-    """A silicon movie with its atoms as the Find atoms widget leaves them."""
-    movie = movies.silicon_110(160, n_frames, drift_px=(0.5, 0.3), seed=8, render=False)
-    t = movie.truth
-    first = t[t["frame"] == 0]
-    middle = first["id"].iloc[int(np.hypot(first["y_px"] - 75, first["x_px"] - 75).argmin())]
-    far = (t["id"] == middle) & (t["frame"] >= 10)
-    columns = pd.concat(
-        [
-            pd.DataFrame(
-                {"frame": t["frame"], "id": t["id"], "y_px": t[f"{e}y_px"], "x_px": t[f"{e}x_px"]}
-            ).assign(y_px=t[f"{e}y_px"] + (1.6 if e == "b" else 0.0) * far)
-            for e in "ab"
-        ]
-    )
-    atoms = movies.detections(columns, 160, np.random.default_rng(0), jitter_px=0.15, false=0.0)
-    atoms["atom_id"] = atoms["frame"] * IDS_PER_FRAME + atoms.groupby("frame").cumcount()
-    known = {c: atoms[c].to_numpy() for c in atoms if c != "id"}
-    full = tables.make("atoms", known | {"sigma_px": 3.3, "species": "column"}, len(atoms))
-    source = bench.viewer.add_image(
-        np.random.default_rng(0).random((n_frames, 160, 160), np.float32), name="silicon",
-        scale=(0.5, 0.0136, 0.0136), units=("s", "nm", "nm"), axis_labels=("t", "y", "x"),
-    )  # fmt: skip
-    bench.viewer.add_points(
-        convert.points_from_atoms(full, 3), features=convert.features_from_atoms(full, ["column"]),
-        scale=source.scale, units=source.units, axis_labels=source.axis_labels,
-        metadata={KEY: {"role": "atoms", "source_id": str(source.unique_id),
-                        "source_name": "silicon", "spacing_px": 10.0}},
-    )  # fmt: skip
-    return source, movie, full
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let any number of atoms be too many to be sliced."""
+    monkeypatch.setattr(tracks, "MANY_ATOMS", 0)
 
 
 def test_one_click_finds_atoms_and_follows_them(bench: Bench, fake: FakeAnalysis) -> None:
@@ -110,25 +59,27 @@ def test_one_click_finds_atoms_and_follows_them(bench: Bench, fake: FakeAnalysis
     bench.run()
     assert sorted(fake.frames) == list(range(8))
     assert "36 atoms followed through 8 frames" in bench.status
-    tracks, atoms = bench.layer("tracks"), bench.layer("frame atoms")
-    assert isinstance(tracks, Tracks) and len(np.unique(tracks.data[:, 0])) == 36
-    assert isinstance(atoms, Points) and atoms.data.shape == (36, 2)
+    lines, atoms = bench.layer("tracks"), bench.layer("atoms")
+    assert isinstance(lines, Tracks) and len(np.unique(lines.data[:, 0])) == 36
     assert isinstance(bench.layer("contours"), Labels)
-    np.testing.assert_allclose(tracks.scale, source.scale)
-    np.testing.assert_allclose(atoms.scale, source.scale[-2:])
+    np.testing.assert_allclose(lines.scale, source.scale)
     assert bench.layer("dumbbells") is None
-    assert not bench.layer("atoms").visible
+    # the atoms can be corrected, and nothing stands in for them
+    assert atoms.visible and bench.layer("frame atoms") is None
+    # what was made follows from the atoms that this very run has found
+    assert not bench.session(source).stale()
+    assert not [x.name for x in bench.viewer.layers if "stale" in x.name]
     tabs = bench.child(QTabWidget, "tabs")
     assert not tabs.isTabVisible(2) and tabs.isTabVisible(4)
 
 
-def test_layers_hold_the_frame_that_is_shown_and_no_other(bench: Bench) -> None:
-    _, _, full = silicon(bench)
+def test_layers_hold_the_frame_that_is_shown_and_no_other(bench: Bench, many: None) -> None:
+    source, _, full = silicon(bench)
     bench.run()
     assert "dumbbells" in bench.status
+    np.testing.assert_allclose(bench.layer("frame atoms").scale, source.scale[-2:])
     for frame in (0, 7, 19):
-        bench.widget.go_to_frame(frame)
-        bench.rest()
+        bench.go_to(frame)
         assert bench.widget.current_frame() == frame
         here = full[full["frame"] == frame]
         shown = bench.layer("frame atoms").data
@@ -148,51 +99,53 @@ def test_layers_hold_the_frame_that_is_shown_and_no_other(bench: Bench) -> None:
 def test_an_event_leads_to_its_frame_and_place_and_dumbbell(bench: Bench) -> None:
     silicon(bench)
     bench.run()
-    events = bench.widget._events.events
+    listed = bench.child(EventList, "events")
+    events = listed.events
     row = int(np.nanargmax(events["score"].to_numpy(float)))
     assert events["what"].iloc[row] == "length step" and abs(events["frame"].iloc[row] - 10) <= 1
     bench.widget.go_to_frame(0)
-    index = bench.widget._events.model().index(row, 0)
-    bench.widget._events.scrollTo(index)
-    bench.widget._events.clicked.emit(index)
+    index = listed.model().index(row, 0)
+    listed.scrollTo(index)
+    at = listed.visualRect(index).center()
+    bench.qtbot.mouseClick(listed.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert bench.widget.current_frame() == events["frame"].iloc[row]
     centre = np.array(bench.viewer.scene.camera.center[-2:]) / 0.0136
     np.testing.assert_allclose(centre, events[["y_px", "x_px"]].iloc[row].to_numpy(float), atol=0.1)
-    assert bench.widget._who.value() == events["dumbbell_id"].iloc[row]
+    assert bench.child(QSpinBox, "dumbbell").value() == events["dumbbell_id"].iloc[row]
 
 
 def test_plots_follow_the_slider_and_lead_it(bench: Bench) -> None:
     silicon(bench)
     bench.run()
-    tabs = bench.child(QTabWidget, "tabs")
-    for k in range(5):
-        tabs.setCurrentIndex(k)
-    low, high = bench.widget._counts.plots[0].viewRange()[0]
+    who = bench.child(QSpinBox, "dumbbell")
+    low, high = bench.tab("Counts").plot.plots[0].viewRange()[0]
     assert -3 < low <= 0 and 19 <= high < 23  # all frames are in view, and nothing else
-    tabs.setCurrentIndex(2)
-    bench.widget.go_to_frame(13)
-    bench.rest()
-    assert bench.widget._pair.now() == 13
-    bench.widget._pair.clicked.emit(4)
+    pair = bench.tab("Dumbbell").plot
+    bench.go_to(13)
+    assert pair.now() == 13
+    click_plot(pair.plots[0], 4, np.mean(pair.plots[0].viewRange()[1]))
     assert bench.widget.current_frame() == 4
-    bench.widget._pair.clicked.emit(-50)
+    bench.widget.go_to_frame(-50)
     assert bench.widget.current_frame() == 0
-    tabs.setCurrentIndex(3)
-    image, row = bench.widget.data.kymograph(bench.widget._dumbbell, "length")
-    assert image.shape == (len(row), 20) and bench.widget._dumbbell in row
-    bench.widget._kymograph.clicked.emit(6, 0)
-    assert bench.widget.current_frame() == 6 and bench.widget._who.value() == row[0]
-    tabs.setCurrentIndex(4)
+    row = bench.tab("Row")
+    image, members = bench.widget.data.kymograph(who.value(), "length")
+    assert image.shape == (len(members), 20) and who.value() in members
+    click_plot(row.plot.plot, 6, 0)
+    assert bench.widget.current_frame() == 6 and who.value() == members[0]
+    bench.tab("Tracks")
     assert "nm^2/s" in bench.child(QLabel, "diffusion").text()
+    before = bench.tab("Dumbbell").plot.plots[0].getPlotItem().listDataItems()[0].yData
+    who.setValue(int(members[-1]))
+    after = bench.tab("Dumbbell").plot.plots[0].getPlotItem().listDataItems()[0].yData
+    assert not np.array_equal(before, after)
 
 
 def test_colours_show_the_change_and_a_click_chooses(bench: Bench) -> None:
     source, _, _ = silicon(bench)
     bench.run()
-    events = bench.widget._events.events
+    events = bench.child(EventList, "events").events
     best = events.iloc[int(np.nanargmax(events["score"].to_numpy(float)))]
-    bench.widget.go_to_frame(18)
-    bench.rest()
+    bench.go_to(18)
     points = bench.layer("change map")
     at = int(np.flatnonzero(points.features["dumbbell_id"] == best["dumbbell_id"])[0])
     red, _, blue, alpha = points.face_color[at]
@@ -201,21 +154,17 @@ def test_colours_show_the_change_and_a_click_chooses(bench: Bench) -> None:
     bench.child(QComboBox, "map").setCurrentText("angle")
     assert not np.allclose(before, points.face_color)
 
-    assert bench.viewer.layers.selection.active is source
-    position = tuple(source.data_to_world((18, *points.data[3])))
-    event = SimpleNamespace(button=1, type="mouse_press", position=position)
-    callback = bench.viewer.mouse_drag_callbacks[-1]
-    dragged = callback(bench.viewer, event)
-    next(dragged)
-    event.type = "mouse_move"
-    next(dragged, None)
-    assert bench.widget._who.value() == best["dumbbell_id"]
-    event.type = "mouse_press"
-    clicked = callback(bench.viewer, event)
-    next(clicked)
-    event.type = "mouse_release"
-    next(clicked, None)
-    assert bench.widget._who.value() == points.features["dumbbell_id"].iloc[3]
+    who, hand = bench.child(QSpinBox, "dumbbell"), bench.hand()
+    bench.viewer.layers.selection.active = source
+    ids = points.features["dumbbell_id"].to_numpy()
+    middle = np.argsort(np.hypot(*(points.data - 80).T))
+    one, other = (int(k) for k in middle[[0, 9]])
+    y, x = np.asarray(source.data_to_world((18, *points.data[one])))[-2:]
+    hand.drag((y, x), (y + 0.3, x + 0.3))  # moving the picture chooses nothing
+    assert who.value() == best["dumbbell_id"]
+    hand = bench.hand()
+    hand.click(*np.asarray(source.data_to_world((18, *points.data[other])))[-2:])
+    bench.qtbot.waitUntil(lambda: who.value() == ids[other], timeout=WAIT)
 
 
 def test_a_second_run_updates_the_same_layers(bench: Bench) -> None:
@@ -244,12 +193,17 @@ def test_corrected_atoms_make_tracks_stale_until_update(bench: Bench) -> None:
 def test_play_steps_through_the_frames(bench: Bench) -> None:
     silicon(bench)
     bench.run()
-    bench.widget.go_to_frame(18)
+    bench.go_to(18)
     play = bench.child(QPushButton, "play")
     play.setChecked(True)
     bench.qtbot.waitUntil(lambda: bench.widget.current_frame() == 1, timeout=5000)
     play.setChecked(False)
-    assert not bench.widget._play.isActive()
+    frame = bench.widget.current_frame()
+    np.testing.assert_array_equal(
+        bench.layer("change map").features["frame"].unique(), [frame]
+    )  # what is drawn has followed
+    bench.qtbot.wait(250)
+    assert bench.widget.current_frame() == frame
 
 
 def test_space_and_time_and_back(bench: Bench) -> None:
@@ -265,20 +219,27 @@ def test_space_and_time_and_back(bench: Bench) -> None:
     assert {x.name for x in bench.viewer.layers if x.visible} == visible
 
 
-def test_occupancy_and_tables(bench: Bench, tmp_path: Path) -> None:
+def test_occupancy_and_tables(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     silicon(bench)
     bench.run()
-    bench.click("occupancy")
-    bench.click("occupancy")
+    for _ in range(2):
+        with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+            bench.click("occupancy")
     assert bench.layer("occupancy").data.shape == (160, 160)
-    names = bench.widget.save_tables(tmp_path)
-    assert sorted(names) == sorted(p.name for p in tmp_path.iterdir())
+    assert "dumbbells" in bench.status  # what was found is still to be read
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *a, **k: str(tmp_path))
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.click("save")
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert "provenance.json" in names and all(name in bench.status for name in names)
     assert len(pd.read_csv(tmp_path / "dumbbells.csv")) == len(bench.widget.data.followed.dumbbells)
 
 
 def test_no_movie_is_a_sentence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari.utils.notifications.show_warning", said.append)
+    monkeypatch.setattr(SHOW_WARNING, said.append)
     assert "Open a movie" in bench.status
     bench.viewer.add_image(np.zeros((20, 20)))
     assert not bench.child(QPushButton, "run").isEnabled()
@@ -291,7 +252,7 @@ def test_an_empty_movie_is_a_sentence(
     bench: Bench, fake: FakeAnalysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari.utils.notifications.show_warning", said.append)
+    monkeypatch.setattr(SHOW_WARNING, said.append)
     bench.viewer.add_image(np.ones((4, 30, 30)))
     bench.run()
     assert bench.status == "No atom was found in this movie." == said[0]
@@ -300,62 +261,45 @@ def test_an_empty_movie_is_a_sentence(
 def test_a_movie_that_is_removed_takes_everything_along(bench: Bench) -> None:
     source, _, _ = silicon(bench)
     bench.run()
+    roles = ("tracks", "dumbbells", "change map", "shifts")
+    assert all(bench.layer(role) is not None for role in roles)
     bench.viewer.layers.remove(source)
-    bench.qtbot.waitUntil(lambda: bench.layer("frame atoms") is None, timeout=3000)
+    bench.qtbot.waitUntil(lambda: not any(bench.layer(r) for r in roles), timeout=WAIT)
     assert bench.widget.data is None
     assert not bench.child(QPushButton, "play").isEnabled()
 
 
-def test_closing_leaves_no_connection(bench: Bench) -> None:
-    silicon(bench)
-    bench.run()
-    bench.widget.cleanup()
-    bench.viewer.dims.set_point(0, 3)
-    assert bench.widget._shown_frame != 6
-    assert bench.widget._on_canvas_click not in bench.viewer.mouse_drag_callbacks
-
-
-def test_defects_that_move_are_followed_drawn_and_told(make_napari_viewer, qtbot):
-    from napari_atomlens.tracking.defects import DefectTracks
-    from napari_atomlens.widgets.movie.dock import ATOM_TRACKS, DEFECT_TRACKS
-
+def test_defects_that_move_are_followed_drawn_and_told(bench: Bench) -> None:
     # atoms of WS2 without pixels: the fit would be slow here, and is tested elsewhere
     movie = movies.ws2_decomposing(96, 6, n_vacancies=3, holes=0, fragments=0, seed=21)
-    viewer = make_napari_viewer()
-    layer = viewer.add_image(movie.data, name="ws2", scale=(2.25, 0.03, 0.03),
-                             units=("s", "nm", "nm"))  # fmt: skip
-    bench = Bench(viewer, qtbot)
-    widget = bench.widget
+    layer = bench.viewer.add_image(
+        movie.data, name="ws2", scale=(2.25, 0.03, 0.03), units=("s", "nm", "nm")
+    )
     bench.run()
     assert "defects" in bench.status
-    moving = widget.data.defects
+    moving = bench.widget.data.defects
     assert isinstance(moving, DefectTracks) and len(moving.tracks)
     rings, tails = bench.layer("moving defects"), bench.layer("defect tracks")
     assert isinstance(rings, Points) and isinstance(tails, Tracks) and tails.visible
+    assert not bench.session(layer).stale()
     for frame in (0, 4):
-        widget.go_to_frame(frame)
-        widget._on_rested()
+        bench.go_to(frame)
         here = moving.tracks[moving.tracks["frame"] == frame]
         assert len(rings.data) == len(here)
     of = bench.child(QComboBox, "of")
-    assert of.currentText() == DEFECT_TRACKS
-    tabs = bench.child(QTabWidget, "tabs")
-    names = [tabs.tabText(k) for k in range(tabs.count())]
-    tabs.setCurrentIndex(names.index("Tracks"))
-    assert "defect" in widget._track_plot.plots[0].getAxis("left").labelText
-    of.setCurrentText(ATOM_TRACKS)
-    assert "atom" in widget._track_plot.plots[0].getAxis("left").labelText
-    tabs.setCurrentIndex(names.index("Transitions"))
+    assert of.currentText() == DEFECTS
+    tab = bench.tab("Tracks")
+    assert "defect" in tab.plot.plots[0].getAxis("left").labelText
+    of.setCurrentText(ATOMS)
+    assert "atom" in tab.plot.plots[0].getAxis("left").labelText
+    bench.tab("Transitions")
     assert bench.child(QLabel, "transitions").text()
-    viewer.layers.remove(layer)
-    qtbot.waitUntil(lambda: bench.layer("moving defects") is None, timeout=WAIT)
-    assert bench.layer("defect tracks") is None
-    qtbot.waitUntil(lambda: of.count() == 1, timeout=WAIT)
+    bench.viewer.layers.remove(layer)
+    bench.qtbot.waitUntil(lambda: bench.layer("moving defects") is None, timeout=WAIT)
+    assert bench.layer("defect tracks") is None and of.count() == 1
 
 
 def test_the_table_of_transitions_counts_what_there_is():
-    from napari_atomlens.session.movie import transitions_text
-
     tracks = pd.DataFrame({
         "track_id": [0, 0, 0, 1, 1, 1], "frame": [0, 1, 2, 0, 1, 2],
         "species": ["A", "B", "B", "A", "A", "A"],

@@ -20,6 +20,7 @@ FROM: dict[str, tuple[str, ...]] = {
     "defect tracks": ("defects", "tracks"),
     "classes of defects": ("surface defects",),
     "flips": ("molecule tracks",),
+    "defect events": ("defect tracks",),
 }
 #: What is made from the pixels alone: an edit of the atoms does not change it.
 OF_PIXELS = frozenset((
@@ -31,8 +32,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "contours": ("contours",),
     "lattice": derived.MEASURED,
     "bonds and defects": ("bonds", "rings", "defects"),
-    "tracks and dumbbells": ("tracks", "drift", "events", "dumbbells", "changes", "defect tracks"),
-}
+    "tracks and dumbbells": (
+        "tracks", "drift", "events", "dumbbells", "changes", "defect tracks", "defect events",
+    ),
+}  # fmt: skip
 
 
 def group_of(name: str) -> str:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import copy
+from collections.abc import Callable, Hashable
+from typing import TypeVar, cast
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from napari_atomlens.errors import AtomLensError
-from napari_atomlens.graphs.bonds import bond
-from napari_atomlens.graphs.choose import choose_rules
-from napari_atomlens.graphs.defects import find_defects
-from napari_atomlens.tracking.changes import ChangeParams, deviations, series
-from napari_atomlens.tracking.defects import DefectTracks, follow_defects
-from napari_atomlens.tracking.following import MovieResult
-from napari_atomlens.tracking.transitions import (
-    dwell_times,
-    mean_dwell,
-    transition_matrix,
+from napari_atomlens import points
+from napari_atomlens.session.motion import Motion, motion_of, transitions_text
+from napari_atomlens.session.movie_events import (
+    atom_events,
+    defect_events,
+    dumbbell_events,
+    in_order,
 )
+from napari_atomlens.tracking.changes import (
+    ChangeParams,
+    deviations,
+    neighbour_correlation,
+    series,
+)
+from napari_atomlens.tracking.defects import DefectTracks
+from napari_atomlens.tracking.following import MovieResult
 
-#: Columns of the list of events.
-EVENT_COLUMNS = ("frame", "what", "who", "size", "score", "y_px", "x_px", "dumbbell_id",
-                 "track_id", "together")  # fmt: skip
+T = TypeVar("T")
 #: What the map of dumbbells can show.
 MAPS = ("length", "angle", "shift", "intensity ratio")
 
@@ -71,15 +75,44 @@ class MovieData:
             self._atoms.table[["y_px", "x_px"]].to_numpy(np.float32)
         )
         self._dumbbells = ByFrame(followed.dumbbells)
-        self._deviation: dict[str, np.ndarray] = {}
-        tracks = followed.tracks
-        self._track_rows = ByFrame(tracks)
+        self._memo: dict[Hashable, object] = {}
+        self._track_rows = ByFrame(followed.tracks)
         self.defects: DefectTracks | None = None
         self._defect_rows: ByFrame | None = None
 
     def set_defects(self, defects: DefectTracks) -> None:
         """Add the defects that were followed."""
         self.defects, self._defect_rows = defects, ByFrame(defects.tracks)
+        self._memo = {
+            k: v
+            for k, v in self._memo.items()
+            if k not in ("events", ("motion", True), ("classes", True))
+        }
+
+    def with_defects(self, defects: DefectTracks) -> MovieData:
+        """Return the same with the defects that were followed."""
+        made = copy.copy(self)
+        made.set_defects(defects)
+        return made
+
+    def prepare(self) -> MovieData:
+        """Compute what lists and plots show, so that a window only draws; returns itself."""
+        self.spacing_px()
+        self.events()
+        self.counts()
+        self.together()
+        for what in MAPS if self.has_dumbbells else ():
+            self.map_limit(what)
+        for defects in (False, True):
+            self.motion(defects)
+            self.transitions(defects)
+        return self
+
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was computed before, or what `make` returns."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return cast(T, self._memo[key])
 
     def frame_defects(self, frame: int) -> pd.DataFrame:
         """Rows of the tracks of defects of a frame."""
@@ -135,12 +168,12 @@ class MovieData:
         return np.stack([d[["y_px", "x_px"]].to_numpy(), enlarge * off], axis=1)
 
     def deviation(self, quantity: str) -> np.ndarray:
-        """Deviation of every row from the baseline of its dumbbell, computed once."""
-        if quantity not in self._deviation:
-            table = self._dumbbells.table
-            values = deviations(table, quantity, self.watch)["deviation"].to_numpy()
-            self._deviation[quantity] = values
-        return self._deviation[quantity]
+        """Deviation of every row from the baseline of its dumbbell."""
+        table = self._dumbbells.table
+        return self._once(
+            ("deviation", quantity),
+            lambda: deviations(table, quantity, self.watch)["deviation"].to_numpy(),
+        )
 
     def map_values(self, frame: int, what: str) -> np.ndarray:
         """Values of the map for the dumbbells of a frame, in the unit of :meth:`map_unit`."""
@@ -160,6 +193,9 @@ class MovieData:
 
     def map_limit(self, what: str) -> float:
         """Symmetric limit of the colours of a map: what noise seldom exceeds."""
+        return self._once(("limit", what), lambda: self._limit(what))
+
+    def _limit(self, what: str) -> float:
         if what == "shift":
             off = np.hypot(self.deviation("shift y"), self.deviation("shift x")) * self._pm()
         else:
@@ -170,6 +206,16 @@ class MovieData:
 
     def _pm(self) -> float:
         return 1000 * float(np.mean(self.pixel_size_nm)) if self.pixel_size_nm else 1.0
+
+    def spacing_px(self) -> float:
+        """Distance between nearest atoms, NaN where there are too few."""
+        atoms = self._atoms.table
+        return self._once(
+            "spacing",
+            lambda: points.spacing(
+                atoms[["y_px", "x_px"]].to_numpy(float), atoms["frame"].to_numpy()
+            ),
+        )
 
     # ---------------------------------------------------------------------- tracks
 
@@ -189,7 +235,10 @@ class MovieData:
     # ----------------------------------------------------------------------- plots
 
     def counts(self) -> dict[str, np.ndarray]:
-        """Atoms per frame by species, and tracks that are seen; each (n_frames,)."""
+        """Atoms per frame, all and by species; each (n_frames,)."""
+        return self._once("counts", self._counts)
+
+    def _counts(self) -> dict[str, np.ndarray]:
         atoms = self._atoms.table
         frame = atoms["frame"].to_numpy(int)
         keep = frame < self.n_frames
@@ -204,9 +253,58 @@ class MovieData:
                     ).astype(float)
         return out
 
-    @lru_cache(maxsize=16)  # noqa: B019 - as long as the movie is shown
+    def event_counts(self) -> np.ndarray:
+        """What happened to atoms per frame, (n_frames,)."""
+        frames = self.followed.events["frame"].to_numpy(int)
+        return np.bincount(frames, minlength=self.n_frames)
+
+    def together(self) -> pd.DataFrame:
+        """Whether neighbouring dumbbells change together, frame by frame; empty without any."""
+        table = self.followed.dumbbells
+        if not len(table):
+            return pd.DataFrame({"frame": [], "moran": [], "error": []})
+        return self._once("together", lambda: neighbour_correlation(table, "length", self.watch))
+
+    def tracks_of(self, defects: bool) -> pd.DataFrame:
+        """Tracks of the defects, or of the atoms."""
+        if defects and self.defects is not None:
+            return self.defects.tracks
+        return self.followed.tracks
+
+    def motion(self, defects: bool = False) -> Motion | None:
+        """How far atoms or defects go, None where there are none."""
+        tracks = self.tracks_of(defects)
+        if not len(tracks) or (defects and self.defects is None):
+            return None
+        return self._once(
+            ("motion", defects), lambda: motion_of(tracks, self.pixel_size_nm, self.time_step_s)
+        )
+
+    def transitions(self, defects: bool = False) -> str:
+        """Changes of class of atoms or defects, as rich text."""
+        defects = defects and self.defects is not None
+        tracks, noun = self.tracks_of(defects), "defect" if defects else "atom"
+        return self._once(
+            ("classes", defects), lambda: transitions_text(tracks, noun, self.time_step_s)
+        )
+
+    def track(self, track_id: int, defects: bool = False) -> pd.DataFrame:
+        """Rows of one track of an atom, or of a defect."""
+        tracks = self.tracks_of(defects)
+        a, b = np.searchsorted(tracks["track_id"].to_numpy(), [track_id, track_id + 1])
+        return tracks.iloc[a:b]
+
+    def displacement(self, track_id: int, defects: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Frames of a track, and how far it is from where it began (unit of lengths)."""
+        mine = self.track(track_id, defects)
+        place = mine[["y_corr_px", "x_corr_px"]].to_numpy(float)
+        off = self._pm() * np.hypot(*(place - place[:1]).T)
+        return mine["frame"].to_numpy(float), off
+
     def _series(self, quantity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        s = series(self._dumbbells.table, quantity, self.watch)
+        s = self._once(
+            ("series", quantity), lambda: series(self._dumbbells.table, quantity, self.watch)
+        )
         return s.ids, s.frames, s.value, s.error
 
     def dumbbell_series(
@@ -244,13 +342,6 @@ class MovieData:
             return -1
         gap = np.hypot(*(self._places[rows] - (y, x)).T)
         return int(self._atoms.table["track_id"].iloc[rows.start + int(gap.argmin())])
-
-    def track(self, track_id: int) -> pd.DataFrame:
-        """Rows of one track."""
-        t = self.followed.tracks
-        ids = t["track_id"].to_numpy()
-        a, b = np.searchsorted(ids, [track_id, track_id + 1])
-        return t.iloc[a:b]
 
     def row_of(self, dumbbell_id: int) -> np.ndarray:
         """Dumbbells in the row of the lattice through one of them, in order along the row."""
@@ -292,145 +383,15 @@ class MovieData:
 
     def events(self) -> pd.DataFrame:
         """All events as a list to read: frame, what, who, size, score, where."""
-        parts = [self._dumbbell_events(), self._atom_events(), self._defect_events()]
-        parts = [p for p in parts if len(p)]
-        if not parts:
-            return pd.DataFrame({k: [] for k in EVENT_COLUMNS})
-        joined = pd.concat(parts, ignore_index=True)
-        return joined.sort_values(["frame", "what"], kind="stable", ignore_index=True)
+        return self._once("events", self._listed)
 
-    def _dumbbell_events(self) -> pd.DataFrame:
-        """Changes of dumbbells."""
-        c = self.followed.changes
-        if not len(c):
-            return c
-        unit = {"length": self.map_unit("length"), "angle": "°"}
-        factor = {"length": self._pm(), "angle": float(np.degrees(1.0))}
-        size = [
-            f"{s * factor.get(q, 1.0):+.3g} {unit.get(q, '')}".strip()
-            for s, q in zip(c["size"], c["quantity"], strict=True)
-        ]
-        return pd.DataFrame(
-            {
-                "frame": c["frame"], "what": c["quantity"] + " " + c["kind"],
-                "who": "dumbbell " + c["dumbbell_id"].astype(str), "size": size,
-                "score": c["score"], "y_px": c["y_px"], "x_px": c["x_px"],
-                "dumbbell_id": c["dumbbell_id"], "track_id": -1, "together": c["group_size"],
-            }
-        )  # fmt: skip
-
-    def _atom_events(self) -> pd.DataFrame:
-        """What happened to atoms; of a lattice with misses, only what moved or changed."""
+    def _listed(self) -> pd.DataFrame:
         e = self.followed.events
         few = len(self._atoms.table) < 50 * max(self.n_frames, 1)
+        # of a lattice with misses, only what moved or changed
         e = e if few or not len(e) else e[~e["kind"].isin(["appeared", "vanished"])]
-        if not len(e):
-            return e
-        return pd.DataFrame(
-            {
-                "frame": e["frame"], "what": "atom " + e["kind"].astype(str),
-                "who": "atom " + e["track_id"].astype(str), "size": self._lengths(e["size_px"]),
-                "score": np.nan, "y_px": e["y_px"], "x_px": e["x_px"],
-                "dumbbell_id": -1, "track_id": e["track_id"], "together": 1,
-            }
-        )  # fmt: skip
-
-    def _defect_events(self) -> pd.DataFrame:
-        """What happened to defects."""
-        if self.defects is None or not len(self.defects.events):
-            return pd.DataFrame()
-        e = self.defects.events
-        e = e[~e["kind"].isin(["appeared", "vanished"])].reset_index(drop=True)
-        names = self.defects.tracks.drop_duplicates(["track_id", "frame"])
-        name = names.set_index(["track_id", "frame"])["formula"]
-        which = name.reindex(pd.MultiIndex.from_frame(e[["track_id", "frame"]])).fillna("")
-        what = [
-            f"{kind} defect {other}" if other >= 0 else str(kind)
-            for kind, other in zip(e["kind"], e["other"], strict=True)
-        ]
-        return pd.DataFrame(
-            {
-                "frame": e["frame"],
-                "what": [f"{n} {w}".strip() for n, w in zip(which, what, strict=True)],
-                "who": "defect " + e["track_id"].astype(str), "size": self._lengths(e["size_px"]),
-                "score": np.nan, "y_px": e["y_px"], "x_px": e["x_px"],
-                "dumbbell_id": -1, "track_id": e["track_id"], "together": 1,
-            }
-        )  # fmt: skip
-
-    def _lengths(self, sizes: pd.Series) -> list[str]:
-        unit = "pm" if self.pixel_size_nm else "px"
-        return [f"{s * self._pm():.3g} {unit}" if s == s else "" for s in sizes]
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Tables of the movie by name, the first ones first."""
-        f = self.followed
-        return {
-            "tracks": f.tracks, "drift": f.drift, "events": f.events, "dumbbells": f.dumbbells,
-            "changes": f.changes,
-        }  # fmt: skip
-
-
-def defects_of(followed: MovieResult) -> DefectTracks | None:
-    """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
-    try:
-        rules, _ = choose_rules(followed.atoms)
-        found = find_defects(bond(followed.atoms, rules))
-        return follow_defects(found, followed.atoms, drift=followed.drift)
-    except AtomLensError:
-        return None
-
-
-def most_frequent(ids: pd.Series) -> int:
-    """Return the id that most rows have."""
-    values, counts = np.unique(ids.to_numpy(), return_counts=True)
-    return int(values[counts.argmax()])
-
-
-def transitions_text(tracks: pd.DataFrame, noun: str, time_step_s: float | None) -> str:
-    """Changes of class per frame with 95 % intervals, and mean dwell times, as rich text.
-
-    Parameters
-    ----------
-    tracks : pandas.DataFrame
-        With the class in ``species``.
-    noun : str
-        What is followed.
-    time_step_s : float or None
-        Dwell times are in seconds where it is known, else in frames.
-    """
-    if "species" not in tracks or tracks["species"].nunique() < 2:
-        return f"<p>There is only one class of {noun}: nothing to change into.</p>"
-    often = tracks["species"].astype(str).value_counts()
-    some = tracks[tracks["species"].astype(str).isin(often.index[:6])]
-    table = transition_matrix(some)
-    states = list(dict.fromkeys(table["from"]))
-    cell = "<td style='padding:3px 10px 3px 0'>"
-    head = "".join(f"{cell}<b>{s}</b></td>" for s in states)
-    rows = [f"<tr>{cell}from \\ to</td>{head}</tr>"]
-    for state, part in table.groupby("from", sort=False):
-        cells = []
-        for r in part.to_dict("records"):
-            if not r["out_of"]:
-                cells.append(f"{cell}–</td>")
-                continue
-            cells.append(
-                f"{cell}{100 * r['probability']:.3g} %<br><small>{100 * r['low']:.3g} to "
-                f"{100 * r['high']:.3g}<br>{r['count']:,} of {r['out_of']:,}</small></td>"
-            )
-        rows.append(f"<tr>{cell}<b>{state}</b></td>{''.join(cells)}</tr>")
-    step, unit = (time_step_s, "s") if time_step_s else (1.0, "frames")
-    last = []
-    for r in mean_dwell(dwell_times(some)).to_dict("records"):
-        mean = f"{r['mean'] * step:.3g} {unit}" if np.isfinite(r["mean"]) else "never left"
-        high = f"{r['high'] * step:.3g}" if np.isfinite(r["high"]) else "∞"
-        last.append(
-            f"<tr>{cell}<b>{r['state']}</b></td>{cell}{mean}</td>"
-            f"{cell}{r['low'] * step:.3g} to {high} {unit}</td>"
-            f"{cell}left {r['exits']:,} times</td></tr>"
-        )
-    return (
-        f"<p>Changes of class of a {noun} from frame to frame, with 95 % intervals; none counted "
-        f"across gaps.</p><table>{''.join(rows)}</table>"
-        f"<p>Mean time that a class lasts (cut stays included):</p><table>{''.join(last)}</table>"
-    )
+        unit, pm = self.map_unit("length"), self._pm()
+        parts = [dumbbell_events(self.followed.changes, unit, pm), atom_events(e, unit, pm)]
+        if self.defects is not None:
+            parts.append(defect_events(self.defects, unit, pm))
+        return in_order(parts)

@@ -1,220 +1,399 @@
-"""The layers of the Movie widget: only the frame that is shown is ever in them."""
+"""The layers of a movie that was followed: only the frame that is shown is ever in them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from napari.layers import Image, Layer, Points, Tracks, Vectors
+from psygnal import Signal
+from qtpy.QtCore import QTimer
 
-from napari_atomlens.session.movie import MovieData
+from napari_atomlens.session.follows import group_of
+from napari_atomlens.session.movie import MAPS, MovieData
+from napari_atomlens.session.session import Session
+from napari_atomlens.widgets.base.images import current_frame
 from napari_atomlens.widgets.layers import styles
 from napari_atomlens.widgets.layers.roles import (
+    ATOMS,
     CHANGE_MAP,
     DEFECT_TRACKS,
     DUMBBELLS,
     FRAME_ATOMS,
-    KEY,
     MOVING,
     SHIFTS,
     TRACKS,
-    entry,
 )
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Layer, Points
+    from napari.utils.events import Event
+
+    from napari_atomlens.widgets.layers.layer_set import LayerSet
 
 #: More vertices than this, and only the tracks round the current frame are drawn.
 MAX_VERTICES = 100_000
 #: Frames before and after the current one whose tracks are drawn then.
 SPAN = 25
 TAIL = 25
+#: More atoms than this in all frames are slow to slice: those of one frame are drawn instead.
+MANY_ATOMS = 100_000
+#: What takes longer than a few ms follows the slider when it has rested this long.
+REST_MS = 100
+OCCUPANCY = "occupancy"
+#: Ours, from below to above; they go with the movie.
+ROLES = (CHANGE_MAP, TRACKS, DEFECT_TRACKS, DUMBBELLS, FRAME_ATOMS, SHIFTS, MOVING)
 
 
 class MovieLayers:
-    """Keeps the layers that show what happened in one movie.
+    """What happened in one movie, drawn; it follows the slider, docks open or not.
+
+    Take it from the registry: ``layers_of(viewer, movie).part(MovieLayers)``.
+
+    The layer of the atoms, which the user corrects, is left as it is. Where it holds so many
+    atoms that the slider would stumble it is hidden once, and a layer of the atoms of one frame
+    stands in for it until the user turns to it again.
 
     Parameters
     ----------
-    viewer : napari.viewer.Viewer
-    source : napari.layers.Image
-        The movie.
-    data : MovieData
-    spacing_px : float
-        Distance between nearest atoms.
+    layers : LayerSet
+        Of the movie.
+
+    Attributes
+    ----------
+    layers : LayerSet
+    data : MovieData or None
+        What is drawn.
+    record : dict
+        What made it.
+    what : str
+        What the map of dumbbells shows, one of `MAPS`.
+    enlarge : float
+        How many times longer than they are displacements are drawn.
+
+    Notes
+    -----
+    Signal: ``changed`` (other data are drawn, or none any more).
     """
 
-    def __init__(
-        self, viewer: napari.viewer.Viewer, source: Image, data: MovieData, spacing_px: float
-    ) -> None:
-        self._viewer, self._source, self.data = viewer, source, data
-        self.spacing_px = spacing_px if np.isfinite(spacing_px) else 10.0
-        self.source_id = str(source.unique_id)
-        self.what = "length"
-        self.enlarge = 10.0
-        self._layers: dict[str, Layer] = {}
+    changed = Signal()
+
+    def __init__(self, layers: LayerSet) -> None:
+        self.layers = layers
+        self.data: MovieData | None = None
+        self.record: dict[str, Any] = {}
+        self.what, self.enlarge = MAPS[0], 10.0
+        self._frame = -1
         self._span: tuple[int, int] | None = None
+        # weak: the list of layers, which the viewer has, leads to this
+        self._viewer: weakref.ref[napari.viewer.Viewer] | None = None
+        self._later = QTimer()
+        self._later.setSingleShot(True)
+        self._later.setInterval(REST_MS)
+        self._later.timeout.connect(self.rest)
+        self._remakers: list[Callable[[], object]] = []
+        self._leave: Callable[[], None] | None = None
+        layers.found.connect(self._on_found)
+        layers.lost.connect(self._on_lost)
+        every = layers.viewer_layers
+        every.events.removed.connect(self._on_removed)
+        every.selection.events.active.connect(self._on_active)
 
-    # --------------------------------------------------------------------- layers
+    def follow(self, viewer: napari.viewer.Viewer) -> None:
+        """Follow the slider of a viewer from now on."""
+        if self._viewer is None:
+            viewer = inspect.unwrap(viewer)
+            self._viewer = weakref.ref(viewer)
+            viewer.dims.events.point.connect(self._on_slider)
 
-    def layer(self, role: str) -> Layer | None:
-        """Our layer with this role, None where there is none (any more)."""
-        known = self._layers.get(role)
-        if known is not None and known in self._viewer.layers:
-            return known
-        self._layers.pop(role, None)
-        for layer in self._viewer.layers:
-            mine = entry(layer)
-            if mine.get("role") == role and mine.get("source_id") == self.source_id:
-                self._layers[role] = layer
-                return layer
-        return None
+    def close(self) -> None:
+        """Let go of viewer and layers, which stay."""
+        self._later.stop()
+        self._hear(False)
+        viewer = None if self._viewer is None else self._viewer()
+        if viewer is not None:
+            viewer.dims.events.point.disconnect(self._on_slider)
+            viewer.layers.events.removed.disconnect(self._on_removed)
+            viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.layers.found.disconnect(self._on_found)
+        self.layers.lost.disconnect(self._on_lost)
+        for role in ROLES:
+            layer = self.layers.layer(role)
+            if layer is not None:
+                self._on_lost(role, layer)
 
-    def _common(self, role: str, ndim: int) -> dict[str, object]:
-        source = self._source
-        place: dict[str, object] = {
-            "name": f"{role} · {source.name}",
-            "scale": np.asarray(source.scale)[-ndim:],
-            "translate": np.asarray(source.translate)[-ndim:],
-            "units": tuple(source.units)[-ndim:],
-            "axis_labels": tuple(source.axis_labels)[-ndim:],
-            "metadata": {
-                KEY: {"role": role, "source_id": self.source_id, "source_name": str(source.name)}
-            },
-        }
-        if ndim == source.ndim:
-            place |= {"rotate": source.rotate, "shear": source.shear, "affine": source.affine}
-        return place
+    # ------------------------------------------------------------------ made anew
 
-    def _add(self, role: str, layer: Layer) -> None:
-        self._viewer.layers.append(layer)
-        self._layers[role] = layer
+    def claim(self, remake: Callable[[], object]) -> None:
+        """Let a dock make everything anew where the user asks for it; the last one does it."""
+        self._remakers.append(remake)
 
-    def create(self, frame: int) -> None:
-        """Make the layers that are not there, and fill all of them for a frame."""
-        from napari.layers import Points, Tracks, Vectors
+    def release(self, remake: Callable[[], object]) -> None:
+        """Let others do it."""
+        if remake in self._remakers:
+            self._remakers.remove(remake)
 
-        if self.layer(TRACKS) is None:
-            data = self._some_tracks(frame)
-            if len(data):
-                layer = Tracks(
-                    data, tail_length=TAIL, tail_width=2, visible=False, **self._common(TRACKS, 3)
-                )
-                self._add(TRACKS, layer)
-        if self.layer(FRAME_ATOMS) is None:
-            style = styles.FrameAtomStyle(size=styles.atom_size(self.spacing_px))
-            layer = Points(
-                self.data.atoms(frame), **style.as_kwargs(), **self._common(FRAME_ATOMS, 2)
+    def _hear(self, on: bool) -> None:
+        """Hear of the button *Update*, once however many docks there are."""
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
+        if on:
+            self._leave = self.session.corrections.derived.subscribe(
+                group_of("tracks"), self._on_update, at_once=False
             )
-            layer.editable = False
-            self._add(FRAME_ATOMS, layer)
-        if self.data.has_dumbbells:
-            if self.layer(DUMBBELLS) is None:
-                width = styles.edge_width(self.spacing_px)
-                style_v = styles.DumbbellStyle(edge_width=1.5 * width)
-                self._add(
-                    DUMBBELLS,
-                    Vectors(
-                        self.data.dumbbell_vectors(frame), ndim=2, **style_v.as_kwargs(),
-                        **self._common(DUMBBELLS, 2),
-                    ),
-                )  # fmt: skip
-            if self.layer(SHIFTS) is None:
-                style_s = styles.ShiftStyle(edge_width=1.2 * styles.edge_width(self.spacing_px))
-                self._add(
-                    SHIFTS,
-                    Vectors(
-                        self.data.shift_vectors(frame, self.enlarge), ndim=2,
-                        **style_s.as_kwargs(), **self._common(SHIFTS, 2),
-                    ),
-                )  # fmt: skip
-            if self.layer(CHANGE_MAP) is None:
-                d = self.data.dumbbells(frame)
-                layer = Points(
-                    d[["y_px", "x_px"]].to_numpy(float), ndim=2,
-                    **styles.ChangeMapStyle(size=1.3 * self.spacing_px).as_kwargs(),
-                    **self._common(CHANGE_MAP, 2),
-                )  # fmt: skip
-                layer.editable = False
-                self._add(CHANGE_MAP, layer)
-        if self.data.defects is not None:
-            data = self.data.defect_tracks()
-            old = self.layer(DEFECT_TRACKS)
-            if old is not None:
-                old.data = data
-            elif len(data):
-                layer = Tracks(
-                    data, tail_length=TAIL, tail_width=3, colormap="turbo",
-                    **self._common(DEFECT_TRACKS, 3),
-                )  # fmt: skip
-                self._add(DEFECT_TRACKS, layer)
-            if self.layer(MOVING) is None:
-                style_d = styles.MovingDefectStyle(size=1.6 * styles.atom_size(self.spacing_px))
-                place = self.data.frame_defects(frame)[["y_px", "x_px"]].to_numpy(float)
-                layer = Points(place, ndim=2, **style_d.as_kwargs(), **self._common(MOVING, 2))
-                layer.editable = False
-                self._add(MOVING, layer)
-        self._span = None
-        self.move(frame)
-        self.rest(frame)
+
+    def _on_update(self, frames: frozenset[int]) -> frozenset[int]:
+        if self._remakers:
+            self._remakers[-1]()
+        return frames  # not yet: they are fresh once their tables are in the session
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def session(self) -> Session:
+        """Session of the movie."""
+        session = self.layers.session
+        assert session is not None  # an image always has one
+        return session
+
+    @property
+    def movie(self) -> Image:
+        """The layer of the movie."""
+        source = self.layers.source
+        assert isinstance(source, Image)
+        return source
+
+    @property
+    def spacing_px(self) -> float:
+        """Distance between nearest atoms; a guess where nothing is known."""
+        known = self.session.spacing_px
+        if not np.isfinite(known) and self.data is not None:
+            known = self.data.spacing_px()
+        return known if np.isfinite(known) else 10.0
+
+    def frame(self) -> int:
+        """Frame that the viewer shows."""
+        viewer = None if self._viewer is None else self._viewer()
+        return 0 if viewer is None else current_frame(viewer, self.movie)
+
+    def time_step_s(self) -> float | None:
+        """Seconds between frames, where the units of the movie say so."""
+        unit, step = self.movie.units[0], abs(float(self.movie.scale[0]))
+        return float((step * unit).to("s").magnitude) if unit.is_compatible_with("s") else None
+
+    def _on_found(self, role: str, layer: Layer) -> None:
+        if role in ROLES:
+            layer.events.visible.connect(self._on_shown)
+
+    def _on_lost(self, role: str, layer: Layer) -> None:
+        if role in ROLES:
+            layer.events.visible.disconnect(self._on_shown)
+
+    def _on_removed(self, event: Event) -> None:
+        """Take everything along with the movie."""
+        if event.value is self.layers.source:
+            self.data = None
+            self._hear(False)
+            self._later.stop()
+            # not now: napari is in the middle of removing a layer
+            QTimer.singleShot(0, self.remove)
+            self.changed.emit()
+
+    def remove(self) -> None:
+        """Take our layers out of the viewer."""
+        self.layers.remove(*ROLES)
+
+    # ------------------------------------------------------------------------ all of it
+
+    def show(self, data: MovieData, record: dict[str, Any] | None = None) -> None:
+        """Draw a movie: make the layers that are not there, update the others.
+
+        Parameters
+        ----------
+        data : MovieData
+            Of the tables that the session has.
+        record : dict, optional
+            What made them.
+        """
+        self.data, self.record, self._span = data, record or self.record, None
+        self._hear(True)
+        frame = self.frame()
+        with self.layers.own_changes():
+            self._show_atoms(frame)
+            self._show_tracks(frame)
+            if data.has_dumbbells:
+                self._show_dumbbells(frame)
+            else:
+                self.layers.remove(DUMBBELLS, SHIFTS, CHANGE_MAP)
+            if data.defects is not None:
+                self._show_defects(frame)
+            else:
+                self.layers.remove(DEFECT_TRACKS, MOVING)
+        self._frame = frame
+        self.rest()
+        every = self.layers.viewer_layers
         # napari reads what is under the mouse of the active layer in a thread of its own, which
         # must not meet points that are being swapped
-        self._viewer.layers.selection.active = self._source
+        active = every.selection.active
+        if active is None or any(self.layers.layer(role) is active for role in ROLES):
+            every.selection.active = self.movie
+        self.changed.emit()
 
-    def move(self, frame: int) -> None:
+    def _show_atoms(self, frame: int) -> None:
+        """Draw the atoms of one frame where the layer of all of them is slow, or is not there."""
+        assert self.data is not None
+        atoms, new = self.layers.layer(ATOMS), self.layers.layer(FRAME_ATOMS) is None
+        if atoms is not None and len(atoms.data) <= MANY_ATOMS:
+            self.layers.remove(FRAME_ATOMS)
+            return
+        style = styles.FrameAtomStyle(size=styles.atom_size(self.spacing_px))
+        self._points(FRAME_ATOMS, self.data.atoms(frame), style)
+        if atoms is not None and new:
+            active = self.layers.viewer_layers.selection.active is atoms
+            if active and self.session.corrections.journal.log:  # it is being corrected
+                self.layers.set_visible(False, FRAME_ATOMS)
+                return
+            atoms.visible = False
+            if active:
+                self.layers.viewer_layers.selection.active = self.movie
+
+    def _show_tracks(self, frame: int) -> None:
+        style = {"tail_length": TAIL, "tail_width": 2, "visible": False}
+        self.layers.show(TRACKS, Tracks, self._some_tracks(frame), style=style)
+
+    def _show_dumbbells(self, frame: int) -> None:
+        data = self.data
+        assert data is not None
+        width = styles.edge_width(self.spacing_px)
+        drawn = (
+            (DUMBBELLS, data.dumbbell_vectors(frame), styles.DumbbellStyle(edge_width=1.5 * width)),
+            (SHIFTS, data.shift_vectors(frame, self.enlarge),
+             styles.ShiftStyle(edge_width=1.2 * width)),
+        )  # fmt: skip
+        for role, vectors, style in drawn:
+            # of a frame without any, one that is exchanged below: napari makes no empty ones
+            some = vectors if len(vectors) else np.zeros((1, 2, 2))
+            self.layers.show(role, Vectors, some, ndim=2, style=style.as_kwargs())
+        place = data.dumbbells(frame)[["y_px", "x_px"]].to_numpy(float)
+        self._points(CHANGE_MAP, place, styles.ChangeMapStyle(size=1.3 * self.spacing_px))
+
+    def _show_defects(self, frame: int) -> None:
+        assert self.data is not None
+        self.layers.show(
+            DEFECT_TRACKS, Tracks, self.data.defect_tracks(),
+            style={"tail_length": TAIL, "tail_width": 3, "colormap": "turbo"},
+        )  # fmt: skip
+        style = styles.MovingDefectStyle(size=1.6 * styles.atom_size(self.spacing_px))
+        place = self.data.frame_defects(frame)[["y_px", "x_px"]].to_numpy(float)
+        self._points(MOVING, place, style)
+
+    def _points(self, role: str, place: np.ndarray, style: styles.LayerStyle) -> None:
+        """Show points of one frame, which the user cannot edit."""
+        new = self.layers.layer(role) is None
+        some = place if len(place) else np.zeros((1, 2))
+        made = self.layers.show(role, Points, some, ndim=2, style=style.as_kwargs())
+        if new and made is not None:
+            made.editable = False
+
+    def show_occupancy(self, image: np.ndarray) -> None:
+        """Show where atoms were how often."""
+        style = {"colormap": "inferno", "blending": "additive"}
+        self.layers.show(OCCUPANCY, Image, image, ndim=2, style=style, table="tracks")
+
+    # ------------------------------------------------------------------------ the slider
+
+    def _on_slider(self, event: Event | None = None) -> None:
+        if self.data is None:
+            return
+        frame = self.frame()
+        if frame != self._frame:
+            self._frame = frame
+            self._move()
+            self._later.start()
+
+    def _on_shown(self, event: Event | None = None) -> None:
+        """Bring a layer that was hidden up to date."""
+        self._move()
+        self._later.start()
+
+    def _on_active(self, event: Event) -> None:
+        """Let the user have the layer that can be corrected: it shows the same atoms as ours."""
+        if self.data is None or self.layers.is_busy:
+            return
+        atoms = self.layers.layer(ATOMS)
+        if atoms is not None and event.value is atoms and self.layers.layer(FRAME_ATOMS):
+            self.layers.set_visible(True, ATOMS)
+            self.layers.set_visible(False, FRAME_ATOMS)
+
+    def _shown(self, role: str) -> Any:
+        """Layer with a role where it is seen."""
+        layer = self.layers.layer(role)
+        return layer if layer is not None and layer.visible else None
+
+    def _move(self) -> None:
         """Follow the slider while it moves: the atoms only."""
-        layer = self.layer(FRAME_ATOMS)
-        if layer is not None and layer.visible:
-            layer.data = self.data.atoms(frame)
+        layer = self._shown(FRAME_ATOMS)
+        if layer is not None and self.data is not None:
+            layer.data = self.data.atoms(self._frame)
 
-    def rest(self, frame: int) -> None:
-        """Follow the slider when it has rested: everything else."""
-        vectors, shifts, points = (self.layer(r) for r in (DUMBBELLS, SHIFTS, CHANGE_MAP))
-        if vectors is not None and vectors.visible:
-            vectors.data = self.data.dumbbell_vectors(frame)
-        if shifts is not None and shifts.visible:
-            shifts.data = self.data.shift_vectors(frame, self.enlarge)
-        if points is not None and points.visible:
-            self._draw_map(points, frame)
-        moving = self.layer(MOVING)
-        if moving is not None and moving.visible:
-            here = self.data.frame_defects(frame)
-            moving.data = here[["y_px", "x_px"]].to_numpy(float)
-            moving.features = here
-        tracks = self.layer(TRACKS)
-        far = self._span is None or not self._span[0] <= frame <= self._span[1]
-        if tracks is not None and tracks.visible and far:
-            if self.data.n_vertices() > MAX_VERTICES:
-                data = self._some_tracks(frame)
-                if len(data):
-                    tracks.data = data
+    def rest(self) -> None:
+        """Follow the slider now that it rests: everything."""
+        data, frame = self.data, self._frame
+        self._later.stop()
+        if data is None or self.movie not in self.layers.viewer_layers:
+            return
+        with self.layers.own_changes():
+            self._move()
+            if (vectors := self._shown(DUMBBELLS)) is not None:
+                vectors.data = data.dumbbell_vectors(frame)
+            if (shifts := self._shown(SHIFTS)) is not None:
+                shifts.data = data.shift_vectors(frame, self.enlarge)
+            if (points := self._shown(CHANGE_MAP)) is not None:
+                self._draw_map(points, data, frame)
+            if (moving := self._shown(MOVING)) is not None:
+                here = data.frame_defects(frame)
+                _swap(moving, here[["y_px", "x_px"]].to_numpy(float), here)
+            self._rest_tracks(frame)
+
+    def _rest_tracks(self, frame: int) -> None:
+        tracks, data = self._shown(TRACKS), self.data
+        if tracks is None or data is None or data.n_vertices() <= MAX_VERTICES:
+            return
+        if self._span is None or not self._span[0] <= frame <= self._span[1]:
+            some = self._some_tracks(frame)
+            if len(some):
+                tracks.data = some
             self._span = (frame - SPAN // 2, frame + SPAN // 2)
 
     def _some_tracks(self, frame: int) -> np.ndarray:
+        assert self.data is not None
         if self.data.n_vertices() <= MAX_VERTICES:
             return self.data.tracks()
         return self.data.tracks(max(frame - SPAN, 0), frame + SPAN)
 
-    def _draw_map(self, points: Points, frame: int) -> None:
-        d = self.data.dumbbells(frame)
-        values = self.data.map_values(frame, self.what)
-        limit = self.data.map_limit(self.what)
-        points.data = d[["y_px", "x_px"]].to_numpy(float)
+    def _draw_map(self, points: Points, data: MovieData, frame: int) -> None:
+        d, values = data.dumbbells(frame), data.map_values(frame, self.what)
+        _swap(points, d[["y_px", "x_px"]].to_numpy(float), d.assign(deviation=values))
         if len(d):
-            points.face_color = styles.diverging(values / limit)
-        points.features = d.assign(deviation=values)
+            points.face_color = styles.diverging(values / data.map_limit(self.what))
 
-    def show_map(self, what: str, frame: int) -> None:
-        """Choose what the map shows."""
+    def show_map(self, what: str) -> None:
+        """Choose what the colours of the dumbbells show."""
         self.what = what
-        self.rest(frame)
+        self.rest()
 
-    def remove(self) -> None:
-        """Take our layers out of the viewer."""
-        for role in (
-            FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS, TRACKS, MOVING, DEFECT_TRACKS,
-        ):  # fmt: skip
-            layer = self.layer(role)
-            if layer is not None:
-                self._viewer.layers.remove(layer)
-        self._layers.clear()
+    def show_enlarged(self, times: float) -> None:
+        """Choose how much longer than they are displacements are drawn."""
+        self.enlarge = times
+        self.rest()
+
+
+def _swap(points: Points, place: np.ndarray, features: pd.DataFrame) -> None:
+    """Give a layer other points, with what is known of them."""
+    points.data = place
+    points.features = features

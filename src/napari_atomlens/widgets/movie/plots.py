@@ -1,38 +1,73 @@
-"""The plots of the Movie widget: a line marks the frame that is shown, a click goes to a frame."""
+"""The plots of the Movie dock: a line marks the frame that is shown, a click goes to a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyqtgraph as pg
-from qtpy.QtCore import QAbstractTableModel, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
-    from qtpy.QtCore import QModelIndex, QObject, QPersistentModelIndex
 
-    Index = QModelIndex | QPersistentModelIndex
+#: Width and height (px) that a plot asks for.
+SIZE = (240, 130)
+NOW, GREY, ERROR = "#ffb000", "#808080", "#5a7f8f"
+#: Seen on a dark and on a bright ground; the first curve has the colour of the text.
+CURVES = ("#2f9fd0", "#ff9f1c", "#2bb673", "#cc79a7", "#b8a800")
 
 
-BACKGROUND, TEXT, NOW = "#262930", "#d0d0d0", "#ffb000"
-CURVES = ("#f5f5f5", "#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442")
+class Axes(pg.PlotWidget):
+    """Axes that follow the theme of napari.
 
+    Parameters
+    ----------
+    left, bottom : str
+        Labels.
 
-def _plot(left: str, bottom: str = "frame") -> pg.PlotWidget:
-    plot = pg.PlotWidget(background=BACKGROUND)
-    for side, text in (("left", left), ("bottom", bottom)):
-        plot.getAxis(side).setTextPen(TEXT)
-        plot.getAxis(side).setPen("#6a6a6a")
-        plot.setLabel(side, text, color=TEXT)
-        plot.getAxis(side).enableAutoSIPrefix(False)
-    plot.setMenuEnabled(False)
-    plot.hideButtons()
-    plot.setMinimumHeight(110)
-    return plot
+    Attributes
+    ----------
+    clicked : Signal(int, int)
+        The nearest whole x and y to where the user clicked.
+    """
+
+    clicked = Signal(int, int)
+
+    def __init__(self, left: str, bottom: str = "frame") -> None:
+        super().__init__()
+        self.text = "#d0d0d0"
+        for side, text in (("left", left), ("bottom", bottom)):
+            self.setLabel(side, text)
+            self.getAxis(side).enableAutoSIPrefix(False)
+        self.setMenuEnabled(False)
+        self.hideButtons()
+        self.setMinimumHeight(110)
+        self.scene().sigMouseClicked.connect(self._on_click)
+
+    def sizeHint(self) -> QSize:
+        """Ask for little: the dock scrolls, and gives what is left."""
+        return QSize(*SIZE)
+
+    def _on_click(self, event: MouseClickEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            where = self.getViewBox().mapSceneToView(event.scenePos())
+            self.clicked.emit(round(where.x()), round(where.y()))
+
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        self.text = text
+        self.setBackground(background)
+        for side in ("left", "bottom"):
+            axis = self.getAxis(side)
+            axis.setPen(GREY)
+            axis.setTextPen(text)
+            axis.setLabel(axis.labelText, color=text)
+        legend = self.getPlotItem().legend
+        if legend is not None:
+            legend.setLabelTextColor(text)
 
 
 class TimePlot(QWidget):
@@ -51,7 +86,7 @@ class TimePlot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        self.plots = [_plot(label) for label in labels]
+        self.plots = [Axes(label) for label in labels]
         self._now = []
         for plot in self.plots:
             layout.addWidget(plot)
@@ -59,17 +94,12 @@ class TimePlot(QWidget):
             line.setZValue(10)
             plot.addItem(line)
             self._now.append(line)
-            plot.scene().sigMouseClicked.connect(self._handler(plot))
+            plot.clicked.connect(self._on_clicked)
         for plot in self.plots[1:]:
             plot.setXLink(self.plots[0])
 
-    def _handler(self, plot: pg.PlotWidget) -> Callable[[MouseClickEvent], None]:
-        def on_click(event: MouseClickEvent) -> None:
-            if event.button() == Qt.MouseButton.LeftButton:
-                where = plot.getViewBox().mapSceneToView(event.scenePos())
-                self.clicked.emit(round(where.x()))
-
-        return on_click
+    def _on_clicked(self, frame: int, height: int) -> None:
+        self.clicked.emit(frame)
 
     def set_now(self, frame: int) -> None:
         """Mark a frame."""
@@ -80,41 +110,66 @@ class TimePlot(QWidget):
         """Frame that is marked."""
         return float(self._now[0].value())
 
-    def clear(self) -> None:
-        """Take all curves away; the line stays."""
-        for plot, line in zip(self.plots, self._now, strict=True):
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        for plot in self.plots:
+            plot.set_theme(background, text)
+
+    def clear(self, which: int | None = None) -> None:
+        """Take the curves of one plot away, or of all; the line stays."""
+        for k, (plot, line) in enumerate(zip(self.plots, self._now, strict=True)):
+            if which not in (None, k):
+                continue
             plot.clear()
             plot.addItem(line)
             legend = plot.getPlotItem().legend
             if legend is not None:
                 legend.clear()
 
-    def show_curves(self, curves: Mapping[str, np.ndarray]) -> None:
-        """Draw curves over all frames, the first plot only."""
-        self.clear()
-        plot = self.plots[0]
-        if plot.getPlotItem().legend is None:
-            plot.addLegend(offset=(8, 4), labelTextColor=TEXT, labelTextSize="8pt")
+    def set_label(self, which: int, text: str) -> None:
+        """Say what a plot shows."""
+        self.plots[which].setLabel("left", text)
+
+    def show_curves(self, which: int, curves: Mapping[str, np.ndarray]) -> None:
+        """Draw curves over all frames in one of the plots, with their names where there are some.
+
+        Parameters
+        ----------
+        which : int
+        curves : mapping of str to ndarray
+            One value for each frame; an empty name has no place in the legend.
+        """
+        self.clear(which)
+        plot = self.plots[which]
+        if any(curves) and plot.getPlotItem().legend is None:
+            plot.addLegend(offset=(8, 4), labelTextColor=plot.text, labelTextSize="8pt")
         for k, (name, values) in enumerate(curves.items()):
-            pen = pg.mkPen(CURVES[k % len(CURVES)], width=1.5)
-            plot.plot(np.arange(len(values)), values, pen=pen, name=name)
+            colour = CURVES[(k - 1) % len(CURVES)] if k or which else plot.text
+            pen = pg.mkPen(colour, width=1.5)
+            plot.plot(np.arange(len(values)), values, pen=pen, name=name or None)
         last = max((len(v) for v in curves.values()), default=1) - 1
         plot.setXRange(0, max(last, 1))
         plot.enableAutoRange("y")
 
-    def show_more(self, which: int, curves: Mapping[str, np.ndarray]) -> None:
-        """Draw curves over all frames in one of the further plots, with their names."""
+    def show_bars(self, which: int, heights: np.ndarray) -> None:
+        """Draw a bar for each frame."""
+        self.clear(which)
+        self.plots[which].addItem(
+            pg.BarGraphItem(
+                x=np.arange(len(heights)), height=heights, width=0.8, brush=CURVES[3], pen=None
+            )
+        )
+        self.plots[which].enableAutoRange("y")
+
+    def show_with_noise(
+        self, which: int, frames: np.ndarray, values: np.ndarray, noise: np.ndarray
+    ) -> None:
+        """Draw a curve between lines that noise seldom crosses."""
+        self.clear(which)
         plot = self.plots[which]
-        plot.clear()
-        plot.addItem(self._now[which])
-        legend = plot.getPlotItem().legend
-        if legend is None:
-            plot.addLegend(offset=(8, 4), labelTextColor=TEXT, labelTextSize="8pt")
-        else:
-            legend.clear()
-        for k, (name, values) in enumerate(curves.items()):
-            pen = pg.mkPen(CURVES[k % len(CURVES)], width=1.5)
-            plot.plot(np.arange(len(values)), values, pen=pen, name=name)
+        plot.plot(frames, values, pen=pg.mkPen(CURVES[2]))
+        for sign in (-1, 1):
+            plot.plot(frames, sign * noise, pen=pg.mkPen(GREY))
         plot.enableAutoRange("y")
 
     def show_series(
@@ -126,21 +181,20 @@ class TimePlot(QWidget):
         marks: np.ndarray,
     ) -> None:
         """Draw one quantity with its errors, its baseline, and lines where it changed."""
+        self.clear(which)
         plot = self.plots[which]
-        plot.clear()
-        plot.addItem(self._now[which])
         if not len(frames):
             return
         bars = pg.ErrorBarItem(
-            x=frames, y=values, height=2 * np.nan_to_num(errors), beam=0, pen=pg.mkPen("#5a7f8f")
+            x=frames, y=values, height=2 * np.nan_to_num(errors), beam=0, pen=pg.mkPen(ERROR)
         )
         plot.addItem(bars)
         plot.plot(
-            frames, values, pen=pg.mkPen("#4cc9f0", width=1), symbol="o", symbolSize=4,
-            symbolBrush="#4cc9f0", symbolPen=None,
+            frames, values, pen=pg.mkPen(CURVES[0], width=1), symbol="o", symbolSize=4,
+            symbolBrush=CURVES[0], symbolPen=None,
         )  # fmt: skip
         base = pg.InfiniteLine(
-            float(np.median(values)), 0, pen=pg.mkPen("#8a8a8a", style=Qt.PenStyle.DashLine)
+            float(np.median(values)), 0, pen=pg.mkPen(GREY, style=Qt.PenStyle.DashLine)
         )
         plot.addItem(base)
         for frame in marks:
@@ -163,7 +217,7 @@ class Kymograph(QWidget):
         super().__init__(parent)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.plot = _plot("place in the row")
+        self.plot = Axes("place in the row")
         self.image = pg.ImageItem(axisOrder="row-major")
         steps = np.linspace(0, 1, 5)
         colours = [(33, 102, 230), (150, 180, 240), (255, 255, 255), (240, 150, 140), (214, 38, 40)]
@@ -174,15 +228,25 @@ class Kymograph(QWidget):
         self.bar = pg.ColorBarItem(values=(-1, 1), colorMap=self._map, width=10, interactive=False)
         self.bar.setImageItem(self.image, insert_in=self.plot.getPlotItem())
         layout.addWidget(self.plot)
-        self.plot.scene().sigMouseClicked.connect(self._on_click)
+        self.plot.clicked.connect(self.clicked)
 
-    def _on_click(self, event: MouseClickEvent) -> None:
-        where = self.plot.getViewBox().mapSceneToView(event.scenePos())
-        self.clicked.emit(round(where.x()), round(where.y()))
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        self.plot.set_theme(background, text)
+        self.bar.axis.setPen(GREY)
+        self.bar.axis.setTextPen(text)
 
     def set_now(self, frame: int) -> None:
         """Mark a frame."""
         self._line.setValue(frame)
+
+    def now(self) -> float:
+        """Frame that is marked."""
+        return float(self._line.value())
+
+    def clear(self) -> None:
+        """Take the picture away."""
+        self.image.clear()
 
     def show_image(self, image: np.ndarray, limit: float, unit: str) -> None:
         """Draw deviations (members, frames) within +- limit."""
@@ -203,8 +267,17 @@ class CurvePlot(QWidget):
         super().__init__(parent)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.plot = _plot(left, bottom)
+        self.plot = Axes(left, bottom)
         layout.addWidget(self.plot)
+
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        self.plot.set_theme(background, text)
+
+    def set_labels(self, left: str, bottom: str) -> None:
+        """Say what is plotted against what."""
+        self.plot.setLabel("left", left)
+        self.plot.setLabel("bottom", bottom)
 
     def show_points(
         self,
@@ -218,90 +291,11 @@ class CurvePlot(QWidget):
         if not len(x):
             return
         self.plot.addItem(
-            pg.ErrorBarItem(
-                x=x, y=y, height=2 * np.nan_to_num(error), beam=0, pen=pg.mkPen("#5a7f8f")
-            )
+            pg.ErrorBarItem(x=x, y=y, height=2 * np.nan_to_num(error), beam=0, pen=pg.mkPen(ERROR))
         )
         self.plot.plot(
-            x, y, pen=None, symbol="o", symbolSize=5, symbolBrush="#4cc9f0", symbolPen=None
+            x, y, pen=None, symbol="o", symbolSize=5, symbolBrush=CURVES[0], symbolPen=None
         )
         if line is not None:
             self.plot.plot(*line, pen=pg.mkPen(NOW, width=1.5))
         self.plot.autoRange()
-
-
-class EventModel(QAbstractTableModel):
-    """Events as rows of text."""
-
-    COLUMNS = (("frame", "Frame"), ("what", "What"), ("who", "Who"), ("size", "Size"),
-               ("score", "σ"), ("together", "Together"))  # fmt: skip
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self.events = pd.DataFrame({c: [] for c, _ in self.COLUMNS})
-
-    def set_events(self, events: pd.DataFrame) -> None:
-        """Show other events."""
-        self.beginResetModel()
-        self.events = events.reset_index(drop=True)
-        self.endResetModel()
-
-    def rowCount(self, parent: Index | None = None) -> int:
-        """Return the number of events."""
-        return len(self.events)
-
-    def columnCount(self, parent: Index | None = None) -> int:
-        """Return the number of columns."""
-        return len(self.COLUMNS)
-
-    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> str | None:
-        """Text of a cell."""
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        value = self.events.iloc[index.row()][self.COLUMNS[index.column()][0]]
-        if isinstance(value, float):
-            return "" if value != value else f"{value:.1f}"
-        return str(value)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> str | None:
-        """Names of the columns."""
-        if role != Qt.ItemDataRole.DisplayRole or orientation != Qt.Orientation.Horizontal:
-            return None
-        return self.COLUMNS[section][1]
-
-
-class EventList(QTableView):
-    """The list of events.
-
-    Attributes
-    ----------
-    chosen : Signal(int)
-        Row that the user clicked on.
-    """
-
-    chosen = Signal(int)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("events")
-        self._model = EventModel(self)  # held: Qt does not
-        self.setModel(self._model)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(20)
-        head = self.horizontalHeader()
-        head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        head.setStretchLastSection(True)
-        self.clicked.connect(lambda index: self.chosen.emit(index.row()))
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """What is listed."""
-        return self._model.events
-
-    def show_events(self, events: pd.DataFrame) -> None:
-        """List other events."""
-        self._model.set_events(events)
