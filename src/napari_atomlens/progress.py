@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from napari_atomlens.errors import AtomLensError
+
 #: Called with (done, total, what); a total of 0 means that it is not known.
 Report = Callable[[int, int, str], object]
+
+
+class StoppedError(AtomLensError):
+    """A job was asked to stop before there was anything to keep."""
 
 
 class Progress:
@@ -52,6 +58,17 @@ class Progress:
     def stopped(self) -> bool:
         """Whether the job is asked to stop."""
         return self._stop is not None and bool(self._stop())
+
+    def check(self) -> None:
+        """Give up where nothing is finished yet.
+
+        Raises
+        ------
+        StoppedError
+            If the job is asked to stop.
+        """
+        if self.stopped:
+            raise StoppedError("Stopped.")
 
     def part(self, first: int, n: int, total: int) -> Progress:
         """Progress of a part of the job: its steps 0 to `n` are `first` to `first + n`."""

@@ -14,6 +14,7 @@ from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.params import check_choice
+from napari_atomlens.progress import ProgressLike
 from napari_atomlens.segmentation.probabilities import Probabilities
 
 
@@ -77,13 +78,15 @@ def _refined(
     shares: np.ndarray,
     refine: Refine,
     params: FitParams,
+    progress: ProgressLike,
 ) -> Fit:
     """Positions refined as asked for; NaN for what was not measured."""
     n = len(positions)
     frame, spacing = probabilities.frame, probabilities.spacing_px
     if n and refine in ("fit", "elliptic"):
         params = replace(params, elliptic=params.elliptic or refine == "elliptic")
-        return fit_columns(frame, positions, spacing, params, width_groups(shares.argmax(1)))
+        groups = width_groups(shares.argmax(1))
+        return fit_columns(frame, positions, spacing, params, groups, progress=progress)
     unknown = np.full((6, n), np.nan)
     bare = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     if n and refine == "centroid":
@@ -101,6 +104,7 @@ def find_atoms(
     calibration: dict[str, float] | None = None,
     frame: int = 0,
     first_id: int = 0,
+    progress: ProgressLike = None,
 ) -> pd.DataFrame:
     """Atoms of one frame.
 
@@ -120,6 +124,8 @@ def find_atoms(
         Constants of the model that turn peak heights into probabilities.
     frame, first_id : int
         Values for the columns ``frame`` and ``atom_id``.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -130,6 +136,8 @@ def find_atoms(
     ------
     ParameterError
         If `refine` is none of its choices.
+    StoppedError
+        If it is asked to stop.
 
     Examples
     --------
@@ -149,7 +157,7 @@ def find_atoms(
     )
     positions, chance, shares = positions[known], chance[known], shares[known]
     n = len(positions)
-    result = _refined(probabilities, positions, shares, refine, fit)
+    result = _refined(probabilities, positions, shares, refine, fit, progress)
     kinds = probabilities.column_classes
     species = np.asarray(kinds, dtype=object)[shares.argmax(1)] if n else []
     if n and kinds == ("column", "bright column"):

@@ -20,6 +20,7 @@ from napari_atomlens.atoms.patches import Crew
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
 from napari_atomlens.atoms.ways import NoiseKind, Width
 from napari_atomlens.params import Params, param
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Rounds of shape and everything else in turn, of elliptic columns.
 SHAPE_STEPS = 8
@@ -116,6 +117,8 @@ def fit_columns(
     spacing_px: float,
     params: FitParams = FitParams(),
     group: np.ndarray | None = None,
+    *,
+    progress: ProgressLike = None,
 ) -> Fit:
     """Fit all columns of a frame together on the original pixels.
 
@@ -130,12 +133,19 @@ def fit_columns(
     group : ndarray of int, shape (n,), optional
         Columns of one group share their width (see ``FitParams.width``); one group where
         it is not given.
+    progress : Progress or callable, optional
+        Asked before each step whether to stop.
 
     Returns
     -------
     Fit
         Where a fit ran away or made no sense, ``ok`` is False and the first guess is
         returned.
+
+    Raises
+    ------
+    StoppedError
+        If it is asked to stop.
 
     Notes
     -----
@@ -174,7 +184,7 @@ def fit_columns(
             data, start[order], group[order], spacing, params.background_spacings * spacing,
             valid, crew,
         )  # fmt: skip
-        fit = _fit(system, params, fixed)
+        fit = _fit(system, params, fixed, as_progress(progress))
     undo = np.argsort(order)
     for name, value in vars(fit).items():
         if value is not None:
@@ -221,7 +231,7 @@ def _begin(system: System) -> None:
     system.ceiling = 2.5 * np.maximum(above, 0.4 * float(np.median(system.amplitude)))
 
 
-def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
+def _fit(system: System, params: FitParams, fixed: Noise | None, watch: Progress) -> Fit:
     _begin(system)
     data = system.data
     steps = np.diff(data[:: max(1, len(data) // 256)], axis=1) if data.shape[1] > 1 else data
@@ -234,6 +244,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
     system.tie[:] = 1 / 0.05**2
     system.look()
     for step in range(params.steps):
+        watch.check()
         if fixed is None and step in (2, 3, 5):
             system.forget_fisher()  # it is made anew below
             noise, system.trusted = find_noise(
@@ -275,6 +286,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None) -> Fit:
         system.fisher()
     if params.elliptic:
         for _ in range(SHAPE_STEPS):
+            watch.check()
             system.reshape(noise)
             system.look()
             system.weigh(noise)

@@ -26,6 +26,7 @@ from napari_atomlens.contours.polygons import (
     padded,
     ragged,
 )
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Neighbours whose bisectors limit an outline.
 N_NEIGHBOURS = 8
@@ -40,7 +41,12 @@ BAND_PIXELS = 1 << 22
 
 
 def outline(
-    probability: np.ndarray, atoms: pd.DataFrame, *, frame: int = 0, level: float = 0.5
+    probability: np.ndarray,
+    atoms: pd.DataFrame,
+    *,
+    frame: int = 0,
+    level: float = 0.5,
+    progress: ProgressLike = None,
 ) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Outline every atom of one frame.
 
@@ -55,6 +61,8 @@ def outline(
     level : float
         Probability of a column on the outline. Where an atom's own probability is below
         it at the centre, half of that probability is taken instead.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -64,6 +72,11 @@ def outline(
     outlines : list of ndarray, each (n_vertices, 2)
         Vertices (row, column) in pixels, counter-clockwise as drawn from about +x; the last
         vertex joins the first.
+
+    Raises
+    ------
+    StoppedError
+        If it is asked to stop.
 
     Examples
     --------
@@ -78,7 +91,9 @@ def outline(
     if not len(atoms):
         return tables.empty("contours"), []
     centres = atoms[["y_px", "x_px"]].to_numpy(float)
-    vertices, counts = trace(np.asarray(probability, np.float32), centres, level)
+    watch = as_progress(progress)
+    vertices, counts = trace(np.asarray(probability, np.float32), centres, level, watch)
+    watch.check()
     table = {
         "frame": frame,
         "atom_id": atoms["atom_id"].to_numpy(),
@@ -88,7 +103,10 @@ def outline(
 
 
 def trace(
-    probability: np.ndarray, centres: np.ndarray, level: float = 0.5
+    probability: np.ndarray,
+    centres: np.ndarray,
+    level: float = 0.5,
+    watch: Progress = Progress(),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outlines round centres in one map.
 
@@ -100,6 +118,8 @@ def trace(
         (row, column) in pixels.
     level : float
         See :func:`outline`.
+    watch : Progress
+        Asked before each chunk of atoms whether to stop.
 
     Returns
     -------
@@ -137,6 +157,7 @@ def trace(
             def one(
                 c: np.ndarray, rimmed: np.ndarray = rimmed, shift: np.ndarray = shift
             ) -> tuple[np.ndarray, np.ndarray]:
+                watch.check()
                 around = places[near[c]] - places[c, None]
                 vertices, counts = _trace_patches(
                     rimmed, places[c] - shift, around, distance[c], radius, farthest, level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.image import Stack, is_height
-from napari_atomlens.progress import Progress, ProgressLike, as_progress
+from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
 from napari_atomlens.runs.source import Given, open_source
@@ -132,7 +133,7 @@ def analyze_frames(
     plan : Plan, optional
         What an earlier run decided; `params` and `technique` are not looked at then.
     progress : Progress or callable, optional
-        Asked before each frame whether to stop.
+        Asked before each frame, and within, whether to stop.
 
     Yields
     ------
@@ -159,13 +160,14 @@ def analyze_frames(
         params = params or AnalysisParams()
         find_model(params.model)  # what cannot be used is said before anything is computed
         check_spacing(params.spacing_px, opened.shape[1:])
-        if watch.stopped:
-            return
-        plan = make_plan(
-            movie, params, pixel_size_nm=opened.pixel_size_nm, technique=opened.technique,
-            frames=order,
+    # stopped in the middle of a frame: those before it are finished
+    with contextlib.suppress(StoppedError):
+        watch.check()
+        plan = plan or make_plan(
+            movie, params or AnalysisParams(), pixel_size_nm=opened.pixel_size_nm,
+            technique=opened.technique, frames=order, progress=watch,
         )  # fmt: skip
-    yield from _frames(movie, order, plan, watch)
+        yield from _frames(movie, order, plan, watch)
 
 
 def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iterator[FrameResult]:
@@ -174,7 +176,7 @@ def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iter
     for f in order:
         if watch.stopped:
             return
-        result = analyze_frame(movie, f, plan, alone=alone)
+        result = analyze_frame(movie, f, plan, alone=alone, progress=watch)
         result.seconds["model"] = plan.seconds if not done else 0.0
         plan = result.plan = plan.settled(result.spacing_px, len(result.atoms))
         done += 1
@@ -182,7 +184,9 @@ def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iter
         if plan.spacing_px:
             break
     settled = plan
-    yield from _in_parallel(lambda f: analyze_frame(movie, f, settled), order[done:], watch)
+    yield from _in_parallel(
+        lambda f: analyze_frame(movie, f, settled, progress=watch), order[done:], watch
+    )
 
 
 def check_frames(frames: Sequence[int] | None, n_frames: int) -> list[int]:
@@ -200,7 +204,9 @@ def check_frames(frames: Sequence[int] | None, n_frames: int) -> list[int]:
     return order
 
 
-def analyze_frame(movie: Stack, frame: int, plan: Plan, *, alone: bool = False) -> FrameResult:
+def analyze_frame(
+    movie: Stack, frame: int, plan: Plan, *, alone: bool = False, progress: ProgressLike = None
+) -> FrameResult:
     """Analyse one frame of a movie as planned.
 
     Parameters
@@ -211,14 +217,18 @@ def analyze_frame(movie: Stack, frame: int, plan: Plan, *, alone: bool = False) 
     alone : bool
         A single image that cannot be used is an error to show; a frame of many is not, it has
         a message and nothing else.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Raises
     ------
     ImageError
         If it is `alone` and cannot be used at all.
+    StoppedError
+        If it is asked to stop.
     """
     try:
-        result = _one_frame(movie, frame, plan)
+        result = _one_frame(movie, frame, plan, as_progress(progress))
     except (ImageError, CalibrationError) as error:
         if isinstance(error, ImageError) and "constant" not in str(error) and alone:
             raise
@@ -260,27 +270,27 @@ DIMER_ROWS = (
 )
 
 
-def _one_frame(movie: Stack, f: int, plan: Plan) -> FrameResult:
+def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult:
     todo = plan.for_frame(f)
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         frame = np.asarray(movie[f])
     summed = todo.window > 1 and movie.shape[0] > 1 and frame.ndim == 2
     seen = rolling_mean(movie, f, todo.window) if summed else frame
-    probabilities = segmentation.segment(seen, todo.model, todo.spacing_px)
+    probabilities = segmentation.segment(seen, todo.model, todo.spacing_px, progress=watch)
     if summed:  # found in the sum, measured in the frame
         probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
     if frame.size > LARGE:  # memory must not follow the size of the image
         runtime.release()
     seconds |= probabilities.seconds
     with _timed(seconds, "atoms"):
-        atoms = _atoms(probabilities, f, todo.model, plan)
+        atoms = _atoms(probabilities, f, todo.model, plan, watch)
     if frame.size > LARGE:
         runtime.release()
     contours, outlines = tables.empty("contours"), list[np.ndarray]()
     with _timed(seconds, "contours"):
         if plan.params.contours:
-            contours, outlines = outline(probabilities.columns, atoms, frame=f)
+            contours, outlines = outline(probabilities.columns, atoms, frame=f, progress=watch)
     message = _message(len(atoms), probabilities)
     with _timed(seconds, "rows"):
         height = todo.model.name != "h-si-100" and is_height(frame)
@@ -300,13 +310,16 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - start
 
 
-def _atoms(probabilities: Probabilities, f: int, model: ModelInfo, plan: Plan) -> pd.DataFrame:
+def _atoms(
+    probabilities: Probabilities, f: int, model: ModelInfo, plan: Plan, watch: Progress
+) -> pd.DataFrame:
     """Atoms of a frame, in nanometres too where the pixel size is known."""
     p = plan.params
     atoms = find_atoms(
         probabilities, min_probability=p.min_probability, refine=p.refine,
         fit=FitParams(width=p.column_width, elliptic=p.refine == "elliptic"),
         calibration=model.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
+        progress=watch,
     )  # fmt: skip
     return add_nm(atoms, plan.pixel_size_nm)
 

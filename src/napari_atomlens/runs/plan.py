@@ -17,6 +17,7 @@ from napari_atomlens.errors import CalibrationError, ImageError
 from napari_atomlens.files import Json
 from napari_atomlens.image import Stack
 from napari_atomlens.params import as_dict
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
@@ -135,6 +136,7 @@ def make_plan(
     pixel_size_nm: tuple[float, float] | None = None,
     technique: str = "",
     frames: Sequence[int] | None = None,
+    progress: ProgressLike = None,
 ) -> Plan:
     """Decide how a movie is analysed.
 
@@ -149,6 +151,8 @@ def make_plan(
         "STM" or "STEM" where it is known.
     frames : sequence of int, optional
         Frames that will be analysed; all by default.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -158,6 +162,8 @@ def make_plan(
     ------
     ModelError, CalibrationError
         If the model or the spacing cannot be used.
+    StoppedError
+        If it is asked to stop.
     """
     start = time.perf_counter()
     model, reason, guess = find_model(params.model), "", 0.0
@@ -165,7 +171,9 @@ def make_plan(
     window = params.window or _window_of(movie, model, spacing)
     if params.model == "auto":
         order = range(movie.shape[0]) if frames is None else frames
-        model, reason, guess = _choose(movie, order, window, pixel_size_nm, spacing, technique)
+        model, reason, guess = _choose(
+            movie, order, window, pixel_size_nm, spacing, technique, as_progress(progress)
+        )
     return Plan(
         params, model, reason, spacing, guess, window, technique, pixel_size_nm,
         int(movie.shape[0]), time.perf_counter() - start,
@@ -179,6 +187,7 @@ def _choose(
     size: tuple[float, float] | None,
     spacing: float,
     technique: str,
+    watch: Progress,
 ) -> tuple[ModelInfo, str, float]:
     """Choose the model by the first frame that shows a lattice: the model, why, the spacing.
 
@@ -190,7 +199,9 @@ def _choose(
         if window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
             frame = rolling_mean(movie, f, window)
         try:
-            made = segmentation.choose_model(frame, size, spacing_px=spacing, technique=technique)
+            made = segmentation.choose_model(
+                frame, size, spacing_px=spacing, technique=technique, progress=watch
+            )
         except ImageError:  # told by the analysis of this frame
             continue
         best = made.info, made.reason, made.spacing_px

@@ -21,6 +21,7 @@ from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.image import check_pixel_size
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
@@ -181,14 +182,18 @@ def lattice_of(
 
 
 def look(
-    image: np.ndarray, info: ModelInfo, spacing_px: float, pixel_size_nm: tuple[float, float]
+    image: np.ndarray,
+    info: ModelInfo,
+    spacing_px: float,
+    pixel_size_nm: tuple[float, float],
+    watch: Progress = Progress(),
 ) -> ImagePeriod | None:
     """Lattice in the middle of an image, as a model sees it; None where there is none."""
     side = round(LOOK_PX * spacing_px / info.preferred_spacing_px)
     h, w = (min(side, s) for s in image.shape)
     y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
     part = np.ascontiguousarray(image[y : y + h, x : x + w])
-    seen = predict_classes(part, info, spacing_px)
+    seen = predict_classes(part, info, spacing_px, progress=watch)
     places, _ = peak_positions(seen.centre, 0.4)
     if len(places) < FEWEST:
         return None
@@ -237,6 +242,7 @@ def choose_model(
     *,
     spacing_px: float = 0.0,
     technique: str = "",
+    progress: ProgressLike = None,
 ) -> Choice:
     """Choose the model for an image, and say why.
 
@@ -249,6 +255,8 @@ def choose_model(
         Distance of nearest columns in pixels; 0 finds it.
     technique : str
         "STM" or "STEM" where the file says so.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -258,8 +266,10 @@ def choose_model(
     ------
     ImageError
         If the image cannot be used.
+    StoppedError
+        If it is asked to stop.
     """
-    universal = find_model("universal")
+    universal, watch = find_model("universal"), as_progress(progress)
 
     def stay(why: str, spacing: float = 0.0) -> Choice:
         return Choice(universal, f"Model universal: {why}.", spacing)
@@ -272,7 +282,9 @@ def choose_model(
     frame = remove_hot_pixels(as_frame(image))
     runtime.prepare()
     try:
-        spacing = check_spacing(spacing_px, frame.shape) or find_spacing(frame, universal)
+        spacing = check_spacing(spacing_px, frame.shape) or find_spacing(
+            frame, universal, progress=watch
+        )
     except CalibrationError:
         return stay("no lattice was found")
     coarse = spacing * float(np.mean(pixel_size_nm))
@@ -280,7 +292,7 @@ def choose_model(
         abs(coarse / s - 1) < 2 * SPACING_TOLERANCE for m in models for s in m.lattice["spacing_nm"]
     ):
         return stay(f"no other model is for columns {1e3 * coarse:.0f} pm apart", spacing)
-    lattice = look(frame, universal, spacing, pixel_size_nm)
+    lattice = look(frame, universal, spacing, pixel_size_nm, watch)
     if lattice is None:
         return stay("too few columns were found to tell the lattice", spacing)
     right = [m for m in models if not fits(lattice, m.lattice)]
@@ -305,7 +317,7 @@ def choose_model(
     score = {}
     for m in (universal, best):
         crops = _crops(frame, spacing, m.preferred_spacing_px, 1)
-        score[m.name] = response(load_network(m), crops, spacing, m.preferred_spacing_px)[0]
+        score[m.name], *_ = response(load_network(m), crops, spacing, m.preferred_spacing_px, watch)
     if score[best.name] < score["universal"] - EXPLAINS_LESS:
         return stay(
             f"the lattice is that of {best.name}, but that model explains less of this image "
@@ -333,6 +345,7 @@ def segment(
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
     technique: str = "",
+    progress: ProgressLike = None,
 ) -> Probabilities:
     """Class probabilities of one frame.
 
@@ -348,6 +361,8 @@ def segment(
         (y, x); without it no material can be told, and "auto" is the universal model.
     technique : str
         "STM" or "STEM" where it is known; helps to choose the model.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -359,6 +374,8 @@ def segment(
         If the image or the model cannot be used.
     CalibrationError
         If the spacing cannot be found in the image, or the pixel size cannot be used.
+    StoppedError
+        If it is asked to stop.
 
     Examples
     --------
@@ -370,6 +387,8 @@ def segment(
     """
     if isinstance(model, str) and model == "auto":
         size = check_pixel_size(pixel_size_nm)
-        choice = choose_model(image, size, spacing_px=spacing_px, technique=technique)
+        choice = choose_model(
+            image, size, spacing_px=spacing_px, technique=technique, progress=progress
+        )
         model, spacing_px = choice.info, spacing_px or choice.spacing_px
-    return predict_classes(image, model, spacing_px)
+    return predict_classes(image, model, spacing_px, progress=progress)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as nnf
 
+from napari_atomlens.progress import Progress
 from napari_atomlens.segmentation.network import ColumnNet
 
 #: Side of the inner part of a tile, and reflected border, in pixels of the network.
@@ -28,7 +29,11 @@ def resample(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 @torch.inference_mode()
 def run_network(
-    net: ColumnNet, views: torch.Tensor, tile_px: int = TILE_PX, border_px: int = BORDER_PX
+    net: ColumnNet,
+    views: torch.Tensor,
+    tile_px: int = TILE_PX,
+    border_px: int = BORDER_PX,
+    watch: Progress = Progress(),
 ) -> torch.Tensor:
     """Run the network over (N, 2, H, W) views with a reflected border, in tiles.
 
@@ -36,7 +41,13 @@ def run_network(
     -------
     torch.Tensor, shape (N, n_classes + 1, H, W)
         Logits. Tiles overlap by the receptive field, so that tiling changes nothing.
+
+    Raises
+    ------
+    StoppedError
+        If it is asked to stop, before the next tile.
     """
+    watch.check()
     n, _, h, w = views.shape
     views = views.to(net.head.weight.dtype)
     unit = net.multiple
@@ -54,6 +65,7 @@ def run_network(
     out = torch.empty(n, net.n_classes + 1, h, w)
     for y in range(0, h, tile_px):
         for x in range(0, w, tile_px):
+            watch.check()
             y1, x1 = min(y + tile_px, h), min(x + tile_px, w)
             top = max(0, (y + border - net.halo) // unit * unit)
             left = max(0, (x + border - net.halo) // unit * unit)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import (
     TILE_PX,
@@ -37,6 +38,7 @@ def predict_classes(
     spacing_px: float = 0.0,
     *,
     tile_px: int = TILE_PX,
+    progress: ProgressLike = None,
 ) -> Probabilities:
     """Class probabilities of one frame.
 
@@ -48,6 +50,8 @@ def predict_classes(
         Name or path of a model; "auto" takes the universal one.
     spacing_px : float
         Distance between nearest columns in pixels; 0 finds it in the image.
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -59,6 +63,8 @@ def predict_classes(
         If the image or the model cannot be used.
     CalibrationError
         If the spacing cannot be found in the image.
+    StoppedError
+        If it is asked to stop.
 
     Examples
     --------
@@ -69,22 +75,22 @@ def predict_classes(
     ((4, 96, 96), ('background', 'column', 'bright column', 'contamination'))
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
-    start = time.perf_counter()
+    watch, start = as_progress(progress), time.perf_counter()
     frame = remove_hot_pixels(as_frame(image))
     runtime.prepare()
     net = load_network(info)
     seconds = {"prepare": time.perf_counter() - start}
     start = time.perf_counter()
-    spacing = check_spacing(spacing_px, frame.shape) or find_spacing(frame, info)
+    spacing = check_spacing(spacing_px, frame.shape) or find_spacing(frame, info, progress=watch)
     seconds["scale"] = time.perf_counter() - start
     start = time.perf_counter()
     size = network_size(frame.shape, spacing, info.preferred_spacing_px)
     if max(frame.size, size[0] * size[1]) > LARGE:
-        result = _segment_large(frame, info, net, spacing, size, seconds)
+        result = _segment_large(frame, info, net, spacing, size, seconds, watch)
         seconds["network"] = time.perf_counter() - start
         return result
     small = resample(torch.from_numpy(frame)[None], size)
-    logits = run_network(net, two_views(small), tile_px)[0]
+    logits = run_network(net, two_views(small), tile_px, watch=watch)[0]
     soft = torch.softmax(logits[:-1], 0)
     centre = torch.sigmoid(logits[-1])
     del small, logits  # of large images every copy counts
@@ -114,10 +120,11 @@ def _segment_large(
     spacing: float,
     size: tuple[int, int],
     seconds: dict[str, float],
+    watch: Progress,
 ) -> Probabilities:
     """Class probabilities of a frame that is too large to be held several times."""
     small = resample(torch.from_numpy(frame)[None], size)[0]
-    soft, strange, candidates = predict_tiled(net, small, columns_among(info.roles))
+    soft, strange, candidates = predict_tiled(net, small, columns_among(info.roles), watch=watch)
     del small
 
     def full(one: np.ndarray) -> np.ndarray:

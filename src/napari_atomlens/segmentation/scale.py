@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample, run_network
 from napari_atomlens.segmentation.loading import load_network
@@ -52,7 +53,11 @@ def _crops(frame: np.ndarray, spacing: float, preferred: float, n: int) -> list[
 
 @torch.inference_mode()
 def response(
-    net: ColumnNet, crops: list[np.ndarray], spacing: float, preferred: float
+    net: ColumnNet,
+    crops: list[np.ndarray],
+    spacing: float,
+    preferred: float,
+    watch: Progress = Progress(),
 ) -> tuple[float, float, int]:
     """How well the network explains crops at an assumed spacing.
 
@@ -71,7 +76,7 @@ def response(
         zoom = preferred / spacing
         size = (max(16, round(crop.shape[0] * zoom)), max(16, round(crop.shape[1] * zoom)))
         small = resample(torch.from_numpy(np.ascontiguousarray(crop))[None], size)
-        logits = run_network(net, two_views(small), border_px=8)[0]
+        logits = run_network(net, two_views(small), border_px=8, watch=watch)[0]
         centre = torch.sigmoid(logits[-1])
         positions, heights = peak_positions(centre.numpy(), 0.25)
         if len(positions) < 4:
@@ -95,13 +100,17 @@ def response(
     return best
 
 
-def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
+def find_spacing(
+    image: ArrayLike, model: str | ModelInfo = "auto", *, progress: ProgressLike = None
+) -> float:
     """Find the distance between nearest columns in an image.
 
     Parameters
     ----------
     image : array-like, shape (H, W)
     model : str or ModelInfo
+    progress : Progress or callable, optional
+        Asked while it works whether to stop.
 
     Returns
     -------
@@ -112,6 +121,8 @@ def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     ------
     CalibrationError
         If no lattice can be found; the message asks for the spacing.
+    StoppedError
+        If it is asked to stop.
 
     Examples
     --------
@@ -121,6 +132,7 @@ def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     11
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
+    watch = as_progress(progress)
     frame: np.ndarray = image if _ready(image) else remove_hot_pixels(as_frame(image))
     runtime.prepare()
     net = load_network(info)
@@ -130,7 +142,8 @@ def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     for _ in range(3):
         if not SMALLEST_PX <= guess <= min(frame.shape) / 2.5:
             break
-        found, measured, n = response(net, _crops(frame, guess, preferred, 1), guess, preferred)
+        crop = _crops(frame, guess, preferred, 1)
+        found, measured, n = response(net, crop, guess, preferred, watch)
         if found > SURE_SCORE and n >= 20 and abs(np.log(measured / guess)) < 0.12:
             return float(measured)
         if not np.isfinite(measured) or found < 0.3:
@@ -140,7 +153,9 @@ def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     n = max(2, int(np.ceil(np.log(top / SMALLEST_PX / 1.2) / np.log(LADDER))) + 1)
     ladder = SMALLEST_PX * 1.2 * LADDER ** np.arange(n)
     for crops in (1, 5):
-        answers = [response(net, _crops(frame, s, preferred, crops), s, preferred) for s in ladder]
+        answers = [
+            response(net, _crops(frame, s, preferred, crops), s, preferred, watch) for s in ladder
+        ]
         scores = np.array([a[0] for a in answers])
         if scores.max() > 0.5:
             break
@@ -158,7 +173,8 @@ def find_spacing(image: ArrayLike, model: str | ModelInfo = "auto") -> float:
     best = max(same, key=lambda i: scores[i])
     spacing = answers[best][1]
     for _ in range(2):
-        again = response(net, _crops(frame, spacing, preferred, crops), spacing, preferred)
+        crop = _crops(frame, spacing, preferred, crops)
+        again = response(net, crop, spacing, preferred, watch)
         if again[0] < 0.5 * scores[best] or not np.isfinite(again[1]):
             break
         change = abs(np.log(again[1] / spacing))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from napari_atomlens.progress import Progress
 from napari_atomlens.segmentation.candidates import Candidates, find_candidates
 from napari_atomlens.segmentation.forward import run_network
 from napari_atomlens.segmentation.network import ColumnNet
@@ -37,7 +38,11 @@ def own_part(
 
 
 def predict_tiled(
-    net: ColumnNet, small: torch.Tensor, kinds: Sequence[int], part_px: int = PART_PX
+    net: ColumnNet,
+    small: torch.Tensor,
+    kinds: Sequence[int],
+    part_px: int = PART_PX,
+    watch: Progress = Progress(),
 ) -> tuple[np.ndarray, np.ndarray, Candidates]:
     """Run the network over a resampled frame, window by window.
 
@@ -50,6 +55,8 @@ def predict_tiled(
         Numbers of the classes that are columns.
     part_px : int
         Side of the part of a window that is used, a multiple of `GRID_PX`.
+    watch : Progress
+        Asked before each window, and within, whether to stop.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def predict_tiled(
             y1, x1 = min(y + part_px, h), min(x + part_px, w)
             top, left = max(0, y - margin), max(0, x - margin)
             window = small[top : y1 + margin, left : x1 + margin].contiguous()
-            logits = run_network(net, two_views(window[None], grey))[0]
+            logits = run_network(net, two_views(window[None], grey), watch=watch)[0]
             classes, centre = torch.softmax(logits[:-1], 0), torch.sigmoid(logits[-1])
             odd = unfamiliar_map(classes, centre, kinds)
             here = find_candidates(centre.numpy(), classes.numpy(), odd.numpy(), kinds)
