@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_analysis import FakeAnalysis, lattice
+from hand import Hand
 from napari.layers import Points, Vectors
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -30,8 +31,8 @@ from napari_atomlens.lattice import measure as core
 from napari_atomlens.simulation import crystals
 from napari_atomlens.widgets.base.histograms import ColourBar, Histogram, bin_edges
 from napari_atomlens.widgets.layers import convert_lattice
-from napari_atomlens.widgets.layers.lattice import ROW
-from napari_atomlens.widgets.layers.roles import KEY
+from napari_atomlens.widgets.layers.atoms import editor_of
+from napari_atomlens.widgets.layers.roles import KEY, STALE
 from napari_atomlens.widgets.measure import dock
 
 WAIT = 20_000
@@ -82,7 +83,18 @@ class Bench:
 
     def __init__(self, viewer: Any, qtbot: Any) -> None:
         self.viewer, self.qtbot = viewer, qtbot
-        _, self.widget = viewer.window.add_plugin_dock_widget("napari-atomlens", "Measure")
+        self.open()
+
+    def open(self) -> None:
+        """Open the dock."""
+        self.dock, self.widget = self.viewer.window.add_plugin_dock_widget(
+            "napari-atomlens", "Measure"
+        )
+
+    def close(self) -> None:
+        """Close the tab of the dock."""
+        cross = self.dock.titleBarWidget().close_button
+        self.qtbot.mouseClick(cross, Qt.MouseButton.LeftButton)
 
     def child(self, kind: type, name: str) -> Any:
         found = self.widget.findChild(kind, name)
@@ -264,9 +276,7 @@ def test_a_movie_follows_the_slider(bench: Bench) -> None:
     bench.viewer.dims.set_current_step(0, 2)
     bench.qtbot.waitUntil(lambda: bench.summary()["atoms"] != first, timeout=WAIT)
     assert "3 regions in 3 frames" in bench.status
-    source = bench.viewer.layers[1] if bench.viewer.layers[0].name != "atoms · gold" else None
-    assert source is not None
-    features = source.features
+    features = bench.viewer.layers["atoms · gold"].features
     np.testing.assert_array_equal(
         features["sublattice"], np.where(features["amplitude"] > 1.5, 0, 1)
     )
@@ -337,7 +347,7 @@ def test_tables_are_saved(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monk
     assert lattices["a_nm"][0] == pytest.approx(0.2828, rel=1e-3) and lattices["a_err_nm"][0] > 0
     atoms = pd.read_csv(tmp_path / "sto_atoms.csv")
     assert {"exx", "exx_err", "polar_dx_nm", "site_x_px"} <= set(atoms)
-    assert ROW not in atoms and (atoms["source"] == "lattice").sum() == 1
+    assert (atoms["source"] == "lattice").sum() == 1
     (tmp_path / "no").write_text("a file, not a folder")
     blocked = tmp_path / "no" / "where.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(blocked), ""))
@@ -370,6 +380,76 @@ def test_cancel_and_removed_layers(bench: Bench, monkeypatch: pytest.MonkeyPatch
     with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
         bench.widget.cleanup()
     hold.set()
+
+
+@needs_canvas
+def test_layers_are_stale_after_an_edit_though_the_dock_is_closed(bench: Bench) -> None:
+    bench.viewer.window.show()
+    source = add_atoms(bench.viewer, perovskite(), scale=(0.02, 0.02), units=("nm", "nm"))
+    bench.run()
+    layers = [bench.layer(r) for r in ("displacements", "lattice map", "vacancies")]
+    session = editor_of(source).session
+    names = ("lattices", "sublattices", "distances", "vacancies", "sites")
+    assert all(session.state(n) == "fresh" for n in names)
+    assert len(session.table("vacancies")) == len(layers[2].data) == 1
+    assert session.provenance("lattices")["min_atoms"] == 12
+    bench.close()
+    bench.viewer.layers.selection.active = source
+    source.selected_data = {int(np.hypot(*(source.data - [60.0, 60.0]).T).argmin())}
+    Hand(bench.viewer).press("Delete")
+    assert all(session.is_stale(n) for n in names)
+    assert all(x.name.endswith(STALE) for x in layers)
+    session.update("lattices")
+    assert not any(STALE in x.name for x in layers)
+    assert len(session.table("vacancies")) == len(layers[2].data) == 2
+    assert tuple(session.provenance("lattices")["pixel_size_nm"]) == (0.02, 0.02)
+    bench.open()  # it knows what there is
+    assert bench.summary()["vacant sites"] == "2"
+    assert len(bench.viewer.layers) == 4
+
+
+@needs_canvas
+def test_only_atoms_are_offered(bench: Bench) -> None:
+    add_atoms(bench.viewer, perovskite())
+    for role in ("defects", "molecules", "vacancies", "watched defects", "anomalies"):
+        bench.viewer.add_points(
+            np.zeros((3, 2)), name=f"{role}: scan",
+            metadata={KEY: {"role": role, "source_id": "y", "source_name": "scan"}},
+        )  # fmt: skip
+    bench.viewer.add_points(np.zeros((3, 2)), name="by hand")
+    atoms = bench.child(QComboBox, "atoms")
+    assert [atoms.itemText(k) for k in range(atoms.count())] == ["atoms · gold", "by hand"]
+
+
+@needs_canvas
+def test_an_atom_edited_while_it_was_measured_gets_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        free.wait(30)
+        return core.measure_lattice(*args, **kwargs)
+
+    monkeypatch.setattr(napari_atomlens.lattice, "measure_lattice", slow)
+    bench.viewer.window.show()
+    source = add_atoms(bench.viewer, perovskite())
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        bench.click()
+        bench.qtbot.waitUntil(begun.is_set, timeout=WAIT)
+        bench.viewer.layers.selection.active = source
+        source.selected_data = {7}
+        gone = int(source.features["atom_id"].iloc[7])
+        Hand(bench.viewer).press("Delete")
+        free.set()
+    assert gone not in set(source.features["atom_id"])
+    both = source.features.merge(
+        editor_of(source).session.table("sites")[["atom_id", "exx"]], on="atom_id"
+    )
+    np.testing.assert_array_equal(both["exx_x"], both["exx_y"])
+    assert len(both) == len(source.data)
+    assert bench.layer("lattice map").name.endswith(STALE)
 
 
 def test_errors_are_written_with_two_digits() -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pandas as pd
 
 from napari_atomlens.graphs.bonds import BondGraph
 from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.lattice.lattice import Lattice, LatticeParams
+from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.runs import derived
 
 #: Table -> those that it is made from; as for results, and what only a window shows.
 FROM: dict[str, tuple[str, ...]] = {
     **derived.NEEDS,
+    "sites": ("lattices",),
     "rings": ("bonds",),
     "defect tracks": ("defects", "tracks"),
     "classes of defects": ("surface defects",),
@@ -30,7 +33,7 @@ OF_PIXELS = frozenset((
 #: What is made in one go, and what the button *Update* calls it.
 GROUPS: dict[str, tuple[str, ...]] = {
     "contours": ("contours",),
-    "lattice": derived.MEASURED,
+    "lattice": (*derived.MEASURED, "sites"),
     "bonds and defects": ("bonds", "rings", "defects"),
     "tracks and dumbbells": (
         "tracks", "drift", "events", "dumbbells", "changes", "defect tracks", "defect events",
@@ -80,12 +83,23 @@ Made = dict[str, pd.DataFrame]
 
 
 def make_lattice(ground: Ground, progress: ProgressLike = None) -> Made:
-    """Lattices, sublattices, distances, holes and vacancies."""
-    found = derived.lattice(ground.atoms, ground.pixel_size_nm)
+    """Lattices, sublattices, distances, holes, vacancies and sites, measured as before."""
+    before = ground.before
+    names = [f.name for f in fields(LatticeParams) if f.name in before]
+    found = measure_lattice(
+        ground.atoms, LatticeParams(**{n: before[n] for n in names}),
+        reference=before.get("reference", "region"),
+        pixel_size_nm=ground.pixel_size_nm or before.get("pixel_size_nm"), progress=progress,
+    )  # fmt: skip
+    return lattice_tables(found)
+
+
+def lattice_tables(found: Lattice) -> Made:
+    """Tables of a measured lattice as a session keeps them."""
     return {
         "lattices": found.lattices, "sublattices": found.sublattices,
         "distances": found.distances, "holes": found.holes,
-        "vacancies": derived.vacancies(found),
+        "vacancies": derived.vacancies(found), "sites": found.atoms,
     }  # fmt: skip
 
 

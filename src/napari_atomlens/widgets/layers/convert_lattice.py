@@ -16,6 +16,7 @@ T = TypeVar("T")
 FROM_SITES, POLAR, NO_ARROWS = "from the sites", "polar", "none"
 #: Longest arrows are drawn this long, in distances between nearest atoms.
 ARROW_LENGTH = 0.8
+DIVERGING, SEQUENTIAL = "coolwarm", "viridis"
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,119 @@ def arrow_factor(data: np.ndarray, spacing_px: float) -> float:
     wanted = max(ARROW_LENGTH * spacing_px / long, 1.0)
     power = 10 ** np.floor(np.log10(wanted))
     return float(max(r * power for r in (1, 2, 5) if r * power <= wanted * 1.0000001))
+
+
+@dataclass(frozen=True)
+class LatticeView:
+    """Which layers to show.
+
+    Attributes
+    ----------
+    arrows : str
+        "from the sites", "polar" or "none".
+    factor : float
+        Enlargement of the arrows, 0 to choose it.
+    map_name : str
+        A key of :data:`QUANTITIES`, "none" for no map.
+    vacancies : bool
+    """
+
+    arrows: str = FROM_SITES
+    factor: float = 0.0
+    map_name: str = "strain xx"
+    vacancies: bool = True
+
+
+@dataclass(frozen=True)
+class LatticeMap:
+    """A quantity on the atoms as the data of a layer.
+
+    Attributes
+    ----------
+    name : str
+    points : ndarray, shape (n, ndim)
+    features : pandas.DataFrame
+        With the column ``value``.
+    limits : tuple of float
+        Of the colours.
+    colormap, unit : str
+    """
+
+    name: str
+    points: np.ndarray
+    features: pd.DataFrame
+    limits: tuple[float, float]
+    colormap: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class LatticeDrawing:
+    """What the layers of a measured lattice are given.
+
+    Attributes
+    ----------
+    map : LatticeMap or None
+    arrows : ndarray, shape (n, 2, ndim), or None
+        Start and displacement, not yet enlarged.
+    arrow_features : pandas.DataFrame
+    arrows_name : str
+    factor : float
+        Enlargement.
+    vacancies : ndarray, shape (m, ndim), or None
+    vacancy_features : pandas.DataFrame
+    spacing_px : float
+        Between nearest atoms, NaN where there is no lattice.
+    """
+
+    map: LatticeMap | None
+    arrows: np.ndarray | None
+    arrow_features: pd.DataFrame
+    arrows_name: str
+    factor: float
+    vacancies: np.ndarray | None
+    vacancy_features: pd.DataFrame
+    spacing_px: float
+
+
+def draw_lattice(found: Lattice, view: LatticeView, ndim: int) -> LatticeDrawing:
+    """Turn a measured lattice into the data of layers.
+
+    Parameters
+    ----------
+    found : Lattice
+    view : LatticeView
+    ndim : int
+        2 for an image, 3 for a movie.
+    """
+    nearest = found.lattices["nearest_px"].to_numpy(float)
+    spacing = float(np.nanmedian(nearest)) if len(nearest) else float("nan")
+    data, features, factor = None, pd.DataFrame(), 1.0
+    if view.arrows != NO_ARROWS:
+        data, features = arrows(found.atoms, view.arrows, ndim)
+        factor = view.factor if view.factor > 0 else arrow_factor(data, spacing)
+    vacant = vacancies_of(found.atoms).reset_index(drop=True)
+    return LatticeDrawing(
+        None if view.map_name == "none" else draw_map(found, view.map_name, ndim),
+        data, features,
+        "displacements" if view.arrows == FROM_SITES else "polar displacements", factor,
+        convert.points_from_atoms(vacant, ndim) if view.vacancies else None, vacant, spacing,
+    )  # fmt: skip
+
+
+def draw_map(found: Lattice, name: str, ndim: int) -> LatticeMap:
+    """Turn a quantity into coloured points on the atoms that have it."""
+    atoms = real_atoms(found.atoms)
+    atoms = atoms[(atoms["region"] >= 0).to_numpy()]
+    values, unit = values_of(atoms, name)
+    known = np.isfinite(values)
+    atoms, values = atoms[known], values[known]
+    around = QUANTITIES[name].around_zero
+    return LatticeMap(
+        name, convert.points_from_atoms(atoms, ndim),
+        atoms.reset_index(drop=True).assign(value=values), limits_of(values, around),
+        DIVERGING if around else SEQUENTIAL, unit,
+    )  # fmt: skip
 
 
 def with_error(value: float, error: float, unit: str = "") -> str:

@@ -1,271 +1,221 @@
-"""The layers of one measured lattice: made once, updated in place, known by their metadata."""
+"""The layers of the measured lattice of one layer of atoms, whatever docks are open."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from napari.layers import Points, Vectors
+from psygnal import Signal
 
 from napari_atomlens.lattice.lattice import MEASURED, Lattice
-from napari_atomlens.widgets.layers import convert, styles
-from napari_atomlens.widgets.layers import convert_lattice as lattice
-from napari_atomlens.widgets.layers.atoms import EDITOR, Editor
-from napari_atomlens.widgets.layers.roles import ARROWS, KEY, MAP, VACANCIES, entry
+from napari_atomlens.session.follows import lattice_tables
+from napari_atomlens.widgets.layers import styles
+from napari_atomlens.widgets.layers.atoms import editor_of
+from napari_atomlens.widgets.layers.convert_lattice import (
+    LatticeDrawing,
+    LatticeMap,
+    LatticeView,
+    draw_lattice,
+    real_atoms,
+)
+from napari_atomlens.widgets.layers.roles import ARROWS, MAP, VACANCIES
 
 if TYPE_CHECKING:
-    import napari.viewer
+    from napari_atomlens.session.session import Session
+    from napari_atomlens.widgets.layers.layer_set import LayerSet
 
 ROLES = (MAP, ARROWS, VACANCIES)
-DIVERGING, SEQUENTIAL = "coolwarm", "viridis"
-#: Column that leads from a row of the measured table to the point of the layer.
-ROW = "layer_row"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Which layers to make.
-
-    Attributes
-    ----------
-    arrows : str
-        "from the sites", "polar" or "none".
-    factor : float
-        Enlargement of the arrows, 0 to choose it.
-    map_name : str
-        A key of :data:`convert_lattice.QUANTITIES`, "none" for no map.
-    vacancies : bool
-    """
-
-    arrows: str = lattice.FROM_SITES
-    factor: float = 0.0
-    map_name: str = "strain xx"
-    vacancies: bool = True
+#: Columns that the atoms get.
+COLUMNS = ("sublattice", "site_y_px", "site_x_px", *MEASURED)
 
 
 class MeasuredLayers:
-    """Keeps the layers that belong to one layer of atoms.
+    """Map, arrows and vacancies.
 
     Parameters
     ----------
-    viewer : napari.viewer.Viewer
-    source : napari.layers.Points
-        The atoms.
+    layers : LayerSet
+        Of the layer of atoms.
+
+    Attributes
+    ----------
+    found : Lattice or None
+        What is shown.
+    view : LatticeView
+    drawing : LatticeDrawing or None
+
+    Notes
+    -----
+    Signal: ``changed`` (the tables are others now, and so are the layers).
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, source: Any) -> None:
-        self._viewer, self._source = viewer, source
-        self.source_id = str(source.unique_id)
+    changed = Signal()
+
+    def __init__(self, layers: LayerSet) -> None:
+        self._layers = layers
+        self._session: Session | None = None
+        self._own = False
         self.found: Lattice | None = None
-        self.spacing_px = float("nan")
-        self.factor = 1.0
-        self.limits = (0.0, 1.0)
-        self.unit, self.colormap = "", SEQUENTIAL
+        self.drawing: LatticeDrawing | None = None
+        self.view = LatticeView()
 
-    def layer(self, role: str) -> Any:
-        """Our layer with this role for these atoms, None where there is none."""
-        ids = {str(x.unique_id) for x in self._viewer.layers}
-        for x in self._viewer.layers:
-            mine = entry(x)
-            if mine.get("role") != role:
-                continue
-            # by id, or by name where the layers come from an earlier session
-            if mine.get("source_id") == self.source_id or (
-                mine.get("source_id") not in ids
-                and mine.get("source_name") == str(self._source.name)
-            ):
-                return x
-        return None
+    def close(self) -> None:
+        """Let go of the session; the layers stay."""
+        self._follow(None)
 
-    def apply(self, found: Lattice, shown: Shown) -> None:
-        """Show a new result."""
-        self.found = found
-        nearest = found.lattices["nearest_px"].to_numpy(float)
-        self.spacing_px = float(np.nanmedian(nearest)) if len(nearest) else float("nan")
-        self.write_features()
-        self.show(shown)
+    # ----------------------------------------------------------------- the session
 
-    def show(self, shown: Shown) -> None:
-        """Make, update or remove the layers."""
-        if self.found is None:
+    def _follow(self, session: Session | None) -> None:
+        old = self._session
+        if old is session:
             return
-        self._show_map(shown.map_name)
-        self._show_arrows(shown.arrows, shown.factor)
-        self._show_vacancies(shown.vacancies)
+        if old is not None:
+            old.table_changed.disconnect(self._on_table_changed, missing_ok=True)
+        self._session = session
+        if session is not None:
+            session.table_changed.connect(self._on_table_changed)
 
-    # ---------------------------------------------------------------- layers
+    def take(
+        self, found: Lattice, view: LatticeView, drawing: LatticeDrawing, revision: int
+    ) -> None:
+        """Put a new lattice into the session, and draw it.
 
-    @property
-    def _of(self) -> str:
-        """Name of the image that the atoms are of, as far as it is known."""
-        return str(entry(self._source).get("source_name") or self._source.name)
+        Parameters
+        ----------
+        found : Lattice
+        view : LatticeView
+        drawing : LatticeDrawing
+            Of both.
+        revision : int
+            Of the session when the measuring began.
+        """
+        session = editor_of(self._layers.source).session
+        self._follow(session)
+        self._own = True
+        try:
+            with self._layers.own_changes():
+                session.put_all(lattice_tables(found), found.params, revision)
+                self._note(found)
+                self.found, self.view = found, view
+                self.draw(drawing)
+        finally:
+            self._own = False
+        self.changed.emit()
 
-    def _common(self, role: str) -> dict[str, Any]:
-        source = self._source
-        return {
-            "name": f"{role} · {self._of}",
-            "scale": source.scale,
-            "translate": source.translate,
-            "rotate": source.rotate,
-            "shear": source.shear,
-            "affine": source.affine,
-            "units": source.units,
-            "axis_labels": source.axis_labels,
-            "metadata": {KEY: self._entry(role)},
-        }
+    def _on_table_changed(self, name: str) -> None:
+        """Draw what somebody else has made anew; the sites come last."""
+        session = self._session
+        if name != "sites" or self._own or session is None:
+            return
+        self.found = Lattice(
+            session.table("sites"), session.table("lattices"), session.table("sublattices"),
+            session.table("distances"), session.table("holes"), params=session.provenance(name),
+        )  # fmt: skip
+        with self._layers.own_changes():
+            self._note(self.found)
+            self.show(self.view)
+        self.changed.emit()
 
-    def _entry(self, role: str) -> dict[str, Any]:
-        return {
-            "role": role,
-            "source_id": self.source_id,
-            "source_name": str(self._source.name),
-            "spacing_px": self.spacing_px,
+    def _note(self, found: Lattice) -> None:
+        """Give each atom what was measured on it, in the session and in its layer."""
+        source: Points = self._layers.source
+        editor, atoms = editor_of(source), real_atoms(found.atoms)
+        editor.session.measured.note(atoms[["atom_id", *MEASURED]], atoms)
+        features = source.features.reset_index(drop=True)
+        # of an atom that was edited since, nothing is known
+        ids = pd.Index(atoms["atom_id"].to_numpy())
+        rows = ids.get_indexer(features["atom_id"].to_numpy()) if ids.is_unique else None
+        if rows is None or source not in self._layers.viewer_layers:
+            return
+        there = np.flatnonzero(rows >= 0)
+        measured, points = atoms[["y_px", "x_px"]].to_numpy(float), np.asarray(source.data)
+        same = (measured[rows[there]] == points[there, -2:]).all(axis=1)
+        at, rows = there[same], rows[there[same]]
+        new = {column: _spread(atoms[column].to_numpy(), rows, at, len(points))
+               for column in COLUMNS}  # fmt: skip
+        with editor.own_changes():
+            source.features = features.assign(**new)
+
+    # ------------------------------------------------------------------- the layers
+
+    def show(self, view: LatticeView) -> None:
+        """Make, update or remove layers for another view."""
+        self.view = view
+        if self.found is not None:
+            self.draw(draw_lattice(self.found, view, self._layers.source.ndim))
+
+    def draw(self, drawing: LatticeDrawing) -> None:
+        """Show what a drawing holds, and remove what it does not."""
+        self.drawing = drawing
+        note = {
+            "spacing_px": drawing.spacing_px,
             "parameters": {} if self.found is None else self.found.params,
         }
-
-    def _remove(self, role: str) -> None:
-        layer = self.layer(role)
-        if layer is not None:
-            self._viewer.layers.remove(layer)
-
-    def _add(self, role: str, layer: Any) -> None:
-        """Add a layer: the map below the atoms, the others on top."""
-        layers = self._viewer.layers
-        active = layers.selection.active
-        at = len(layers)
-        if role == MAP and self._source in layers:
-            at = layers.index(self._source)
-        layers.insert(at, layer)
-        if active is not None and active in layers:
-            layers.selection.active = active
-
-    def _refresh(self, role: str, layer: Any) -> None:
-        layer.metadata[KEY] = self._entry(role)
-        for name in ("scale", "translate"):
-            value = getattr(self._source, name)
-            if not np.array_equal(getattr(layer, name), value):
-                setattr(layer, name, value)
-        for name in ("units", "axis_labels"):
-            if tuple(getattr(layer, name)) != tuple(getattr(self._source, name)):
-                setattr(layer, name, getattr(self._source, name))
-
-    def _show_map(self, name: str) -> None:
-        from napari.layers import Points
-
-        if self.found is None or name == "none":
-            self._remove(MAP)
-            return
-        atoms = lattice.real_atoms(self.found.atoms)
-        atoms = atoms[(atoms["region"] >= 0).to_numpy()]
-        values, self.unit = lattice.values_of(atoms, name)
-        known = np.isfinite(values)
-        atoms, values = atoms[known], values[known]
-        around = lattice.QUANTITIES[name].around_zero
-        self.limits = lattice.limits_of(values, around)
-        self.colormap = DIVERGING if around else SEQUENTIAL
-        data = convert.points_from_atoms(atoms, self._source.ndim)
-        features = atoms.drop(columns=[ROW], errors="ignore").reset_index(drop=True)
-        features["value"] = values
-        layer = self.layer(MAP)
-        size = 0.8 * self.spacing_px if np.isfinite(self.spacing_px) else 5.0
-        if layer is None:
-            if not len(data):
-                return
-            style = styles.MapStyle(size, "value", self.colormap, self.limits)
-            layer = Points(
-                data, ndim=self._source.ndim, features=features,
-                **style.as_kwargs(), **self._common(MAP),
-            )  # fmt: skip
-            self._add(MAP, layer)
+        if drawing.map is None:
+            self._layers.remove(MAP)
         else:
-            layer.selected_data = set()
-            layer.data = data
-            layer.features = features
-            layer.current_size = size
-            layer.size = size
-            if len(data):
-                layer.face_color = "value"
-                layer.face_colormap = self.colormap
-                layer.face_contrast_limits = self.limits
-                layer.refresh_colors()
-            self._refresh(MAP, layer)
-        layer.name = f"{name} · {self._of}"
-
-    def _show_arrows(self, kind: str, factor: float) -> None:
-        from napari.layers import Vectors
-
-        if self.found is None or kind == lattice.NO_ARROWS:
-            self._remove(ARROWS)
-            return
-        data, features = lattice.arrows(self.found.atoms, kind, self._source.ndim)
-        self.factor = factor if factor > 0 else lattice.arrow_factor(data, self.spacing_px)
-        layer = self.layer(ARROWS)
-        width = 0.09 * self.spacing_px if np.isfinite(self.spacing_px) else 1.0
-        if layer is not None and (len(layer.data) == 0 or not len(data)):
-            # an empty layer of vectors cannot be coloured by a feature later
-            self._viewer.layers.remove(layer)
-            layer = None
-        if layer is None:
-            if not len(data):
-                return
-            style = styles.ArrowStyle(self.factor, width)
-            layer = Vectors(
-                data, ndim=self._source.ndim, features=features,
-                **style.as_kwargs(), **self._common(ARROWS),
-            )  # fmt: skip
-            self._add(ARROWS, layer)
+            self._draw_map(drawing.map, _scaled(0.8, drawing.spacing_px), note)
+        if drawing.arrows is None:
+            self._layers.remove(ARROWS)
         else:
-            layer.data = data
-            layer.features = features
-            layer.length = self.factor
-            layer.edge_width = width
-            layer.refresh_colors()
-            self._refresh(ARROWS, layer)
-        what = "displacements" if kind == lattice.FROM_SITES else "polar displacements"
-        layer.name = f"{what} × {self.factor:g} · {self._of}"
-
-    def _show_vacancies(self, wanted: bool) -> None:
-        from napari.layers import Points
-
-        rows = None if self.found is None else lattice.vacancies_of(self.found.atoms)
-        layer = self.layer(VACANCIES)
-        if rows is None or not wanted or (layer is None and not len(rows)):
-            self._remove(VACANCIES)
-            return
-        data = convert.points_from_atoms(rows, self._source.ndim)
-        features = rows.drop(columns=[ROW], errors="ignore").reset_index(drop=True)
-        size = 0.55 * self.spacing_px if np.isfinite(self.spacing_px) else 5.0
-        if layer is None:
-            layer = Points(
-                data, ndim=self._source.ndim, features=features,
-                **styles.VacancyStyle(size).as_kwargs(), **self._common(VACANCIES),
+            width = _scaled(0.09, drawing.spacing_px, 1.0)
+            self._layers.show(
+                ARROWS, Vectors, drawing.arrows, features=drawing.arrow_features, note=note,
+                name=f"{drawing.arrows_name} × {drawing.factor:g} · {self._layers.image_name}",
+                style=styles.ArrowStyle(drawing.factor, width).as_kwargs(),
             )  # fmt: skip
-            self._add(VACANCIES, layer)
-            return
-        layer.selected_data = set()
-        layer.data = data
-        layer.features = features
-        layer.current_size = size
-        layer.size = size
-        self._refresh(VACANCIES, layer)
+            layer = self._layers.layer(ARROWS)
+            if layer is not None:
+                layer.length, layer.edge_width = drawing.factor, width
+        if drawing.vacancies is None:
+            self._layers.remove(VACANCIES)
+        else:
+            size = _scaled(0.55, drawing.spacing_px)
+            self._show_points(
+                VACANCIES, drawing.vacancies, drawing.vacancy_features, size, note,
+                styles.VacancyStyle(size), {},
+            )  # fmt: skip
 
-    # ----------------------------------------------------------- the atoms layer
+    def _draw_map(self, drawn: LatticeMap, size: float, note: dict[str, Any]) -> None:
+        style = styles.MapStyle(size, "value", drawn.colormap, drawn.limits)
+        self._show_points(
+            MAP, drawn.points, drawn.features, size, note, style,
+            {"face_colormap": drawn.colormap, "face_contrast_limits": drawn.limits},
+            f"{drawn.name} · {self._layers.image_name}",
+        )  # fmt: skip
 
-    def write_features(self) -> None:
-        """Put what was measured into the features of the atoms, where they are still the same."""
-        if self.found is None or self._source not in self._viewer.layers:
-            return
-        atoms = lattice.real_atoms(self.found.atoms)
-        features = self._source.features.reset_index(drop=True).copy()
-        if ROW not in atoms or len(atoms) != len(features):
-            return
-        rows = atoms[ROW].to_numpy(int)
-        for column in ["sublattice", "site_y_px", "site_x_px", *MEASURED]:
-            measured = atoms[column].to_numpy()
-            values = np.empty_like(measured)
-            values[rows] = measured
-            features[column] = values
-        editor = self._source.metadata.get(EDITOR)
-        if isinstance(editor, Editor):  # it knows of which atoms this is true
-            editor.session.measured.note(atoms[["atom_id", *MEASURED]], atoms)
-        self._source.features = features
+    def _show_points(
+        self,
+        role: str,
+        points: np.ndarray,
+        features: pd.DataFrame,
+        size: float,
+        note: dict[str, Any],
+        style: styles.LayerStyle,
+        colours: dict[str, Any],
+        name: str = "",
+    ) -> None:
+        """Show points; the size, and the colours where there is a point, follow each result."""
+        look = style.as_kwargs()
+        for fixed in ("size", *colours):
+            look.pop(fixed)
+        if self._layers.layer(role) is not None:
+            self._layers.layer(role).current_size = size
+        self._layers.show(
+            role, Points, points, features=features, note=note, style=look, name=name, size=size,
+            **(colours if len(points) else {}),
+        )  # fmt: skip
+
+
+def _scaled(part: float, spacing_px: float, unknown: float = 5.0) -> float:
+    """Length as a part of the spacing of the atoms."""
+    return part * spacing_px if np.isfinite(spacing_px) else unknown
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
+    """Values of some rows at the places `at` of n, unknown elsewhere."""
+    out = np.full(n, -1 if values.dtype.kind == "i" else np.nan, values.dtype)
+    out[at] = values[rows]
+    return out

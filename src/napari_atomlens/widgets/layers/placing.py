@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_atomlens.widgets.layers.roles import entry, plain_name, rank
+from napari_atomlens.widgets.layers.roles import ATOMS, ORDER, entry, kind_of, plain_name, rank
 
 if TYPE_CHECKING:
     from napari.components import LayerList
@@ -108,6 +108,14 @@ def index_above(layers: LayerList, source: Layer, new: Layer) -> int:
     image = image_of(source, layers)
     at = layers.index(image) + 1
     height = rank(new)
+    if image is source and kind_of(source) == "Points" and height < ORDER.index(ATOMS):
+        # atoms without an image: what belongs below them does not cover them
+        at -= 1
+        while at > 0 and source_of(layers[at - 1], layers) is source:
+            if rank(layers[at - 1]) <= height:
+                break
+            at -= 1
+        return at
     while at < len(layers):
         other = layers[at]
         if other is not new:

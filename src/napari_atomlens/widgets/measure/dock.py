@@ -22,7 +22,10 @@ from napari_atomlens.widgets.base.layout import button, line, section
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers import convert_lattice as drawn
-from napari_atomlens.widgets.layers.lattice import ROLES, ROW, MeasuredLayers, Shown
+from napari_atomlens.widgets.layers.atoms import editor_of
+from napari_atomlens.widgets.layers.convert_lattice import LatticeDrawing, LatticeView
+from napari_atomlens.widgets.layers.lattice import MeasuredLayers
+from napari_atomlens.widgets.layers.registry import layers_of
 from napari_atomlens.widgets.layers.roles import ATOMS, entry
 from napari_atomlens.widgets.measure.reference import (
     REFERENCE,
@@ -42,10 +45,10 @@ class MeasureWidget(Dock):
 
     def build(self) -> None:
         """Atoms, reference and parameters; what is shown; tables and plots."""
-        self._layers: dict[str, MeasuredLayers] = {}
+        self._layers: MeasuredLayers | None = None
         self._atoms = self.choose(
             Points, "atoms", "Atoms",
-            accepts=lambda x: entry(x).get("role") not in ROLES,
+            accepts=lambda x: entry(x).get("role", ATOMS) == ATOMS,
             prefers=lambda x: entry(x).get("role") == ATOMS,
             tip="The layer of atoms to measure, with your corrections",
         )  # fmt: skip
@@ -75,8 +78,9 @@ class MeasureWidget(Dock):
         )  # fmt: skip
         self.add(self._summary, self._histogram, self._save)
         self.body.addStretch(1)
-        self._atoms.changed.connect(self._show_found)
+        self._atoms.changed.connect(self._on_atoms)
         self.follow_slider(self._show_found)
+        self._on_atoms()
 
     def _build_shown(self) -> None:
         self._map = fields.choice(
@@ -106,12 +110,26 @@ class MeasureWidget(Dock):
             one.changed.connect(self._on_shown_changed)
 
     def closed(self) -> None:
-        """Forget what was measured."""
-        self._layers.clear()
+        """Let go of the layers, which stay."""
+        self._follow(None)
 
-    def removed(self, layer: Layer) -> None:
-        """Forget what was measured on a layer that is gone."""
-        self._layers.pop(str(layer.unique_id), None)
+    def _on_atoms(self, layer: Layer | None = None) -> None:
+        """Show what is known of the chosen atoms."""
+        chosen = self._atoms.layer
+        self._follow(
+            None if chosen is None else layers_of(self.viewer, chosen).part(MeasuredLayers)
+        )
+        self._show_found()
+
+    def _follow(self, layers: MeasuredLayers | None) -> None:
+        if self._layers is not None:
+            self._layers.changed.disconnect(self._on_measured, missing_ok=True)
+        self._layers = layers
+        if layers is not None:
+            layers.changed.connect(self._on_measured)
+
+    def _on_measured(self) -> None:
+        self._show_found()
 
     # --------------------------------------------------------------- reference
 
@@ -126,9 +144,11 @@ class MeasureWidget(Dock):
 
     # ----------------------------------------------------------------- the run
 
-    def shown(self) -> Shown:
+    def view(self) -> LatticeView:
         """Which layers the fields ask for."""
-        return Shown(self._arrows.value, self._factor.value, self._map.value, self._vacancies.value)
+        return LatticeView(
+            self._arrows.value, self._factor.value, self._map.value, self._vacancies.value
+        )
 
     def table(self) -> pd.DataFrame:
         """Atoms table of the chosen layer, as the user sees it, with the row of each point.
@@ -145,27 +165,27 @@ class MeasureWidget(Dock):
             raise TableError(
                 f"The layer {layer.name} has {layer.ndim} axes, not (y, x) or (t, y, x)."
             )
-        known = set(layer.features.columns) & {"atom_id", "amplitude", "species"}
-        features = layer.features if known else pd.DataFrame(index=range(len(layer.data)))
-        atoms = convert.atoms_from_points(layer.data, features, self._pixel_size.value())
-        return atoms.assign(**{ROW: np.arange(len(atoms))})
+        editor_of(layer).check()
+        return convert.atoms_from_points(layer.data, layer.features, self._pixel_size.value())
 
-    def _measuring(self) -> Task[Lattice]:
+    def _measuring(self) -> Task[tuple[Lattice, LatticeDrawing]]:
         atoms, layer, params = self.table(), self._atoms.layer, self._form.value()
         assert layer is not None  # its table was read above
         shapes = self._reference.layer
         reference = "region" if shapes is None else reference_corners(shapes, layer)
-        size = self._pixel_size.value()
-        layers = self._layers.setdefault(str(layer.unique_id), MeasuredLayers(self.viewer, layer))
+        size, view, ndim = self._pixel_size.value(), self.view(), layer.ndim
+        layers = layers_of(self.viewer, layer).part(MeasuredLayers)
+        revision = editor_of(layer).session.revision
 
-        def work(progress: Progress) -> Iterator[Lattice]:
-            yield lattice.measure_lattice(
+        def work(progress: Progress) -> Iterator[tuple[Lattice, LatticeDrawing]]:
+            found = lattice.measure_lattice(
                 atoms, params, reference=reference, pixel_size_nm=size, progress=progress
             )
+            yield found, drawn.draw_lattice(found, view, ndim)
 
-        def show(results: list[Lattice]) -> None:
-            layers.apply(results[-1], self.shown())
-            self._show_found()
+        def show(results: list[tuple[Lattice, LatticeDrawing]]) -> None:
+            found, drawing = results[-1]
+            layers.take(found, view, drawing, revision)
 
         def done() -> str:
             return "" if layers.found is None else sentence(layers.found, self.seconds)
@@ -175,42 +195,40 @@ class MeasureWidget(Dock):
 
     # ------------------------------------------------------------- what is shown
 
-    def _found(self) -> tuple[MeasuredLayers, Lattice] | None:
-        layers = self._layers.get(self._atoms.key or "")
-        return None if layers is None or layers.found is None else (layers, layers.found)
+    def _found(self) -> Lattice | None:
+        return None if self._layers is None else self._layers.found
 
     def _frame(self) -> int:
         layer = self._atoms.layer
         return 0 if layer is None else current_frame(self.viewer, layer)
 
     def _on_shown_changed(self, value: object = None) -> None:
-        known = self._found()
-        if known is not None:
-            known[0].show(self.shown())
+        if self._layers is not None and self._layers.found is not None:
+            self._layers.show(self.view())
             self._show_colours()
 
-    def _show_found(self, layer: Layer | None = None) -> None:
+    def _show_found(self) -> None:
         """Show colours, summary and histogram of the frame that is shown."""
-        known = self._found()
-        self._save.setEnabled(known is not None)
-        self._summary.show_rows([] if known is None else drawn.summary(known[1], self._frame()))
+        found = self._found()
+        self._save.setEnabled(found is not None)
+        self._summary.show_rows([] if found is None else drawn.summary(found, self._frame()))
         self._show_colours()
         self._show_histogram()
 
     def _show_colours(self) -> None:
-        known = self._found()
-        if known is None or self._map.value == "none" or not len(known[1].lattices):
+        drawing = None if self._layers is None else self._layers.drawing
+        found = self._found()
+        if drawing is None or found is None or drawing.map is None or not len(found.lattices):
             self._colours.hide()
             return
-        layers = known[0]
-        self._colours.show_map(layers.colormap, *layers.limits, layers.unit)
+        self._colours.show_map(drawing.map.colormap, *drawing.map.limits, drawing.map.unit)
 
     def _show_histogram(self) -> None:
-        known = self._found()
-        if known is None or not len(known[1].distances):
+        found = self._found()
+        if found is None or not len(found.distances):
             self._histogram.hide()
             return
-        table = known[1].distances
+        table = found.distances
         here = table[(table["frame"] == self._frame()).to_numpy()]
         in_nm = np.isfinite(here["length_nm"].to_numpy(float)).any()
         values = (1000 * here["length_nm"] if in_nm else here["length_px"]).to_numpy(float)
@@ -223,14 +241,14 @@ class MeasureWidget(Dock):
     # -------------------------------------------------------------------- files
 
     def _on_save(self) -> None:
-        known = self._found()
-        if known is None:
+        found = self._found()
+        if found is None:
             return
         name, _ = QFileDialog.getSaveFileName(self, "Save tables", "lattice.csv", "CSV (*.csv)")
         if not name:
             return
         try:
-            written = save_tables(known[1], name)
+            written = save_tables(found, name)
         except AtomLensError as error:
             self.refuse(str(error))
             return

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io.export.tables import write_table
-from napari_atomlens.widgets.layers.lattice import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +76,7 @@ def save_tables(found: Lattice, path: str | Path) -> list[Path]:
     base = base.with_suffix("") if base.suffix.lower() == ".csv" else base
     written = []
     for name in ("atoms", "lattices", "sublattices", "distances", "holes"):
-        table: pd.DataFrame = getattr(found, name).drop(columns=[ROW], errors="ignore")
+        table: pd.DataFrame = getattr(found, name)
         if not len(table) and name != "atoms":
             continue
         target = base.with_name(f"{base.name}_{name}.csv")
