@@ -138,8 +138,8 @@ def analyze_frames(
     Yields
     ------
     FrameResult
-        Empty tables and a message for a frame in which there is nothing to find. The scale of
-        a movie is settled by its first frame that shows a lattice.
+        Empty tables and a message where there is nothing to find. The first frame that shows a
+        lattice settles the scale of a movie.
 
     Raises
     ------
@@ -154,18 +154,17 @@ def analyze_frames(
     [0]
     """
     opened = open_source(source, pixel_size_nm, technique)
-    movie, watch = opened.movie, as_progress(progress)
+    movie, watch, wanted = opened.movie, as_progress(progress), params or AnalysisParams()
     order = check_frames(frames, movie.shape[0])
-    if plan is None:
-        params = params or AnalysisParams()
-        find_model(params.model)  # what cannot be used is said before anything is computed
-        check_spacing(params.spacing_px, opened.shape[1:])
+    if plan is None:  # what cannot be used is said before anything is computed
+        find_model(wanted.model)
+        check_spacing(wanted.spacing_px, opened.shape[1:])
     # stopped in the middle of a frame: those before it are finished
     with contextlib.suppress(StoppedError):
         watch.check()
         plan = plan or make_plan(
-            movie, params or AnalysisParams(), pixel_size_nm=opened.pixel_size_nm,
-            technique=opened.technique, frames=order, progress=watch,
+            movie, wanted, pixel_size_nm=opened.pixel_size_nm, technique=opened.technique,
+            frames=order, progress=watch,
         )  # fmt: skip
         yield from _frames(movie, order, plan, watch)
 
