@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,8 @@ class MovieLayers:
         What the map of dumbbells shows, one of `MAPS`.
     enlarge : float
         How many times longer than they are displacements are drawn.
+    drawn : threading.Event
+        Set once all layers are there; a thread may wait for it.
 
     Notes
     -----
@@ -87,6 +90,7 @@ class MovieLayers:
         self.data: MovieData | None = None
         self.record: dict[str, Any] = {}
         self.what, self.enlarge = MAPS[0], 10.0
+        self.drawn = threading.Event()
         self._frame = -1
         self._span: tuple[int, int] | None = None
         # weak: the list of layers, which the viewer has, leads to this
@@ -95,6 +99,11 @@ class MovieLayers:
         self._later.setSingleShot(True)
         self._later.setInterval(REST_MS)
         self._later.timeout.connect(self.rest)
+        self._todo: list[Callable[[], None]] = []
+        self._steps = QTimer()
+        self._steps.setSingleShot(True)
+        self._steps.setInterval(0)
+        self._steps.timeout.connect(self._next)
         self._remakers: list[Callable[[], object]] = []
         self._leave: Callable[[], None] | None = None
         layers.found.connect(self._on_found)
@@ -113,6 +122,7 @@ class MovieLayers:
     def close(self) -> None:
         """Let go of viewer and layers, which stay."""
         self._later.stop()
+        self._steps.stop()
         self._hear(False)
         viewer = None if self._viewer is None else self._viewer()
         if viewer is not None:
@@ -213,6 +223,9 @@ class MovieLayers:
     def show(self, data: MovieData, record: dict[str, Any] | None = None) -> None:
         """Draw a movie: make the layers that are not there, update the others.
 
+        One after the other, so that the window does not stand still meanwhile; ``changed`` and
+        :attr:`drawn` tell when all are there.
+
         Parameters
         ----------
         data : MovieData
@@ -222,29 +235,47 @@ class MovieLayers:
         """
         self.data, self.record, self._span = data, record or self.record, None
         self._hear(True)
-        frame = self.frame()
-        with self.layers.own_changes():
-            self._show_atoms(frame)
-            self._show_tracks(frame)
-            if data.has_dumbbells:
-                self._show_dumbbells(frame)
-            else:
-                self.layers.remove(DUMBBELLS, SHIFTS, CHANGE_MAP)
-            if data.defects is not None:
-                self._show_defects(frame)
-            else:
-                self.layers.remove(DEFECT_TRACKS, MOVING)
-        self._frame = frame
-        self.rest()
+        self.drawn.clear()
+        self._frame = self.frame()
+        self._todo = [self._show_atoms, self._show_tracks]
+        if data.has_dumbbells:
+            self._todo += [self._show_dumbbells, self._show_shifts, self._show_changes]
+        if data.defects is not None:
+            self._todo += [self._show_defect_tracks, self._show_defects]
+        self._todo += [self._clear_up, self._end]
+        self._next()
+
+    def _next(self) -> None:
+        """Go one step on."""
+        if self.data is None or self.movie not in self.layers.viewer_layers:
+            self._todo.clear()
+        if self._todo:
+            step = self._todo.pop(0)
+            with self.layers.own_changes():
+                step()
+            self._steps.start()
+
+    def _clear_up(self) -> None:
+        """Take away what this movie does not have."""
+        data = self.data
+        assert data is not None
+        if not data.has_dumbbells:
+            self.layers.remove(DUMBBELLS, SHIFTS, CHANGE_MAP)
+        if data.defects is None:
+            self.layers.remove(DEFECT_TRACKS, MOVING)
         every = self.layers.viewer_layers
         # napari reads what is under the mouse of the active layer in a thread of its own, which
         # must not meet points that are being swapped
         active = every.selection.active
         if active is None or any(self.layers.layer(role) is active for role in ROLES):
             every.selection.active = self.movie
+        self.rest()
+
+    def _end(self) -> None:
+        self.drawn.set()
         self.changed.emit()
 
-    def _show_atoms(self, frame: int) -> None:
+    def _show_atoms(self) -> None:
         """Draw the atoms of one frame where the layer of all of them is slow, or is not there."""
         assert self.data is not None
         atoms, new = self.layers.layer(ATOMS), self.layers.layer(FRAME_ATOMS) is None
@@ -252,7 +283,7 @@ class MovieLayers:
             self.layers.remove(FRAME_ATOMS)
             return
         style = styles.FrameAtomStyle(size=styles.atom_size(self.spacing_px))
-        self._points(FRAME_ATOMS, self.data.atoms(frame), style)
+        self._points(FRAME_ATOMS, self.data.atoms(self._frame), style)
         if atoms is not None and new:
             active = self.layers.viewer_layers.selection.active is atoms
             if active and self.session.corrections.journal.log:  # it is being corrected
@@ -262,35 +293,44 @@ class MovieLayers:
             if active:
                 self.layers.viewer_layers.selection.active = self.movie
 
-    def _show_tracks(self, frame: int) -> None:
+    def _show_tracks(self) -> None:
         style = {"tail_length": TAIL, "tail_width": 2, "visible": False}
-        self.layers.show(TRACKS, Tracks, self._some_tracks(frame), style=style)
+        self.layers.show(TRACKS, Tracks, self._some_tracks(self._frame), style=style)
 
-    def _show_dumbbells(self, frame: int) -> None:
-        data = self.data
-        assert data is not None
+    def _show_dumbbells(self) -> None:
+        assert self.data is not None
         width = styles.edge_width(self.spacing_px)
-        drawn = (
-            (DUMBBELLS, data.dumbbell_vectors(frame), styles.DumbbellStyle(edge_width=1.5 * width)),
-            (SHIFTS, data.shift_vectors(frame, self.enlarge),
-             styles.ShiftStyle(edge_width=1.2 * width)),
-        )  # fmt: skip
-        for role, vectors, style in drawn:
-            # of a frame without any, one that is exchanged below: napari makes no empty ones
-            some = vectors if len(vectors) else np.zeros((1, 2, 2))
-            self.layers.show(role, Vectors, some, ndim=2, style=style.as_kwargs())
-        place = data.dumbbells(frame)[["y_px", "x_px"]].to_numpy(float)
+        style = styles.DumbbellStyle(edge_width=1.5 * width)
+        self._vectors(DUMBBELLS, self.data.dumbbell_vectors(self._frame), style)
+
+    def _show_shifts(self) -> None:
+        assert self.data is not None
+        style = styles.ShiftStyle(edge_width=1.2 * styles.edge_width(self.spacing_px))
+        self._vectors(SHIFTS, self.data.shift_vectors(self._frame, self.enlarge), style)
+
+    def _show_changes(self) -> None:
+        assert self.data is not None
+        place = self.data.dumbbells(self._frame)[["y_px", "x_px"]].to_numpy(float)
         self._points(CHANGE_MAP, place, styles.ChangeMapStyle(size=1.3 * self.spacing_px))
 
-    def _show_defects(self, frame: int) -> None:
+    def _show_defect_tracks(self) -> None:
         assert self.data is not None
         self.layers.show(
             DEFECT_TRACKS, Tracks, self.data.defect_tracks(),
             style={"tail_length": TAIL, "tail_width": 3, "colormap": "turbo"},
         )  # fmt: skip
+
+    def _show_defects(self) -> None:
+        assert self.data is not None
         style = styles.MovingDefectStyle(size=1.6 * styles.atom_size(self.spacing_px))
-        place = self.data.frame_defects(frame)[["y_px", "x_px"]].to_numpy(float)
+        place = self.data.frame_defects(self._frame)[["y_px", "x_px"]].to_numpy(float)
         self._points(MOVING, place, style)
+
+    def _vectors(self, role: str, vectors: np.ndarray, style: styles.LayerStyle) -> None:
+        """Show vectors of one frame."""
+        # of a frame without any, one that is exchanged at the end: napari makes no empty layer
+        some = vectors if len(vectors) else np.zeros((1, 2, 2))
+        self.layers.show(role, Vectors, some, ndim=2, style=style.as_kwargs())
 
     def _points(self, role: str, place: np.ndarray, style: styles.LayerStyle) -> None:
         """Show points of one frame, which the user cannot edit."""

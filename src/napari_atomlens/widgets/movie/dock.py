@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -223,7 +224,9 @@ class MovieWidget(Dock):
         def work(progress: Progress) -> Iterator[MovieData]:
             known = movie_of(session, n, step, watch)
             if known is not None:
+                part.drawn.clear()
                 yield known.prepare()
+                _wait(part.drawn, progress)
 
         def show(results: list[MovieData]) -> None:
             part.show(results[-1], session.provenance("tracks"))
@@ -269,6 +272,13 @@ class MovieWidget(Dock):
         self._watch_tables(outputs.session)
         record, revision = run.record(layer.name), [outputs.session.revision]
 
+        def work(progress: Progress) -> Iterator[Found]:
+            for found in run.work(progress):
+                if isinstance(found, MovieData):
+                    part.drawn.clear()
+                yield found
+            _wait(part.drawn, progress)
+
         def show(results: list[Found]) -> None:
             drawn = [r for r in results if isinstance(r, Drawn)]
             if drawn:
@@ -284,7 +294,7 @@ class MovieWidget(Dock):
             return "" if part.data is None else summary(part.data, self.seconds)
 
         return Task(
-            run.work, show, done, "Looking for atoms…" if run.finds else "Linking atoms…",
+            work, show, done, "Looking for atoms…" if run.finds else "Linking atoms…",
             total=stack.shape[0] if run.finds else 0, sources=(layer,), needs_torch=run.finds,
         )  # fmt: skip
 
@@ -402,6 +412,12 @@ class MovieWidget(Dock):
             return f"Saved {', '.join(names)} in {where.name}."
 
         self.start(Task(work, lambda results: names.extend(results[-1]), done, "Saving…"))
+
+
+def _wait(event: threading.Event, progress: Progress) -> None:
+    """Let a thread wait for the window."""
+    while not progress.stopped and not event.wait(0.05):
+        pass
 
 
 def _is_movie(layer: Layer) -> bool:

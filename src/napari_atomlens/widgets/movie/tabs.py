@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
@@ -13,7 +14,12 @@ from napari_atomlens.widgets.movie.events import EventList, EventModel
 from napari_atomlens.widgets.movie.plots import CurvePlot, Kymograph, TimePlot
 from napari_atomlens.widgets.movie.selection import Selection
 
+if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
 HEIGHT = 300
+#: So that all titles are seen in a narrow dock.
+NARROW = "QTabBar::tab { padding: 3px 3px; }"
 
 
 class Tab(QWidget):
@@ -172,7 +178,7 @@ class MovieTabs(QTabWidget):
         super().__init__()
         self.setObjectName("tabs")
         self.setMinimumHeight(HEIGHT)
-        self.setUsesScrollButtons(True)
+        self.tabBar().setStyleSheet(NARROW)
         self._selection, self.tabs, self._frame = selection, tuple(tabs), 0
         for tab in self.tabs:
             self.addTab(tab, tab.TITLE)
@@ -184,6 +190,7 @@ class MovieTabs(QTabWidget):
         data = self._selection.data
         for k, one in enumerate(self.tabs):
             self.setTabVisible(k, one.fits(data))
+        self._widen()
         tab = self.currentWidget()
         if not isinstance(tab, Tab):
             return
@@ -192,6 +199,14 @@ class MovieTabs(QTabWidget):
         else:
             tab.draw(data)
             tab.set_now(self._frame)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Be as wide as the titles, whose font is known now."""
+        super().showEvent(event)
+        self._widen()
+
+    def _widen(self) -> None:
+        self.setMinimumWidth(self.tabBar().sizeHint().width())
 
     def set_now(self, frame: int) -> None:
         """Mark the frame that is shown in the page that is seen."""
