@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QTreeWidget, QTreeWidgetItem, QWidget
+from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from napari_atomlens import graphs
 
@@ -83,7 +83,10 @@ class DefectList(QTreeWidget):
         super().__init__(parent)
         self.setObjectName("types")
         self.setHeaderLabels(["defect", "count", "score", ""])
-        self.setColumnWidth(0, 120)
+        header = self.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.setMinimumHeight(160)
         self.setToolTip("Click a defect to go there")
         self.itemClicked.connect(self._on_clicked)

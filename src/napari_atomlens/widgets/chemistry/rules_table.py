@@ -43,11 +43,11 @@ class RulesTable(QWidget):
         super().__init__(parent)
         self._rules: Rules | None = None
         self._bonds = _table(
-            "bond_rules", ["a", "b", "min (pm)", "max (pm)"],
+            "bond_rules", ["a", "b", "min pm", "max pm"],
             "Two atoms are bonded if their distance lies between these",
         )  # fmt: skip
         self._species = _table(
-            "species_rules", ["species", "min bonds", "max bonds", "defect"],
+            "species_rules", ["species", "min", "max", "defect"],
             "Allowed numbers of bonds; a name in the last column makes one such atom a point "
             "defect of that name, such as V_S",
         )  # fmt: skip
