@@ -90,6 +90,22 @@ def test_the_docks_are_those_of_the_manifest() -> None:
     assert {*named, "open_save.project"} == set(DOCKS)
 
 
+#: Of scipy: about 0.35 s of CPU time, which the first job takes, not the dock.
+SLOW = ("torch", "skimage.measure", "scipy.ndimage", "scipy.sparse", "scipy.spatial")
+
+
+@pytest.mark.parametrize("dock", [d for d in DOCKS if d not in ("stm.dock", "watch")])
+def test_docks_load_without_scipy(dock: str) -> None:
+    # napari loads some of it itself: what it has not loaded, a dock does not load either
+    code = (
+        "import napari.layers, magicgui.widgets, superqt\n"
+        f"slow = [m for m in {SLOW!r} if m not in sys.modules]; assert len(slow) >= 4, slow\n"
+        f"import napari_atomlens.widgets.{dock}\n"
+        "print(json.dumps([m for m in slow if m in sys.modules]))"
+    )
+    assert fresh(code) == []
+
+
 def test_the_first_use_loads_nothing_where_nothing_was_left() -> None:
     code = (
         "import os; os.environ['ATOMLENS_AUTOSAVE'] = 'nowhere'\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import overload
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import ndimage as ndi
 
 
 @overload
@@ -67,7 +67,7 @@ def peak_positions(centre: np.ndarray, threshold: float) -> tuple[np.ndarray, np
     heights : ndarray, shape (n,)
     """
     c = np.asarray(centre)
-    top = ndi.maximum_filter(c, 3, mode="constant", cval=-np.inf)
+    top = scipy.ndimage.maximum_filter(c, 3, mode="constant", cval=-np.inf)
     y, x = np.nonzero((c == top) & (c > threshold))
     padded = np.pad(np.log(np.maximum(c, 1e-4)), 1, mode="edge")
     here = padded[y + 1, x + 1]

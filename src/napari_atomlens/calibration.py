@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens.errors import CalibrationError
 
@@ -108,11 +108,11 @@ def find_scale_bar(image: np.ndarray) -> float:
     height, width = pixels.shape
     longest = 0
     for extreme in (pixels.max(), pixels.min()):
-        labels, n = ndi.label(pixels == extreme)
+        labels, n = scipy.ndimage.label(pixels == extreme)
         if not n:
             continue
         areas = np.bincount(labels.ravel())
-        for k, box in enumerate(ndi.find_objects(labels), start=1):
+        for k, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
             high, wide = (s.stop - s.start for s in box)
             bar = (
                 wide >= max(6 * high, 0.03 * width) and high >= 2 and wide < 0.95 * width

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.spatial import cKDTree
 
 from napari_atomlens.errors import CalibrationError
 
@@ -51,7 +51,7 @@ def _first_shell(positions: np.ndarray) -> float:
     if len(positions) < 2:
         return float("nan")
     k = min(7, len(positions))
-    distances = cKDTree(positions).query(positions, k=k)[0][:, 1:]
+    distances = scipy.spatial.cKDTree(positions).query(positions, k=k)[0][:, 1:]
     nearest = np.where(distances > 0, distances, np.inf).min(axis=1)
     if not np.isfinite(nearest).any():
         return float("nan")
@@ -89,7 +89,7 @@ def nearest_distance(positions: np.ndarray) -> float:
     """
     if len(positions) < 2:
         return float("nan")
-    return float(np.median(cKDTree(positions).query(positions, k=2)[0][:, 1]))
+    return float(np.median(scipy.spatial.cKDTree(positions).query(positions, k=2)[0][:, 1]))
 
 
 def separated(places: np.ndarray, frame: np.ndarray, reach: float) -> np.ndarray:
@@ -106,7 +106,7 @@ def near_pairs(
         return np.zeros((0, 2), np.int64), np.zeros(0)
     one = frame.min() == frame.max()
     spread = places if one else separated(places, frame, reach)
-    pairs = cKDTree(spread).query_pairs(reach, output_type="ndarray").astype(np.int64)
+    pairs = scipy.spatial.cKDTree(spread).query_pairs(reach, output_type="ndarray").astype(np.int64)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     step = places[pairs[:, 0]] - places[pairs[:, 1]]
     return pairs, np.hypot(step[:, 0], step[:, 1])

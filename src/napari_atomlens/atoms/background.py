@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 #: Pixels of a strip: images up to 2048 x 2048 are one.
 STRIP_PX = 1 << 22
@@ -28,14 +28,14 @@ class Background:
         self.hat_y, self.hat_x = (self._hats(shape[k], k) for k in (0, 1))
         self.hat_yt, self.hat_xt = self.hat_y.T.tocsr(), self.hat_x.T.tocsr()
 
-    def _hats(self, side: int, axis: int) -> sparse.csr_array:
+    def _hats(self, side: int, axis: int) -> scipy.sparse.csr_array:
         n = self.n[axis]
         t = np.minimum(np.arange(side) / self.step[axis], n - 1)
         k = np.minimum(t.astype(int), n - 2)
         part = t - k
         rows = np.repeat(np.arange(side), 2)
         data = np.c_[1 - part, part].ravel().astype(np.float32)
-        return sparse.csr_array((data, (rows, np.c_[k, k + 1].ravel())), shape=(side, n))
+        return scipy.sparse.csr_array((data, (rows, np.c_[k, k + 1].ravel())), shape=(side, n))
 
     def image(self, values: np.ndarray) -> np.ndarray:
         """Background of every pixel, float32 (H, W)."""
@@ -72,7 +72,7 @@ class Background:
         k = np.minimum(t.astype(int), n - 2)
         return k, t - k
 
-    def matrix(self, weight: np.ndarray) -> sparse.csr_array:
+    def matrix(self, weight: np.ndarray) -> scipy.sparse.csr_array:
         """Fisher matrix of the nodes, (m, m)."""
         ny, nx = self.n
         rows, cols, data = [], [], []
@@ -94,7 +94,7 @@ class Background:
                         rows.append(two.ravel())
                         cols.append(one.ravel())
                         data.append(value.ravel())
-        return sparse.csr_array(
+        return scipy.sparse.csr_array(
             (np.concatenate(data).astype(float), (np.concatenate(rows), np.concatenate(cols))),
             shape=(ny * nx, ny * nx),
         )

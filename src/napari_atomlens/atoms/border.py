@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 
 def beyond_border(
@@ -29,7 +29,7 @@ def beyond_border(
     nothing = np.zeros((0, 2)), np.zeros(0, np.int64)
     if len(positions) < 12:
         return nothing
-    tree = cKDTree(positions)
+    tree = scipy.spatial.cKDTree(positions)
     some = np.arange(0, len(positions), -(-len(positions) // 250))
     near = tree.query_ball_point(positions[some], 2.6 * spacing)
     i = np.repeat(some, [len(v) for v in near])
@@ -38,7 +38,9 @@ def beyond_border(
     difference = (positions[j] - positions[i])[alike]
     if not len(difference):
         return nothing
-    votes = cKDTree(difference).query_ball_point(difference, 0.12 * spacing, return_length=True)
+    votes = scipy.spatial.cKDTree(difference).query_ball_point(
+        difference, 0.12 * spacing, return_length=True
+    )
     left = votes >= 0.25 * len(some)
     translations: list[np.ndarray] = []
     while left.any() and len(translations) < 24:
@@ -68,7 +70,7 @@ def beyond_border(
         return nothing
     places, carried = np.concatenate(new), np.concatenate(source)
     # several translations lead to the same place: their mean is the best guess
-    groups = cKDTree(places).query_ball_point(places, 0.3 * spacing)
+    groups = scipy.spatial.cKDTree(places).query_ball_point(places, 0.3 * spacing)
     centre = np.array([places[g].mean(0) for g in groups])
     first = np.array([min(g) == n for n, g in enumerate(groups)])
     far = tree.query(centre)[0] > 0.6 * spacing

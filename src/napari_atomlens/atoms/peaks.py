@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.segmentation.candidates import LEAST_HEIGHT, find_candidates
 from napari_atomlens.segmentation.probabilities import Probabilities
@@ -48,7 +48,7 @@ def company(positions: np.ndarray, weight: np.ndarray, spacing: float) -> np.nda
     """Sum of the weight of the other peaks within 2.2 spacings: noise keeps no company."""
     if len(positions) < 2:
         return np.zeros(len(positions))
-    pairs = cKDTree(positions).query_pairs(2.2 * spacing, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(positions).query_pairs(2.2 * spacing, output_type="ndarray")
     n = len(positions)
     return np.bincount(pairs[:, 0], weight[pairs[:, 1]], minlength=n) + np.bincount(
         pairs[:, 1], weight[pairs[:, 0]], minlength=n
@@ -60,7 +60,7 @@ def one_per_place(positions: np.ndarray, strength: np.ndarray, distance: float) 
     keep = np.ones(len(positions), bool)
     if len(positions) < 2:
         return keep
-    pairs = cKDTree(positions).query_pairs(distance, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(positions).query_pairs(distance, output_type="ndarray")
     if len(pairs):
         order = np.argsort(-np.maximum(strength[pairs[:, 0]], strength[pairs[:, 1]]), kind="stable")
         for a, b in pairs[order]:

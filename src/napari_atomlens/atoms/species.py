@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 #: Columns further away than this many spacings say nothing about the ordinary level here.
 NEIGHBOURHOOD = 2.6
@@ -23,7 +23,7 @@ def intensity_ratio(
     n = len(positions)
     if n <= FEWEST:
         return np.full(n, np.nan)
-    distance, near = cKDTree(positions).query(positions, k=min(9, n))
+    distance, near = scipy.spatial.cKDTree(positions).query(positions, k=min(9, n))
     near = near[:, 1:]
     use = trusted[near] & (distance[:, 1:] < NEIGHBOURHOOD * spacing_px)
     # percentile of the trusted ones of each row; numpy's nanpercentile goes row by row
@@ -126,7 +126,7 @@ def single_or_pair(
     if len(rows) < 8:
         return species
     k = min(13, len(rows))
-    distance, near = cKDTree(positions[rows]).query(positions[rows], k=k)
+    distance, near = scipy.spatial.cKDTree(positions[rows]).query(positions[rows], k=k)
     around = np.where(distance[:, 1:] < 6 * spacing_px, amplitude[rows][near[:, 1:]], np.nan)
     enough = np.isfinite(around).sum(1) >= FEWEST
     rows, around = rows[enough], around[enough]

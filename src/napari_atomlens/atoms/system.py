@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import sparse
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.atoms.background import Background, strips
 from napari_atomlens.atoms.border import beyond_border
@@ -52,7 +51,7 @@ class System:
         self.y, self.x = start[:, 0].copy(), start[:, 1].copy()
         nearest = np.full(self.n, spacing)
         if self.n > 1:
-            nearest = cKDTree(start).query(start, k=2)[0][:, 1]
+            nearest = scipy.spatial.cKDTree(start).query(start, k=2)[0][:, 1]
         self.reach = np.clip(nearest, 0.5 * spacing, 1.5 * spacing)
         self.typical = float(np.median(self.reach))
         self.nodes = Background(data.shape, max(step, 4.0))
@@ -114,7 +113,9 @@ class System:
         self._padded = np.zeros(self.field.padded, np.float32)
         within = min(OVERLAP * sigma, 2.2 * radius)
         if self.n > 1:
-            pairs = cKDTree(np.c_[self.y, self.x]).query_pairs(within, output_type="ndarray")
+            pairs = scipy.spatial.cKDTree(np.c_[self.y, self.x]).query_pairs(
+                within, output_type="ndarray"
+            )
         else:
             pairs = np.zeros((0, 2), np.int64)
         pairs.sort(axis=1)
@@ -327,13 +328,13 @@ class System:
         every[place[:k]], every[place[2 * k :]] = off, self.diagonal
         every[place[k : 2 * k]] = off.transpose(0, 2, 1)
         self.upper = place[:k]
-        self.atoms = sparse.bsr_array(
+        self.atoms = scipy.sparse.bsr_array(
             (every, self.block_cols, self.block_ptr), shape=(4 * self.n, 4 * self.n)
         )
         width = m * m
         indices = np.repeat(columns[:, None], 4, axis=1).ravel()
         pointer = np.arange(4 * self.n + 1, dtype=np.int32) * width
-        self.couple = sparse.csr_array(
+        self.couple = scipy.sparse.csr_array(
             (couple.ravel(), indices, pointer), shape=(4 * self.n, ny * nx)
         )
         self.back = self.couple.T

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.contours.surroundings import nearest
@@ -295,8 +293,8 @@ def oriented_patches(
         image = np.asarray(stack[int(frame)], float)
         image = np.where(np.isfinite(image), image, np.nanmean(image))
         if step > 1.5:
-            image = ndi.gaussian_filter(image, 0.4 * step)
-        smooth = ndi.spline_filter(image, order=3)
+            image = scipy.ndimage.gaussian_filter(image, 0.4 * step)
+        smooth = scipy.ndimage.spline_filter(image, order=3)
         h, w = image.shape
         for t, (turn, mirrored) in enumerate(turns):
             # patch axes along the lattice: u to the right along its bonds, v up
@@ -305,7 +303,9 @@ def oriented_patches(
             dx, dy = u * np.cos(a) - v * np.sin(a), -(u * np.sin(a) + v * np.cos(a))
             rr = centre[rows, 0, None, None] + dy
             cc = centre[rows, 1, None, None] + dx
-            values = ndi.map_coordinates(smooth, [rr, cc], order=3, mode="nearest", prefilter=False)
+            values = scipy.ndimage.map_coordinates(
+                smooth, [rr, cc], order=3, mode="nearest", prefilter=False
+            )
             off = ((rr < -0.5) | (rr > h - 0.5) | (cc < -0.5) | (cc > w - 0.5)) & disc
             values[off] = np.nan
             out[rows, t] = np.where(disc, values, 0)
@@ -384,15 +384,15 @@ def alignment(scores: np.ndarray, seed: int = 0) -> np.ndarray:
     some = scores[marks]
     d2, _ = orbit_distance(some, some)
     d2 = np.minimum(d2, d2.T)
-    tree = minimum_spanning_tree(np.sqrt(d2) + 1e-6)
-    order, before = breadth_first_order(tree, 0, directed=False)
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(np.sqrt(d2) + 1e-6)
+    order, before = scipy.sparse.csgraph.breadth_first_order(tree, 0, directed=False)
     for node in order[1:]:
         parent = some[before[node], choice[marks[before[node]]]]
         choice[marks[node]] = int(((some[node] - parent) ** 2).sum(1).argmin())
     rest = np.setdiff1d(np.arange(n), marks)
     if len(rest):
         aligned = some[np.arange(len(marks)), choice[marks]]
-        lookup = cKDTree(aligned)
+        lookup = scipy.spatial.cKDTree(aligned)
         distance = np.stack([lookup.query(scores[rest, t])[0] for t in range(g)], axis=1)
         choice[rest] = distance.argmin(1)
     return choice

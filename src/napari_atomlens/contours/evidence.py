@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
@@ -192,7 +191,7 @@ def measure_sites(
     )
     # the level a few sites wide, which does not take up what one site lacks
     spread = arrays.spread(rest[known], centre=0.0)
-    wide = ndi.gaussian_filter(np.clip(rest, -3 * spread, 3 * spread), 2.5 * spacing)
+    wide = scipy.ndimage.gaussian_filter(np.clip(rest, -3 * spread, 3 * spread), 2.5 * spacing)
     heights, _, _ = explain(
         rest - wide, centre[use], width[use], height[use], radius, params.radius * spacing, True
     )
@@ -214,7 +213,7 @@ def cut(smooth: np.ndarray, centre: np.ndarray, radius: int) -> np.ndarray:
     grid = np.stack(
         [np.broadcast_to(rows[:, :, None], shape), np.broadcast_to(cols[:, None, :], shape)]
     )
-    values = ndi.map_coordinates(smooth, grid, order=3, mode="nearest", prefilter=False)
+    values = scipy.ndimage.map_coordinates(smooth, grid, order=3, mode="nearest", prefilter=False)
     h, w = smooth.shape
     off = (grid[0] < -0.5) | (grid[0] > h - 0.5) | (grid[1] < -0.5) | (grid[1] > w - 0.5)
     values[off] = np.nan
@@ -233,10 +232,10 @@ def unlike_median(
     width, height : ndarray, shape (n,)
         Gaussian width (px) and height of the median of each site's kind.
     """
-    smooth = ndi.spline_filter(image, order=3)
+    smooth = scipy.ndimage.spline_filter(image, order=3)
     radius = int(np.ceil(0.8 * spacing)) + 1
     pixels = np.indices(image.shape).reshape(2, -1).T
-    _, nearest = cKDTree(centre).query(pixels, distance_upper_bound=0.8 * spacing)
+    _, nearest = scipy.spatial.cKDTree(centre).query(pixels, distance_upper_bound=0.8 * spacing)
     kind_of = np.append(kind, -1)[nearest]
     rest = np.full(len(pixels), np.nan)
     flat = image.ravel()
@@ -254,10 +253,12 @@ def unlike_median(
         width[rows], height[rows] = gaussian_of(
             template, centre - centre[typical], kind == k, spacing
         )
-        curve = ndi.spline_filter(template, order=3)
+        curve = scipy.ndimage.spline_filter(template, order=3)
         mine = np.flatnonzero(kind_of == k)
         offset = pixels[mine] - centre[nearest[mine]] + radius
-        model = ndi.map_coordinates(curve, offset.T, order=3, mode="nearest", prefilter=False)
+        model = scipy.ndimage.map_coordinates(
+            curve, offset.T, order=3, mode="nearest", prefilter=False
+        )
         rest[mine] = flat[mine] - model
     return rest.reshape(image.shape), width, height
 
@@ -408,8 +409,8 @@ def scan_lines(rest: np.ndarray, known: np.ndarray, spacing: float, anyway: bool
     rest = np.clip(rest, -3 * spread, 3 * spread) * known
 
     def lines(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        sums = ndi.gaussian_filter1d(values, 1.5 * spacing, axis=1)
-        share = ndi.gaussian_filter1d(mask.astype(float), 1.5 * spacing, axis=1)
+        sums = scipy.ndimage.gaussian_filter1d(values, 1.5 * spacing, axis=1)
+        share = scipy.ndimage.gaussian_filter1d(mask.astype(float), 1.5 * spacing, axis=1)
         return np.asarray(sums / np.maximum(share, 0.1))
 
     along, across = lines(rest, known), lines(rest.T, known.T)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.points import nearest_distance
@@ -92,8 +92,8 @@ def name_defects(
             a, b = rows[name[rows] == first], rows[name[rows] == second]
             if not len(a) or not len(b):
                 continue
-            near = cKDTree(places[a]).sparse_distance_matrix(
-                cKDTree(places[b]), 1.35 * spacing, output_type="coo_matrix"
+            near = scipy.spatial.cKDTree(places[a]).sparse_distance_matrix(
+                scipy.spatial.cKDTree(places[b]), 1.35 * spacing, output_type="coo_matrix"
             )
             name[a[np.unique(near.row)]] = f"{first}+{second}"
             name[b[np.unique(near.col)]] = f"{first}+{second}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 #: Neighbours that are looked at, at most.
 MOST = 12
@@ -39,7 +39,7 @@ def nearest(
     apart = 4 * float(np.ptp(positions, axis=0).sum()) + 1
     _, level = np.unique(frame, return_inverse=True)
     space = np.column_stack([level * apart, positions])
-    distance, index = cKDTree(space).query(
+    distance, index = scipy.spatial.cKDTree(space).query(
         space, k=min(most, n - 1) + 1, distance_upper_bound=0.5 * apart
     )
     distance, index = distance[:, 1:], index[:, 1:]

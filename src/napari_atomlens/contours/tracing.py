@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import tables
 from napari_atomlens.contours.follow import follow_border
@@ -129,7 +129,7 @@ def trace(
     """
     n = len(centres)
     if n > 1:
-        distance, near = cKDTree(centres).query(centres, k=min(N_NEIGHBOURS + 1, n))
+        distance, near = scipy.spatial.cKDTree(centres).query(centres, k=min(N_NEIGHBOURS + 1, n))
         distance, near = distance[:, 1:], near[:, 1:]
         typical = float(np.median(distance[:, 0]))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import ConvexHull, QhullError
+import scipy
 
 from napari_atomlens.graphs.finding import Finding, join_labels
 from napari_atomlens.points import connected, inside_polygon, near_pairs
@@ -169,8 +169,8 @@ def _open_inside(graph: BondGraph, under: np.ndarray) -> bool:
     for f in np.unique(frame[under]):
         here = frame == f
         try:
-            hull = ConvexHull(points[here])
-        except QhullError:  # too few atoms, or all on a line
+            hull = scipy.spatial.ConvexHull(points[here])
+        except scipy.spatial.QhullError:  # too few atoms, or all on a line
             return True
         depth = -(points[here & under] @ hull.equations[:, :2].T + hull.equations[:, 2])
         if (depth.min(axis=1) > reach).any():

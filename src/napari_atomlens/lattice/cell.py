@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy import ndimage as ndi
-from scipy.spatial import ConvexHull, QhullError, Voronoi, cKDTree
+import scipy
 
 #: Tolerances in units of the distance between nearest atoms.
 MATCH = 0.25
@@ -44,8 +43,8 @@ class Cloud:
     def hull(self) -> np.ndarray:
         """Half planes (normal, offset) of the convex hull, shape (k, 3), none for a line."""
         try:
-            return np.asarray(ConvexHull(self.points).equations)
-        except (QhullError, ValueError):
+            return np.asarray(scipy.spatial.ConvexHull(self.points).equations)
+        except (scipy.spatial.QhullError, ValueError):
             return np.zeros((0, 3))
 
 
@@ -59,7 +58,11 @@ class Patch:
 
 
 def find_cell(
-    cloud: Cloud, tree: cKDTree, hull: np.ndarray, centre: np.ndarray, n_atoms: int = 140
+    cloud: Cloud,
+    tree: scipy.spatial.cKDTree,
+    hull: np.ndarray,
+    centre: np.ndarray,
+    n_atoms: int = 140,
 ) -> Patch | None:
     """Look for the primitive cell among the free atoms round a place.
 
@@ -102,7 +105,7 @@ def find_cell(
 
 def _find_cell(
     cloud: Cloud,
-    tree: cKDTree,
+    tree: scipy.spatial.cKDTree,
     hull: np.ndarray,
     refs: np.ndarray,
     spacing: float,
@@ -158,15 +161,15 @@ def difference_peaks(difference: np.ndarray, reach: float) -> np.ndarray:
     side = 2 * half + 1
     cells = np.rint(difference / step).astype(int) + half
     counts = np.bincount(cells[:, 0] * side + cells[:, 1], minlength=side * side)
-    smooth = ndi.gaussian_filter(counts.reshape(side, side).astype(float), 1.4)
+    smooth = scipy.ndimage.gaussian_filter(counts.reshape(side, side).astype(float), 1.4)
     smooth = smooth + smooth[::-1, ::-1]
-    top = (smooth == ndi.maximum_filter(smooth, 5)) & (smooth > 0.25 * smooth.max())
+    top = (smooth == scipy.ndimage.maximum_filter(smooth, 5)) & (smooth > 0.25 * smooth.max())
     at = (np.argwhere(top) - half) * step
     at = at[(at[:, 0] > 1e-9) | ((np.abs(at[:, 0]) <= 1e-9) & (at[:, 1] > 0))]
     if not len(at):
         return at
     both = np.r_[difference, -difference]
-    tree = cKDTree(at)
+    tree = scipy.spatial.cKDTree(at)
     for _ in range(2):
         gap, which = tree.query(both, distance_upper_bound=MATCH)
         near = np.isfinite(gap)
@@ -175,7 +178,7 @@ def difference_peaks(difference: np.ndarray, reach: float) -> np.ndarray:
             [np.bincount(which[near], both[near, i], minlength=len(at)) for i in (0, 1)], -1
         )
         at = np.where(n[:, None] > 0, mean / np.maximum(n, 1)[:, None], at)
-        tree = cKDTree(at)
+        tree = scipy.spatial.cKDTree(at)
     length = np.linalg.norm(at, axis=1)
     at = at[(length > 0.5) & (length < reach - 0.1)]
     return at[np.argsort(np.linalg.norm(at, axis=1), kind="stable")][:48]
@@ -183,7 +186,7 @@ def difference_peaks(difference: np.ndarray, reach: float) -> np.ndarray:
 
 def translation_share(
     cloud: Cloud,
-    tree: cKDTree,
+    tree: scipy.spatial.cKDTree,
     hull: np.ndarray,
     refs: np.ndarray,
     vectors: np.ndarray,
@@ -379,7 +382,7 @@ def site_neighbours(cell: np.ndarray, basis: np.ndarray) -> np.ndarray:
     s = len(basis)
     cells = np.array(list(product(range(-3, 4), repeat=2)))
     sites = ((cells[:, None] + basis[None]) @ cell).reshape(-1, 2)
-    tessellation = Voronoi(sites)
+    tessellation = scipy.spatial.Voronoi(sites)
     home = np.flatnonzero((cells == 0).all(1))[0] * s + np.arange(s)
     pairs = tessellation.ridge_points
     ends = np.array([v if -1 not in v else [0, 0] for v in tessellation.ridge_vertices])

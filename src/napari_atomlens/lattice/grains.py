@@ -8,10 +8,7 @@ ends at a grain boundary by itself. All steps are vectorised over the atoms.
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage as ndi
-from scipy import sparse
-from scipy.sparse import csgraph
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.lattice.cell import Cloud, Patch, find_cell
 from napari_atomlens.lattice.grain import (
@@ -69,7 +66,7 @@ def find_grains(
     grains: list[Grain] = []
     if len(points) < max(min_atoms, 6):
         return grains
-    tree = cKDTree(points)
+    tree = scipy.spatial.cKDTree(points)
     cloud = Cloud(points, level, np.ones(len(points), bool))
     hull = cloud.hull()
     # where looking was in vain once, it is so again
@@ -140,7 +137,7 @@ def grow(
     """Grow a cell over the free atoms that it connects."""
     rows = np.flatnonzero(cloud.free)
     points = cloud.points[rows]
-    tree = cKDTree(points)
+    tree = scipy.spatial.cKDTree(points)
     near_seed = np.atleast_1d(tree.query(cloud.points[seed], k=min(40, len(rows)))[1])
     tolerance = TOLERANCE
     while tolerance > 0.4 * TOLERANCE:
@@ -157,7 +154,11 @@ def grow(
 
 
 def _follow(
-    points: np.ndarray, tree: cKDTree, cell: np.ndarray, tolerance: float, near_seed: np.ndarray
+    points: np.ndarray,
+    tree: scipy.spatial.cKDTree,
+    cell: np.ndarray,
+    tolerance: float,
+    near_seed: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Follow the translations of a cell from atom to atom, over one sublattice.
 
@@ -194,7 +195,7 @@ def _follow(
         labels = integer_labels(n, main, *edges)
         if k and len(main) <= 1.01 * before:
             break
-        nearest = cKDTree(points[main]).query(points)[1]
+        nearest = scipy.spatial.cKDTree(points[main]).query(points)[1]
         local = frames[main][nearest]
         # with vectors that follow the region, what is off can be told from what is strained
         typical = float(np.median(edges[3])) / 1.1774
@@ -203,7 +204,7 @@ def _follow(
 
 
 def translations(
-    points: np.ndarray, tree: cKDTree, local: np.ndarray, tolerance: float
+    points: np.ndarray, tree: scipy.spatial.cKDTree, local: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of atoms that a, b or a + b connects, where triangles of such pairs close.
 
@@ -247,11 +248,11 @@ def integer_labels(
     The minimum spanning tree prefers pairs that fit well, so that a doubtful one decides
     nothing where there is another way.
     """
-    graph = sparse.coo_matrix((off + 1e-6, (i, j)), (n, n)).tocsr()
-    spanning = csgraph.minimum_spanning_tree(graph)
-    order, before = csgraph.breadth_first_order(spanning, int(main[0]), directed=False)
+    graph = scipy.sparse.coo_matrix((off + 1e-6, (i, j)), (n, n)).tocsr()
+    spanning = scipy.sparse.csgraph.minimum_spanning_tree(graph)
+    order, before = scipy.sparse.csgraph.breadth_first_order(spanning, int(main[0]), directed=False)
     jump = np.zeros((n, 2), int)
-    forward = sparse.coo_matrix((step + 1, (i, j)), (n, n)).tocsr()
+    forward = scipy.sparse.coo_matrix((step + 1, (i, j)), (n, n)).tocsr()
     up = np.arange(n)
     up[order[1:]] = before[order[1:]]
     child = order[1:]
@@ -287,7 +288,7 @@ def local_cells(
     both = np.r_[i, j]
     moments = np.concatenate([ll.reshape(-1, 4), lr.reshape(-1, 4)], 1)
     total = np.stack([np.bincount(both, np.r_[m, m], minlength=n) for m in moments.T], -1)
-    graph = sparse.coo_matrix((np.ones(2 * len(i)), (both, np.r_[j, i])), (n, n)).tocsr()
+    graph = scipy.sparse.coo_matrix((np.ones(2 * len(i)), (both, np.r_[j, i])), (n, n)).tocsr()
     for _ in range(2):
         total = total + graph @ total
     left = total[:, :4].reshape(n, 2, 2) + 0.25 * np.eye(2)
@@ -349,7 +350,7 @@ def coordinates(
     """
     reach = 1.25 * max(np.linalg.norm(cell, axis=1).max(), np.linalg.norm(cell.sum(0)))
     k = min(4, len(main))
-    gap, near = cKDTree(points[main]).query(points, k=k, distance_upper_bound=reach)
+    gap, near = scipy.spatial.cKDTree(points[main]).query(points, k=k, distance_upper_bound=reach)
     gap, near = gap.reshape(len(points), k), near.reshape(len(points), k)
     valid = near < len(main)
     near = np.minimum(near, len(main) - 1)
@@ -368,8 +369,8 @@ def sublattices(q: np.ndarray, cell: np.ndarray, spacing: float, fewest: float) 
     counts = np.bincount(at[:, 0] * side + at[:, 1], minlength=side * side).reshape(side, side)
     lengths = np.linalg.norm(cell, axis=1)
     blur = np.maximum(0.09 * spacing / lengths * side, 0.6)
-    smooth = ndi.gaussian_filter(counts.astype(float), blur, mode="wrap")
-    top = (smooth == ndi.maximum_filter(smooth, 5, mode="wrap")) & (smooth > 0)
+    smooth = scipy.ndimage.gaussian_filter(counts.astype(float), blur, mode="wrap")
+    top = (smooth == scipy.ndimage.maximum_filter(smooth, 5, mode="wrap")) & (smooth > 0)
     peaks = (np.argwhere(top) + 0.5) / side
     peaks = peaks[np.argsort(-smooth[top], kind="stable")]
     kept: list[np.ndarray] = [np.zeros(2)]

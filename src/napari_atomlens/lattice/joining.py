@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.lattice.cell import matched_to, reduced
 from napari_atomlens.lattice.grain import (
@@ -20,7 +20,7 @@ from napari_atomlens.lattice.grain import (
 MAX_JOINED_TURN, MAX_JOINED_STRAIN = np.deg2rad(1.5), 0.04
 
 
-def settle_borders(points: np.ndarray, tree: cKDTree, grains: list[Grain]) -> None:
+def settle_borders(points: np.ndarray, tree: scipy.spatial.cKDTree, grains: list[Grain]) -> None:
     """Give atoms at the border of two regions to the one whose lattice they continue, in place.
 
     A region that was grown first takes what fits by chance from its neighbour. An atom goes
@@ -79,7 +79,7 @@ def joined(large: Grain, small: Grain, points: np.ndarray) -> Grain | None:
         return None
     reach = 1.3 * np.linalg.norm(large.cell, axis=1).max()
     members = points[large.rows]
-    gap, at = cKDTree(members).query(points[small.rows], distance_upper_bound=reach)
+    gap, at = scipy.spatial.cKDTree(members).query(points[small.rows], distance_upper_bound=reach)
     touch = np.flatnonzero(np.isfinite(gap))
     if len(touch) < 5:
         return None
@@ -111,7 +111,7 @@ def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:
     members = points[grain.rows]
     whole = grain.cells + grain.basis[grain.sublattice]
     k = min(4, len(members))
-    gap, near = cKDTree(members).query(points[free], k=k)
+    gap, near = scipy.spatial.cKDTree(members).query(points[free], k=k)
     gap, near = gap.reshape(len(free), k), near.reshape(len(free), k)
     inverse = np.linalg.inv(grain.cell)
     q = (whole[near] + (points[free][:, None] - members[near]) @ inverse).mean(1)

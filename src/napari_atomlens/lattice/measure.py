@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError, TableError
@@ -211,7 +211,7 @@ def _measure_frame(
                "site_x_px": np.full(n, np.nan)}  # fmt: skip
     nm = np.full(2, np.nan) if size is None else np.asarray(size)
     if n > 1:
-        gap = cKDTree(points).query(points, k=2)[0][:, 1]
+        gap = scipy.spatial.cKDTree(points).query(points, k=2)[0][:, 1]
         values["nn_px"], values["nn_nm"] = gap, gap * nm[1]
     result = FrameLattice(frame, table)
     amplitude = table["amplitude"].to_numpy(float)

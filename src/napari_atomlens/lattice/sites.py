@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.lattice.measure import measure_lattice
 from napari_atomlens.points import known_spacing, near_pairs, nearest_distance
@@ -45,7 +43,7 @@ def translations(positions: np.ndarray, amplitude: np.ndarray, spacing: float) -
     n = len(positions)
     if n < FEWEST:
         return np.zeros((0, 2))
-    tree = cKDTree(positions)
+    tree = scipy.spatial.cKDTree(positions)
     some = np.arange(0, n, max(1, n // 1200))
     near = tree.query_ball_point(positions[some], REACH * spacing)
     i = np.repeat(some, [len(v) for v in near])
@@ -54,7 +52,7 @@ def translations(positions: np.ndarray, amplitude: np.ndarray, spacing: float) -
     difference = positions[j] - positions[i]
     if not len(difference):
         return np.zeros((0, 2))
-    lookup = cKDTree(difference)
+    lookup = scipy.spatial.cKDTree(difference)
     found: list[np.ndarray] = []
     # each frequent difference, from a few atoms that have all their neighbours
     middle = np.argsort(np.linalg.norm(positions[some] - positions.mean(0), axis=1))[:60]
@@ -89,7 +87,7 @@ def links(positions: np.ndarray, vectors: np.ndarray, spacing: float) -> np.ndar
     """Atom that each translation leads to from each atom, -1 where there is none; (n, m)."""
     n = len(positions)
     target = (positions[:, None] + vectors).reshape(-1, 2)
-    _, index = cKDTree(positions).query(target, distance_upper_bound=NEAR * spacing)
+    _, index = scipy.spatial.cKDTree(positions).query(target, distance_upper_bound=NEAR * spacing)
     return np.where(index < n, index, -1).reshape(n, -1)
 
 
@@ -97,12 +95,12 @@ def sublattices(link: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
     """Sublattice of each atom: what translations connect, the highest atoms first; -1 unknown."""
     n = len(link)
     i, k = np.nonzero(link >= 0)
-    graph = sparse.csr_array((np.ones(len(i)), (i, link[i, k])), shape=(n, n))
+    graph = scipy.sparse.csr_array((np.ones(len(i)), (i, link[i, k])), shape=(n, n))
     graph = ((graph + graph.T) > 0).astype(float)
     # one wrong link would make two sublattices one: each must close two triangles of others
     closed = (graph @ graph).multiply(graph)
     graph = (closed >= 2).astype(float) if closed.nnz else graph
-    _, part = connected_components(graph, directed=False)
+    _, part = scipy.sparse.csgraph.connected_components(graph, directed=False)
     size = np.bincount(part)
     large = np.flatnonzero(size >= max(FEWEST, 0.02 * n))
     height = [np.nan_to_num(np.nanmedian(amplitude[part == p])) for p in large]

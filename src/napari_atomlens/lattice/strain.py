@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.lattice.cell import rotation_of, site_neighbours
 from napari_atomlens.lattice.grain import Grain, SiteGrid
@@ -74,13 +73,13 @@ def local_fit(
     """
     centre = u.mean(0)
     u, at = u - centre, at - centre
-    tree, places = cKDTree(u), cKDTree(at)
+    tree, places = scipy.spatial.cKDTree(u), scipy.spatial.cKDTree(at)
     pairs = places.sparse_distance_matrix(tree, radius, output_type="coo_matrix")
     rows, cols = pairs.row, pairs.col
     if leave_out_self:
         other = rows != cols
         rows, cols = rows[other], cols[other]
-    window = sparse.csr_matrix((np.ones(len(rows)), (rows, cols)), (len(at), len(u)))
+    window = scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, cols)), (len(at), len(u)))
     k = len(at)
     # uu, du and dd over the whole window
     products = np.concatenate(

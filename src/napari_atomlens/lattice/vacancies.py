@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
-from scipy.sparse import csgraph
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import tables
 from napari_atomlens.lattice.cell import site_neighbours
@@ -78,8 +76,8 @@ def find_gaps(grain: Grain, probability: np.ndarray, largest: int) -> Gaps:
         rows.append(number[here][touching])
         cols.append(number[there][touching])
     i, j = np.concatenate(rows), np.concatenate(cols)
-    graph = sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), (empty.size, empty.size))
-    group = csgraph.connected_components(graph, directed=False)[1].reshape(grid.shape)
+    graph = scipy.sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), (empty.size, empty.size))
+    group = scipy.sparse.csgraph.connected_components(graph, directed=False)[1].reshape(grid.shape)
     edge = np.zeros(grid.shape, bool)
     edge[[0, -1]] = edge[:, [0, -1]] = True
     outside = np.unique(group[edge & empty])
@@ -125,7 +123,7 @@ def not_taken(places: np.ndarray, points: np.ndarray, spacing: float) -> np.ndar
     """Which empty sites have no atom near them, of whatever region or of none."""
     if not len(places) or not len(points):
         return np.ones(len(places), bool)
-    return cKDTree(points).query(places)[0] > OCCUPIED_WITHIN * spacing
+    return scipy.spatial.cKDTree(points).query(places)[0] > OCCUPIED_WITHIN * spacing
 
 
 #: Background above that of the region, over the amplitude of an atom, that hides atoms.
@@ -213,7 +211,7 @@ def _veiled(
     lifted = background - usual > VEIL * float(np.nanmin(amplitude, initial=np.inf))
     if not len(places) or not np.isfinite(usual) or lifted.mean() > MOST_VEILED:
         return np.zeros(len(places), bool)
-    near = cKDTree(points[grain.rows]).query(places, k=min(6, len(grain.rows)))[1]
+    near = scipy.spatial.cKDTree(points[grain.rows]).query(places, k=min(6, len(grain.rows)))[1]
     around = background[near.reshape(len(places), -1)]
     known = np.isfinite(around).any(1)
     level = np.full(len(places), np.nan)

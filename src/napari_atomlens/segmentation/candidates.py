@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens.arrays import peak_positions
 
@@ -61,6 +61,8 @@ def find_candidates(
     positions, height = peak_positions(centre, least)
     columns = np.zeros((len(positions), len(kinds)))
     for k, kind in enumerate(kinds):
-        columns[:, k] = ndi.map_coordinates(soft[kind], positions.T, order=1, mode="nearest")
-    familiar = 1 - ndi.map_coordinates(strange, positions.T, order=1, mode="nearest")
+        columns[:, k] = scipy.ndimage.map_coordinates(
+            soft[kind], positions.T, order=1, mode="nearest"
+        )
+    familiar = 1 - scipy.ndimage.map_coordinates(strange, positions.T, order=1, mode="nearest")
     return Candidates(positions, height, columns, familiar)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens.errors import ImageError
 from napari_atomlens.image import grey
@@ -59,7 +59,9 @@ def as_frame(image: ArrayLike) -> np.ndarray:
     if bad.all():
         raise ImageError("The image holds no finite number.")
     if bad.any():
-        where = ndi.distance_transform_edt(bad, return_distances=False, return_indices=True)
+        where = scipy.ndimage.distance_transform_edt(
+            bad, return_distances=False, return_indices=True
+        )
         frame = frame[tuple(where)]
     if frame.max() == frame.min():
         raise ImageError("The image is constant: every pixel has the same value.")

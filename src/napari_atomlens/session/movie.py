@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import points
 from napari_atomlens.session.motion import Motion, motion_of, transitions_text
@@ -351,7 +351,7 @@ class MovieData:
             return np.zeros(0, int)
         places = centre.to_numpy()
         here = centre.loc[dumbbell_id].to_numpy()
-        near = cKDTree(places).query(here, k=2)[1][1]
+        near = scipy.spatial.cKDTree(places).query(here, k=2)[1][1]
         step = places[near] - here
         gap = float(np.hypot(*step))
         unit = step / gap

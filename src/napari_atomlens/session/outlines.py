@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import tables
 from napari_atomlens.contours.tracing import outline
@@ -231,7 +231,9 @@ def of_atoms(
     places = atoms.reindex(table["atom_id"]).to_numpy()
     lost = ~np.isin(ids, now.ids)
     if lost.any() and len(now):  # the user's atom in the place of the model's
-        gap, near = cKDTree(now.positions).query(np.nan_to_num(places[lost], nan=-1e9))
+        gap, near = scipy.spatial.cKDTree(now.positions).query(
+            np.nan_to_num(places[lost], nan=-1e9)
+        )
         found = now.ids[near]
         same = (gap < same_place(spacing_px)) & ~np.isin(found, ids)
         ids[lost] = np.where(same, found, -1)

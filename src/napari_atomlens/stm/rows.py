@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import CalibrationError, ImageError
@@ -55,7 +55,7 @@ def whitened_spectrum(
     """Power over the typical one at its distance from zero, and its frequencies."""
     spread = arrays.spread(flat[use]) + 1e-300
     z = np.clip((flat - np.median(flat[use])) / spread, -4, 4)
-    weight = ndi.gaussian_filter(use.astype(float), 2.0)
+    weight = scipy.ndimage.gaussian_filter(use.astype(float), 2.0)
     weight *= np.hanning(z.shape[0])[:, None] * np.hanning(z.shape[1])[None]
     z = (z - (z * weight).sum() / max(weight.sum(), 1e-9)) * weight
     n = [2 * s for s in z.shape]
@@ -221,7 +221,9 @@ def local_phase(
     f = max(1, int(sigma_px / 3))
 
     def smooth(a: np.ndarray) -> np.ndarray:
-        return np.asarray(ndi.gaussian_filter(a, sigma_px / f, mode="nearest", truncate=3.0))
+        return np.asarray(
+            scipy.ndimage.gaussian_filter(a, sigma_px / f, mode="nearest", truncate=3.0)
+        )
 
     blocks = [_blocks(a, f) for a in (weight, product.real, product.imag)]
     norm = np.maximum(smooth(blocks[0]), 1e-6)
@@ -273,7 +275,7 @@ def lattice_sites(
 
     def unwrapped_at(p: np.ndarray) -> np.ndarray:
         return np.stack(
-            [ndi.map_coordinates(f, p.T, order=1, mode="nearest") for f in fields], 1
+            [scipy.ndimage.map_coordinates(f, p.T, order=1, mode="nearest") for f in fields], 1
         ) / (2 * np.pi)
 
     p = (number - unwrapped_at(middle[None])) @ inverse.T

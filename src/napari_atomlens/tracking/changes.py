@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ParameterError
@@ -538,7 +538,7 @@ def _group(events: pd.DataFrame, dumbbells: pd.DataFrame) -> pd.DataFrame:
         np.nan_to_num(events[["y_px", "x_px"]].to_numpy(float)) / reach,
         events["frame"].to_numpy(float) / 2.2,
     ]
-    pairs = cKDTree(point).query_pairs(1.0, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(point).query_pairs(1.0, output_type="ndarray")
     n = len(events)
     label = connected(pairs, n)
     who = events["dumbbell_id"].to_numpy()
@@ -572,7 +572,7 @@ def neighbour_correlation(
         here = np.flatnonzero((frame == f) & np.isfinite(score))
         moran, error, n = float("nan"), float("nan"), 0
         if len(here) >= 4:
-            tree = cKDTree(place[here])
+            tree = scipy.spatial.cKDTree(place[here])
             gap = nearest_distance(place[here])
             pairs = tree.query_pairs(1.4 * gap, output_type="ndarray")
             z = np.clip(score[here] - np.median(score[here]), -10, 10)

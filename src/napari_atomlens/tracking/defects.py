@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
@@ -163,7 +163,7 @@ def _meetings(events: pd.DataFrame, tracks: pd.DataFrame, reach: float) -> pd.Da
         own = place.loc[list(zip(who, ends.loc[who], strict=True))].to_numpy()
         # time as a third axis so steep that only the same frame is near
         steep = 10 * reach
-        tree = cKDTree(np.c_[where, steep * changed["frame"].to_numpy(float)])
+        tree = scipy.spatial.cKDTree(np.c_[where, steep * changed["frame"].to_numpy(float)])
         gap, near = tree.query(np.c_[own, steep * events["frame"].to_numpy(float)[rows]])
         hit = gap <= reach
         kinds[rows[hit]] = name

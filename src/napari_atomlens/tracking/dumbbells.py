@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import arrays, tables
 from napari_atomlens.image import check_pixel_size
@@ -53,7 +53,7 @@ def dumbbell_neighbours(
         n = min(k + 1, high - low)
         if n < 2:
             continue
-        gap, near = cKDTree(place[low:high]).query(place[low:high], k=n)
+        gap, near = scipy.spatial.cKDTree(place[low:high]).query(place[low:high], k=n)
         mine = np.repeat(np.arange(low, high), n - 1)
         i.append(mine)
         j.append(near[:, 1:].ravel() + low)
@@ -75,7 +75,7 @@ def grain_vectors(vector: np.ndarray, length: float) -> np.ndarray:
     """
     both = np.concatenate([vector, -vector])
     some = both[:: max(1, len(both) // 6000)]
-    tree = cKDTree(some)
+    tree = scipy.spatial.cKDTree(some)
     votes = tree.query_ball_point(some, 0.12 * length, return_length=True)
     left = np.ones(len(some), bool)
     found: list[np.ndarray] = []

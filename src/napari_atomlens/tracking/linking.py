@@ -11,10 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import arrays, points, tables
 from napari_atomlens.errors import ParameterError
@@ -99,8 +96,10 @@ def assign_pairs(i: np.ndarray, j: np.ndarray, cost: np.ndarray, leave: float) -
     left, a = np.unique(i, return_inverse=True)
     right, b = np.unique(j, return_inverse=True)
     gain = cost - leave  # pairs that cost more than they save are never taken
-    graph = coo_array((np.ones(len(a)), (a, len(left) + b)), shape=(len(left) + len(right),) * 2)
-    parts, label = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(a)), (a, len(left) + b)), shape=(len(left) + len(right),) * 2
+    )
+    parts, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
     if len(left) * len(right) <= 2500 or parts == 1:
         groups = [np.arange(len(i))]
     else:
@@ -115,13 +114,13 @@ def assign_pairs(i: np.ndarray, j: np.ndarray, cost: np.ndarray, leave: float) -
         which = np.full(matrix.shape, -1)
         matrix[ra, cb] = np.minimum(gain[g], 0)
         which[ra, cb] = np.where(gain[g] < 0, g, -1)
-        picked = which[linear_sum_assignment(matrix)]
+        picked = which[scipy.optimize.linear_sum_assignment(matrix)]
         taken.append(picked[picked >= 0])
     return np.concatenate(taken)
 
 
 def link_candidates(
-    expected: np.ndarray, tree: cKDTree, reach: float
+    expected: np.ndarray, tree: scipy.spatial.cKDTree, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs (track, detection) within reach, and their squared distances."""
     gap, near = tree.query(expected, k=2, distance_upper_bound=reach)
@@ -137,7 +136,7 @@ def link_candidates(
 
 
 def match_frames(
-    expected: np.ndarray, age: np.ndarray, tree: cKDTree, reach: float,
+    expected: np.ndarray, age: np.ndarray, tree: scipy.spatial.cKDTree, reach: float,
     kind: np.ndarray | None = None, kind_there: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Best one-to-one assignment of tracks to detections within reach."""
@@ -233,7 +232,7 @@ def link_arrays(
     for k, f in enumerate(frames):
         part = slice(start[k], stop[k])
         place = found.place[part]
-        tree = cKDTree(place)
+        tree = scipy.spatial.cKDTree(place)
         since = int(f - frames[k - 1]) if k else 1
         error = 0.0
         if k and follow:
@@ -314,7 +313,7 @@ def _join_jumps(
     if not len(ends) or not len(begins):
         return track
     gap = params.max_gap if params.max_gap >= 0 else int(found.frame.max())
-    near = cKDTree(place[first[begins]]).query_ball_point(place[last[ends]], reach)
+    near = scipy.spatial.cKDTree(place[first[begins]]).query_ball_point(place[last[ends]], reach)
     i = np.repeat(np.arange(len(ends)), [len(v) for v in near])
     j = np.fromiter((k for v in near for k in v), np.int64)
     a, b = last[ends[i]], first[begins[j]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 #: Fewer atoms than this that go together are no drift, they are atoms that move.
 FEWEST = 8
@@ -12,7 +12,7 @@ AGREE = 0.55
 
 
 def vote(
-    before: np.ndarray, after: cKDTree, guess: np.ndarray, reach: float, bin_px: float
+    before: np.ndarray, after: scipy.spatial.cKDTree, guess: np.ndarray, reach: float, bin_px: float
 ) -> np.ndarray | None:
     """Shift that most pairs of points agree on, the one nearest to `guess` of equal ones.
 
@@ -40,7 +40,7 @@ def vote(
 
 
 def common_shift(
-    before: np.ndarray, after: cKDTree, guess: np.ndarray, spacing: float
+    before: np.ndarray, after: scipy.spatial.cKDTree, guess: np.ndarray, spacing: float
 ) -> tuple[np.ndarray, float]:
     """Shift that carries most of the points of one frame onto those of the next.
 

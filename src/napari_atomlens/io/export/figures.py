@@ -141,6 +141,15 @@ def draw_figure(
     return np.asarray(picture)
 
 
+def _target(path: str | Path, what: str, *known: str) -> tuple[Path, str]:
+    """Where to write and as what, by the extension, which must be one of these."""
+    target = Path(path)
+    kind = target.suffix.lower()
+    if kind not in known:
+        raise FormatError(f"{what} are {' or '.join(known)}, not {kind or 'without extension'}.")
+    return target, kind
+
+
 def save_figure(
     path: str | Path,
     image: np.ndarray,
@@ -177,10 +186,7 @@ def save_figure(
     """
     from imageio.v3 import imwrite
 
-    target = Path(path)
-    kind = target.suffix.lower()
-    if kind not in (".svg", ".png"):
-        raise FormatError(f"Figures are .svg or .png, not {kind or 'without extension'}.")
+    target, kind = _target(path, "Figures", ".svg", ".png")
     with user_file(target):
         if kind == ".svg":
             return write_whole(target, svg_figure(image, atoms, pixel_size_nm, radius_px=radius_px))
@@ -220,10 +226,7 @@ def save_movie(
 
     if not 0 < per_second <= 1000:
         raise ParameterError(f"per_second is {per_second:g}, but must lie between 0 and 1000.")
-    target = Path(path)
-    kind = target.suffix.lower()
-    if kind not in (".gif", ".mp4"):
-        raise FormatError(f"Movies are .gif or .mp4, not {kind or 'without extension'}.")
+    target, kind = _target(path, "Movies", ".gif", ".mp4")
     if kind == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401

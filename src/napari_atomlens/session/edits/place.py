@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.errors import ImageError
@@ -35,9 +35,9 @@ def nearest_peak(image: np.ndarray, y: float, x: float, spacing_px: float) -> tu
     """
     radius = max(1.0, CATCH * spacing_px)
     crop, corner = _crop(image, y, x, 2 * radius)
-    smooth = ndi.gaussian_filter(crop, max(0.6, 0.12 * spacing_px))
+    smooth = scipy.ndimage.gaussian_filter(crop, max(0.6, 0.12 * spacing_px))
     size = 2 * max(1, round(0.25 * spacing_px)) + 1
-    top = np.argwhere(smooth == ndi.maximum_filter(smooth, size))
+    top = np.argwhere(smooth == scipy.ndimage.maximum_filter(smooth, size))
     inner = np.all((top > 0) & (top < np.array(crop.shape) - 1), axis=1)
     top = top[inner]
     if not len(top):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
+import scipy
 from qtpy.QtCore import QEvent, QPointF, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QWidget
-from scipy.spatial import cKDTree
 
 from napari_atomlens.points import inside_polygon
 
@@ -108,7 +108,7 @@ class Scatter(Plot):
         self._path: list[tuple[float, float]] = []
         self._pressed, self._moved = QPointF(), 0.0
         self.lasso = False
-        self._tree: cKDTree | None = None
+        self._tree: scipy.spatial.cKDTree | None = None
         self._tree_scale = (0.0, 0.0)
         self.viewport().installEventFilter(self)
 
@@ -176,7 +176,7 @@ class Scatter(Plot):
             return None
         px, py = self.getViewBox().viewPixelSize()
         if self._tree is None or self._tree_scale != (px, py):
-            self._tree, self._tree_scale = cKDTree(self._xy / (px, py)), (px, py)
+            self._tree, self._tree_scale = scipy.spatial.cKDTree(self._xy / (px, py)), (px, py)
         distance, k = self._tree.query((x / px, y / py))
         return int(self._rows[k]) if distance <= NEAR_PX else None
 
