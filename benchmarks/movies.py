@@ -509,7 +509,10 @@ def slider() -> list[str]:
     from napari_atomlens.runs.frame import IDS_PER_FRAME
     from napari_atomlens.session.outlines import label_zoom, zoomed
     from napari_atomlens.tracking import follow
-    from napari_atomlens.widgets.layers import convert, outputs, roles, styles
+    from napari_atomlens.widgets.layers import contours as outlines
+    from napari_atomlens.widgets.layers import convert, roles, styles
+    from napari_atomlens.widgets.layers.image_layers import ImageLayers
+    from napari_atomlens.widgets.layers.registry import layers_of
 
     lines = [
         "| frames | atoms per frame | step while moving, median (ms) | 95 % | and painted by this "
@@ -533,7 +536,7 @@ def slider() -> list[str]:
             metadata={roles.KEY: {"role": roles.ATOMS, "source_id": str(source.unique_id),
                                     "source_name": "movie", "spacing_px": 10.0}},
         )  # fmt: skip
-        zoom = label_zoom(image.shape, 2, outputs.MAX_LABELS_SIDE, outputs.MAX_LABELS_BYTES)
+        zoom = label_zoom(image.shape, 2, outlines.MAX_LABELS_SIDE, outlines.MAX_LABELS_BYTES)
         labels = np.zeros((n_frames, zoom * side, zoom * side), np.uint16)
         angle = np.linspace(0, 2 * np.pi, 16)
         ring = 3.5 * np.c_[np.sin(angle), np.cos(angle)]
@@ -546,7 +549,7 @@ def slider() -> list[str]:
             labels, scale=(1, 1 / zoom, 1 / zoom), opacity=styles.ContourLabelsStyle().opacity
         )
         contours.contour = zoom // 2 + 1
-        widget._outputs = outputs.Outputs(viewer, source)
+        widget._outputs = layers_of(viewer, source).part(ImageLayers)
         widget._source_id = str(source.unique_id)
         widget._n_frames, widget._size, widget._params = n_frames, None, ChangeParams()
         widget._started = time.perf_counter()

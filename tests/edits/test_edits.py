@@ -425,3 +425,17 @@ def test_the_border_of_a_region_is_where_it_is_noted() -> None:
     for f in range(3):
         places = c.table(f)[["y_px", "x_px"]].to_numpy()
         assert not any(inside_polygon(places, polygon).any() for polygon in c.regions(f))
+
+
+def test_what_was_made_fresh_meanwhile_does_not_keep_the_next_edit_waiting() -> None:
+    from napari_atomlens.session.edits.derived import Derived
+
+    derived, made, later = Derived(), [], []
+    derived.subscribe("contours", lambda frames: made.append(frames))
+    derived.later = later.append
+    derived.changed([0, 1])
+    derived.fresh("contours", [0, 1])  # a run has brought its own
+    derived.changed([0])
+    assert derived.is_waiting("contours")
+    later[-1]()
+    assert made == [frozenset([0])] and not derived.is_stale("contours")

@@ -228,22 +228,6 @@ def test_what_the_user_draws_stays_and_is_undone() -> None:
     np.testing.assert_allclose(session.outlines.by_atom(0)[7], ring, atol=2e-3)
 
 
-def test_one_of_several_views_tells_what_the_user_draws() -> None:
-    class View:
-        """Shows outlines."""
-
-    session, one, two = session_of(), View(), View()
-    assert session.views.tells(one) and not session.views.tells(two) and session.views.tells(one)
-    with session.views.showing():
-        assert not session.views.tells(one)
-    session.views.leave(two)
-    assert session.views.tells(one)
-    session.views.leave(one)
-    assert session.views.tells(two)
-    del two  # one that went without a word
-    assert session.views.tells(one)
-
-
 def test_an_outline_that_the_user_removed_stays_away() -> None:
     session = session_of()
     table, outlines = session.outlines[0]

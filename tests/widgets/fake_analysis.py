@@ -128,5 +128,5 @@ class FakeAnalysis:
         spacing = float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
         return FrameResult(
             f, maps, CLASSES, atoms, contours, outlines,
-            np.zeros(image.shape, np.float16), spacing,
+            np.full(image.shape, 0.02, np.float16), spacing,
         )  # fmt: skip

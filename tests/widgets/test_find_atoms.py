@@ -295,12 +295,12 @@ def test_shapes_of_a_movie_follow_the_slider(bench: Bench, fake: FakeAnalysis) -
 def test_many_outlines_become_labels(
     bench: Bench, fake: FakeAnalysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_atomlens.widgets.layers import outputs
+    from napari_atomlens.widgets.layers import contours
 
     bench.viewer.add_image(lattice())
     bench.run()
     assert isinstance(bench.layer("contours"), Shapes)
-    monkeypatch.setattr(outputs, "MAX_SHAPES", 10)
+    monkeypatch.setattr(contours, "MAX_SHAPES", 10)
     bench.run()
     labels = bench.layer("contours")
     assert isinstance(labels, Labels) and labels.data.max() == 36
@@ -365,11 +365,30 @@ def test_a_constant_image_gives_an_empty_table_and_a_sentence(
     assert len(bench.layer("atoms").data) in (36, 37)
 
 
-def test_an_empty_first_result(bench: Bench, fake: FakeAnalysis) -> None:
-    bench.viewer.add_image(np.ones((3, 40, 40)))
+def test_where_nothing_is_found_no_layer_is_made(bench: Bench, fake: FakeAnalysis) -> None:
+    source = bench.viewer.add_image(np.ones((3, 40, 40)))
     bench.run()
-    assert bench.layer("atoms").data.shape == (0, 3)
+    assert list(bench.viewer.layers) == [source]
     assert "Frame" in bench.status and "constant" in bench.status
+    source.data = lattice(6, frames=3)[:, :40, :40]
+    bench.run()
+    assert len(bench.viewer.layers) == 5 and len(bench.layer("atoms").data) > 0
+
+
+def test_a_new_run_says_what_the_layer_holds_and_how_many_edits_it_kept(
+    bench: Bench, fake: FakeAnalysis
+) -> None:
+    bench.viewer.add_image(lattice())
+    bench.run()
+    assert bench.status.startswith("36 atoms") and "kept" not in bench.status
+    atoms = bench.layer("atoms")
+    for row in (3, 7):
+        atoms.selected_data = {row}
+        atoms.remove_selected()
+    atoms.add([[3.0, 2.0]])
+    bench.run()
+    assert len(atoms.data) == 35
+    assert bench.status.startswith("35 atoms") and "; 3 edits kept." in bench.status
 
 
 def test_errors_are_sentences(bench: Bench, fake: FakeAnalysis) -> None:

@@ -301,3 +301,24 @@ def test_nothing_is_left_of_what_is_closed() -> None:
     del viewer, keep
     gc.collect()
     assert last() is None, "a viewer that goes takes its sets with it"
+
+
+def test_what_is_made_anew_in_a_moment_is_not_marked(viewer: ViewerModel) -> None:
+    layers = layers_of(viewer, image_of(viewer))
+    session = layers.session
+    assert session is not None
+    session.edit(actions.add, 0, 2.0, 3.0, "Au")
+    derived, later, made = session.corrections.derived, [], [1]
+    derived.subscribe("bonds and defects", lambda frames: made.append(len(frames)))
+    session.put("bonds", tables.empty("bonds"))
+    bonds = show(layers, BONDS)
+    said: list[str] = []
+    bonds.events.name.connect(lambda event: said.append(bonds.name))
+    derived.later = later.append
+    session.edit(actions.add, 0, 6.0, 4.0, "Au")
+    assert session.is_stale("bonds") and not session.stale()
+    later[-1]()
+    assert made == [1, 1] and said == [], "its name did not flicker"
+    derived.subscribe("bonds and defects", lambda frames: None, at_once=False)
+    session.edit(actions.add, 0, 7.0, 7.0, "Au")
+    assert bonds.name.endswith("(stale)"), "this one waits for the button"

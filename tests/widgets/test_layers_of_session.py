@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.registry import SESSIONS
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
-from napari_atomlens.widgets.layers.outputs import ATOMS, CONTOURS, LABELS, SHAPES, Outputs, Wanted
+from napari_atomlens.widgets.layers.contours import LABELS, SHAPES
+from napari_atomlens.widgets.layers.image_layers import ImageLayers, LayerRequest
+from napari_atomlens.widgets.layers.registry import layers_of
+from napari_atomlens.widgets.layers.roles import ATOMS, CONTOURS
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +35,12 @@ def found(image: np.ndarray, frame: int = 0) -> FrameResult:
     return FakeAnalysis.one(np.asarray(image, float), frame, AnalysisParams(), None)
 
 
-def run(outputs: Outputs, contours: str = SHAPES, frames: int = 1, **wanted: bool) -> None:
-    data = outputs._source.data
+def run(outputs: ImageLayers, contours: str = SHAPES, frames: int = 1, **wanted: bool) -> None:
+    data = outputs.layers.source.data
     stack = data if data.ndim == 3 else data[None]
-    outputs.begin(Wanted(contours=contours, **wanted), stack.shape, None, {"started": contours})
+    outputs.begin(
+        LayerRequest(contours=contours, **wanted), stack.shape, None, {"started": contours}
+    )
     drawn = [outputs.draw(found(stack[f], f)) for f in range(frames)]
     outputs.apply(drawn, 0)
 
@@ -50,9 +56,14 @@ def source_of(viewer: ViewerModel) -> Image:
     return viewer.layers[[x.name for x in viewer.layers].index("gold")]
 
 
+def outputs_of(viewer: ViewerModel) -> ImageLayers:
+    """What a dock gets."""
+    return layers_of(viewer, source_of(viewer)).part(ImageLayers)
+
+
 def editor_with_measures(viewer: ViewerModel) -> Editor:
     """Atoms whose layer shows what docks have measured on them."""
-    outputs = Outputs(viewer, source_of(viewer))
+    outputs = outputs_of(viewer)
     run(outputs)
     layer: Points = outputs.layer(ATOMS)
     n = len(layer.data)
@@ -134,59 +145,52 @@ def test_what_the_session_knows_comes_back_with_an_undo(viewer: ViewerModel) -> 
 def test_two_on_one_image_show_the_same_and_neither_unsubscribes_the_other(
     viewer: ViewerModel, kinds: tuple[str, str]
 ) -> None:
-    one = Outputs(viewer, source_of(viewer))
-    run(one, kinds[0])
-    two = Outputs(viewer, source_of(viewer))
+    run(outputs_of(viewer), kinds[0])
+    two = outputs_of(viewer)
     run(two, kinds[1], probability=False)
-    session = one.session
-    assert two.session is session and SESSIONS.get(two.source_id) is session
+    session = two.session
+    assert SESSIONS.get(two.source_id) is session
     editor = editor_of(two.layer(ATOMS))
     assert editor.session is session and len(viewer.layers) == 5
     assert SESSIONS.get(editor.layer_id) is session
-    two.close()
+    layer = two.layer(CONTOURS)
+    del two
+    gc.collect()  # both docks are closed
     editor.perform(actions.delete, [5])
-    layer = one.layer(CONTOURS)
     assert 5 not in set(layer.features["atom_id"]) and len(layer.features) == 15
     if kinds[1] == SHAPES:
         assert len(layer.data) == 15
-    one.close()
-    three = Outputs(viewer, source_of(viewer))  # a dock that is opened again
+    three = outputs_of(viewer)  # a dock that is opened again
     assert three.session is session
     editor.perform(actions.delete, [6])
-    shown = three.layer(CONTOURS)
     three.show_frame(0)
-    assert 6 not in set(session.table("contours")["atom_id"]) and shown is layer
-    three.close()
+    assert 6 not in set(session.table("contours")["atom_id"])
+    assert three.layer(CONTOURS) is layer and 6 not in set(layer.features["atom_id"])
 
 
 def test_what_is_drawn_is_told_once_however_many_show_it(viewer: ViewerModel) -> None:
-    one, two = Outputs(viewer, source_of(viewer)), Outputs(viewer, source_of(viewer))
-    run(one)
-    two.layer(CONTOURS)
-    two.show_frame(0)
-    session, layer = one.session, one.layer(CONTOURS)
-    assert two.session is session
+    run(outputs_of(viewer))
+    outputs_of(viewer).show_frame(0)
+    session, layer = outputs_of(viewer).session, outputs_of(viewer).layer(CONTOURS)
     session.edit(actions.delete, [5])
     journal = session.corrections.journal
     assert len(journal) == 1 and len(layer.data) == 15  # nobody took it for the user's drawing
     layer.selected_data = {3}
     layer.remove_selected()
     assert [e.action for e in journal.holds()] == ["delete", "contour"]
-    one.close()
+    gc.collect()  # no dock is open
     layer.selected_data = {4}
     layer.remove_selected()
     assert [e.action for e in journal.holds()] == ["delete", "contour", "contour"]
     session.undo()
     session.undo()
-    two.show_frame(0)
-    assert len(layer.data) == 15
-    two.close()
+    assert len(layer.data) == 15 and set(layer.features["atom_id"]) == {*range(16)} - {5}
 
 
 def test_a_movie_followed_without_maps_loses_outlines_of_what_is_deleted() -> None:
     viewer = ViewerModel()
     viewer.add_image(lattice(4, frames=2), name="gold")
-    outputs = Outputs(viewer, source_of(viewer))
+    outputs = outputs_of(viewer)
     run(outputs, LABELS, frames=2, probability=False, unfamiliar=False)
     labels = outputs.layer(CONTOURS)
     before = [int((labels.data[f] > 0).sum()) for f in range(2)]
@@ -199,10 +203,10 @@ def test_a_movie_followed_without_maps_loses_outlines_of_what_is_deleted() -> No
 
 def test_pixels_that_were_exchanged_meanwhile_are_noticed(viewer: ViewerModel) -> None:
     source = source_of(viewer)
-    outputs = Outputs(viewer, source)
+    outputs = outputs_of(viewer)
     run(outputs)
     atoms = outputs.layer(ATOMS).features.copy()
-    outputs.begin(Wanted(contours=SHAPES), (1, *source.data.shape), None, {"started": "2"})
+    outputs.begin(LayerRequest(contours=SHAPES), (1, *source.data.shape), None, {"started": "2"})
     late = outputs.draw(found(source.data))
     source.data = source.data + 1.0
     with pytest.raises(ImageError, match="exchanged while they were analysed"):
@@ -213,7 +217,7 @@ def test_pixels_that_were_exchanged_meanwhile_are_noticed(viewer: ViewerModel) -
 
 
 def test_after_its_layer_was_removed_atoms_begin_from_nothing(viewer: ViewerModel) -> None:
-    outputs = Outputs(viewer, source_of(viewer))
+    outputs = outputs_of(viewer)
     run(outputs)
     first = outputs.session
     editor = editor_of(outputs.layer(ATOMS))
@@ -228,7 +232,7 @@ def test_after_its_layer_was_removed_atoms_begin_from_nothing(viewer: ViewerMode
 
 
 def test_a_copied_layer_is_edited_on_its_own(viewer: ViewerModel) -> None:
-    outputs = Outputs(viewer, source_of(viewer))
+    outputs = outputs_of(viewer)
     run(outputs)
     layer = outputs.layer(ATOMS)
     data, attributes, _ = layer.as_layer_data_tuple()
@@ -240,7 +244,7 @@ def test_a_copied_layer_is_edited_on_its_own(viewer: ViewerModel) -> None:
 
 
 def test_an_edit_of_the_session_is_shown_by_the_layer(viewer: ViewerModel) -> None:
-    outputs = Outputs(viewer, source_of(viewer))
+    outputs = outputs_of(viewer)
     run(outputs)
     session, layer = outputs.session, outputs.layer(ATOMS)
     layer.add([[3.0, 3.0]])

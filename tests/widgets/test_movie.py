@@ -312,7 +312,8 @@ def test_the_table_of_transitions_counts_what_there_is():
 
 
 def test_tables_with_columns_of_their_own_can_be_followed(make_napari_viewer, qtbot):
-    from napari_atomlens.widgets.layers.outputs import Outputs
+    from napari_atomlens.widgets.layers.image_layers import ImageLayers
+    from napari_atomlens.widgets.layers.registry import layers_of
 
     # an integer and a flag that nobody here knows: points that are added start as unknown
     viewer = make_napari_viewer()
@@ -328,6 +329,6 @@ def test_tables_with_columns_of_their_own_can_be_followed(make_napari_viewer, qt
         metadata={KEY: {"role": "atoms", "source_id": str(source.unique_id),
                         "source_name": "movie", "spacing_px": 10.0}},
     )  # fmt: skip
-    known = Outputs(viewer, source).atoms()
+    known = layers_of(viewer, source).part(ImageLayers).atoms()
     assert known["grain"].tolist() == [3, 4]
     assert layer.feature_defaults["grain"].item() == -1

@@ -75,10 +75,22 @@ class Taken:
         What the run and the edits do not agree on.
     as_run : frozenset of int
         Frames whose outlines are those of the run, one by one.
+    n_atoms : int
+        Atoms that these frames have now, with what the user added and deleted.
+    n_edits : int
+        Edits of the whole image that were kept.
     """
 
     conflicts: list[Conflict]
     as_run: frozenset[int]
+    n_atoms: int = 0
+    n_edits: int = 0
+
+    @property
+    def kept(self) -> str:
+        """Say how many edits were kept; "" where there are none."""
+        n = self.n_edits
+        return f"{n:,} edit{'' if n == 1 else 's'} kept" if n else ""
 
 
 class Results:

@@ -30,7 +30,6 @@ from napari_atomlens.session.measured import Measured
 from napari_atomlens.session.outlines import Outlined, Outlines
 from napari_atomlens.session.pixels import KnownPixels
 from napari_atomlens.session.results import Results, Run, Taken
-from napari_atomlens.session.views import Views
 
 State = Literal["fresh", "stale", "missing"]
 EXCHANGED = "The pixels of this image were exchanged while they were analysed; run it again."
@@ -55,8 +54,6 @@ class Session(Editing):
         Maps, spacing and provenance of the runs.
     measured : Measured
         Columns that were measured on single atoms.
-    views : Views
-        Who shows the image.
     autosave, project, problem
         See :class:`Editing`.
 
@@ -98,7 +95,6 @@ class Session(Editing):
         self._names: list[str] = []
         self._told_stale: frozenset[str] = frozenset()
         self._taking = self._drawing = False
-        self.views = Views()
         self.measured = Measured()
         self._tables = DerivedTables(self._corrections.derived)
         self._listen(True)
@@ -298,7 +294,8 @@ class Session(Editing):
         self.outlines_changed.emit(frames)
         self.table_changed.emit("contours")
         self.results_taken.emit(some)
-        return Taken(conflicts, as_run)
+        n = sum(len(self._corrections.columns(f)) for f in frames)
+        return Taken(conflicts, as_run, n, len(self._corrections.journal))
 
     # ------------------------------------------------------------------- outlines
 
@@ -411,8 +408,13 @@ class Session(Editing):
         return self._tables.since(name)
 
     def stale(self) -> frozenset[str]:
-        """Names of the tables that are stale."""
-        return frozenset(n for n in (*self._tables, "contours") if self.is_stale(n))
+        """Names of the tables that are stale, but for those that are made anew in a moment."""
+        names = [n for n in (*self._tables, "contours") if self.is_stale(n)]
+        return frozenset(n for n in names if not self.is_waiting(n))
+
+    def is_waiting(self, name: str) -> bool:
+        """Whether a table is stale for a moment only: it is made anew once edits rest."""
+        return self._corrections.derived.is_waiting(group_of(name))
 
     def put(
         self,

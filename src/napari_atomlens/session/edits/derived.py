@@ -31,6 +31,7 @@ class _Entry:
     recent: set[int] = field(default_factory=set)
     since: datetime | None = None
     seconds: list[float] = field(default_factory=list)
+    remaking: bool = False
 
     @property
     def seconds_per_frame(self) -> float:
@@ -47,6 +48,17 @@ class _Entry:
         """Whether nobody wants it to wait."""
         return all(s.at_once for s in self.subscribers if s.remake is not None)
 
+    def is_quick(self, recent: set[int]) -> bool:
+        """Whether it can be made anew at once after an edit of these frames."""
+        # what was stale before waits for the button with the rest of it
+        return (
+            bool(recent)
+            and self.can_remake
+            and self.at_once
+            and self.stale == recent
+            and self.seconds_per_frame * len(recent) < AT_ONCE_S
+        )
+
     def add(self, frames: Iterable[int]) -> None:
         """Note frames that are out of date."""
         self.stale |= set(frames)
@@ -55,7 +67,9 @@ class _Entry:
 
     def drop(self, frames: Iterable[int]) -> None:
         """Note frames that were made anew."""
-        self.stale -= set(frames)
+        done = set(frames)
+        self.stale -= done
+        self.recent -= done  # else the next edit of another frame would wait for these, too
         if not self.stale:
             self.since = None
 
@@ -133,20 +147,18 @@ class Derived:
         """Make anew what is quick; the rest waits for :meth:`refresh`."""
         for entry in list(self._entries.values()):
             recent, entry.recent = entry.recent, set()
-            # what was stale before waits for the button with the rest of it
-            if (
-                recent
-                and entry.can_remake
-                and entry.at_once
-                and entry.stale == recent
-                and entry.seconds_per_frame * len(recent) < AT_ONCE_S
-            ):
+            if entry.is_quick(recent):
                 self._remake(entry)
         self._tell()
 
     def is_stale(self, name: str) -> bool:
         """Whether something is out of date in any frame."""
         return name in self._entries and bool(self._entries[name].stale)
+
+    def is_waiting(self, name: str) -> bool:
+        """Whether something is out of date for a moment only: it is made anew soon."""
+        entry = self._entries.get(name)
+        return entry is not None and (entry.remaking or entry.is_quick(entry.recent))
 
     def stale(self) -> dict[str, frozenset[int]]:
         """What is out of date, and in which frames."""
@@ -180,9 +192,13 @@ class Derived:
         frames = frozenset(entry.stale)
         start = time.perf_counter()
         left: set[int] = set()
-        for subscriber in list(entry.subscribers):
-            if subscriber.remake is not None:
-                left |= set(subscriber.remake(frames) or ())
+        entry.remaking = True
+        try:
+            for subscriber in list(entry.subscribers):
+                if subscriber.remake is not None:
+                    left |= set(subscriber.remake(frames) or ())
+        finally:
+            entry.remaking = False
         entry.seconds.append((time.perf_counter() - start) / max(len(frames), 1))
         del entry.seconds[:-2]
         entry.drop(frames - left)

@@ -34,15 +34,9 @@ from napari_atomlens.widgets.base.legend import Legend
 from napari_atomlens.widgets.base.old_dock import DockWidget
 from napari_atomlens.widgets.base.old_forms import ParamForm, number_box, shrinkable_combo
 from napari_atomlens.widgets.layers import convert, styles
-from napari_atomlens.widgets.layers.outputs import (
-    AUTO,
-    LABELS,
-    NONE,
-    SHAPES,
-    Drawn,
-    Outputs,
-    Wanted,
-)
+from napari_atomlens.widgets.layers.contours import AUTO, LABELS, NONE, SHAPES
+from napari_atomlens.widgets.layers.image_layers import FrameDrawing, ImageLayers, LayerRequest
+from napari_atomlens.widgets.layers.registry import layers_of
 from napari_atomlens.widgets.layers.roles import ATOMS
 from napari_atomlens.widgets.layers.roles import entry as our_entry
 
@@ -94,13 +88,13 @@ class FindAtomsWidget(DockWidget):
         super().__init__(parent)
         self.setObjectName("find_atoms")
         self._viewer = viewer
-        self._outputs: dict[str, Outputs] = {}
-        self._running: Outputs | None = None
+        self._outputs: dict[str, ImageLayers] = {}
+        self._running: ImageLayers | None = None
         self._order: list[int] = []
         self._done = 0
         self._n_atoms = 0
         self._messages: list[str] = []
-        self._ending = self._model = self._reason = ""
+        self._ending = self._model = self._reason = self._kept = ""
         self._started = 0.0
         self._calibration: tuple[float, float] | None = None
         self._listening: Any = None
@@ -256,8 +250,6 @@ class FindAtomsWidget(DockWidget):
         layers.removed.disconnect(self._on_removed)
         layers.renamed.disconnect(self._on_renamed)
         self._viewer.dims.events.point.disconnect(self._on_slider)
-        for outputs in self._outputs.values():
-            outputs.close()
         self._outputs.clear()
         if was_running:
             self.finished.emit()
@@ -298,10 +290,10 @@ class FindAtomsWidget(DockWidget):
             return None
         return next((x for x in self._viewer.layers if str(x.unique_id) == unique_id), None)
 
-    def _outputs_of(self, layer: Any) -> Outputs:
+    def _outputs_of(self, layer: Any) -> ImageLayers:
         key = str(layer.unique_id)
         if key not in self._outputs:
-            self._outputs[key] = Outputs(self._viewer, layer)
+            self._outputs[key] = layers_of(self._viewer, layer).part(ImageLayers)
         return self._outputs[key]
 
     def _listen_to(self, layer: Any) -> None:
@@ -332,13 +324,13 @@ class FindAtomsWidget(DockWidget):
             mine = our_entry(gone)
             if key == running.source_id:
                 self._end(f"Stopped: the image {gone.name} was removed.")
-            elif mine.get("source_id") == running.source_id and not running.is_busy:
+            elif mine.get("source_id") == running.source_id and not running.layers.is_busy:
                 running.drop(mine["role"])
                 if mine["role"] == ATOMS:
                     self._end("Stopped: the layer of the atoms was removed.")
         outputs = self._outputs.get(key)
         if outputs is not None and outputs is not running:
-            self._outputs.pop(key).close()
+            self._outputs.pop(key)
         self._list_images()
 
     def _on_image_chosen(self, index: int = 0) -> None:
@@ -406,7 +398,7 @@ class FindAtomsWidget(DockWidget):
             self._status.setText(self._ending)
             self.finished.emit()
             return
-        wanted = Wanted(
+        wanted = LayerRequest(
             atoms=self._atoms.isChecked(),
             contours=self._contours.currentText(),
             probability=self._probability.isChecked(),
@@ -432,7 +424,7 @@ class FindAtomsWidget(DockWidget):
 
         outputs = self._outputs_of(layer)
 
-        def make(cancelled: Callable[[], bool]) -> Iterator[Drawn]:
+        def make(cancelled: Callable[[], bool]) -> Iterator[FrameDrawing]:
             # in the thread: nothing here touches the viewer or a layer
             for result in loop.analyze_frames(
                 stack,
@@ -450,7 +442,7 @@ class FindAtomsWidget(DockWidget):
         self._running = outputs
         self._running.begin(wanted, stack.shape, size, provenance)
         self._done, self._n_atoms, self._messages, self._ending = 0, 0, [], ""
-        self._model = self._reason = ""
+        self._model = self._reason = self._kept = ""
         self._started = time.perf_counter()
         self._bar.setRange(0, len(order) if len(order) > 1 else 0)
         self._bar.setFormat("%v of %m frames")
@@ -478,7 +470,7 @@ class FindAtomsWidget(DockWidget):
         )
         self._button.setEnabled(not stopping and (self.is_running or self._image.count() > 0))
 
-    def _on_results(self, drawn: list[Drawn]) -> None:
+    def _on_results(self, drawn: list[FrameDrawing]) -> None:
         running = self._running
         if running is None:
             return
@@ -487,15 +479,15 @@ class FindAtomsWidget(DockWidget):
             return
         many = len(self._order) > 1
         try:
-            running.apply(drawn, self.current_frame(layer))
+            taken = running.apply(drawn, self.current_frame(layer))
         except ImageError as error:  # other pixels than the run was begun on
             if not self._job.is_cancelled:
                 self._end(str(error))
             return
+        self._n_atoms, self._kept = self._n_atoms + taken.n_atoms, taken.kept
         for r in (d.result for d in drawn):
             self._done += 1
             self._model, self._reason = r.model, r.model_reason
-            self._n_atoms += len(r.atoms)
             if r.message:
                 self._messages.append(f"Frame {r.frame}: {r.message}" if many else r.message)
         if many:
@@ -538,7 +530,7 @@ class FindAtomsWidget(DockWidget):
         self._status.setText(text)
         self._status.setToolTip(self._reason)
         if running is not None and self._layer(running.source_id) is None:
-            self._outputs.pop(running.source_id, running).close()
+            self._outputs.pop(running.source_id, None)
         self.finished.emit()
 
     def _summary(self, seconds: float) -> str:
@@ -547,7 +539,8 @@ class FindAtomsWidget(DockWidget):
         where = f" in {frames} frames" if frames > 1 else ""
         # why it was chosen is in the tool tip; that it was not the usual one is said at once
         own = f", model {self._model}" if self._reason and self._model != "universal" else ""
-        text = f"{n:,} atom{'' if n == 1 else 's'}{where}{own}, {took}." if n else ""
+        kept = f"; {self._kept}" if self._kept else ""
+        text = f"{n:,} atom{'' if n == 1 else 's'}{where}{own}, {took}{kept}." if n else ""
         if self._messages:
             text += f" {self._messages[0]}"
             if len(self._messages) > 1:
@@ -557,7 +550,7 @@ class FindAtomsWidget(DockWidget):
 
     # ------------------------------------------------------------- what is shown
 
-    def _shown(self) -> Outputs | None:
+    def _shown(self) -> ImageLayers | None:
         key = self._image.currentData()
         return self._outputs.get(key) if key is not None else None
 
@@ -591,7 +584,7 @@ class FindAtomsWidget(DockWidget):
             "In this frame" if layer.ndim == 3 else "",
         )
 
-    def _list_maps(self, outputs: Outputs) -> None:
+    def _list_maps(self, outputs: ImageLayers) -> None:
         names = list(outputs.map_names())
         if names == [self._map.itemText(i) for i in range(self._map.count())]:
             return

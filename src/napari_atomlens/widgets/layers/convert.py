@@ -174,6 +174,11 @@ def shapes_from_outlines(outlines: Sequence[np.ndarray], frame: int, ndim: int) 
     return shapes
 
 
+def frames_of_shapes(data: Sequence[np.ndarray]) -> np.ndarray:
+    """Frame of each polygon of a Shapes layer; all 0 of an image."""
+    return np.array([round(float(v[0, 0])) if v.shape[1] == 3 else 0 for v in data], int)
+
+
 def outlines_from_shapes(data: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the outlines (n, 2) of the polygons of a Shapes layer."""
     return [np.asarray(vertices, dtype=float)[:, -2:] for vertices in data]

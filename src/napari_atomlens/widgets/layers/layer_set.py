@@ -61,7 +61,7 @@ class LayerSet:
     Notes
     -----
     Signals: ``found`` (role, layer; a layer is known from now on, new or of an earlier session)
-    and ``lost`` (role, layer; it is no longer there, whoever removed it).
+    and ``lost`` (role, layer; it is no longer there, whoever removed it), ``session_changed``.
 
     Examples
     --------
@@ -84,6 +84,7 @@ class LayerSet:
 
     found = Signal(str, object)
     lost = Signal(str, object)
+    session_changed = Signal()
 
     def __init__(self, layers: LayerList, source: Layer) -> None:
         self._list = weakref.ref(layers)
@@ -350,10 +351,7 @@ class LayerSet:
         """What happens inside is not the user's doing."""
         self._busy += 1
         try:
-            with contextlib.ExitStack() as stack:
-                if self._session is not None:  # nor for any other that shows these layers
-                    stack.enter_context(self._session.views.showing())
-                yield
+            yield
         finally:
             self._busy -= 1
         if not self._busy:
@@ -407,6 +405,7 @@ class LayerSet:
             session.stale_changed.connect(self._on_stale)
             session.table_changed.connect(self._on_stale)
             self.mark()
+        self.session_changed.emit()
 
     def drawn(self, role: str) -> None:
         """Say that a layer shows the table of the session as it is now."""
@@ -423,7 +422,7 @@ class LayerSet:
             return False
         drawn = self._drawn.get(role)
         newer = drawn is not None and session.made_at(table) > drawn  # somebody made it anew
-        return newer or session.is_stale(table)
+        return newer or (session.is_stale(table) and not session.is_waiting(table))
 
     def _on_stale(self, what: object = None) -> None:
         self.mark()

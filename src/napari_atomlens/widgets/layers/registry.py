@@ -79,6 +79,9 @@ class Window:
             )
             if not twin:  # a copy lies where the user put it
                 placing.raise_above(layers, new)
+            source = placing.source_of(new, layers)
+            if source is not None and not twin:  # marked when stale, whoever drew it
+                self.of(source).layer(str(entry(new).get("role")))
             return
         for layer in [x for x in layers if entry(x) and placing.image_of(x, layers) is new]:
             placing.raise_above(layers, layer)

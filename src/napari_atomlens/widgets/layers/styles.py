@@ -68,17 +68,15 @@ class AtomStyle(LayerStyle):
     antialiasing: float = 1.0
 
 
+#: Outlines are not filled: the atoms shine through.
+CONTOUR_FACE = "transparent"
+
+
 @dataclass(frozen=True)
 class ContourStyle(LayerStyle):
-    """Shapes: thin outlines (they are given edge colours one by one)."""
+    """Shapes: thin outlines; colours, width and face go with each shape."""
 
-    edge_width: float
-    face_color: str = "transparent"
     opacity: float = 0.9
-
-    def as_kwargs(self) -> dict[str, object]:
-        """Return the arguments of the layer; width and face go with each shape instead."""
-        return {"opacity": self.opacity}
 
 
 @dataclass(frozen=True)

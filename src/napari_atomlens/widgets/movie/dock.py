@@ -35,7 +35,8 @@ from napari_atomlens.widgets.base.images import current_frame, finest, pixel_siz
 from napari_atomlens.widgets.base.layout import button, section
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.find_atoms.dock import model_names
-from napari_atomlens.widgets.layers.outputs import LABELS, Drawn, Outputs, Wanted
+from napari_atomlens.widgets.layers.contours import LABELS
+from napari_atomlens.widgets.layers.image_layers import FrameDrawing, ImageLayers, LayerRequest
 from napari_atomlens.widgets.layers.registry import layers_of
 from napari_atomlens.widgets.layers.roles import ATOMS, TRACKS, entry
 from napari_atomlens.widgets.layers.tracks import MovieLayers
@@ -48,7 +49,7 @@ from napari_atomlens.widgets.movie.tools import Clicks, Player, SpaceTime
 FRAMES_PER_SECOND = 10
 BLUE, RED = "#2166e6", "#d62628"
 #: What comes from the thread of a run.
-Found = Drawn | AtomsWanted | MovieData
+Found = FrameDrawing | AtomsWanted | MovieData
 
 
 class MovieWidget(Dock):
@@ -60,7 +61,6 @@ class MovieWidget(Dock):
     def build(self) -> None:
         """Movie and parameters; colours; tools; tabs."""
         self._layers: MovieLayers | None = None
-        self._outputs: dict[str, Outputs] = {}
         self._heard: list[SignalInstance] = []
         self._soon = self.timer(0, self._check)
         self.selection = Selection(self)
@@ -145,9 +145,6 @@ class MovieWidget(Dock):
         self._turned.leave()
         self._clicks.listen(False)
         self._listen_to(None)
-        for outputs in self._outputs.values():
-            outputs.close()
-        self._outputs.clear()
 
     def retheme(self, background: str, text: str) -> None:
         """Let the plots follow the theme."""
@@ -169,11 +166,8 @@ class MovieWidget(Dock):
         """What was found in the chosen movie, None before a run."""
         return self.selection.data
 
-    def _outputs_of(self, layer: Image) -> Outputs:
-        key = str(layer.unique_id)
-        if key not in self._outputs:
-            self._outputs[key] = Outputs(self.viewer, layer)
-        return self._outputs[key]
+    def _outputs_of(self, layer: Image) -> ImageLayers:
+        return layers_of(self.viewer, layer).part(ImageLayers)
 
     def _on_image(self, layer: Image | None = None) -> None:
         self._listen_to(layer)
@@ -191,7 +185,6 @@ class MovieWidget(Dock):
             return
         outputs = self._outputs_of(layer)
         part = self._layers = layers_of(self.viewer, layer).part(MovieLayers)
-        part.layers.session = outputs.session
         part.follow(self.viewer)
         part.changed.connect(self._show)
         part.claim(self._remake)
@@ -264,11 +257,10 @@ class MovieWidget(Dock):
             self._watch.value(), size, part.time_step_s(), outputs.draw,
         )  # fmt: skip
         if run.finds:
-            wanted = Wanted(contours=LABELS, probability=False, unfamiliar=False)
-            outputs.begin(wanted, stack.shape, size, run.provenance(layer.name))
+            request = LayerRequest(contours=LABELS, probability=False, unfamiliar=False)
+            outputs.begin(request, stack.shape, size, run.provenance(layer.name))
         else:
             outputs.session.pixel_size = size
-        part.layers.session = outputs.session
         self._watch_tables(outputs.session)
         record, revision = run.record(layer.name), [outputs.session.revision]
 
@@ -280,7 +272,7 @@ class MovieWidget(Dock):
             _wait(part.drawn, progress)
 
         def show(results: list[Found]) -> None:
-            drawn = [r for r in results if isinstance(r, Drawn)]
+            drawn = [r for r in results if isinstance(r, FrameDrawing)]
             if drawn:
                 outputs.apply(drawn, current_frame(self.viewer, layer))
             for r in results:
@@ -424,7 +416,7 @@ def _is_movie(layer: Layer) -> bool:
     return layer.ndim == 3 and not entry(layer)
 
 
-def _are_in_frames(outputs: Outputs, least: int) -> bool:
+def _are_in_frames(outputs: ImageLayers, least: int) -> bool:
     """Whether there are atoms in so many frames."""
     if outputs.layer(ATOMS) is None:
         return False
