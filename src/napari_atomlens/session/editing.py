@@ -93,7 +93,7 @@ class Editing:
     def has_atoms(self) -> bool:
         """Whether there are atoms, or were before they were edited."""
         c = self._corrections
-        return bool(c.journal.log) or any(len(c.columns(f)) for f in c.frames())
+        return bool(c.journal.log) or any(c.count(f) for f in c.frames())
 
     @property
     def is_read_only(self) -> bool:

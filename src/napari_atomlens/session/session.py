@@ -294,7 +294,7 @@ class Session(Editing):
         self.outlines_changed.emit(frames)
         self.table_changed.emit("contours")
         self.results_taken.emit(some)
-        n = sum(len(self._corrections.columns(f)) for f in frames)
+        n = sum(self._corrections.count(f) for f in frames)
         return Taken(conflicts, as_run, n, len(self._corrections.journal))
 
     # ------------------------------------------------------------------- outlines

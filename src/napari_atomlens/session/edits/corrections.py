@@ -138,6 +138,11 @@ class Corrections:
         """Atoms table of one frame, sorted by id."""
         return self.columns(frame).table()
 
+    def count(self, frame: int) -> int:
+        """How many atoms a frame has; it is not read for that."""
+        known = self._now.get(frame)
+        return len(self._machine.get(frame, ())) if known is None else len(known)
+
     def frames(self) -> list[int]:
         """Frames that have been computed or edited."""
         return sorted(set(self._machine) | set(self._now))

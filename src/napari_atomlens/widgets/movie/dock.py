@@ -183,7 +183,7 @@ class MovieWidget(Dock):
         self._watch_tables(None)
         if layer is None:
             return
-        outputs = self._outputs_of(layer)
+        self._outputs_of(layer)  # what the user does to its atoms is noted from now on
         part = self._layers = layers_of(self.viewer, layer).part(MovieLayers)
         part.follow(self.viewer)
         part.changed.connect(self._show)
@@ -421,4 +421,4 @@ def _are_in_frames(outputs: ImageLayers, least: int) -> bool:
     if outputs.layer(ATOMS) is None:
         return False
     c = outputs.session.corrections
-    return sum(len(c.columns(f)) > 0 for f in c.frames()) >= least
+    return sum(c.count(f) > 0 for f in c.frames()) >= least
