@@ -9,7 +9,7 @@ command -v Xvfb >/dev/null || exec "$@"
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
-Xvfb -displayfd 3 -screen 0 1600x1000x24 -nolisten tcp 3>"$folder/number" 2>"$folder/log" &
+Xvfb -displayfd 3 -screen 0 1920x1200x24 -nolisten tcp 3>"$folder/number" 2>"$folder/log" &
 server=$!
 for _ in $(seq 100); do
     [ -s "$folder/number" ] && break
