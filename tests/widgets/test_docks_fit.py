@@ -38,7 +38,6 @@ ALL = "all together"
 NOT_YET: dict[str, tuple[str, ...]] = {
     "Find atoms": ("small", "scaled"),
     "Explore": ("small", "scaled"),
-    "Movie": ("small", "scaled"),
     "Correct": ("small", "scaled"),
     ALL: ("small", "scaled"),
 }
