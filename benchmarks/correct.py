@@ -120,7 +120,7 @@ def window(n: int, frames: int, edits: int) -> list[str]:
 
     def species() -> None:
         editor.select([int(editor.ids()[rng.integers(n)])])
-        widget.set_species(int(rng.integers(2)))
+        widget._commands.set_species(int(rng.integers(2)))
 
     def delete() -> None:
         editor.select([int(editor.corrections.columns(0).ids[rng.integers(n // 2)])])
@@ -128,14 +128,14 @@ def window(n: int, frames: int, edits: int) -> list[str]:
 
     def add() -> None:
         place = 12.0 * rng.integers(2, int(np.sqrt(n)) - 2, 2) + rng.uniform(-2, 2, 2)
-        widget._snap.setChecked(True)
-        widget.add_at(0, *place)
+        widget._adding.snap.value = True
+        widget._commands.add_at(0, *place)
 
     def move() -> None:
-        widget._snap.setChecked(True)
+        widget._adding.snap.value = True
         row = int(rng.integers(n // 2))
         y, x = layer.data[row, -2:]
-        widget._on_move(row, float(y) + 1, float(x) - 1)
+        widget._commands.move(row, float(y) + 1, float(x) - 1)
 
     rows = []
     kinds = [

@@ -95,7 +95,7 @@ class Window:
         self.settle()
         if not empty:
             self.viewer.reset_view()
-            self.widget._mode.setChecked(True)
+            self.widget._tools.mode.setChecked(True)
 
     def settle(self, seconds: float = 0.0) -> None:
         """Let the window do what it has to."""
@@ -114,21 +114,21 @@ class Window:
     def edit(self, k: int, rng: np.random.Generator) -> None:
         """Make one edit with the mouse and the keys."""
         self.viewer.dims.set_current_step(0, int(rng.integers(self.frames)))
-        frame = self.widget._frame()
-        self.widget._snap.setChecked(bool(k % 2))
+        frame = self.widget._desk.frame
+        self.widget._adding.snap.value = bool(k % 2)
         places = self.corrections.columns(frame).positions
         y, x = places[rng.integers(len(places))]
         n = len(self.corrections.journal)
         kind = k % 8
         if kind == 0:  # add: in the middle of four columns, freely
-            self.widget._snap.setChecked(False)
+            self.widget._adding.snap.value = False
             self.hand.click(*(SPACING * rng.integers(1, SIDE - 1, 2) - 0.5 + rng.uniform(-1, 1, 2)))
         elif kind in (1, 2, 3, 4):
             self.hand.click(y, x)
             self.hand.press(["Delete", "2", "Y", "X"][kind - 1])
         elif kind == 5:
             step = rng.uniform(-3, 3, 2)
-            self.widget._snap.setChecked(False)
+            self.widget._adding.snap.value = False
             self.hand.drag((y, x), tuple(np.clip(np.array([y, x]) + step, 2, SIDE * SPACING - 3)))
         elif kind == 6:
             other = places[np.argsort(np.hypot(*(places - (y, x)).T))[1]]

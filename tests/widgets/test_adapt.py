@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QLineEdit, QPushBu
 
 from napari_atomlens.segmentation import list_models
 from napari_atomlens.simulation import simulate
-from napari_atomlens.widgets.correct.adapt import outside
+from napari_atomlens.widgets.correct.learning import outside
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 WAIT = 120_000

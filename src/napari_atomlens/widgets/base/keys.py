@@ -38,10 +38,10 @@ CORRECT = (
     Shortcut("delete", ("Delete", "Backspace"), "Delete the selected atoms"),
     Shortcut("accept", ("Y",), "Accept: the atom is there"),
     Shortcut("reject", ("X",), "Reject: the atom is not there"),
-    Shortcut("merge", ("M",), "Merge the selected atoms into one"),
-    Shortcut("split", ("B",), "Split the selected atom in two"),
+    Shortcut("merge", ("M",), "Merge the selected atoms"),
+    Shortcut("split", ("B",), "Split the selected atom"),
     Shortcut("next", ("N",), "Next doubtful atom"),
-    Shortcut("seen", ("E",), "Mark the frame as seen, go to the next"),
+    Shortcut("seen", ("E",), "Frame seen, go to the next"),
 )
 N_SPECIES = 9
 
@@ -75,10 +75,3 @@ def _call(function: Callable[[T], None], argument: T) -> Callable[[Points], None
         function(argument)
 
     return pressed
-
-
-def summary(species: list[str]) -> str:
-    """All shortcuts as lines of text."""
-    lines = [f"{' '.join(s.keys)}: {s.text}" for s in CORRECT]
-    lines += [f"{k + 1}: {name}" for k, name in enumerate(species[:N_SPECIES])]
-    return "\n".join(lines)
