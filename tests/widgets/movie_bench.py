@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hand import Hand
 from napari.layers import Image
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPointF, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QPushButton, QTabWidget
 
@@ -107,7 +107,7 @@ class Bench:
 def click_plot(plot: Any, x: float, y: float) -> None:
     """Click into a plot at a place of its axes."""
     QTest.qWait(50)  # it may just have been laid out
-    at = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPoint(round(x), round(y))))
+    at = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
     QTest.mouseMove(plot.viewport(), at)
     QTest.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=at)
     QTest.qWait(50)
