@@ -39,7 +39,7 @@ def outlined(bench: Bench, y: float, x: float) -> bool:
     """Whether the contours layer shows an outline round a place of the frame that is shown."""
     layer = bench.layer("contours")
     zoom = layer.data.shape[-1] / 72
-    labels = layer.data[bench.widget.current_frame()] if bench.widget else layer.data[0]
+    labels = layer.data[bench.viewer.dims.current_step[0]]
     return bool(labels[round(y * zoom), round(x * zoom)])
 
 
@@ -53,7 +53,9 @@ def delete(bench: Bench, y: float, x: float) -> None:
     bench.qtbot.waitUntil(lambda: len(layer.data) == n - 1, timeout=WAIT)
 
 
-def test_an_atom_that_is_deleted_has_no_outline(bench: Bench, fake: FakeAnalysis) -> None:
+def test_an_atom_that_is_deleted_has_no_outline_whether_the_dock_is_open_or_not(
+    bench: Bench, fake: FakeAnalysis
+) -> None:
     bench.viewer.add_image(lattice(6, frames=4), name="gold")
     bench.run()
     correct = bench.open("Correct")
@@ -61,6 +63,11 @@ def test_an_atom_that_is_deleted_has_no_outline(bench: Bench, fake: FakeAnalysis
     assert outlined(bench, 30, 30) and outlined(bench, 42, 42)
     delete(bench, 30, 30)
     bench.qtbot.waitUntil(lambda: not outlined(bench, 30, 30), timeout=WAIT)
+    bench.close()
+    delete(bench, 42, 42)
+    bench.qtbot.waitUntil(lambda: not outlined(bench, 42, 42), timeout=WAIT)
+    assert bench.layer("tracks").name.endswith("(stale)")
+    bench.reopen()
 
 
 @pytest.mark.parametrize("slow", [False, True])

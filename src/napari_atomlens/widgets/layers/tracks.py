@@ -108,6 +108,7 @@ class MovieLayers:
         self._leave: Callable[[], None] | None = None
         layers.found.connect(self._on_found)
         layers.lost.connect(self._on_lost)
+        layers.session_changed.connect(self._on_session)
         every = layers.viewer_layers
         every.events.removed.connect(self._on_removed)
         every.selection.events.active.connect(self._on_active)
@@ -131,6 +132,7 @@ class MovieLayers:
             viewer.layers.selection.events.active.disconnect(self._on_active)
         self.layers.found.disconnect(self._on_found)
         self.layers.lost.disconnect(self._on_lost)
+        self.layers.session_changed.disconnect(self._on_session)
         for role in ROLES:
             layer = self.layers.layer(role)
             if layer is not None:
@@ -156,6 +158,9 @@ class MovieLayers:
             self._leave = self.session.corrections.derived.subscribe(
                 group_of("tracks"), self._on_update, at_once=False
             )
+
+    def _on_session(self) -> None:
+        self._hear(self.data is not None and self.layers.session is not None)
 
     def _on_update(self, frames: frozenset[int]) -> frozenset[int]:
         if self._remakers:
