@@ -17,6 +17,7 @@ from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.runs.frame import IDS_PER_FRAME, FrameResult, add_nm, empty_result
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan
+from napari_atomlens.segmentation.zoo import find_model
 
 CLASSES = ("background", "column", "bright column", "contamination")
 SPACING = 12
@@ -69,7 +70,8 @@ class FakeAnalysis:
         plan: Plan | None = None,
         progress: ProgressLike = None,
     ) -> Iterator[FrameResult]:
-        self.params, self.pixel_size, self.plan = params, pixel_size_nm, plan
+        self.params, self.pixel_size = params, pixel_size_nm
+        self.plan = plan or Plan(params, find_model("universal"), pixel_size_nm=pixel_size_nm)
         self.threads.add(threading.get_ident())
         self.frames.clear()
         self.ended.clear()
@@ -82,9 +84,8 @@ class FakeAnalysis:
                     return
                 self.frames.append(f)
                 result = self.one(np.asarray(stack[f], float), f, params, pixel_size_nm)
-                if self.plan is not None:
-                    self.plan = self.plan.settled(result.spacing_px, len(result.atoms))
-                    result.plan = self.plan
+                self.plan = self.plan.settled(result.spacing_px, len(result.atoms))
+                result.plan, result.model = self.plan, self.plan.model_name
                 yield result
         finally:
             self.ended.set()

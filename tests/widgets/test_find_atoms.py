@@ -149,6 +149,10 @@ def test_parameters_come_from_the_form(bench: Bench, fake: FakeAnalysis) -> None
         False,
     )
     assert len(bench.viewer.layers) == 2 and bench.layer("atoms")
+    bench.viewer.layers.remove(bench.layer("atoms"))
+    bench.child(QCheckBox, "atoms").setChecked(False)
+    bench.run()
+    assert len(bench.viewer.layers) == 1 and bench.status.startswith("36 atoms")
 
 
 def test_the_users_atoms_are_kept(bench: Bench, fake: FakeAnalysis) -> None:
@@ -337,7 +341,7 @@ def test_a_layer_removed_while_running(bench: Bench, fake: FakeAnalysis, which: 
         bench.viewer.layers.remove(source if which == "source" else bench.layer(which))
         fake.hold.set()
     if which == "source":
-        assert bench.status == "Stopped: the image gold was removed."
+        assert bench.status == "Stopped: the layer gold was removed."
         assert bench.layer("atoms").data.shape == (16, 3)
     elif which == "atoms":
         assert bench.status == "Stopped: the layer of the atoms was removed."
@@ -455,9 +459,13 @@ def test_the_choice_follows_the_layer_list(bench: Bench, fake: FakeAnalysis) -> 
     bench.viewer.add_points([[1, 1]])
     assert [combo.itemText(i) for i in range(combo.count())] == ["a"] and button.isEnabled()
     bench.viewer.add_image(lattice(), name="b")
-    assert combo.currentText() == "a"  # what is chosen stays chosen
+    assert combo.currentText() == "b"  # what was just opened ...
+    combo.setCurrentText("a")
+    c = bench.viewer.add_image(lattice(), name="c")
+    assert combo.currentText() == "a"  # ... until the user has chosen
+    bench.viewer.layers.remove(c)
     bench.run()
-    assert [combo.itemText(i) for i in range(combo.count())] == ["a", "b"]  # no maps of ours
+    assert [combo.itemText(i) for i in range(combo.count())] == ["b", "a"]  # no maps of ours
     combo.setCurrentText("b")
     bench.run()
     assert len(bench.layers("atoms")) == 2
@@ -536,7 +544,7 @@ def test_many_small_frames_are_drawn_in_batches(bench: Bench, fake: FakeAnalysis
     bench.viewer.add_image(lattice(3, frames=60))
     bench.viewer.dims.set_current_step(0, 0)
     draws: list[int] = []
-    bench.widget._job.results.connect(lambda results: draws.append(len(results)))
+    bench.widget.job.results.connect(lambda results: draws.append(len(results)))
     bench.run()
     assert draws[0] == 1 and sum(draws) == 60 and len(draws) < 20
     assert bench.layer("atoms").data.shape == (540, 3)
@@ -573,3 +581,134 @@ def test_auto_says_which_model_it_took_and_why(bench: Bench) -> None:
     bench.run()
     assert "model" not in bench.status
     assert "pixel size" in bench.child(QLabel, "status").toolTip()
+
+
+def test_the_visible_image_is_chosen_not_the_last_one(bench: Bench, fake: FakeAnalysis) -> None:
+    # as a scan is opened: four images, only the first of them visible
+    names = ["Z forward", "Z backward", "Current forward", "Current backward"]
+    for k, name in enumerate(names):
+        bench.viewer.add_image(lattice(), name=name, visible=k == 0)
+    combo = bench.child(QComboBox, "image")
+    assert combo.currentText() == "Z forward"
+    bench.run()
+    assert bench.layer("atoms").metadata[KEY]["source_name"] == "Z forward"
+    bench.viewer.layers.clear()
+    assert combo.count() == 0
+    bench.viewer.window.remove_dock_widget(bench.widget)
+    for k, name in enumerate(names):
+        bench.viewer.add_image(lattice(), name=name, visible=k == 0)
+    again = Bench(bench.viewer, bench.qtbot)  # and where the dock comes later
+    again.run()
+    assert again.layer("atoms").metadata[KEY]["source_name"] == "Z forward"
+    again.widget.cleanup()
+
+
+def test_one_click_turns_outlines_into_labels_and_back(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(4, frames=2))
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.run()
+    atoms, runs = bench.layer("atoms"), len(fake.frames)
+    assert isinstance(bench.layer("contours"), Labels)
+    bench.choose("contours", "Shapes")
+    shapes = bench.layer("contours")
+    assert isinstance(shapes, Shapes) and shapes.nshapes == 16
+    bench.viewer.dims.set_current_step(0, 1)
+    bench.qtbot.waitUntil(lambda: {float(s[0, 0]) for s in shapes.data} == {1.0}, timeout=WAIT)
+    shapes.visible = False
+    bench.choose("contours", "Labels")
+    labels = bench.layer("contours")
+    assert isinstance(labels, Labels) and not labels.visible
+    assert [len(np.unique(frame)) for frame in labels.data] == [17, 17]
+    bench.choose("contours", "none")
+    assert bench.layer("contours") is labels
+    assert len(fake.frames) == runs and bench.layer("atoms") is atoms  # nothing was found again
+
+
+def test_places_of_turned_and_scaled_pyramids(bench: Bench, fake: FakeAnalysis) -> None:
+    fine = lattice()
+    source = bench.viewer.add_image(
+        [fine, fine[::2, ::2]], multiscale=True, scale=(0.03, 0.02), units=("nm", "nm"),
+        translate=(3, 4), rotate=20,
+    )  # fmt: skip
+    bench.run()
+    atoms = bench.layer("atoms")
+    assert len(atoms.data) == 36 and fake.pixel_size == pytest.approx((0.03, 0.02))
+    for role in ("atoms", "contours", "probability", "unfamiliar"):
+        np.testing.assert_allclose(
+            bench.layer(role).data_to_world((30, 40)), source.data_to_world((30, 40))
+        )
+    bench.choose("contours", "Labels")
+    labels = bench.layer("contours")
+    at = labels.world_to_data(source.data_to_world(atoms.data[7]))
+    assert labels.data[tuple(np.round(at).astype(int))] > 0
+
+
+def test_pixels_exchanged_while_running(bench: Bench, fake: FakeAnalysis) -> None:
+    source = bench.viewer.add_image(lattice(4, frames=4), name="gold")
+    bench.viewer.dims.set_current_step(0, 0)
+    fake.hold = threading.Event()
+    bench.click()
+    bench.qtbot.waitUntil(lambda: bool(bench.layers("atoms")), timeout=WAIT)
+    source.data = lattice(4, frames=4, seed=3)
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
+        fake.hold.set()
+    assert "exchanged" in bench.status
+    assert len(bench.layer("atoms").data) == 16
+    bench.run()
+    assert len(bench.layer("atoms").data) == 64
+
+
+def test_the_legend_follows_edits(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    bench.run()
+    legend, atoms = bench.child(Legend, "legend"), bench.layer("atoms")
+    atoms.selected_data = {0, 5}  # the bright one and another
+    atoms.remove_selected()
+    bench.qtbot.waitUntil(lambda: legend.text() == "column 34\nbright column 0", timeout=WAIT)
+    bench.viewer.layers.remove(atoms)
+
+
+def test_two_docks_on_one_image(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice())
+    _, other = bench.viewer.window.add_plugin_dock_widget("napari-atomlens", "Correct")
+    bench.run()
+    editor = other.editor
+    assert editor is not None and editor.layer is bench.layer("atoms")
+    editor.select([int(editor.ids()[4])])
+    other.run("delete")
+    assert len(editor.layer.data) == 35
+    contours = bench.layer("contours")
+    bench.qtbot.waitUntil(lambda: contours.nshapes == 35, timeout=WAIT)
+    other.cleanup()
+    bench.layer("atoms").selected_data = {4}
+    bench.layer("atoms").remove_selected()
+    bench.qtbot.waitUntil(lambda: contours.nshapes == 34, timeout=WAIT)
+    bench.run()
+    assert len(bench.layer("atoms").data) == 34 and "; 2 edits kept." in bench.status
+
+
+def test_provenance_is_that_of_every_run(bench: Bench, fake: FakeAnalysis) -> None:
+    bench.viewer.add_image(lattice(), name="gold", scale=(0.1, 0.1), units=("nm", "nm"))
+    bench.run()
+    run = bench.layer("atoms").metadata[KEY]["runs"][-1]
+    assert {"atomlens", "started", "model", "model_sha256", "image_sha256", "precision"} <= set(run)
+    assert run["image"] == "gold" and len(run["image_sha256"]) == 64
+    assert run["model"] == "universal" and tuple(run["pixel_size_nm"]) == (0.1, 0.1)
+
+
+@pytest.mark.needs_model
+def test_cancel_of_the_network_takes_half_a_second(bench: Bench) -> None:
+    y, x = np.mgrid[:1100, :1100] * 2 * np.pi / 11
+    image = np.exp(3 * (np.cos(y) + np.cos(x + 0.2 * y) - 2)).astype(np.float32)
+    bench.viewer.add_image(image, name="large")
+    button = bench.child(QPushButton, "run")
+    bench.click()
+    bench.qtbot.waitUntil(lambda: "PyTorch" not in bench.status, timeout=WAIT)
+    bench.qtbot.wait(1500)  # in the middle of it
+    assert bench.widget.is_running
+    worker = bench.widget.job._worker
+    with bench.qtbot.waitSignal(bench.widget.finished, timeout=2_000):  # slack: a loaded machine
+        bench.click()
+    assert bench.status == "Cancelled." and button.text() == "Find atoms"
+    # and the thread does not go on in secret
+    bench.qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)

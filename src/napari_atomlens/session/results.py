@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,7 @@ class Results:
 
     def begin(self, shape: tuple[int, ...], provenance: dict[str, Any]) -> None:
         """Prepare for the results of a run; maps of another shape are forgotten."""
+        provenance.setdefault("started", datetime.now(UTC).isoformat())
         self.provenance, self._spacings = provenance, []
         if shape != self.shape:
             self._maps = self._unfamiliar = None
