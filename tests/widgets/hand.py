@@ -39,6 +39,25 @@ class Hand:
         keys = Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier
         QTest.mouseClick(self.canvas, Qt.MouseButton.LeftButton, keys, self.at(y, x))
 
+    def move(self, y: float, x: float) -> None:
+        """Move the mouse, no button down."""
+        from qtpy.QtCore import QEvent, QPointF
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        at, none = QPointF(self.at(y, x)), Qt.MouseButton.NoButton
+        event = QMouseEvent(
+            QEvent.Type.MouseMove, at, QPointF(self.canvas.mapToGlobal(at.toPoint())),
+            none, none, Qt.KeyboardModifier.NoModifier,
+        )  # fmt: skip
+        QApplication.sendEvent(self.canvas, event)
+        QTest.qWait(20)
+
+    def double_click(self, y: float, x: float) -> None:
+        """Click twice with the left button."""
+        keys = Qt.KeyboardModifier.NoModifier
+        QTest.mouseDClick(self.canvas, Qt.MouseButton.LeftButton, keys, self.at(y, x))
+
     def drag(self, start: tuple[float, float], stop: tuple[float, float]) -> None:
         """Press at one place, let go at another."""
         left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier

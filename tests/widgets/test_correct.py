@@ -241,17 +241,105 @@ def test_regions(desk: Desk) -> None:
     shapes = desk.viewer.layers.selection.active
     assert shapes.mode == "add_polygon" and shapes.ndim == 2
     shapes.add_polygons([[0, 0], [0, 24], [24, 24], [24, 0]])
-    assert len(atoms.data) == 2 * 12 and desk.viewer.layers.selection.active is atoms
+    desk.qtbot.waitUntil(lambda: len(atoms.data) == 2 * 12)
+    assert desk.viewer.layers.selection.active is atoms
     desk.run()
     assert len(atoms.data) == 2 * 12
     desk.child(QComboBox, "region_frames").setCurrentText("this frame")
     shapes.add_polygons([[24, 24], [24, 48], [48, 48], [48, 24]])
-    assert len(atoms.data) == 20 and shapes.nshapes == 2
+    desk.qtbot.waitUntil(lambda: len(atoms.data) == 20 and shapes.nshapes == 2)
     desk.viewer.dims.set_current_step(0, 1)
     assert shapes.nshapes == 1
     desk.button("undo")
     desk.button("undo")
     assert len(atoms.data) == 32 and shapes.nshapes == 0
+    desk.same()
+
+
+@pytest.mark.parametrize("end", ["double click", "Escape"])
+def test_a_region_is_drawn_once_and_the_mouse_is_free_again(desk: Desk, end: str) -> None:
+    atoms = desk.start()
+    desk.button("region")
+    shapes = desk.viewer.layers.selection.active
+    assert shapes.mode == "add_polygon"
+    for corner in ((1, 1), (1, 24), (24, 24), (24, 1)):
+        desk.hand.move(*corner)
+        desk.hand.click(*corner)
+    atoms.refresh()  # whoever looks meanwhile does not disturb
+    desk.hand.move(12, 1)
+    assert len(atoms.data) == 36 and shapes.nshapes == 1
+    if end == "Escape":
+        desk.hand.press(end)
+    else:
+        desk.hand.double_click(12, 1)
+    desk.qtbot.waitUntil(lambda: shapes.mode == "pan_zoom")
+    assert shapes.nshapes == 1 and len(atoms.data) == 36 - 4
+    assert desk.viewer.layers.selection.active is atoms and atoms.mode == "pan_zoom"
+    assert [e.action for e in desk.corrections.journal.holds()] == ["exclude"]
+    desk.hand.click(42, 42)  # selects an atom, and excludes nothing more
+    assert len(atoms.selected_data) == 1 and shapes.nshapes == 1
+    desk.button("region")
+    desk.hand.click(30, 30)
+    desk.hand.press("Escape")  # given up
+    desk.qtbot.waitUntil(lambda: shapes.mode == "pan_zoom")
+    assert shapes.nshapes == 1 and len(desk.corrections.journal) == 1
+    desk.button("undo")
+    desk.qtbot.waitUntil(lambda: shapes.nshapes == 0 and len(atoms.data) == 36)
+
+
+@pytest.mark.parametrize(
+    "how", ["click", "napari's tool", "paste", "drag", "napari drags", "merge", "split", "species"]
+)
+def test_no_atom_carries_what_was_measured_on_another(desk: Desk, how: str) -> None:
+    atoms = desk.start()
+    n = len(atoms.data)
+    atoms.features = atoms.features.assign(
+        anomaly=True, anomaly_score=35.0, exx=0.02, region=7, anomaly_reason="stretched",
+    )  # fmt: skip
+    atoms.selected_data = {7}  # napari copies the features of the selected one
+    before = set(atoms.features["atom_id"])
+    touched = [int(atoms.features["atom_id"].iloc[7])]
+    desk.hand.canvas.setFocus()
+    y, x = (float(v) for v in atoms.data[7])
+    if how == "click":
+        desk.child(QCheckBox, "snap").setChecked(False)
+        desk.hand.click(y + 5, x + 5)
+    elif how == "napari's tool":
+        atoms.mode = "add"
+        desk.hand.click(y + 5, x + 5)
+    elif how == "paste":
+        atoms.mode = "select"
+        desk.hand.press("Ctrl+C")
+        desk.hand.press("Ctrl+V")
+        desk.qtbot.waitUntil(lambda: len(desk.corrections.atoms()) == n + 1)
+    elif how == "drag":
+        desk.child(QCheckBox, "snap").setChecked(False)
+        desk.hand.drag((y, x), (y + 4, x + 4))
+    elif how == "napari drags":
+        atoms.mode = "select"
+        desk.hand.drag((y, x), (y + 4, x + 4))
+    elif how == "merge":
+        atoms.selected_data = {7, 8}
+        desk.button("merge")
+        touched = [int(i) for i in desk.widget.editor.selected()]
+    elif how == "split":
+        desk.button("split")
+    else:
+        desk.button("delete")
+        desk.button("undo")  # it comes back as it was, but for what is not in the journal
+        row = atoms.features.set_index("atom_id").loc[touched[0]]
+        assert row["anomaly_score"] != 35.0
+        atoms.selected_data = set(np.flatnonzero(atoms.features["atom_id"] == touched[0]).tolist())
+        desk.hand.press("2")
+        assert atoms.features.set_index("atom_id").loc[touched[0], "species"] == "bright column"
+    new = sorted(set(atoms.features["atom_id"]) - before) or touched
+    assert desk.corrections.journal.log, how
+    rows = atoms.features.set_index("atom_id").loc[new]
+    assert not rows["anomaly"].any() and not (rows["anomaly_score"] == 35).any(), how
+    assert not rows["exx"].notna().any() or how == "species", how
+    assert not (rows["region"] == 7).any() or how == "species", how
+    rest = atoms.features.set_index("atom_id").drop(index=new)
+    assert (rest["anomaly_score"] == 35).all(), "the others keep what was measured on them"
     desk.same()
 
 

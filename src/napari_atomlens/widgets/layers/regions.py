@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Shapes
+from qtpy.QtCore import QTimer
 
-from napari_atomlens.widgets.layers.roles import EXCLUDED, KEY, entry
+from napari_atomlens.widgets.layers.registry import layers_of
+from napari_atomlens.widgets.layers.roles import EXCLUDED
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Layer, Points
+    from napari.layers import Points
     from napari.utils.events import Event
 
-
-COLOUR = "#ff4d6d"
+LOOK: dict[str, Any] = {"edge_color": "#ff4d6d", "face_color": "#ff4d6d30", "edge_width": 1}
 #: Corners (y, x).
 Polygon = Sequence[Sequence[float]]
 
@@ -35,79 +37,100 @@ class Regions:
     def __init__(
         self, viewer: napari.viewer.Viewer, atoms: Points, on_drawn: Callable[[np.ndarray], None]
     ) -> None:
-        self._viewer, self._atoms, self._on_drawn = viewer, atoms, on_drawn
-        self._busy = False
-        self.layer = next((x for x in viewer.layers if self._is_mine(x)), None)
+        self._atoms, self._on_drawn = atoms, on_drawn
+        self._layers = layers_of(viewer, atoms)
+        self._wanted: list[Polygon] = []
         self._shown: list[Polygon] = []
-        if self.layer is not None:
-            self.layer.events.data.connect(self._on_data)
+        # napari still works on a shape when it says that there is a new one: not now, but next
+        self._next = QTimer()
+        self._next.setSingleShot(True)
+        self._next.setInterval(0)
+        self._next.timeout.connect(self._settle)
+        self._layers.found.connect(self._on_found)
+        self._layers.lost.connect(self._on_lost)
+        known = self._layers.layer(EXCLUDED)
+        if known is not None:
+            self._on_found(EXCLUDED, known)
 
-    def _is_mine(self, layer: Layer) -> bool:
-        mine = entry(layer)
-        return mine.get("role") == EXCLUDED and mine.get("atoms") == str(self._atoms.name)
+    @property
+    def layer(self) -> Any:
+        """The layer of the regions, None where there is none."""
+        return self._layers.layer(EXCLUDED)
 
     def close(self) -> None:
         """Let go of the layer; it stays."""
+        self._next.stop()
+        self._layers.found.disconnect(self._on_found)
+        self._layers.lost.disconnect(self._on_lost)
         if self.layer is not None:
-            self.layer.events.data.disconnect(self._on_data)
-            self.layer = None
+            self._on_lost(EXCLUDED, self.layer)
+
+    def _on_found(self, role: str, layer: Any) -> None:
+        if role == EXCLUDED:
+            layer.events.data.disconnect(self._on_data)  # never twice
+            layer.events.data.connect(self._on_data)
+
+    def _on_lost(self, role: str, layer: Any) -> None:
+        if role == EXCLUDED:
+            layer.events.data.disconnect(self._on_data)
+            self._shown = []
+
+    # -------------------------------------------------------------------------- drawn
 
     def draw(self) -> None:
         """Let the user draw a polygon."""
-        if self.layer is None or self.layer not in self._viewer.layers:
-            self._make()
-        assert self.layer is not None
-        self.layer.visible = True
-        self._viewer.layers.selection.active = self.layer
-        self.layer.mode = "add_polygon"
+        layer = self.layer
+        if layer is None:
+            # two axes: it lies over every frame, and shows what is excluded there
+            layer = Shapes(None, ndim=2, **self._layers.common(EXCLUDED, ndim=2))
+            layer.current_edge_color = LOOK["edge_color"]
+            layer.current_face_color = LOOK["face_color"]
+            self._layers.add(EXCLUDED, layer)
+        layer.visible = True
+        self._layers.viewer_layers.selection.active = layer
+        layer.mode = "add_polygon"
 
-    def _make(self) -> None:
-        from napari.layers import Shapes
-
-        atoms = self._atoms
-        # two axes: it lies over every frame, and shows what is excluded there
-        self.layer = Shapes(
-            None, ndim=2, name=f"excluded · {atoms.name}", edge_color=COLOUR,
-            face_color="#ff4d6d30", edge_width=1, scale=atoms.scale[-2:],
-            translate=atoms.translate[-2:], units=atoms.units[-2:],
-            axis_labels=atoms.axis_labels[-2:],
-            metadata={KEY: {"role": EXCLUDED, "atoms": str(atoms.name)}},
-        )  # fmt: skip
-        self._viewer.layers.append(self.layer)
-        self.layer.events.data.connect(self._on_data)
-
-    def show(self, polygons: list[Polygon]) -> None:
-        """Show the polygons of the frame that is shown."""
-        if polygons == self._shown and (self.layer is None or self.layer.nshapes == len(polygons)):
-            return
-        if self.layer is None or self.layer not in self._viewer.layers:
-            if not polygons:
-                return
-            self._make()
-        assert self.layer is not None
-        self._busy = True
-        mode = str(self.layer.mode)
-        try:
-            self.layer.selected_data = set()
-            self.layer.data = []
-            if polygons:
-                self.layer.add(
-                    [np.asarray(p, float) for p in polygons], shape_type="polygon",
-                    edge_color=COLOUR, face_color="#ff4d6d30", edge_width=1,
-                )  # fmt: skip
-                self.layer.selected_data = set()
-        finally:
-            self._busy = False
-        if mode == "add_polygon":
-            self.layer.mode = "pan_zoom"
-        self._shown = list(polygons)
+    def _is_drawing(self) -> bool:
+        """Whether the user is in the middle of a polygon."""
+        layer = self.layer
+        return (
+            layer is not None
+            and str(layer.mode).startswith("add")
+            and len(layer.data) > len(self._shown)
+        )
 
     def _on_data(self, event: Event) -> None:
         action = str(getattr(event.action, "value", event.action))
-        if self._busy or self.layer is None or action not in ("added", "removed", "changed"):
+        if not self._layers.is_busy and action in ("added", "removed", "changed"):
+            self._next.start()
+
+    def _settle(self) -> None:
+        """Take a polygon that is complete; let the layer be as the session says."""
+        layer = self.layer
+        if layer is None:
             return
-        if action == "added" and len(self.layer.data) > len(self._shown):
-            self._on_drawn(np.asarray(self.layer.data[-1], float)[:, -2:])
-        else:  # regions are taken back by undo; what was pulled about goes back
-            shown, self._shown = self._shown, []
-            self.show(shown)
+        fresh = layer.data[len(self._shown) :]
+        if str(layer.mode).startswith("add"):
+            layer.mode = "pan_zoom"  # the next click must not exclude more
+            if self._atoms in self._layers.viewer_layers:
+                self._layers.viewer_layers.selection.active = self._atoms
+        if len(fresh):
+            self._on_drawn(np.asarray(fresh[-1], float)[:, -2:])
+        # regions are taken back by undo; what was pulled about goes back
+        self._redraw()
+
+    # -------------------------------------------------------------------------- shown
+
+    def show(self, polygons: list[Polygon]) -> None:
+        """Show the polygons of the frame that is shown."""
+        self._wanted = list(polygons)
+        layer = self.layer
+        same = self._wanted == self._shown and (layer is None or len(layer.data) == len(polygons))
+        if not same and not self._is_drawing() and not self._next.isActive():
+            self._redraw()
+
+    def _redraw(self) -> None:
+        polygons = [np.asarray(p, float) for p in self._wanted]
+        with self._layers.own_changes():
+            self._layers.show(EXCLUDED, Shapes, polygons, ndim=2, **LOOK)
+        self._shown = list(self._wanted)
