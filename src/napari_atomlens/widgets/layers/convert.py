@@ -116,20 +116,7 @@ def atoms_from_points(
         Atoms table (see :mod:`napari_atomlens.tables`) with the rows in the same order.
     """
     data = np.asarray(data, dtype=float)
-    atoms = tables.make("atoms", {}, len(data))
-    for column in features:
-        values = features[column].reset_index(drop=True)
-        if column not in tables.ATOMS:
-            atoms[column] = values
-            continue
-        dtype = tables.ATOMS[column]
-        if dtype == "int64":
-            values = pd.to_numeric(values, errors="coerce").fillna(-1)
-        elif dtype == "bool":
-            values = values.astype(object).map(lambda v: v is True or v == 1)
-        elif dtype == "object":
-            values = values.astype(object).where(values.notna(), "").map(str)
-        atoms[column] = values.astype(np.dtype(dtype))
+    atoms = _typed(features, len(data))
     position = data[:, -2:]
     frame = np.round(data[:, 0]).astype(np.int64) if data.shape[1] == 3 else np.zeros(len(data))
     added = (atoms["atom_id"].duplicated() | (atoms["atom_id"] < 0)).to_numpy()
@@ -149,13 +136,39 @@ def atoms_from_points(
     atoms.loc[touched | renamed, "edited"] = True
     atoms.loc[touched | renamed, "source"] = "user"
     if added.any():
-        taken = set(atoms.loc[~added, "atom_id"]) | set(others)
-        ids = atoms["atom_id"].to_numpy(copy=True)
-        for one in np.unique(frame[added]):
-            rows = np.flatnonzero(added & (frame == one))
-            ids[rows] = new_id(taken, int(one)) + np.arange(len(rows))
-        atoms["atom_id"] = ids
+        atoms["atom_id"] = _with_new_ids(atoms["atom_id"].to_numpy(), frame, added, others)
     return atoms
+
+
+def _typed(features: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Atoms table of `n` rows with the features of a layer, in the types of the table."""
+    atoms = tables.make("atoms", {}, n)
+    for column in features:
+        values = features[column].reset_index(drop=True)
+        if column not in tables.ATOMS:
+            atoms[column] = values
+            continue
+        dtype = tables.ATOMS[column]
+        if dtype == "int64":
+            values = pd.to_numeric(values, errors="coerce").fillna(-1)
+        elif dtype == "bool":
+            values = values.astype(object).map(lambda v: v is True or v == 1)
+        elif dtype == "object":
+            values = values.astype(object).where(values.notna(), "").map(str)
+        atoms[column] = values.astype(np.dtype(dtype))
+    return atoms
+
+
+def _with_new_ids(
+    ids: np.ndarray, frame: np.ndarray, added: np.ndarray, others: Iterable[int]
+) -> np.ndarray:
+    """Ids (n,) where those of `added` atoms are new ones."""
+    taken = set(ids[~added].tolist()) | set(others)
+    ids = ids.copy()
+    for one in np.unique(frame[added]):
+        rows = np.flatnonzero(added & (frame == one))
+        ids[rows] = new_id(taken, int(one)) + np.arange(len(rows))
+    return ids
 
 
 def shapes_from_outlines(outlines: Sequence[np.ndarray], frame: int, ndim: int) -> list[np.ndarray]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -331,8 +331,17 @@ def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[s
     )  # fmt: skip
     rows.append(("atoms", _texts(records, lambda r: f"{r['n_atoms']:,}")))
     rows.append(("vacant sites", _texts(records, lambda r: f"{r['n_vacant']:,}")))
-    subs = found.sublattices[found.sublattices["frame"] == frame]
-    for s in range(int(lattices["n_sublattices"].max())):
+    n_sublattices = int(lattices["n_sublattices"].max())
+    here = found.sublattices[found.sublattices["frame"] == frame]
+    return rows + _sublattice_rows(here, records, n_sublattices, scale * factor, short)
+
+
+def _sublattice_rows(
+    subs: pd.DataFrame, records: list[dict[Hashable, Any]], n: int, scale: np.ndarray, unit: str
+) -> list[tuple[str, list[str]]]:
+    """Rows of the sublattices of some regions; `scale` are units per pixel of each region."""
+    rows: list[tuple[str, list[str]]] = []
+    for s in range(n):
         texts, polar = [], []
         for r, one in zip(records, scale, strict=True):
             row = subs[(subs["region"] == r["region"]) & (subs["sublattice"] == s)]
@@ -342,11 +351,11 @@ def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[s
                 continue
             v = row.iloc[0]
             texts.append(f"({v['along_a']:.3f}, {v['along_b']:.3f}) · {int(v['n_atoms']):,}")
-            moved = np.array([v["polar_dy_px"], v["polar_dx_px"]]) * one * factor
-            error = np.array([v["polar_dy_err_px"], v["polar_dx_err_px"]]) * one * factor
+            moved = np.array([v["polar_dy_px"], v["polar_dx_px"]]) * one
+            error = np.array([v["polar_dy_err_px"], v["polar_dx_err_px"]]) * one
             size = float(np.linalg.norm(moved))
             spread = float(np.sqrt(((moved / max(size, 1e-12)) ** 2 * error**2).sum()))
-            polar.append(with_error(size, spread, short))
+            polar.append(with_error(size, spread, unit))
         rows.append((f"sublattice {s}", texts))
         if any(p != "–" for p in polar):
             rows.append((f"polar, mean of {s}", polar))

@@ -58,71 +58,68 @@ def describe(layer: LayerTuple) -> str:
 
 def ask(layers: list[LayerTuple], parent: Any = None, file: str = "") -> list[LayerTuple]:
     """Show the names of images; return those that were ticked, none where it was cancelled."""
-    from qtpy.QtCore import Qt
-    from qtpy.QtWidgets import (
-        QAbstractItemView,
-        QDialog,
-        QDialogButtonBox,
-        QLabel,
-        QLineEdit,
-        QTreeWidget,
-        QTreeWidgetItem,
-        QVBoxLayout,
-    )
+    from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout
 
     dialog = QDialog(parent)
     dialog.setObjectName("choose_images")
     dialog.setWindowTitle("Images in this file")
-    tree = QTreeWidget()
-    tree.setObjectName("images")
-    tree.setHeaderLabels(["image", "size"])
-    tree.setRootIsDecorated(False)
-    tree.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-    for k, layer in enumerate(layers):
-        title = str(layer[1]["name"]).removeprefix(f"{file}: ")
-        item = QTreeWidgetItem([title, describe(layer)])
-        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-        item.setCheckState(0, Qt.CheckState.Checked if k == 0 else Qt.CheckState.Unchecked)
-        tree.addTopLevelItem(item)
-    tree.resizeColumnToContents(0)
-    search = QLineEdit()
-    search.setObjectName("search")
-    search.setPlaceholderText("part of a name")
-    search.setClearButtonEnabled(True)
-
-    def items() -> list[QTreeWidgetItem]:
-        every = (tree.topLevelItem(k) for k in range(tree.topLevelItemCount()))
-        return [item for item in every if item is not None]
-
-    def filtered(text: str) -> None:
-        for item in items():
-            item.setHidden(text.lower() not in item.text(0).lower())
-
-    def tick_all() -> None:
-        shown = [i for i in items() if not i.isHidden()]
-        every = all(i.checkState(0) == Qt.CheckState.Checked for i in shown)
-        for item in shown:
-            item.setCheckState(0, Qt.CheckState.Unchecked if every else Qt.CheckState.Checked)
-
-    search.textChanged.connect(filtered)
+    names = [str(layer[1]["name"]).removeprefix(f"{file}: ") for layer in layers]
+    ticks = _Ticks(names, [describe(layer) for layer in layers])
     buttons = QDialogButtonBox(
         QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel
     )
     every = buttons.addButton("All or none", QDialogButtonBox.ButtonRole.ActionRole)
     every.setObjectName("all")
-    every.clicked.connect(tick_all)
+    every.clicked.connect(ticks.tick_all)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     layout = QVBoxLayout(dialog)
     holder = f"{file} holds" if file else "There are"
     layout.addWidget(QLabel(f"{holder} {len(layers)} images. Which ones shall be opened?"))
-    for widget in (search, tree, buttons):
+    for widget in (ticks.search, ticks.tree, buttons):
         layout.addWidget(widget)
     dialog.resize(640, 420)
     if dialog.exec() != QDialog.DialogCode.Accepted:
         return []
-    return [
-        layer
-        for layer, item in zip(layers, items(), strict=True)
-        if item.checkState(0) == Qt.CheckState.Checked
-    ]
+    return [layer for layer, on in zip(layers, ticks.ticked(), strict=True) if on]
+
+
+class _Ticks:
+    """A list of names to tick, and a field that shows only some of them."""
+
+    def __init__(self, names: Sequence[str], sizes: Sequence[str]) -> None:
+        from qtpy.QtCore import Qt
+        from qtpy.QtWidgets import QAbstractItemView, QLineEdit, QTreeWidget, QTreeWidgetItem
+
+        self._on, self._off = Qt.CheckState.Checked, Qt.CheckState.Unchecked
+        self.tree = QTreeWidget()
+        self.tree.setObjectName("images")
+        self.tree.setHeaderLabels(["image", "size"])
+        self.tree.setRootIsDecorated(False)
+        self.tree.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self._items = [QTreeWidgetItem([n, s]) for n, s in zip(names, sizes, strict=True)]
+        for k, item in enumerate(self._items):
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(0, self._on if k == 0 else self._off)
+        self.tree.addTopLevelItems(self._items)
+        self.tree.resizeColumnToContents(0)
+        self.search = QLineEdit()
+        self.search.setObjectName("search")
+        self.search.setPlaceholderText("part of a name")
+        self.search.setClearButtonEnabled(True)
+        self.search.textChanged.connect(self._filter)
+
+    def ticked(self) -> list[bool]:
+        """Whether each is ticked."""
+        return [item.checkState(0) == self._on for item in self._items]
+
+    def _filter(self, text: str) -> None:
+        for item in self._items:
+            item.setHidden(text.lower() not in item.text(0).lower())
+
+    def tick_all(self) -> None:
+        """Tick all that are shown, or none where all of them are."""
+        shown = [i for i in self._items if not i.isHidden()]
+        every = all(i.checkState(0) == self._on for i in shown)
+        for item in shown:
+            item.setCheckState(0, self._off if every else self._on)
