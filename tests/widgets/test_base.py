@@ -20,7 +20,6 @@ from qtpy.QtWidgets import QApplication, QComboBox, QDockWidget, QDoubleSpinBox,
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.progress import Progress
-from napari_atomlens.widgets.base import dock as base
 from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.forms import ParamForm
@@ -294,14 +293,3 @@ def test_closing_the_tab_cleans_up(viewer: Any, qtbot: Any) -> None:
     with qtbot.waitSignal(dock.finished, timeout=WAIT):
         qtbot.mouseClick(tab.titleBarWidget().close_button, Qt.MouseButton.LeftButton)
     assert not dock.is_running and not dock.job.is_running
-
-
-def test_first_use_is_told_once_a_window(viewer: Any, qtbot: Any, monkeypatch: Any) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(base, "ON_FIRST_USE", [told.append])
-    viewer.window.show()
-    for k in range(2):
-        toy(viewer, f"toy {k}")
-    qtbot.waitUntil(lambda: len(told) == 1, timeout=WAIT)
-    qtbot.wait(50)
-    assert told == [viewer]

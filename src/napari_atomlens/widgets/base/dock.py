@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -43,9 +42,6 @@ Slot = Callable[..., object]
 REST_MS = 100
 #: The bar is drawn anew this often.
 POLL_MS = 200
-#: Called with the viewer when a dock of ours is shown for the first time in it.
-ON_FIRST_USE: list[Callable[[napari.viewer.Viewer], object]] = []
-_USED: weakref.WeakSet[QMainWindow] = weakref.WeakSet()
 
 
 class Dock(QWidget):
@@ -419,10 +415,6 @@ class Dock(QWidget):
                 window.tabifyDockWidget(other, mine)
                 together = window.tabifiedDockWidgets(mine)
         mine.raise_()
-        if window not in _USED:
-            _USED.add(window)
-            for hook in ON_FIRST_USE:
-                hook(self.viewer)
 
     def cleanup(self) -> None:
         """Stop the work and disconnect from the viewer; the layers stay."""
