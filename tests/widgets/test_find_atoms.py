@@ -105,7 +105,7 @@ def test_one_click_makes_all_layers(bench: Bench, fake: FakeAnalysis) -> None:
     colour = dict(zip(atoms.features["species"], map(tuple, atoms.border_color), strict=True))
     assert colour["column"] != colour["bright column"]
     assert "36 atoms" in bench.status
-    assert bench.widget.findChild(QLabel, "found_spacing").text() == "found 12.0 px = 0.24 nm"
+    assert bench.widget.findChild(QLabel, "found_spacing").text() == "12.0 px = 0.24 nm"
     assert bench.child(Legend, "legend").text() == "column 35\nbright column 1"
     assert threading.get_ident() not in fake.threads
     run = atoms.metadata[KEY]["runs"][0]

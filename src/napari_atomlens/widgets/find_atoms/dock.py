@@ -72,7 +72,7 @@ class FindAtomsWidget(Dock):
             leave_out=("contours",),
         )  # fmt: skip
         fields.before_opening(self._form["model"], self._list_models)
-        self._found = Label(name="found_spacing", label=" ")
+        self._found = Label(name="found_spacing", label="Found")
         self._build_form()
         self._build_layers()
         self.add(self.run_button("Find atoms", self._finding))
@@ -234,7 +234,7 @@ class FindAtomsWidget(Dock):
         spacing = float("nan") if outputs is None else outputs.spacing_px
         self._found.visible = spacing == spacing
         if spacing == spacing:
-            self._found.value = f"found {length_text(spacing, size[1] if size else None)}"
+            self._found.value = length_text(spacing, size[1] if size else None)
 
     def _on_atoms(self, what: object = None) -> None:
         self._count.start()
