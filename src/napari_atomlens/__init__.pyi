@@ -67,6 +67,7 @@ from .training.params import (
     SiliconTrainParams,
     TrainParams,
 )
+from .widgets.layers.registry import session_of, sessions
 
 __all__ = [
     "AdaptParams",
@@ -155,6 +156,8 @@ __all__ = [
     "read_film",
     "run_batch",
     "segment",
+    "session_of",
+    "sessions",
     "shrink_positions",
     "simulate",
     "simulate_silicon",

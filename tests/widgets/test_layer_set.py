@@ -13,8 +13,11 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes, Vectors
 from napari.utils._proxies import PublicOnlyProxy
 
+import napari_atomlens as al
 from napari_atomlens import tables
+from napari_atomlens.errors import ParameterError
 from napari_atomlens.session.edits import actions
+from napari_atomlens.widgets.layers.atoms import show_atoms
 from napari_atomlens.widgets.layers.layer_set import LayerSet
 from napari_atomlens.widgets.layers.registry import all_layers, layers_of
 from napari_atomlens.widgets.layers.roles import (
@@ -322,3 +325,24 @@ def test_what_is_made_anew_in_a_moment_is_not_marked(viewer: ViewerModel) -> Non
     derived.subscribe("bonds and defects", lambda frames: None, at_once=False)
     session.edit(actions.add, 0, 7.0, 7.0, "Au")
     assert bonds.name.endswith("(stale)"), "this one waits for the button"
+
+
+def test_a_console_finds_the_session_of_every_layer(viewer: ViewerModel) -> None:
+    gold = image_of(viewer)
+    with pytest.raises(ParameterError, match="No atoms are known of gold yet"):
+        al.session_of(gold)
+    assert al.sessions(viewer) == []
+    layers = layers_of(viewer, gold)
+    session = layers.session
+    assert session is not None
+    session.edit(actions.add, 0, 2.0, 3.0, "Au")
+    atoms = show_atoms(layers, session)
+    assert atoms is not None
+    vacancies = show(layers_of(viewer, atoms), VACANCIES)
+    viewer.add_points(PLACES, name="somebody else's")
+    proxy = PublicOnlyProxy(viewer)
+    for one in (gold, atoms, vacancies, proxy.layers[0], proxy.layers[1], proxy.layers[2]):
+        assert al.session_of(one) is session
+    assert al.sessions(viewer) == [session] == al.sessions(proxy)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="No atoms are known of somebody"):
+        al.session_of(viewer.layers[-1])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.session.registry import SESSIONS
+from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.layers import placing
 from napari_atomlens.widgets.layers.layer_set import LayerSet
 from napari_atomlens.widgets.layers.roles import entry
@@ -33,6 +37,76 @@ def layers_of(viewer: napari.viewer.Viewer | ViewerModel, source: Layer) -> Laye
 def all_layers(viewer: napari.viewer.Viewer | ViewerModel) -> list[LayerSet]:
     """Every set of layers of a viewer that there is."""
     return list(_window_of(viewer).sets.values())
+
+
+def session_of(layer: Layer) -> Session:
+    """Session of an image: its atoms with every edit, its tables, and what is stale.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        The image, or any layer that was made from it; a proxy of one as well.
+
+    Returns
+    -------
+    Session
+        The one that the window shows: what is edited in it is seen at once.
+
+    Raises
+    ------
+    ParameterError
+        If nothing was found in this image yet.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> from napari.components import ViewerModel
+    >>> from napari_atomlens.session.edits import actions
+    >>> from napari_atomlens.widgets.layers.registry import layers_of
+    >>> viewer = ViewerModel()
+    >>> image = viewer.add_image(np.zeros((8, 8)), name="gold")
+    >>> _ = layers_of(viewer, image)  # as the docks do when they open
+    >>> session = al.session_of(image)
+    >>> _ = session.edit(actions.add, 0, 3.0, 4.0, "Au")
+    >>> session.table("atoms")["species"].tolist()
+    ['Au']
+    """
+    layer = inspect.unwrap(layer)
+    for key in (str(layer.unique_id), str(entry(layer).get("source_id", ""))):
+        found = SESSIONS.get(key)
+        if found is not None:
+            return found
+    raise ParameterError(f"No atoms are known of {layer.name} yet: find them first.")
+
+
+def sessions(viewer: napari.viewer.Viewer | ViewerModel) -> list[Session]:
+    """Every session of a viewer, in the order of the images.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> from napari.components import ViewerModel
+    >>> from napari_atomlens.widgets.layers.registry import layers_of
+    >>> viewer = ViewerModel()
+    >>> for name in ("gold", "silver", "not analysed"):
+    ...     image = viewer.add_image(np.zeros((8, 8)), name=name)
+    ...     _ = layers_of(viewer, image) if name != "not analysed" else None
+    >>> [session.name for session in al.sessions(viewer)]
+    ['gold', 'silver']
+    """
+    found: list[Session] = []
+    for layer in viewer.layers:
+        with contextlib.suppress(ParameterError):
+            session = session_of(layer)
+            if all(session is not other for other in found):
+                found.append(session)
+    return found
 
 
 class Window:
