@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.widgets.demo import PLUGIN, has_display, open_sample, virtual_display, wait_for
@@ -51,9 +52,9 @@ def explore(sample: str, theme: str, tab: str, steps: Callable[[Any], None], nam
         for layer in viewer.layers:
             if layer.metadata.get("napari-atomlens", {}).get("role") == "contours":
                 layer.visible = False
-        widget.describe()
-        until(lambda: not widget._job.is_running)
-        if "anomaly" not in widget._table or not widget._table["anomaly"].any():
+        widget.run()
+        until(lambda: not widget.is_running)
+        if not widget.sites.flagged.any():
             raise AtomLensError(f"Nothing was flagged in the sample {sample}.")
         names = [widget.tabs.tabText(i) for i in range(widget.tabs.count())]
         widget.tabs.setCurrentIndex(names.index(tab))
@@ -70,21 +71,22 @@ def explore(sample: str, theme: str, tab: str, steps: Callable[[Any], None], nam
 
 def scatter(widget: Any) -> None:
     """Strength against displacement, coloured by score, the flagged selected."""
-    widget._x.setCurrentText("raw_moved_x_px")
-    widget._y.setCurrentText("raw_strength")
-    widget._colour.setCurrentText("anomaly_score")
-    widget.select(np.flatnonzero(widget._table["anomaly"].to_numpy(bool)))
+    for name, column in (
+        ("x", "raw_moved_x_px"), ("y", "raw_strength"), ("colour", "anomaly_score")
+    ):  # fmt: skip
+        widget.findChild(QComboBox, name).setCurrentText(column)
+    widget.select(np.flatnonzero(widget.sites.flagged))
 
 
 def rose(widget: Any) -> None:
     """The orientation of the flagged sites."""
-    widget._flagged_rose.setChecked(True)
+    widget.findChild(QCheckBox, "flagged_rose").setChecked(True)
 
 
 def classes(widget: Any) -> None:
     """Classes of the flagged sites."""
-    widget.classify()
-    until(lambda: not widget._job.is_running)
+    widget.findChild(QPushButton, "classify").click()
+    until(lambda: not widget.is_running)
 
 
 def main() -> None:

@@ -43,9 +43,10 @@ class Measured:
         anchor = anchor.drop_duplicates("atom_id").set_index("atom_id")
         mine = table.drop_duplicates("atom_id").set_index("atom_id")
         mine = mine[mine.index.isin(anchor.index)]
+        anchor = anchor.loc[mine.index]
         for column in mine:
             if column not in tables.ATOMS:
-                self._columns[str(column)] = anchor.loc[mine.index].assign(value=mine[column])
+                self._columns[str(column)] = anchor.assign(value=mine[column])
 
     def forget(self) -> None:
         """Let go of everything."""

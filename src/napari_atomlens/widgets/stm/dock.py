@@ -448,7 +448,7 @@ class StmWidget(Dock):
         def show(found: tuple[DefectGroups, Picture]) -> str:
             self.groups = found[0]
             chosen.surface.groups(result, *found, scan)
-            return words.groups(found[0], result, params)
+            return words.defect_classes(found[0], result, params)
 
         return self._one(chosen, work, show, "Putting defects into classes…")
 

@@ -83,7 +83,7 @@ def mended(pixel_size_nm: float, drift: np.ndarray | None) -> str:
     return said + " The raw scan stays."
 
 
-def groups(found: DefectGroups, result: SiliconResult, params: GroupParams) -> str:
+def defect_classes(found: DefectGroups, result: SiliconResult, params: GroupParams) -> str:
     """Count the classes of defects, or say that there are none."""
     n = int((result.defects["kind"] != STEP_EDGE).sum())
     if not len(found.table):
