@@ -22,8 +22,10 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
 )
+from superqt import QCollapsible
 
 from napari_atomlens.session import autosave
+from napari_atomlens.widgets.correct.keys_table import KeysTable
 from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 20_000
@@ -522,3 +524,134 @@ def test_no_atoms_is_a_sentence(desk: Desk) -> None:
     assert not desk.child(QPushButton, "mode").isEnabled()
     assert not any(isinstance(x, Points) for x in desk.viewer.layers)
     assert isinstance(desk.viewer.layers[0], Image)
+
+
+def test_what_is_edited_is_seen(desk: Desk) -> None:
+    atoms = desk.start()
+    desk.button("mode")
+    atoms.visible = False  # as where a movie is followed
+    desk.button("mode")
+    assert atoms.visible
+    desk.hand.click(18, 18)
+    desk.hand.press("Delete")
+    assert len(atoms.data) == 35
+    atoms.visible = False  # in the middle of editing: it says so, and does not go deaf
+    mode = desk.child(QPushButton, "mode")
+    assert not mode.isChecked() and "hidden" in desk.status
+    desk.button("mode")
+    assert atoms.visible and mode.isChecked()
+    desk.hand.click(30, 30)
+    desk.hand.press("Delete")
+    assert len(atoms.data) == 34
+    desk.same()
+
+
+def test_a_hidden_layer_that_is_chosen_appears(desk: Desk) -> None:
+    desk.viewer.add_image(lattice(), name="gold")
+    points = desk.viewer.add_points(np.full((3, 2), 5.0), name="mine", visible=False)
+    combo = desk.child(QComboBox, "atoms")
+    k = next(k for k in range(combo.count()) if combo.itemText(k).startswith("mine"))
+    combo.setCurrentIndex(k)
+    assert points.visible and desk.widget.editor.layer is points
+
+
+@pytest.mark.parametrize("how", ["scaled", "turned", "pyramid", "rgb"])
+def test_the_mouse_finds_its_place_on_any_layer(desk: Desk, how: str) -> None:
+    data: Any = lattice()
+    place: dict[str, Any] = {"scale": (0.03, 0.02), "translate": (4, -3)}
+    if how == "turned":
+        place["rotate"] = 25
+    if how == "pyramid":
+        data, place["multiscale"] = [data, data[::2, ::2]], True
+    if how == "rgb":
+        data = np.repeat((127 * data / data.max()).astype(np.uint8)[..., None], 3, axis=-1)
+        place["rgb"] = True
+    source = desk.viewer.add_image(data, name="gold", **place)
+    desk.run()
+    desk.viewer.reset_view()
+    desk.button("mode")
+    atoms, hand = desk.atoms, desk.hand
+
+    def world(y: float, x: float) -> tuple[float, float]:
+        at = source.data_to_world((y, x))
+        return float(at[0]), float(at[1])
+
+    hand.click(*world(18, 30))
+    (row,) = atoms.selected_data
+    np.testing.assert_allclose(atoms.data[row], (18, 30), atol=1)
+    hand.press("Delete")
+    hand.click(*world(19, 29))  # beside the peak: drawn to it
+    assert len(atoms.data) == 36
+    np.testing.assert_allclose(atoms.data[-1], (18, 30), atol=0.3)
+    desk.child(QCheckBox, "snap").setChecked(False)
+    hand.drag(world(42, 42), world(45, 38))
+    assert desk.corrections.journal.edits[-1].action == "move"
+    np.testing.assert_allclose(
+        desk.corrections.journal.edits[-1].after[0][
+            desk.corrections.journal.columns.index("y_px")
+        ], 45, atol=0.7,
+    )  # fmt: skip
+    desk.same()
+
+
+def test_closed_and_opened_again_while_editing(desk: Desk) -> None:
+    atoms = desk.start()
+    desk.hand.click(18, 18)
+    desk.hand.press("Delete")
+    assert atoms.keymap and atoms.mouse_drag_callbacks
+    desk.viewer.window.remove_dock_widget(desk.widget)
+    desk.qtbot.waitUntil(lambda: not atoms.mouse_drag_callbacks, timeout=WAIT)
+    assert not atoms.keymap
+    atoms.selected_data = {0}
+    atoms.remove_selected()  # with napari's own tool, while it is closed
+    _, desk.widget = desk.viewer.window.add_plugin_dock_widget("napari-atomlens", "Correct")
+    assert len(desk.corrections.journal) == 2 and desk.widget.editor.layer is atoms
+    desk.button("undo")
+    desk.button("undo")
+    assert len(atoms.data) == 36
+    desk.same()
+
+
+def test_atoms_of_another_image_come_with_it(desk: Desk) -> None:
+    desk.start()
+    desk.viewer.add_image(lattice(4), name="silver")
+    desk.run()
+    combo, image = desk.child(QComboBox, "atoms"), desk.child(QComboBox, "image")
+    for name in ("silver", "gold"):
+        combo.setCurrentText(f"atoms · {name}")
+        assert image.currentText() == name
+    gold = desk.viewer.layers["atoms · gold"]
+    desk.viewer.layers.remove(gold)
+    assert desk.widget.editor.layer.name == "atoms · silver"
+    assert not gold.mouse_drag_callbacks and not gold.keymap
+    desk.viewer.layers.clear()
+    assert desk.widget.editor is None and "Find the atoms" in desk.status
+    assert not desk.child(QPushButton, "mode").isEnabled()
+
+
+def test_pixels_exchanged_while_editing(desk: Desk) -> None:
+    desk.start()
+    desk.hand.click(18, 18)
+    desk.hand.press("Delete")
+    image = desk.viewer.layers["gold"]
+    shifted = np.roll(image.data, 3, axis=1)
+    image.data = shifted
+    desk.hand.click(18, 20)
+    np.testing.assert_allclose(desk.atoms.data[-1], (18, 21), atol=0.3)  # the peak of now
+
+
+def test_the_keys_are_all_to_be_read(desk: Desk) -> None:
+    box = desk.child(QCollapsible, "keys_box")
+    box.expand(animate=False)
+    desk.start()  # its species come while the box is open
+    table = desk.child(KeysTable, "keys")
+    lines = table.text().splitlines()
+    assert any("Ctrl+Z" in line and "Undo" in line for line in lines)
+    assert [line for line in lines if "bright column" in line] == ["<b>2</b> bright column"]
+    desk.qtbot.wait(50)
+    for label in table.findChildren(QLabel):
+        if label.isVisible():
+            assert label.width() >= label.sizeHint().width(), label.text()
+            assert label.height() >= label.fontMetrics().height(), label.text()
+    shown = [x for x in table.findChildren(QLabel) if x.isVisible()]
+    assert len(shown) == 2 * len(lines) and table.height() >= table.sizeHint().height()

@@ -18,6 +18,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+#: Qt's own "no limit" of the height of a widget.
+UNLIMITED = (1 << 24) - 1
 #: What can be put into a dock.
 Item = QWidget | QLayout | Widget
 
@@ -52,6 +54,25 @@ def page(*items: Item) -> QWidget:
     return inside
 
 
+class _Growing(QObject):
+    """Lets what is in an open section grow: the section keeps the height that it opened with."""
+
+    def __init__(self, box: QCollapsible) -> None:
+        super().__init__(box)
+        self._box = box
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Lift the limit when the content asks for another height."""
+        if (
+            event is not None
+            and event.type() == QEvent.Type.LayoutRequest
+            and isinstance(watched, QWidget)
+            and self._box.isExpanded()
+        ):
+            watched.setMaximumHeight(UNLIMITED)
+        return False
+
+
 def section(title: str, *items: Item, name: str = "more") -> QCollapsible:
     """Items below each other that a click shows and hides; closed at first."""
     box = QCollapsible(title)
@@ -63,6 +84,7 @@ def section(title: str, *items: Item, name: str = "more") -> QCollapsible:
         put(column, item)
     box.setContent(inside)
     box.collapse(animate=False)
+    inside.installEventFilter(_Growing(box))
     return box
 
 
