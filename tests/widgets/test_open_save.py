@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from napari.layers import Points
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
 from napari_atomlens import tables
 from napari_atomlens.errors import AtomLensError
@@ -372,3 +373,26 @@ def test_restoring_takes_no_edits_from_a_layer_of_the_same_name(viewer: Any) -> 
     layer = restore.show_restored(viewer, autosave.find_unsaved()[0])
     assert editor.layer in viewer.layers and layer in viewer.layers
     assert len(editor.layer.data) == 29 and len(layer.data) == 28
+
+
+def test_settings_of_the_docks_come_back_with_the_project(
+    make_napari_viewer: Callable[..., Any], tmp_path: Path
+) -> None:
+    viewer = make_napari_viewer()
+    viewer.add_image(np.random.default_rng(0).random((32, 32)), name="gold")
+    find = viewer.window.add_plugin_dock_widget("napari-atomlens", "Find atoms")[1]
+    correct = viewer.window.add_plugin_dock_widget("napari-atomlens", "Correct")[1]
+    panel = correct.findChild(ProjectPanel)
+    contours, spacing = (
+        find.findChild(kind, name)
+        for kind, name in ((QComboBox, "contours"), (QDoubleSpinBox, "spacing_px"))
+    )
+    contours.setCurrentText("Labels")
+    spacing.setValue(7.5)
+    kept = panel.settings()
+    assert "image" not in kept["widgets"]["find_atoms"]  # a list of layers is no setting
+    json.dumps(kept)
+    contours.setCurrentText("auto")
+    spacing.setValue(0)
+    panel.apply(kept)
+    assert (contours.currentText(), spacing.value()) == ("Labels", 7.5)

@@ -8,8 +8,17 @@ from typing import Any, cast
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QSizePolicy,
+    QWidget,
+)
 
+#: Property of a list of layers: what it shows is no setting.
+OF_LAYERS = "of_layers"
 #: Any field of a form.
 Field = ValueWidget[Any]
 #: Letters that a combo box shows at least; a longer entry does not widen the dock.
@@ -141,3 +150,31 @@ def set_choices(box: Field, items: Sequence[str], chosen: str | None = None) -> 
         box.choices = list(items)
         if wanted in box.choices:
             box.value = wanted
+
+
+def shown(field: QWidget) -> object:
+    """What a field shows, as a plain value that a file can keep."""
+    if isinstance(field, QCheckBox):
+        return field.isChecked()
+    if isinstance(field, QDoubleSpinBox):
+        return field.value()
+    return field.currentText() if isinstance(field, QComboBox) else _text(field).text()
+
+
+def show(field: QWidget, value: object) -> None:
+    """Let a field show what :func:`shown` gave; a choice that is not offered changes nothing."""
+    if isinstance(field, QCheckBox):
+        field.setChecked(bool(value))
+    elif isinstance(field, QDoubleSpinBox):
+        if isinstance(value, (int, float)):
+            field.setValue(value)
+    elif isinstance(field, QComboBox):
+        if field.findText(str(value)) >= 0:
+            field.setCurrentText(str(value))
+    else:
+        _text(field).setText(str(value))
+
+
+def _text(field: QWidget) -> QLineEdit:
+    assert isinstance(field, QLineEdit)
+    return field

@@ -10,7 +10,7 @@ from napari.layers import Layer
 from psygnal import Signal
 from qtpy.QtCore import Qt
 
-from napari_atomlens.widgets.base.fields import before_opening, groomed
+from napari_atomlens.widgets.base.fields import OF_LAYERS, before_opening, groomed
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -77,6 +77,7 @@ class LayerChoice(Generic[L]):
         )  # fmt: skip
         self.widget = cast(ComboBox, made)
         groomed(self.widget)
+        self.widget.native.setProperty(OF_LAYERS, True)
         before_opening(self.widget, self.reset_choices)  # visibility has no event of its own
         self.widget.changed.connect(self._on_changed)
         self.reset_choices()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
@@ -27,7 +26,7 @@ from napari_atomlens.session.project import (
     open_project,
     read_only_sentence,
 )
-from napari_atomlens.widgets.base.old_forms import get_value, set_value
+from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.layers.atoms import Editor, editor_of
 from napari_atomlens.widgets.open_save import restore
 from napari_atomlens.widgets.open_save.beside import beside
@@ -183,7 +182,9 @@ class ProjectPanel(QWidget):
         """Return the settings of the window and of our docks."""
         viewer = self._viewer
         widgets = {
-            name: {f.objectName(): get_value(f) for f in dock.findChildren(QWidget) if _is_field(f)}
+            name: {
+                f.objectName(): fields.shown(f) for f in dock.findChildren(QWidget) if _is_field(f)
+            }
             for name, dock in self._docks().items()
         }
         return {
@@ -225,7 +226,7 @@ class ProjectPanel(QWidget):
                 continue
             for field in dock.findChildren(QWidget):
                 if _is_field(field) and field.objectName() in values:
-                    set_value(field, values[field.objectName()])
+                    fields.show(field, values[field.objectName()])
 
     # ------------------------------------------------------------------- unsaved edits
 
@@ -271,7 +272,7 @@ def _is_field(widget: QWidget) -> bool:
     if not widget.objectName() or widget.objectName().startswith("qt_"):
         return False
     if isinstance(widget, QComboBox):
-        return widget.currentData() is None and np.isscalar(widget.currentText())
+        return not widget.property(fields.OF_LAYERS)
     return isinstance(widget, (QCheckBox, QDoubleSpinBox, QSpinBox)) and (
         widget.objectName() != "seen"
     )
