@@ -20,17 +20,17 @@ HOUSE = House()
 CEILINGS = {
     "circles": 0,
     "own imports inside functions": 10,
-    "functions above 60 lines": 79,  # 65 once layers and docks are rebuilt, too
-    "modules above 500 lines": 18,
+    "functions above 60 lines": 61,
+    "modules above 500 lines": 9,
     "public functions without docstring": 0,
     "top-level names without example": 0,
-    "same public name in two packages": 8,
+    "same public name in two packages": 7,
     "napari and Qt outside widgets": 0,
     "Params that load torch": 0,
 }
 ANY_PER_THOUSAND_LINES = 6.0
 #: Rooms with none of what is long, and the last that is.
-SHORT_ROOMS = ("runs/", "session/", "io/", "cli")
+SHORT_ROOMS = ("runs/", "session/", "io/", "widgets/", "cli")
 STILL_LONG = {
     "functions above 60 lines": {
         "session/project.py layers_of_result",

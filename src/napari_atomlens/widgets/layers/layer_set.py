@@ -228,52 +228,59 @@ class LayerSet:
             Axes of the layer, the last ones of the source; as many as that has by default.
         name : str, optional
             Of the layer, in place of ``role · name of the image``.
-        features : pandas.DataFrame, optional
-        style : mapping, optional
-            Arguments for a new layer only; afterwards they are the user's.
-        note : mapping, optional
-            More for our entry in the metadata.
+        features, style, note : DataFrame or mapping, optional
+            Features; arguments for a new layer only, which are the user's afterwards; more for
+            our entry in the metadata.
         table : str, optional
-            Table of the session that the layer shows; by default that of the role. Put the
-            table into the session first, then show the layer.
+            Table of the session that the layer shows, put there before; by default the role's.
         zoom : int, optional
             How many times finer than the source the pixels of the data are.
         free : bool, optional
             The layer has a place of its own, not that of the source.
         **attributes
             Set every time, as ``size`` or ``edge_color``.
-
-        Returns
-        -------
-        Layer or None
         """
         nothing = not issubclass(kind, Image) and len(data) == 0
-        layer = self.layer(role)
-        wrong = layer is not None and kind_of(layer) != kind.__name__
-        if layer is not None and (wrong or (nothing and kind.__name__ in NEVER_EMPTY)):
-            self.remove(role)
-            layer = None
+        layer = self._fillable(role, kind, nothing)
         if layer is None and nothing:
             return None
         self._tables[role] = table or TABLE_OF.get(role, "")
         note = {**(note or {}), "zoom": zoom, "free": free}
         if layer is None:
+            more = _needed(kind, self.source.ndim if ndim is None else ndim, features)
             common = self.common(role, ndim=ndim, name=name, **note)
-            more: dict[str, Any] = {} if features is None else {"features": features}
-            if kind.__name__ in ("Points", "Shapes", "Vectors"):
-                more["ndim"] = self.source.ndim if ndim is None else ndim
-            if kind.__name__ == "Shapes":
-                more["shape_type"] = "polygon"
             layer = kind(data, **{**common, **more, **(style or {}), **attributes})
             self.add(role, layer)
         else:
-            with self.own_changes():
-                _update(layer, data, features, attributes)
-                self.note(role, **note)
-                self._lay(layer)
-                if name:
-                    self.rename(role, name)
+            self._refill(role, layer, data, features, attributes, note, name)
         self.drawn(role)
+        return layer
+
+    def _refill(
+        self,
+        role: str,
+        layer: Layer,
+        data: Any,
+        features: pd.DataFrame | None,
+        attributes: Mapping[str, Any],
+        note: Mapping[str, Any],
+        name: str,
+    ) -> None:
+        """Give a layer other data."""
+        with self.own_changes():
+            _update(layer, data, features, attributes)
+            self.note(role, **note)
+            self._lay(layer)
+            if name:
+                self.rename(role, name)
+
+    def _fillable(self, role: str, kind: type[Layer], nothing: bool) -> Any:
+        """Our layer of a role where it can take new data; one that cannot is removed."""
+        layer = self.layer(role)
+        wrong = layer is not None and kind_of(layer) != kind.__name__
+        if layer is not None and (wrong or (nothing and kind.__name__ in NEVER_EMPTY)):
+            self.remove(role)
+            return None
         return layer
 
     def common(
@@ -437,6 +444,16 @@ class LayerSet:
                 layer.name = plain_name(layer) + (STALE if stale else "")
             if stale != bool(entry(layer).get("stale")):
                 self.note(role, stale=stale)
+
+
+def _needed(kind: type[Layer], ndim: int, features: pd.DataFrame | None) -> dict[str, Any]:
+    """Arguments that a new layer of a kind needs."""
+    more: dict[str, Any] = {} if features is None else {"features": features}
+    if kind.__name__ in ("Points", "Shapes", "Vectors"):
+        more["ndim"] = ndim
+    if kind.__name__ == "Shapes":
+        more["shape_type"] = "polygon"
+    return more
 
 
 def _update(
