@@ -290,6 +290,7 @@ def test_pyramids_and_colours_are_read_as_the_image_that_they_are(
     wanted = b.points.features["raw_strength"].to_numpy()
     data = b.image.data
     b.viewer.layers.remove(b.image)
+    b.qtbot.wait(200)  # vispy may die where a layer comes before the canvas was drawn without it
     b.viewer.add_image(
         [data, data[::2, ::2], data[::4, ::4]], multiscale=True, name="pyramid",
         scale=(0.02, 0.02), units=("nm", "nm"),
@@ -299,6 +300,7 @@ def test_pyramids_and_colours_are_read_as_the_image_that_they_are(
     b.show("Gallery")
     assert b.child(Gallery, "gallery").count() > 0
     b.viewer.layers.remove("pyramid")
+    b.qtbot.wait(200)
     low, high = data.min(), data.max()
     grey = ((data - low) / (high - low)).astype(np.float32)
     b.viewer.add_image(np.stack([grey] * 3, -1), rgb=True, name="photo")
