@@ -159,7 +159,7 @@ def test_a_session_keeps_a_movie_and_gives_it_back(
     # followed anew, without defects: those of before are of another movie
     keep_movie(session, MovieData(result, 5), {}, session.revision)
     third = movie_of(session, 5, None)
-    assert third is not None and third.defects is None
+    assert third is not None and third.defects is None and not session.stale()
     names = save_movie(again, tmp_path / "new", {"made": "here"})
     assert sorted(names) == sorted(p.name for p in (tmp_path / "new").iterdir())
     assert {"defect_tracks.csv", "defect_events.csv", "provenance.json"} < set(names)

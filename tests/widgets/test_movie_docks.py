@@ -56,7 +56,7 @@ def delete(bench: Bench, y: float, x: float) -> None:
 def test_an_atom_that_is_deleted_has_no_outline_whether_the_dock_is_open_or_not(
     bench: Bench, fake: FakeAnalysis
 ) -> None:
-    bench.viewer.add_image(lattice(6, frames=4), name="gold")
+    source = bench.viewer.add_image(lattice(6, frames=4), name="gold")
     bench.run()
     correct = bench.open("Correct")
     bench.click("mode", correct)
@@ -66,8 +66,14 @@ def test_an_atom_that_is_deleted_has_no_outline_whether_the_dock_is_open_or_not(
     bench.close()
     delete(bench, 42, 42)
     bench.qtbot.waitUntil(lambda: not outlined(bench, 42, 42), timeout=WAIT)
-    assert bench.layer("tracks").name.endswith("(stale)")
+    lines = bench.layer("tracks")
+    assert lines.name.endswith("(stale)")
+    n = len(lines.data)
+    bench.click("stale", correct)
+    bench.qtbot.waitUntil(lambda: not lines.name.endswith("(stale)"), timeout=WAIT)
+    assert len(lines.data) == n - 2 and not bench.session(source).stale()
     bench.reopen()
+    assert len(bench.widget.data.followed.tracks) == n - 2
 
 
 @pytest.mark.parametrize("slow", [False, True])

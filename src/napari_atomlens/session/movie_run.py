@@ -208,6 +208,9 @@ def keep_movie(
     }  # fmt: skip
     if defects is not None and session.table("tracks") is f.tracks:  # those are there already
         made = dict(zip(DEFECT_TABLES, (defects.tracks, defects.events), strict=True))
+    else:  # those of before are of other tracks
+        old = [n for n in DEFECT_TABLES if session.state(n) != "missing"]
+        made |= {n: session.table(n).iloc[:0] for n in old}
     session.put_all(made, record, revision)
 
 
@@ -230,8 +233,9 @@ def movie_of(
     tracks, drift, events, dumbbells, changes = (session.table(n) for n in MOVIE_TABLES)
     followed = MovieResult(tracks, tracks, dumbbells, drift, changes, events)
     made = MovieData(followed, n_frames, session.pixel_size, time_step_s, watch)
-    if session.made_at(DEFECT_TABLES[0]) > session.made_at("tracks"):
-        return made.with_defects(DefectTracks(*(session.table(n) for n in DEFECT_TABLES)))
+    moving, happened = (session.table(n) for n in DEFECT_TABLES)
+    if len(moving) and session.made_at(DEFECT_TABLES[0]) > session.made_at("tracks"):
+        return made.with_defects(DefectTracks(moving, happened))
     return made
 
 

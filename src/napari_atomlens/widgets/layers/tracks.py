@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import threading
 import weakref
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Layer, Points, Tracks, Vectors
+from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_atomlens.progress import Progress
 from napari_atomlens.session.follows import group_of
 from napari_atomlens.session.movie import MAPS, MovieData
+from napari_atomlens.session.movie_run import AtomsWanted, MovieRun, keep_movie
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.base.images import current_frame
+from napari_atomlens.widgets.base.jobs import Job
 from napari_atomlens.widgets.layers import styles
 from napari_atomlens.widgets.layers.roles import (
     ATOMS,
@@ -104,6 +109,11 @@ class MovieLayers:
         self._steps.setSingleShot(True)
         self._steps.setInterval(0)
         self._steps.timeout.connect(self._next)
+        self._run: MovieRun[Any] | None = None
+        self._revision: int | None = None
+        self._job = Job()
+        self._job.results.connect(self._on_made)
+        self._job.failed.connect(show_warning)
         self._remakers: list[Callable[[], object]] = []
         self._leave: Callable[[], None] | None = None
         layers.found.connect(self._on_found)
@@ -124,6 +134,7 @@ class MovieLayers:
         """Let go of viewer and layers, which stay."""
         self._later.stop()
         self._steps.stop()
+        self._job.close()
         self._hear(False)
         viewer = None if self._viewer is None else self._viewer()
         if viewer is not None:
@@ -139,6 +150,21 @@ class MovieLayers:
                 self._on_lost(role, layer)
 
     # ------------------------------------------------------------------ made anew
+
+    def begin(self, run: MovieRun[Any]) -> None:
+        """Note what is about to be done: the same is done when it is to be made anew."""
+        self._run = run
+
+    def take(self, found: AtomsWanted | MovieData) -> None:
+        """Answer a run that asks for the atoms, or keep and draw what it found."""
+        run = self._run
+        assert run is not None  # somebody began it
+        if isinstance(found, AtomsWanted):
+            self._revision = found.give(self.session)
+        else:
+            record = run.record(self.layers.source_name)
+            keep_movie(self.session, found, record, self._revision)
+            self.show(found, record)
 
     def claim(self, remake: Callable[[], object]) -> None:
         """Let a dock make everything anew where the user asks for it; the last one does it."""
@@ -165,7 +191,15 @@ class MovieLayers:
     def _on_update(self, frames: frozenset[int]) -> frozenset[int]:
         if self._remakers:
             self._remakers[-1]()
+        elif self._run is not None and not self._job.is_running:  # no dock is open
+            run = self._run = dataclasses.replace(self._run, finds=False)
+            self._job.start(lambda stop: run.work(Progress(stop=stop)), needs_torch=False)
         return frames  # not yet: they are fresh once their tables are in the session
+
+    def _on_made(self, results: list[AtomsWanted | MovieData]) -> None:
+        if self.movie in self.layers.viewer_layers:
+            for found in results:
+                self.take(found)
 
     # ------------------------------------------------------------------ what there is
 
@@ -213,6 +247,7 @@ class MovieLayers:
         """Take everything along with the movie."""
         if event.value is self.layers.source:
             self.data = None
+            self._job.close()
             self._hear(False)
             self._later.stop()
             # not now: napari is in the middle of removing a layer

@@ -19,7 +19,6 @@ from napari_atomlens.session.movie import MAPS, MovieData
 from napari_atomlens.session.movie_run import (
     AtomsWanted,
     MovieRun,
-    keep_movie,
     movie_of,
     save_movie,
     summary,
@@ -262,7 +261,7 @@ class MovieWidget(Dock):
         else:
             outputs.session.pixel_size = size
         self._watch_tables(outputs.session)
-        record, revision = run.record(layer.name), [outputs.session.revision]
+        part.begin(run)
 
         def work(progress: Progress) -> Iterator[Found]:
             for found in run.work(progress):
@@ -276,11 +275,8 @@ class MovieWidget(Dock):
             if drawn:
                 outputs.apply(drawn, current_frame(self.viewer, layer))
             for r in results:
-                if isinstance(r, AtomsWanted):
-                    revision[0] = r.give(outputs.session)
-                elif isinstance(r, MovieData):
-                    keep_movie(outputs.session, r, record, revision[0])
-                    part.show(r, record)
+                if not isinstance(r, FrameDrawing):
+                    part.take(r)
 
         def done() -> str:
             return "" if part.data is None else summary(part.data, self.seconds)
