@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -125,14 +126,18 @@ class _BeforeOpening(QObject):
 
     def __init__(self, refresh: Callable[[], object], parent: QObject) -> None:
         super().__init__(parent)
-        self._refresh = refresh
+        # weak: the widget that owns the list would be in a circle of Qt and Python, whose end
+        # crashes PySide
+        self._refresh = weakref.WeakMethod(refresh)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the user goes to the list."""
         if event is not None and event.type() in (
             QEvent.Type.MouseButtonPress, QEvent.Type.FocusIn
         ):  # fmt: skip
-            self._refresh()
+            refresh = self._refresh()
+            if refresh is not None:
+                refresh()
         return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -80,8 +79,8 @@ class MovieLayers:
         What the map of dumbbells shows, one of `MAPS`.
     enlarge : float
         How many times longer than they are displacements are drawn.
-    drawn : threading.Event
-        Set once all layers are there; a thread may wait for it.
+    drawn : MovieData or None
+        Of what all layers are there; a thread may wait for it.
 
     Notes
     -----
@@ -95,7 +94,7 @@ class MovieLayers:
         self.data: MovieData | None = None
         self.record: dict[str, Any] = {}
         self.what, self.enlarge = MAPS[0], 10.0
-        self.drawn = threading.Event()
+        self.drawn: MovieData | None = None
         self._frame = -1
         self._span: tuple[int, int] | None = None
         # weak: the list of layers, which the viewer has, leads to this
@@ -246,7 +245,7 @@ class MovieLayers:
     def _on_removed(self, event: Event) -> None:
         """Take everything along with the movie."""
         if event.value is self.layers.source:
-            self.data = None
+            self.data = self.drawn = None
             self._job.close()
             self._hear(False)
             self._later.stop()
@@ -275,7 +274,6 @@ class MovieLayers:
         """
         self.data, self.record, self._span = data, record or self.record, None
         self._hear(True)
-        self.drawn.clear()
         self._frame = self.frame()
         self._todo = [self._show_atoms, self._show_tracks]
         if data.has_dumbbells:
@@ -291,9 +289,9 @@ class MovieLayers:
             self._todo.clear()
         if self._todo:
             step = self._todo.pop(0)
+            self._steps.start()
             with self.layers.own_changes():
                 step()
-            self._steps.start()
 
     def _clear_up(self) -> None:
         """Take away what this movie does not have."""
@@ -312,7 +310,7 @@ class MovieLayers:
         self.rest()
 
     def _end(self) -> None:
-        self.drawn.set()
+        self.drawn = self.data
         self.changed.emit()
 
     def _show_atoms(self) -> None:

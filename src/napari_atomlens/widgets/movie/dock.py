@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -86,11 +86,11 @@ class MovieWidget(Dock):
             Image, "image", "Movie", accepts=_is_movie,
             tip="The movie; atoms found in it are used, else they are found first",
         )  # fmt: skip
-        names = [n for n in model_names() if n != "auto"]
         self._finding = ParamForm(
-            AnalysisParams, special={"window": "by dose"}, choices={"model": ["auto", *names]},
+            AnalysisParams, special={"window": "by dose"}, choices={"model": model_names()},
             leave_out=("spacing_px", "min_probability", "refine", "contours"),
         )  # fmt: skip
+        fields.before_opening(self._finding["model"], self._list_models)
         self._links = ParamForm(
             LinkParams, special={"search_px": "auto", "jump_px": "never"},
             leave_out=("drift", "species", "motion"),
@@ -102,6 +102,9 @@ class MovieWidget(Dock):
         self.rows(self._image.widget, self._finding["model"])
         every = [self._finding[n] for n in self._finding.fields if n != "model"]
         self.add(section("How to follow", rows(*every, *self._links, *self._watch)))
+
+    def _list_models(self) -> None:
+        fields.set_choices(self._finding["model"], model_names())
 
     def _build_shown(self) -> None:
         self._map = fields.choice(
@@ -216,9 +219,8 @@ class MovieWidget(Dock):
         def work(progress: Progress) -> Iterator[MovieData]:
             known = movie_of(session, n, step, watch)
             if known is not None:
-                part.drawn.clear()
                 yield known.prepare()
-                _wait(part.drawn, progress)
+                _wait_for(part, known, progress)
 
         def show(results: list[MovieData]) -> None:
             part.show(results[-1], session.provenance("tracks"))
@@ -264,11 +266,11 @@ class MovieWidget(Dock):
         part.begin(run)
 
         def work(progress: Progress) -> Iterator[Found]:
+            last = None
             for found in run.work(progress):
-                if isinstance(found, MovieData):
-                    part.drawn.clear()
+                last = found if isinstance(found, MovieData) else last
                 yield found
-            _wait(part.drawn, progress)
+            _wait_for(part, last, progress)
 
         def show(results: list[Found]) -> None:
             drawn = [r for r in results if isinstance(r, FrameDrawing)]
@@ -402,10 +404,10 @@ class MovieWidget(Dock):
         self.start(Task(work, lambda results: names.extend(results[-1]), done, "Saving…"))
 
 
-def _wait(event: threading.Event, progress: Progress) -> None:
-    """Let a thread wait for the window."""
-    while not progress.stopped and not event.wait(0.05):
-        pass
+def _wait_for(part: MovieLayers, data: MovieData | None, progress: Progress) -> None:
+    """Let a thread wait until the window has drawn what it found."""
+    while part.drawn is not data and not progress.stopped:
+        time.sleep(0.02)
 
 
 def _is_movie(layer: Layer) -> bool:
