@@ -6,6 +6,7 @@ import sys
 
 from napari_atomlens.files import user_folder
 from napari_atomlens.widgets import open_save
+from napari_atomlens.widgets.base import software_gl
 
 
 def on_activate(context: object) -> None:
@@ -18,6 +19,8 @@ def on_activate(context: object) -> None:
     ----------
     context : npe2.PluginContext
     """
+    if "vispy.gloo" in sys.modules:  # a window
+        software_gl.guard()
     folder = user_folder("autosave")
     if "napari" not in sys.modules or not folder.is_dir() or not any(folder.iterdir()):
         return
