@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens.atoms import background
 from napari_atomlens.atoms.refine import fit_columns
+from napari_atomlens.progress import Progress
 from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.segmentation import predict, tiles
 from napari_atomlens.simulation import seed_for, simulate
@@ -31,7 +32,7 @@ def image(lattice: str, side: int) -> np.ndarray:
 @pytest.fixture
 def in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "LARGE", 1000)
-    monkeypatch.setattr(tiles.predict_tiled, "__defaults__", (128,))
+    monkeypatch.setattr(tiles.predict_tiled, "__defaults__", (128, Progress()))
 
 
 @pytest.mark.needs_model

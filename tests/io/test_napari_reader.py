@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import AtomLensError
 from napari_atomlens.image import Image
 from napari_atomlens.widgets.layers.convert import pixel_size_nm
 from napari_atomlens.widgets.open_save.reader import get_reader, layer_tuple, read_layers
@@ -76,7 +76,7 @@ def test_a_damaged_file_gives_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"")
     reader = get_reader(str(tmp_path / "a.tif"))
     assert reader is not None
-    with pytest.raises(FormatError, match="zero bytes"):
+    with pytest.raises(AtomLensError, match="zero bytes"):
         reader(str(tmp_path / "a.tif"))
 
 
@@ -105,5 +105,5 @@ def test_atoms_without_features_and_units(tmp_path: Path) -> None:
     (written,) = write_atoms_csv(tmp_path / "atoms", np.zeros((0, 2)), {})
     assert written.endswith("atoms.csv")
     assert pd.read_csv(written).columns.tolist() == ["y_px", "x_px"]
-    with pytest.raises(FormatError, match="could not be written"):
+    with pytest.raises(AtomLensError, match="could not be written"):
         write_atoms_csv(tmp_path / "no" / "folder.csv", np.zeros((1, 2)), {})

@@ -35,9 +35,7 @@ from qtpy.QtWidgets import (
 SCREENS = {"small": ("1366x728", "1"), "scaled": ("1920x1080", "1.5")}
 #: Docks that do not fit yet, on which screens. Whoever mends one takes its name away.
 ALL = "all together"
-NOT_YET: dict[str, tuple[str, ...]] = {
-    ALL: ("small", "scaled"),
-}
+NOT_YET: dict[str, tuple[str, ...]] = {}
 
 
 @functools.cache

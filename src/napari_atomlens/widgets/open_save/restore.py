@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidge
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.session import autosave
 from napari_atomlens.session.autosave import UnsavedSession
+from napari_atomlens.session.edits import Corrections
 from napari_atomlens.session.project import CORRECTIONS
 from napari_atomlens.widgets.layers import convert, placing, roles, styles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
@@ -144,7 +145,7 @@ def show_restored(viewer: napari.viewer.Viewer, unsaved: UnsavedSession) -> Poin
     ndim = int(about.get("ndim", 2))
     name, entry = str(about.get("layer", "")), dict(about.get("entry") or {})
     for layer in [x for x in viewer.layers if x.name == name and isinstance(x, Points)]:
-        if not _has_edits(layer):  # the same atoms as they were before the edits
+        if _is_earlier(layer, corrections):  # the same atoms as they were before the last edits
             viewer.layers.remove(layer)
     species = [s for s in dict.fromkeys(table["species"].astype(str)) if s]
     style = styles.AtomStyle(
@@ -167,9 +168,16 @@ def show_restored(viewer: napari.viewer.Viewer, unsaved: UnsavedSession) -> Poin
     return layer
 
 
-def _has_edits(layer: Points) -> bool:
+def _is_earlier(layer: Points, restored: Corrections) -> bool:
+    """Whether a layer has no edit that the restored atoms do not have, too."""
     editor = layer.metadata.get(EDITOR)
-    return isinstance(editor, Editor) and len(editor.corrections.journal.log) > 0
+    if not isinstance(editor, Editor):
+        return True
+    mine, theirs = (
+        [(e.number, e.time, e.action) for e in c.journal.edits]
+        for c in (editor.corrections, restored)
+    )
+    return theirs[: len(mine)] == mine
 
 
 class _OnTop:
