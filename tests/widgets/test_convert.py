@@ -13,6 +13,7 @@ from napari_atomlens.image import source_stack
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 from napari_atomlens.session import outlines as outlines_of
 from napari_atomlens.session.results import map_of, shown_maps
+from napari_atomlens.widgets.base import images
 from napari_atomlens.widgets.layers import convert, styles
 
 UNITS = pint.get_application_registry()
@@ -117,7 +118,7 @@ def test_maps_of_classes() -> None:
 )
 def test_pixel_size_comes_from_units_that_are_lengths(units: tuple, expected: tuple) -> None:
     scale = (1.0,) * (len(units) - 2) + (0.02, 0.01)
-    found = convert.pixel_size_nm(scale, [UNITS.Unit(u) for u in units])
+    found = images.pixel_size_nm(scale, [UNITS.Unit(u) for u in units])
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -16,8 +16,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
 from napari_atomlens import tables
+from napari_atomlens.widgets.base import images
 from napari_atomlens.widgets.base.legend import Legend
-from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers.roles import KEY
 
 WAIT = 60_000
@@ -561,7 +561,7 @@ def test_nobody_needs_the_spacing(bench: Bench, fake: FakeAnalysis) -> None:
     bench.viewer.add_image(lattice())
     bench.run()
     assert bench.layer("atoms").metadata[KEY]["spacing_px"] == SPACING
-    assert convert.pixel_size_nm((1, 1), bench.layer("atoms").units) is None
+    assert images.pixel_size_nm((1, 1), bench.layer("atoms").units) is None
 
 
 def test_auto_says_which_model_it_took_and_why(bench: Bench) -> None:

@@ -39,6 +39,7 @@ from napari_atomlens.widgets.explore.tabs import (
     Tab,
     TableTab,
 )
+from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers.roles import ANOMALIES, ATOMS, entry
 from napari_atomlens.widgets.layers.sites import KEPT, Described, SiteLayers, describe
 
@@ -222,13 +223,11 @@ class ExploreWidget(Dock):
         if layer is not None:
             data = np.asarray(layer.data)
             features = layer.features.reset_index(drop=True)
-            frames = np.zeros(len(data), np.int64)
-            if data.shape[1] > 2:
-                frames = np.round(data[:, -3]).astype(np.int64)
             self.sites = Sites(
                 features.assign(y_px=data[:, -2], x_px=data[:, -1]) if len(data) else features,
-                frames, self._stack(), float(entry(layer).get("spacing_px", np.nan)),
-                self._classes.known.book, kept[kept < len(data)],
+                convert.frames_of(data), self._stack(),
+                float(entry(layer).get("spacing_px", np.nan)), self._classes.known.book,
+                kept[kept < len(data)],
             )  # fmt: skip
         for one in self._pages:
             one.fill(self.sites)

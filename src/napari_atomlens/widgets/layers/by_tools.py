@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.session.edits import Corrections
+from napari_atomlens.widgets.layers import convert
 
 if TYPE_CHECKING:
     from napari.layers import Points
@@ -42,14 +43,6 @@ class ToolChanges:
         return bool(self.new or self.gone or self.moved or self.renamed)
 
 
-def frames_of(layer: Points) -> np.ndarray:
-    """Frame of every point; all 0 of an image."""
-    places = np.asarray(layer.data, float)
-    if layer.ndim == 3:
-        return np.round(places[:, 0]).astype(int)
-    return np.zeros(len(places), int)
-
-
 def changes_of_rows(layer: Points, c: Corrections, rows: np.ndarray, added: bool) -> ToolChanges:
     """Compare some rows of a layer with the corrections.
 
@@ -63,7 +56,7 @@ def changes_of_rows(layer: Points, c: Corrections, rows: np.ndarray, added: bool
     """
     features, places = layer.features, np.asarray(layer.data, float)
     ids = features["atom_id"].to_numpy()
-    found = ToolChanges(frames_of(layer))
+    found = ToolChanges(convert.frames_of(places))
     known = features["species"].astype(str).to_numpy() if "species" in features else None
     claimed: set[int] = set()
     for k in rows:
@@ -90,7 +83,7 @@ def changes_of_rows(layer: Points, c: Corrections, rows: np.ndarray, added: bool
 def changes_of_all(layer: Points, c: Corrections) -> ToolChanges:
     """Compare the whole layer with the corrections."""
     features, places = layer.features, np.asarray(layer.data, float)
-    found = ToolChanges(frames_of(layer))
+    found = ToolChanges(convert.frames_of(places))
     if "atom_id" not in features or len(features) != len(places):
         return found
     table = c.atoms().set_index("atom_id")

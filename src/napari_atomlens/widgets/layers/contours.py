@@ -15,6 +15,7 @@ from napari_atomlens.contours.tracing import label_image
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.session.outlines import Outlined, label_zoom, outlined_atom, zoomed
 from napari_atomlens.session.session import Session
+from napari_atomlens.widgets.base.images import finest
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.roles import CONTOURS, entry, kind_of
 
@@ -378,8 +379,7 @@ class Contours:
         if kind_of(layer) != SHAPES:
             raise ParameterError(UNKNOWN)
         if not results.shape:
-            source: Any = self._layers.source
-            data = source.data[0] if source.multiscale else source.data
+            data = finest(self._layers.source)
             shape = tuple(int(n) for n in data.shape[: self._ndim])
             results.begin(shape if self._is_movie else (1, *shape), {})
         outlines = convert.outlines_from_shapes(layer.data)

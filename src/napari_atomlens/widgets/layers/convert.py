@@ -16,7 +16,7 @@ from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 
 if TYPE_CHECKING:
-    import pint
+    pass
 
 
 #: Measured where an atom was; unknown once the user has put it elsewhere.
@@ -29,22 +29,11 @@ def frame_order(current: int, n_frames: int) -> list[int]:
     return [(current + i) % n_frames for i in range(n_frames)]
 
 
-def pixel_size_nm(scale: Sequence[float], units: Sequence[pint.Unit]) -> tuple[float, float] | None:
-    """Pixel size (y, x) in nm of a layer, None where its units are no lengths.
-
-    Parameters
-    ----------
-    scale : sequence of float
-        Of the layer; the last two are y and x.
-    units : sequence of pint.Unit
-        Of the layer.
-    """
-    sizes = []
-    for step, unit in zip(list(scale)[-2:], list(units)[-2:], strict=True):
-        if not unit.is_compatible_with("nm"):
-            return None
-        sizes.append(float((abs(float(step)) * unit).to("nm").magnitude))
-    return (sizes[0], sizes[1]) if all(np.isfinite(s) and s > 0 for s in sizes) else None
+def frames_of(data: np.ndarray) -> np.ndarray:
+    """Frame of every point (n,) of a Points layer, all 0 of an image."""
+    if data.shape[1] < 3:
+        return np.zeros(len(data), np.int64)
+    return np.asarray(np.round(np.asarray(data, float)[:, -3]), np.int64)
 
 
 def points_from_atoms(atoms: pd.DataFrame, ndim: int) -> np.ndarray:
@@ -118,11 +107,11 @@ def atoms_from_points(
     data = np.asarray(data, dtype=float)
     atoms = _typed(features, len(data))
     position = data[:, -2:]
-    frame = np.round(data[:, 0]).astype(np.int64) if data.shape[1] == 3 else np.zeros(len(data))
+    frame = frames_of(data)
     added = (atoms["atom_id"].duplicated() | (atoms["atom_id"] < 0)).to_numpy()
     known = atoms[["y_px", "x_px"]].to_numpy()
     moved = ~(np.abs(known - position) <= 1e-6).all(axis=1) | (atoms["frame"] != frame).to_numpy()
-    atoms["frame"] = frame.astype(np.int64)
+    atoms["frame"] = frame
     atoms[["y_px", "x_px"]] = position
     size = np.full(2, np.nan) if pixel_size is None else np.asarray(pixel_size)
     touched = added | moved

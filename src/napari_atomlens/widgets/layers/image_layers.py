@@ -15,6 +15,7 @@ from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.session.registry import SESSIONS
 from napari_atomlens.session.results import ANY_ATOM, Run, Taken, runs_after
 from napari_atomlens.session.session import Session
+from napari_atomlens.widgets.base.images import finest
 from napari_atomlens.widgets.layers.atoms import Editor, editor_of, show_atoms
 from napari_atomlens.widgets.layers.contours import AUTO, NONE, Contours
 from napari_atomlens.widgets.layers.maps import Maps
@@ -103,9 +104,7 @@ class ImageLayers:
     @property
     def session(self) -> Session:
         """Session of the image; every other part of the window shows the same one."""
-        session = self.layers.session
-        assert session is not None  # an image always has one
-        return session
+        return self.layers.image_session
 
     @property
     def source_id(self) -> str:
@@ -168,9 +167,7 @@ class ImageLayers:
 
     def _data(self) -> Pixels:
         """Return what the image shows now; of a pyramid its finest level."""
-        source: Any = self.layers.source
-        data: Pixels = source.data[0] if source.multiscale else source.data
-        return data
+        return finest(self.layers.source)
 
     def draw(self, result: FrameResult) -> FrameDrawing:
         """Draw what takes time; called in the thread, so it touches no layer."""

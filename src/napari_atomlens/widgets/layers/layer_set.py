@@ -414,6 +414,13 @@ class LayerSet:
             self.mark()
         self.session_changed.emit()
 
+    @property
+    def image_session(self) -> Session:
+        """Session of an image, which always has one."""
+        session = self.session
+        assert session is not None
+        return session
+
     def drawn(self, role: str) -> None:
         """Say that a layer shows the table of the session as it is now."""
         session = self.session

@@ -40,9 +40,7 @@ class Maps:
 
     @property
     def _results(self) -> Results:
-        session = self._layers.session
-        assert session is not None  # an image always has one
-        return session.results
+        return self._layers.image_session.results
 
     def names(self) -> tuple[str, ...]:
         """Names of the class maps that can be shown now."""

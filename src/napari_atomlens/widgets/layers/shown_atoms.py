@@ -16,6 +16,7 @@ from napari_atomlens.session.edits.corrections import Change
 from napari_atomlens.session.measured import unknown
 from napari_atomlens.session.project import CORRECTIONS
 from napari_atomlens.session.session import Session
+from napari_atomlens.widgets.base.images import pixel_size_of
 from napari_atomlens.widgets.layers import convert
 from napari_atomlens.widgets.layers.roles import entry
 
@@ -56,7 +57,7 @@ class ShownAtoms:
     @property
     def pixel_size(self) -> tuple[float, float] | None:
         """Pixel size (y, x) in nm, None where it is unknown."""
-        return convert.pixel_size_nm(self.layer.scale, self.layer.units)
+        return pixel_size_of(self.layer)
 
     @property
     def spacing_px(self) -> float:

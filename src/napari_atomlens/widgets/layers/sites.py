@@ -72,8 +72,7 @@ def show_sites(
     napari.layers.Points or None
         None where there is no atom.
     """
-    session = layers.session
-    assert session is not None  # images have one
+    session = layers.image_session
     there = layers.layer(ATOMS)
     if there is not None:
         session = editor_of(there).session
@@ -90,8 +89,7 @@ def show_sites(
 
 
 def _show_atoms(layers: LayerSet, spacing_px: float) -> Points | None:
-    session = layers.session
-    assert session is not None
+    session = layers.image_session
     table = session.features()
     features = convert.features_from_atoms(table, session.species())
     colours = styles.class_colours(features["species"].cat.categories)
@@ -161,9 +159,7 @@ class Begun:
     @property
     def n_frames(self) -> int:
         """How many frames hold atoms."""
-        if self.data.shape[1] < 3:
-            return 1
-        return len(np.unique(np.round(self.data[:, -3])))
+        return len(np.unique(convert.frames_of(self.data)))
 
     def atoms(self) -> pd.DataFrame:
         """Atoms table in the order of the points."""

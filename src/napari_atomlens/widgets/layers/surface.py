@@ -172,9 +172,7 @@ class SurfaceLayers:
     @property
     def session(self) -> Session:
         """Session of the scan."""
-        session = self._layers.session
-        assert session is not None  # images have one
-        return session
+        return self._layers.image_session
 
     @property
     def _source(self) -> Image:

@@ -205,9 +205,7 @@ class MovieLayers:
     @property
     def session(self) -> Session:
         """Session of the movie."""
-        session = self.layers.session
-        assert session is not None  # an image always has one
-        return session
+        return self.layers.image_session
 
     @property
     def movie(self) -> Image:
