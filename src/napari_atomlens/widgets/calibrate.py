@@ -15,7 +15,7 @@ from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, stack_of
 from napari_atomlens.widgets.base.layout import button
 from napari_atomlens.widgets.base.task import Task
-from napari_atomlens.widgets.layers.roles import entry
+from napari_atomlens.widgets.layers.roles import entry, is_given
 
 MATERIAL, SPACING, BAR = "material", "known spacing", "scale bar"
 #: What the true length is, by what it is taken from.
@@ -33,7 +33,7 @@ class CalibrateWidget(Dock):
 
     def build(self) -> None:
         """Image, what the length is taken from, and both lengths."""
-        self._image = self.choose(Image, "image", "Image", accepts=lambda x: not entry(x))
+        self._image = self.choose(Image, "image", "Image", accepts=is_given)
         self._method = fields.choice("method", "From", [MATERIAL, SPACING, BAR])
         self._material = fields.choice("material", "Material", list(calibration.MATERIALS))
         self._length = fields.number(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_atomlens.errors import AtomLensError
 from napari_atomlens.image import Pixels, Stack, source_stack
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ def stack_of(layer: Image) -> Stack:
         If they are neither an image nor a movie.
     """
     return source_stack(finest(layer), bool(layer.rgb), layer.axis_labels)
+
+
+def stack_or_none(layer: Image | None) -> Stack | None:
+    """Grey frames of an image layer; None where there is none, or it has more axes."""
+    try:
+        return None if layer is None else stack_of(layer)
+    except AtomLensError:
+        return None
 
 
 def pixel_size_nm(

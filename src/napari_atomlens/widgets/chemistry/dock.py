@@ -19,23 +19,31 @@ from napari_atomlens.progress import Progress
 from napari_atomlens.session.follows import bonded_tables
 from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
-from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, stack_of
+from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, stack_or_none
 from napari_atomlens.widgets.base.layout import button, line, section
+from napari_atomlens.widgets.base.looking import look_at
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.chemistry.defect_list import DefectList, TypeRow, type_rows
 from napari_atomlens.widgets.chemistry.library_browser import LibraryBrowser
 from napari_atomlens.widgets.chemistry.rules_table import RulesTable
-from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers import convert, placing
 from napari_atomlens.widgets.layers.atoms import editor_of
 from napari_atomlens.widgets.layers.bonds import BondLayers
 from napari_atomlens.widgets.layers.convert_bonds import BondDrawing, draw_bonds
 from napari_atomlens.widgets.layers.registry import layers_of
-from napari_atomlens.widgets.layers.roles import ATOMS, BONDS, DEFECTS, KEY, RINGS, entry
+from napari_atomlens.widgets.layers.roles import (
+    BONDS,
+    DEFECTS,
+    KEY,
+    RINGS,
+    are_our_atoms,
+    entry,
+    is_atoms,
+)
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
     from napari_atomlens.graphs.library import Entry
-    from napari_atomlens.image import Stack
 
 AUTO = "auto"
 NO_ATOMS = "Find atoms first, or open a Points layer."
@@ -86,8 +94,7 @@ class ChemistryWidget(Dock):
         self._edited = False
         self._atoms = self.choose(
             Points, "atoms", "Atoms",
-            accepts=lambda x: entry(x).get("role", ATOMS) == ATOMS,
-            prefers=lambda x: entry(x).get("role") == ATOMS,
+            accepts=is_atoms, prefers=are_our_atoms,
             tip="The layer of atoms, with your corrections",
         )  # fmt: skip
         self._preset = fields.choice(
@@ -291,23 +298,11 @@ class ChemistryWidget(Dock):
         )  # fmt: skip
 
     def _image_of(self, layer: Points) -> Image | None:
-        """Image under the atoms: the one that they were found in, else the visible one on top."""
-        images = [x for x in self.viewer.layers if isinstance(x, Image) and not entry(x)]
-        wanted = entry(layer).get("source_id")
-        found = next((x for x in images if str(x.unique_id) == wanted), None)
-        shown = [x for x in images if x.visible] or images
-        return found or (shown[-1] if shown else None)
-
-    def _pixels_of(self, layer: Points) -> Stack | None:
-        image = self._image_of(layer)
-        try:
-            return None if image is None else stack_of(image)
-        except AtomLensError:  # of more axes: not the image of these atoms
-            return None
+        return placing.image_under(self.viewer.layers, layer)
 
     def _shape_px(self, layer: Points) -> tuple[int, int] | None:
         """Rows and columns of the image of the atoms, None where they lie on another."""
-        stack = self._pixels_of(layer)
+        stack = stack_or_none(self._image_of(layer))
         if stack is None:
             return None
         height, width = stack.shape[1:]
@@ -321,13 +316,9 @@ class ChemistryWidget(Dock):
         atoms, layers = self._atoms.layer, self._layers
         if atoms is None or layers is None or row >= len(layers.table(DEFECTS)):
             return
-        world = np.asarray(atoms.data_to_world(layers.place(row)))
-        if atoms.ndim > 2:
-            self.viewer.dims.set_point(self.viewer.dims.ndim - atoms.ndim, float(world[0]))
-        camera = getattr(self.viewer, "scene", self.viewer).camera  # scene: since napari 0.9
-        camera.center = (0.0, float(world[-2]), float(world[-1]))
+        look_at(self.viewer, atoms, layers.place(row))
         length = layers.width() / 0.06 * float(np.mean(np.abs(atoms.scale[-2:])))
-        camera.zoom = 500 / (SPAN * length)
+        self.viewer.scene.camera.zoom = 500 / (SPAN * length)
         layers.select(row)
 
     def _adding(self) -> Task[list[Entry]]:
@@ -342,7 +333,8 @@ class ChemistryWidget(Dock):
         if graph is None:
             raise ParameterError("Press Find bonds and defects first.")
         chosen = defects.iloc[self._list.chosen() or list(range(len(defects)))]
-        image, pixels = self._image_of(atoms), self._pixels_of(atoms)
+        image = self._image_of(atoms)
+        pixels = stack_or_none(image)
         known = {} if image is None else image.metadata
         about = {k: v for k, v in known.items() if k != KEY and isinstance(v, (str, int, float))}
         source = atoms.name if image is None else image.name

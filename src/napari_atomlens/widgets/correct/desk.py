@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.session.by_hand import Hand
 from napari_atomlens.session.pixels import KnownPixels
 from napari_atomlens.widgets.base.images import current_frame, finest
 from napari_atomlens.widgets.base.layer_choice import LayerChoice
+from napari_atomlens.widgets.base.looking import look_at, show_frame
 from napari_atomlens.widgets.layers.atoms import Editor
 from napari_atomlens.widgets.layers.roles import entry
 
@@ -91,18 +92,15 @@ class Desk:
         editor = self.editor
         if editor is None or not self.is_movie or frame == self.frame:
             return
-        world = editor.layer.data_to_world((frame, 0, 0))[0]
-        self.viewer.dims.set_point(self.viewer.dims.ndim - 3, float(world))
+        show_frame(self.viewer, editor.layer, frame)
 
     def centre(self, frame: int, y: float, x: float, near: bool = False) -> None:
         """Bring a place to the middle of the window; `near` enough to judge an atom there."""
         editor = self.editor
         if editor is None:
             return
-        self.show_frame(frame)
-        world = editor.layer.data_to_world([frame, y, x][-editor.layer.ndim :])
+        look_at(self.viewer, editor.layer, (frame, y, x)[-editor.layer.ndim :])
         camera = self.viewer.scene.camera
-        camera.center = (0.0, float(world[-2]), float(world[-1]))
         if near:  # who is nearer already stays there
             span = NEIGHBOURS * editor.spacing_px * float(np.mean(editor.layer.scale[-2:]))
             camera.zoom = max(camera.zoom, CANVAS_PX / span)
@@ -121,8 +119,3 @@ class Desk:
                 return image
         same = [x for x in images if x.ndim == atoms.ndim]
         return next((x for x in same if x.visible), same[0] if same else None)
-
-
-def is_atoms(layer: Layer) -> bool:
-    """Whether a Points layer can be corrected: ours with atoms, or that of somebody else."""
-    return bool(entry(layer).get("role", "atoms") == "atoms")

@@ -17,14 +17,14 @@ from napari_atomlens.widgets.correct.adapt import AdaptPanel
 from napari_atomlens.widgets.correct.adding import Adding
 from napari_atomlens.widgets.correct.commands import NO_ATOMS, Commands
 from napari_atomlens.widgets.correct.conflicts import ConflictList
-from napari_atomlens.widgets.correct.desk import Desk, is_atoms
+from napari_atomlens.widgets.correct.desk import Desk
 from napari_atomlens.widgets.correct.keys_table import KeysTable
 from napari_atomlens.widgets.correct.mouse import CorrectMouse
 from napari_atomlens.widgets.correct.regions import RegionTool
 from napari_atomlens.widgets.correct.review import Review
 from napari_atomlens.widgets.correct.tools import Tools
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
-from napari_atomlens.widgets.layers.roles import entry
+from napari_atomlens.widgets.layers.roles import entry, is_atoms, is_given
 from napari_atomlens.widgets.open_save.project import ProjectPanel
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class CorrectWidget(Dock):
             none=CHOOSE, tip="The layer of atoms to correct",
         )  # fmt: skip
         self._image = self.choose(
-            Image, "image", "Image", accepts=lambda x: not entry(x), none="none",
+            Image, "image", "Image", accepts=is_given, none="none",
             tip="The image on which new and moved atoms are drawn to a peak",
         )  # fmt: skip
         self._desk = Desk(self.viewer, self._image)

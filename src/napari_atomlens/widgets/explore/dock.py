@@ -17,14 +17,21 @@ from napari_atomlens import contours
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.contours.classbook import ClassBook
 from napari_atomlens.contours.classes import Classes
-from napari_atomlens.errors import AtomLensError, ParameterError, TableError
+from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.params import as_dict
 from napari_atomlens.progress import Progress
 from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.forms import ParamForm
-from napari_atomlens.widgets.base.images import current_frame, finest, pixel_size_of, stack_of
+from napari_atomlens.widgets.base.images import (
+    current_frame,
+    finest,
+    pixel_size_of,
+    stack_of,
+    stack_or_none,
+)
 from napari_atomlens.widgets.base.layout import button, line
+from napari_atomlens.widgets.base.looking import look_at
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.explore import words
 from napari_atomlens.widgets.explore.class_tab import ClassTab, KnownClasses, row_keys
@@ -39,15 +46,14 @@ from napari_atomlens.widgets.explore.tabs import (
     Tab,
     TableTab,
 )
-from napari_atomlens.widgets.layers import convert
-from napari_atomlens.widgets.layers.roles import ANOMALIES, ATOMS, entry
+from napari_atomlens.widgets.layers import convert, placing
+from napari_atomlens.widgets.layers.roles import ANOMALIES, are_our_atoms, entry
 from napari_atomlens.widgets.layers.sites import KEPT, Described, SiteLayers, describe
 
 if TYPE_CHECKING:
     from napari.utils.events import Event
     from numpy.typing import ArrayLike
 
-    from napari_atomlens.image import Stack
 
 #: The views follow slider and edits when they have rested this long.
 REST_MS = 80
@@ -97,7 +103,7 @@ class ExploreWidget(Dock):
         self._atoms = self.choose(
             Points, "atoms_layer", "Atoms", tip="The atoms to look at",
             accepts=lambda x: entry(x).get("role") != ANOMALIES,
-            prefers=lambda x: entry(x).get("role") == ATOMS,
+            prefers=are_our_atoms,
         )  # fmt: skip
         self._form = ParamForm(AnomalyParams)
         self.rows(self._atoms.widget, self._form["rate"])
@@ -179,19 +185,8 @@ class ExploreWidget(Dock):
 
     def image(self) -> Image | None:
         """Return the image that the atoms belong to, None where there is none."""
-        images = [x for x in self.viewer.layers if isinstance(x, Image)]
-        wanted = None if self._layer is None else entry(self._layer).get("source_id")
-        found = next((x for x in images if str(x.unique_id) == wanted), None)
-        others = [x for x in images if not entry(x)]
-        shown = [x for x in others if x.visible] or others
-        return found or (shown[-1] if shown else None)
-
-    def _stack(self) -> Stack | None:
-        image = self.image()
-        try:
-            return None if image is None else stack_of(image)
-        except AtomLensError:  # of more axes: not the image of these atoms
-            return None
+        layer = self._layer
+        return None if layer is None else placing.image_under(self.viewer.layers, layer)
 
     def _on_changed(self, event: Event | None = None) -> None:
         action = str(getattr(getattr(event, "action", ""), "value", ""))
@@ -225,7 +220,7 @@ class ExploreWidget(Dock):
             features = layer.features.reset_index(drop=True)
             self.sites = Sites(
                 features.assign(y_px=data[:, -2], x_px=data[:, -1]) if len(data) else features,
-                convert.frames_of(data), self._stack(),
+                convert.frames_of(data), stack_or_none(self.image()),
                 float(entry(layer).get("spacing_px", np.nan)), self._classes.known.book,
                 kept[kept < len(data)],
             )  # fmt: skip
@@ -283,11 +278,7 @@ class ExploreWidget(Dock):
         layer = self._layer
         if layer is None or not 0 <= row < len(self.sites):
             return
-        world = layer.data_to_world(np.asarray(layer.data[row], float))
-        if layer.ndim > 2:
-            self.viewer.dims.set_point(self.viewer.dims.ndim - 3, float(world[-3]))
-        camera = getattr(self.viewer, "scene", self.viewer).camera  # scene: since napari 0.9
-        camera.center = tuple(float(v) for v in world[-2:])
+        look_at(self.viewer, layer, np.asarray(layer.data[row], float))
         self.select([row])
 
     # ---------------------------------------------------------------- describe

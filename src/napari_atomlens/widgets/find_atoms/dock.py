@@ -30,7 +30,7 @@ from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.contours import AUTO, LABELS, NONE, SHAPES
 from napari_atomlens.widgets.layers.image_layers import FrameDrawing, ImageLayers, LayerRequest
 from napari_atomlens.widgets.layers.registry import layers_of
-from napari_atomlens.widgets.layers.roles import ATOMS, entry
+from napari_atomlens.widgets.layers.roles import ATOMS, entry, is_given
 
 if TYPE_CHECKING:
     from psygnal import SignalInstance
@@ -59,7 +59,7 @@ class FindAtomsWidget(Dock):
         self._legend = Legend()
         self._count = self.timer(50, self._show_counts)
         self._image = self.choose(
-            Image, "image", "Image", accepts=lambda x: not entry(x),
+            Image, "image", "Image", accepts=is_given,
             tip="The image or movie in which to find atoms",
         )  # fmt: skip
         self._pixel_size = self.pixel_size_field(self._image)

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image
 
-from napari_atomlens.widgets.layers.roles import ATOMS, ORDER, entry, kind_of, plain_name, rank
+from napari_atomlens.widgets.layers.roles import (
+    ATOMS,
+    ORDER,
+    entry,
+    is_given,
+    kind_of,
+    plain_name,
+    rank,
+)
 
 if TYPE_CHECKING:
     from napari.components import LayerList
@@ -91,6 +100,16 @@ def source_of(layer: Layer, layers: LayerList) -> Layer | None:
         if plain_name(other) == mine.get("source_name") and by_name is None:
             by_name = other
     return by_name
+
+
+def image_under(layers: LayerList, atoms: Layer) -> Image | None:
+    """Image beneath some atoms: the one that they were found in, else the visible one on top."""
+    images = [x for x in layers if isinstance(x, Image)]
+    wanted = entry(atoms).get("source_id")
+    given = [x for x in images if is_given(x)]
+    shown = [x for x in given if x.visible] or given
+    found = next((x for x in images if str(x.unique_id) == wanted), None)
+    return found or (shown[-1] if shown else None)
 
 
 def image_of(layer: Layer, layers: LayerList) -> Layer:

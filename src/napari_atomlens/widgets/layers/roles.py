@@ -67,6 +67,21 @@ def entry(layer: Layer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_given(layer: Layer) -> bool:
+    """Whether a layer was not made by us: an image to look for atoms in."""
+    return not entry(layer)
+
+
+def is_atoms(layer: Layer) -> bool:
+    """Whether a layer of points holds atoms: ours, or those of somebody else."""
+    return bool(entry(layer).get("role", ATOMS) == ATOMS)
+
+
+def are_our_atoms(layer: Layer) -> bool:
+    """Whether a layer holds atoms that we found: what one wants, most likely."""
+    return bool(entry(layer).get("role") == ATOMS)
+
+
 def rank(layer: Layer) -> int:
     """How high a layer of ours lies above its image."""
     role = entry(layer).get("role")

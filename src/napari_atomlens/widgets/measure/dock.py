@@ -26,7 +26,7 @@ from napari_atomlens.widgets.layers.atoms import editor_of
 from napari_atomlens.widgets.layers.convert_lattice import LatticeDrawing, LatticeView
 from napari_atomlens.widgets.layers.lattice import MeasuredLayers
 from napari_atomlens.widgets.layers.registry import layers_of
-from napari_atomlens.widgets.layers.roles import ATOMS, entry
+from napari_atomlens.widgets.layers.roles import are_our_atoms, entry, is_atoms
 from napari_atomlens.widgets.measure.reference import (
     REFERENCE,
     draw_reference,
@@ -48,8 +48,7 @@ class MeasureWidget(Dock):
         self._layers: MeasuredLayers | None = None
         self._atoms = self.choose(
             Points, "atoms", "Atoms",
-            accepts=lambda x: entry(x).get("role", ATOMS) == ATOMS,
-            prefers=lambda x: entry(x).get("role") == ATOMS,
+            accepts=is_atoms, prefers=are_our_atoms,
             tip="The layer of atoms to measure, with your corrections",
         )  # fmt: skip
         self._pixel_size = self.pixel_size_field(self._atoms)

@@ -32,12 +32,13 @@ from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.forms import ParamForm, rows
 from napari_atomlens.widgets.base.images import current_frame, finest, pixel_size_of, stack_of
 from napari_atomlens.widgets.base.layout import button, section
+from napari_atomlens.widgets.base.looking import show_frame
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.find_atoms.dock import model_names
 from napari_atomlens.widgets.layers.contours import LABELS
 from napari_atomlens.widgets.layers.image_layers import FrameDrawing, ImageLayers, LayerRequest
 from napari_atomlens.widgets.layers.registry import layers_of
-from napari_atomlens.widgets.layers.roles import ATOMS, TRACKS, entry
+from napari_atomlens.widgets.layers.roles import ATOMS, TRACKS, is_given
 from napari_atomlens.widgets.layers.tracks import MovieLayers
 from napari_atomlens.widgets.movie.dumbbells import DumbbellTab, RowTab
 from napari_atomlens.widgets.movie.motion import TracksTab
@@ -300,9 +301,7 @@ class MovieWidget(Dock):
         if layer is None:
             return
         frame = int(np.clip(frame, 0, finest(layer).shape[0] - 1))
-        axis = self.viewer.dims.ndim - layer.ndim
-        world = layer.data_to_world((frame, *np.zeros(layer.ndim - 1)))[0]
-        self.viewer.dims.set_point(axis, world)
+        show_frame(self.viewer, layer, frame)
 
     def go_to_event(self, row: int) -> None:
         """Go to the frame and the place of an event of the list."""
@@ -411,7 +410,7 @@ def _wait_for(part: MovieLayers, data: MovieData | None, progress: Progress) -> 
 
 
 def _is_movie(layer: Layer) -> bool:
-    return layer.ndim == 3 and not entry(layer)
+    return layer.ndim == 3 and is_given(layer)
 
 
 def _are_in_frames(outputs: ImageLayers, least: int) -> bool:
