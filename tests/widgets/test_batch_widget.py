@@ -147,9 +147,8 @@ def test_the_real_thing(bench: Bench, tmp_path: Path) -> None:
     assert "0 frames in" in bench.run()  # nothing is left to do
 
 
-def test_closing_the_window_stops_the_run(
-    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def run_until_stopped(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Let a run go on until it is stopped; tells when it has begun and when it has ended."""
     begun, ended = threading.Event(), threading.Event()
 
     def slow(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
@@ -161,6 +160,13 @@ def test_closing_the_window_stops_the_run(
         return summary(Path(out))
 
     monkeypatch.setattr(batch, "run_batch", slow)
+    return begun, ended
+
+
+def test_closing_the_window_stops_the_run(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = run_until_stopped(monkeypatch)
     bench.child(QLineEdit, "source").setText(str(folder))
     bench.click()
     assert begun.wait(10)
@@ -209,17 +215,7 @@ def test_cancel_is_quick_and_what_is_in_work_is_finished(
 def test_closing_the_tab_stops_the_run_and_leaves_nothing(
     bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def slow(inputs: list[str], out: str, params: Any, **more: Any) -> batch.BatchSummary:
-        begun.set()
-        pause = threading.Event()
-        while not more["progress"].stopped:
-            pause.wait(0.01)
-        ended.set()
-        return summary(Path(out))
-
-    monkeypatch.setattr(batch, "run_batch", slow)
+    begun, ended = run_until_stopped(monkeypatch)
     bench.viewer.window.show()
     emitters = [bench.viewer.layers.events.removed, bench.viewer.layers.events.inserted,
                 bench.viewer.events.theme]  # fmt: skip

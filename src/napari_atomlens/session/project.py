@@ -291,9 +291,14 @@ def load_opened(path: str | Path) -> Workspace:
         raise
     if opened.read_only:
         space.messages.insert(0, read_only_sentence(opened.path))
+    hold_open(space, opened)
+    return space
+
+
+def hold_open(space: Workspace, opened: OpenProject) -> None:
+    """Let the layers of a project say that they came from it: its lock lives as long as they."""
     for _, attributes, _kind in space.layers:
         attributes.setdefault("metadata", {})[PROJECT] = opened
-    return space
 
 
 def opened_by(layers: Sequence[LayerTuple]) -> OpenProject | None:

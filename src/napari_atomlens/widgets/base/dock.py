@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from magicgui.widgets import Container
 from magicgui.widgets.bases import Widget
 from napari.layers import Layer
-from napari.utils.notifications import notification_manager, show_warning
+from napari.utils.notifications import show_warning
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.progress import Progress
 from napari_atomlens.widgets.base.forms import rows
-from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.jobs import Job, Stop, report_crash
 from napari_atomlens.widgets.base.layer_choice import LayerChoice
 from napari_atomlens.widgets.base.layout import Item, Page, button, put, sentence
 from napari_atomlens.widgets.base.pixel_size import PixelSizeField
@@ -280,9 +280,8 @@ class Dock(QWidget):
 
     def refuse(self, what: str) -> None:
         """Say in one sentence why something cannot be done."""
-        self._on_failed(what)
+        show_warning(what)
         self.say(what)
-        self._ending = ""
         self.finished.emit()
 
     def start(self, task: Task[Any]) -> None:
@@ -360,9 +359,7 @@ class Dock(QWidget):
         show_warning(what)
 
     def _on_crashed(self, error: Exception) -> None:
-        self._ending = f"Something unexpected went wrong ({type(error).__name__}: {error})."
-        # napari offers the traceback, ready for a bug report
-        notification_manager.receive_error(type(error), error, error.__traceback__)
+        self._ending = report_crash(error)
 
     def _on_finished(self) -> None:
         task, self._task = self._task, None

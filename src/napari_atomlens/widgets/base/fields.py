@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from magicgui.widgets.bases import ValueWidget
@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QLineEdit,
     QSizePolicy,
     QWidget,
 )
@@ -22,6 +21,8 @@ from qtpy.QtWidgets import (
 OF_LAYERS = "of_layers"
 #: Any field of a form.
 Field = ValueWidget[Any]
+#: A field whose value a file can keep.
+Setting = QCheckBox | QComboBox | QDoubleSpinBox
 #: Letters that a combo box shows at least; a longer entry does not widen the dock.
 LETTERS = 10
 
@@ -122,29 +123,47 @@ def check(name: str, text: str, on: bool = False, *, tip: str = "") -> CheckBox:
 
 
 class _BeforeOpening(QObject):
-    """Makes a list anew before the user sees it."""
+    """Makes a list anew before the user sees it.
+
+    What it calls must not hold the widget that owns the list: the end of a circle of Qt and
+    Python crashes PySide.
+    """
 
     def __init__(self, refresh: Callable[[], object], parent: QObject) -> None:
         super().__init__(parent)
-        # weak: the widget that owns the list would be in a circle of Qt and Python, whose end
-        # crashes PySide
-        self._refresh = weakref.WeakMethod(refresh)
+        self._refresh = refresh
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the user goes to the list."""
         if event is not None and event.type() in (
             QEvent.Type.MouseButtonPress, QEvent.Type.FocusIn
         ):  # fmt: skip
-            refresh = self._refresh()
-            if refresh is not None:
-                refresh()
+            self._refresh()
         return False
 
 
 def before_opening(box: Field, refresh: Callable[[], object]) -> None:
     """Call something before the user sees the list of a field; `refresh` is a bound method."""
-    qt = native(box)
-    qt.installEventFilter(_BeforeOpening(refresh, qt))
+    qt, weak = native(box), weakref.WeakMethod(refresh)
+
+    def call() -> None:
+        method = weak()
+        if method is not None:
+            method()
+
+    qt.installEventFilter(_BeforeOpening(call, qt))
+
+
+def offer_anew(box: Field, offered: Callable[[], Sequence[str]]) -> None:
+    """Let a field offer what a plain function returns, asked before the user sees the list."""
+    qt, weak = native(box), weakref.ref(box)
+
+    def call() -> None:
+        there = weak()
+        if there is not None:
+            set_choices(there, offered())
+
+    qt.installEventFilter(_BeforeOpening(call, qt))
 
 
 def set_choices(box: Field, items: Sequence[str], chosen: str | None = None) -> None:
@@ -157,29 +176,26 @@ def set_choices(box: Field, items: Sequence[str], chosen: str | None = None) -> 
             box.value = wanted
 
 
-def shown(field: QWidget) -> object:
+def is_setting(widget: QWidget) -> TypeGuard[Setting]:
+    """Whether a widget is a field that a file can keep; a list of layers is not."""
+    if isinstance(widget, QComboBox) and widget.property(OF_LAYERS):
+        return False
+    return isinstance(widget, (QCheckBox, QComboBox, QDoubleSpinBox))
+
+
+def shown(field: Setting) -> object:
     """What a field shows, as a plain value that a file can keep."""
     if isinstance(field, QCheckBox):
         return field.isChecked()
-    if isinstance(field, QDoubleSpinBox):
-        return field.value()
-    return field.currentText() if isinstance(field, QComboBox) else _text(field).text()
+    return field.value() if isinstance(field, QDoubleSpinBox) else field.currentText()
 
 
-def show(field: QWidget, value: object) -> None:
+def show(field: Setting, value: object) -> None:
     """Let a field show what :func:`shown` gave; a choice that is not offered changes nothing."""
     if isinstance(field, QCheckBox):
         field.setChecked(bool(value))
     elif isinstance(field, QDoubleSpinBox):
         if isinstance(value, (int, float)):
             field.setValue(value)
-    elif isinstance(field, QComboBox):
-        if field.findText(str(value)) >= 0:
-            field.setCurrentText(str(value))
-    else:
-        _text(field).setText(str(value))
-
-
-def _text(field: QWidget) -> QLineEdit:
-    assert isinstance(field, QLineEdit)
-    return field
+    elif field.findText(str(value)) >= 0:
+        field.setCurrentText(str(value))

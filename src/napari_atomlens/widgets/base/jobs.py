@@ -69,6 +69,15 @@ def _work(
         yield _Crash(error)
 
 
+def report_crash(error: Exception) -> str:
+    """Hand an error that nobody meant to raise to napari; the sentence for the status line."""
+    from napari.utils.notifications import notification_manager
+
+    # napari offers the traceback, ready for a bug report
+    notification_manager.receive_error(type(error), error, error.__traceback__)
+    return f"Something unexpected went wrong ({type(error).__name__}: {error})."
+
+
 class Job(QObject):
     """Runs one generator at a time in a thread of napari's pool.
 

@@ -70,6 +70,7 @@ class LayerChoice(Generic[L]):
         self._accepts, self._prefers = accepts, prefers
         self._listing = self._by_hand = False
         self._told: str | None = None
+        self._listed: list[tuple[str, L]] = []
         self._known: set[str | None] = set()
         made = create_widget(
             annotation=kind, name=name, label=label,
@@ -97,6 +98,7 @@ class LayerChoice(Generic[L]):
     def reset_choices(self, event: object = None) -> None:
         """List the layers anew; napari calls it when layers come, go, move or are renamed."""
         layers = self.offered()
+        self._listed = [(x.name + ("" if x.visible else HIDDEN), x) for x in layers]
         wanted = self._wanted(layers)
         qt = self.widget.native
         self._listing = True
@@ -118,7 +120,7 @@ class LayerChoice(Generic[L]):
 
     def _entries(self, widget: object = None) -> list[tuple[str, L | None]]:
         entries: list[tuple[str, L | None]] = [(self._none, None)] if self._none else []
-        return entries + [(x.name + ("" if x.visible else HIDDEN), x) for x in self.offered()]
+        return entries + self._listed
 
     def _wanted(self, layers: list[L]) -> str | None:
         """Id of the layer to choose now."""

@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import LineEdit
-from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_atomlens import training
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.progress import Progress
-from napari_atomlens.segmentation.zoo import list_models
 from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.forms import rows
-from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.jobs import Job, Stop, report_crash
 from napari_atomlens.widgets.base.layout import button, sentence
+from napari_atomlens.widgets.base.models import model_names
 from napari_atomlens.widgets.correct.desk import Desk
 from napari_atomlens.widgets.correct.learning import FOURIER, SEEN, THIS, Preview, read_lesson
 from napari_atomlens.widgets.correct.loss_plot import LossPlot
@@ -77,7 +76,7 @@ class AdaptPanel(QWidget):
         self._start = fields.choice(
             "start", "Start from", ["auto"], tip="The model to start from; it stays as it is"
         )
-        fields.before_opening(self._start, self._list_models)
+        fields.offer_anew(self._start, model_names)
         self._name = LineEdit(
             name="model_name", label="Name", value="adapted", tooltip="Name of the new model"
         )
@@ -86,10 +85,6 @@ class AdaptPanel(QWidget):
             "minutes", "Time", 0.1, 120, value=5, decimals=1, step=1, unit="min",
             tip="Time at most",
         )  # fmt: skip
-
-    def _list_models(self) -> None:
-        names = ["auto", *(m.name for m in list_models() if m.name != "auto")]
-        fields.set_choices(self._start, names)
 
     def cleanup(self) -> None:
         """Stop the worker; a model that was not kept goes."""
@@ -164,8 +159,7 @@ class AdaptPanel(QWidget):
         self._ending = what
 
     def _on_crashed(self, error: Exception) -> None:
-        self._ending = f"Something unexpected went wrong ({type(error).__name__}: {error})."
-        notification_manager.receive_error(type(error), error, error.__traceback__)
+        self._ending = report_crash(error)
 
     def _on_finished(self) -> None:
         self._bar.hide()

@@ -16,7 +16,6 @@ from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs import provenance
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.source import Source
-from napari_atomlens.segmentation.zoo import list_models
 from napari_atomlens.session.review import Tally, species_counts
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.base import fields
@@ -25,6 +24,7 @@ from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.images import current_frame, length_text, stack_of
 from napari_atomlens.widgets.base.layout import line
 from napari_atomlens.widgets.base.legend import Legend
+from napari_atomlens.widgets.base.models import model_names
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.contours import AUTO, LABELS, NONE, SHAPES
@@ -37,14 +37,6 @@ if TYPE_CHECKING:
 
 ALL_FRAMES, THIS_FRAME = "all frames", "this frame"
 NO_IMAGE = "Open an image or a movie first."
-
-
-def model_names() -> list[str]:
-    """Names of the models that there are, from their cards alone; "auto" first."""
-    try:
-        return ["auto", *(m.name for m in list_models() if m.name != "auto")]
-    except (AtomLensError, OSError):
-        return ["auto"]
 
 
 class FindAtomsWidget(Dock):
@@ -71,7 +63,7 @@ class FindAtomsWidget(Dock):
             AnalysisParams, special={"spacing_px": "auto"}, choices={"model": model_names()},
             leave_out=("contours",),
         )  # fmt: skip
-        fields.before_opening(self._form["model"], self._list_models)
+        fields.offer_anew(self._form["model"], model_names)
         self._found = Label(name="found_spacing", label="Found")
         self._build_form()
         self._build_layers()
@@ -127,9 +119,6 @@ class FindAtomsWidget(Dock):
         self._listen_to(None)
 
     # -------------------------------------------------------------- the layers
-
-    def _list_models(self) -> None:
-        fields.set_choices(self._form["model"], model_names())
 
     def _layers_of(self, layer: Image) -> ImageLayers:
         return layers_of(self.viewer, layer).part(ImageLayers)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.layers import Points, Shapes, Vectors
-from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_atomlens import graphs
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.session.follows import bonded_tables
+from napari_atomlens.widgets.base.timers import once
 from napari_atomlens.widgets.layers import convert_bonds as convert
 from napari_atomlens.widgets.layers.convert_bonds import BondDrawing, RingDrawing
+from napari_atomlens.widgets.layers.of_tables import LayersOfTables
 from napari_atomlens.widgets.layers.roles import BONDS, DEFECTS, RINGS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REST_MS = 120
 
 
-class BondLayers:
+class BondLayers(LayersOfTables):
     """Bonds, rings of the frame that is shown, and defects.
 
     Parameters
@@ -50,26 +50,19 @@ class BondLayers:
     Signal: ``changed`` (the tables are others now, and so are the layers).
     """
 
-    changed = Signal()
-
     def __init__(self, layers: LayerSet) -> None:
-        self._layers = layers
-        self._session: Session | None = None
+        super().__init__(layers)
         self._frame = 0
-        self._own = False
         self.graph: BondGraph | None = None
         self.wanted = {BONDS: True, RINGS: True, DEFECTS: True}
         self.problem = ""
-        self._rest = QTimer()
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(REST_MS)
-        self._rest.timeout.connect(self._draw_rings_now)
+        self._rest = once(REST_MS, self._draw_rings_now)
 
     def close(self) -> None:
         """Let go of session and layers, which stay."""
         self._rest.stop()
         self._rest.timeout.disconnect(self._draw_rings_now)
-        self._follow(None)
+        super().close()
 
     # ----------------------------------------------------------------- the session
 
@@ -80,14 +73,10 @@ class BondLayers:
 
     def _follow(self, session: Session | None) -> None:
         old = self._session
-        if old is session:
-            return
-        if old is not None:
-            old.table_changed.disconnect(self._on_table_changed, missing_ok=True)
+        super()._follow(session)
+        if old is not session and old is not None:
             old.follow_edits(BONDS, None)
-        self._session = session
-        if session is not None:
-            session.table_changed.connect(self._on_table_changed)
+        if old is not session and session is not None:
             session.follow_edits(BONDS, self._remake)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -131,11 +120,8 @@ class BondLayers:
         revision: int | None = None,
     ) -> None:
         assert self._session is not None  # whoever puts follows it
-        self._own = True
-        try:
+        with self._own_tables():
             self._session.put_all(tables, provenance, revision)
-        finally:
-            self._own = False
 
     def _remake(self, frames: frozenset[int]) -> frozenset[int]:
         """Follow an edit of the atoms of some frames; returns those that it could not."""

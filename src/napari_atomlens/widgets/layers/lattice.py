@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.layers import Points, Vectors
-from psygnal import Signal
 
 from napari_atomlens.lattice.lattice import MEASURED, Lattice
 from napari_atomlens.session.follows import lattice_tables
@@ -20,10 +19,10 @@ from napari_atomlens.widgets.layers.convert_lattice import (
     draw_lattice,
     real_atoms,
 )
+from napari_atomlens.widgets.layers.of_tables import LayersOfTables
 from napari_atomlens.widgets.layers.roles import ARROWS, MAP, VACANCIES
 
 if TYPE_CHECKING:
-    from napari_atomlens.session.session import Session
     from napari_atomlens.widgets.layers.layer_set import LayerSet
 
 ROLES = (MAP, ARROWS, VACANCIES)
@@ -31,7 +30,7 @@ ROLES = (MAP, ARROWS, VACANCIES)
 COLUMNS = ("sublattice", "site_y_px", "site_x_px", *MEASURED)
 
 
-class MeasuredLayers:
+class MeasuredLayers(LayersOfTables):
     """Map, arrows and vacancies.
 
     Parameters
@@ -51,31 +50,13 @@ class MeasuredLayers:
     Signal: ``changed`` (the tables are others now, and so are the layers).
     """
 
-    changed = Signal()
-
     def __init__(self, layers: LayerSet) -> None:
-        self._layers = layers
-        self._session: Session | None = None
-        self._own = False
+        super().__init__(layers)
         self.found: Lattice | None = None
         self.drawing: LatticeDrawing | None = None
         self.view = LatticeView()
 
-    def close(self) -> None:
-        """Let go of the session; the layers stay."""
-        self._follow(None)
-
     # ----------------------------------------------------------------- the session
-
-    def _follow(self, session: Session | None) -> None:
-        old = self._session
-        if old is session:
-            return
-        if old is not None:
-            old.table_changed.disconnect(self._on_table_changed, missing_ok=True)
-        self._session = session
-        if session is not None:
-            session.table_changed.connect(self._on_table_changed)
 
     def take(
         self, found: Lattice, view: LatticeView, drawing: LatticeDrawing, revision: int
@@ -93,15 +74,11 @@ class MeasuredLayers:
         """
         session = editor_of(self._layers.source).session
         self._follow(session)
-        self._own = True
-        try:
-            with self._layers.own_changes():
-                session.put_all(lattice_tables(found), found.params, revision)
-                self._note(found)
-                self.found, self.view = found, view
-                self.draw(drawing)
-        finally:
-            self._own = False
+        with self._own_tables(), self._layers.own_changes():
+            session.put_all(lattice_tables(found), found.params, revision)
+            self._note(found)
+            self.found, self.view = found, view
+            self.draw(drawing)
         self.changed.emit()
 
     def _on_table_changed(self, name: str) -> None:

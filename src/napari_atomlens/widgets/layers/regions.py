@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
-from qtpy.QtCore import QTimer
 
+from napari_atomlens.widgets.base.timers import once
 from napari_atomlens.widgets.layers.registry import layers_of
 from napari_atomlens.widgets.layers.roles import EXCLUDED
 
@@ -42,10 +42,7 @@ class Regions:
         self._wanted: list[Polygon] = []
         self._shown: list[Polygon] = []
         # napari still works on a shape when it says that there is a new one: not now, but next
-        self._next = QTimer()
-        self._next.setSingleShot(True)
-        self._next.setInterval(0)
-        self._next.timeout.connect(self._settle)
+        self._next = once(0, self._settle)
         self._layers.found.connect(self._on_found)
         self._layers.lost.connect(self._on_lost)
         known = self._layers.layer(EXCLUDED)

@@ -213,12 +213,8 @@ class SurfaceLayers:
         )  # fmt: skip
 
     def preview(self, picture: Picture) -> None:
-        """Show what a setting does, until :meth:`drop_preview`."""
+        """Show what a setting does, until the layer is removed."""
         self._image(roles.PREVIEW, picture)
-
-    def drop_preview(self) -> None:
-        """Take the preview away."""
-        self._layers.remove(roles.PREVIEW)
 
     def levelled(self, picture: Picture, params: LevelParams) -> Image | None:
         """Show the levelled scan; the layer says how it was made."""

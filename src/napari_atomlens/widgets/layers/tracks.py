@@ -22,6 +22,7 @@ from napari_atomlens.session.movie_run import AtomsWanted, MovieRun, keep_movie
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.base.images import current_frame
 from napari_atomlens.widgets.base.jobs import Job
+from napari_atomlens.widgets.base.timers import once
 from napari_atomlens.widgets.layers import styles
 from napari_atomlens.widgets.layers.roles import (
     ATOMS,
@@ -99,15 +100,9 @@ class MovieLayers:
         self._span: tuple[int, int] | None = None
         # weak: the list of layers, which the viewer has, leads to this
         self._viewer: weakref.ref[napari.viewer.Viewer] | None = None
-        self._later = QTimer()
-        self._later.setSingleShot(True)
-        self._later.setInterval(REST_MS)
-        self._later.timeout.connect(self.rest)
+        self._later = once(REST_MS, self.rest)
         self._todo: list[Callable[[], None]] = []
-        self._steps = QTimer()
-        self._steps.setSingleShot(True)
-        self._steps.setInterval(0)
-        self._steps.timeout.connect(self._next)
+        self._steps = once(0, self._next)
         self._run: MovieRun[Any] | None = None
         self._revision: int | None = None
         self._job = Job()

@@ -33,8 +33,8 @@ from napari_atomlens.widgets.base.forms import ParamForm, rows
 from napari_atomlens.widgets.base.images import current_frame, finest, pixel_size_of, stack_of
 from napari_atomlens.widgets.base.layout import button, section
 from napari_atomlens.widgets.base.looking import show_frame
+from napari_atomlens.widgets.base.models import model_names
 from napari_atomlens.widgets.base.task import Task
-from napari_atomlens.widgets.find_atoms.dock import model_names
 from napari_atomlens.widgets.layers.contours import LABELS
 from napari_atomlens.widgets.layers.image_layers import FrameDrawing, ImageLayers, LayerRequest
 from napari_atomlens.widgets.layers.registry import layers_of
@@ -91,7 +91,7 @@ class MovieWidget(Dock):
             AnalysisParams, special={"window": "by dose"}, choices={"model": model_names()},
             leave_out=("spacing_px", "min_probability", "refine", "contours"),
         )  # fmt: skip
-        fields.before_opening(self._finding["model"], self._list_models)
+        fields.offer_anew(self._finding["model"], model_names)
         self._links = ParamForm(
             LinkParams, special={"search_px": "auto", "jump_px": "never"},
             leave_out=("drift", "species", "motion"),
@@ -103,9 +103,6 @@ class MovieWidget(Dock):
         self.rows(self._image.widget, self._finding["model"])
         every = [self._finding[n] for n in self._finding.fields if n != "model"]
         self.add(section("How to follow", rows(*every, *self._links, *self._watch)))
-
-    def _list_models(self) -> None:
-        fields.set_choices(self._finding["model"], model_names())
 
     def _build_shown(self) -> None:
         self._map = fields.choice(

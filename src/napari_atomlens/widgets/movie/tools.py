@@ -92,11 +92,6 @@ class SpaceTime:
         self._before: tuple[int, int] = (0, 0)
         self._hidden: list[Layer] = []
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether the tracks are turned."""
-        return self._tracks is not None
-
     def show(self, tracks: Tracks, n_frames: int) -> None:
         """Turn the tracks into space and time."""
         self.leave()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
     QWidget,
 )
 
@@ -21,12 +18,15 @@ from napari_atomlens.session.project import (
     PROJECT,
     OpenProject,
     Workspace,
+    hold_open,
     load_workspace,
     missing_files,
     open_project,
     read_only_sentence,
 )
 from napari_atomlens.widgets.base import fields
+from napari_atomlens.widgets.base.fields import Setting
+from napari_atomlens.widgets.base.layout import button, sentence
 from napari_atomlens.widgets.layers.atoms import Editor, editor_of
 from napari_atomlens.widgets.open_save import restore
 from napari_atomlens.widgets.open_save.beside import beside
@@ -55,14 +55,17 @@ class ProjectPanel(QWidget):
         self.editor: Editor | None = None
         self._opened: OpenProject | None = None
         self._unsaved: list[autosave.UnsavedSession] = []
-        self._save = _button("save_project", "Save project…", "All layers, edits and settings")
-        self._open = _button("open_project", "Open project…", "In place of what is shown")
-        self._restore = _button("restore", "Restore", "Bring back edits that were never saved")
-        self._forget = _button("forget", "Discard", "Do away with them")
-        self._note = QLabel()
-        self._note.setObjectName("project_status")
-        self._note.setWordWrap(True)
-        self._note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._save = button(
+            "save_project", "Save project…", "All layers, edits and settings", self._on_save
+        )
+        self._open = button(
+            "open_project", "Open project…", "In place of what is shown", self._on_open
+        )
+        self._restore = button(
+            "restore", "Restore", "Bring back edits that were never saved", self._on_restore
+        )
+        self._forget = button("forget", "Discard", "Do away with them", self._on_forget)
+        self._note = sentence("project_status")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.addWidget(self._save, 0, 0)
@@ -70,10 +73,6 @@ class ProjectPanel(QWidget):
         grid.addWidget(self._note, 1, 0, 1, 2)
         grid.addWidget(self._restore, 2, 0)
         grid.addWidget(self._forget, 2, 1)
-        self._save.clicked.connect(self._on_save)
-        self._open.clicked.connect(self._on_open)
-        self._restore.clicked.connect(self._on_restore)
-        self._forget.clicked.connect(self._on_forget)
         self.look_for_unsaved()
 
     def cleanup(self) -> None:
@@ -83,9 +82,9 @@ class ProjectPanel(QWidget):
         ):
             self._opened.lock.release()
 
-    def say(self, sentence: str) -> None:
+    def say(self, text: str) -> None:
         """Show a sentence."""
-        self._note.setText(sentence)
+        self._note.setText(text)
 
     # ------------------------------------------------------------------- save and open
 
@@ -142,8 +141,7 @@ class ProjectPanel(QWidget):
 
         def read() -> tuple[Workspace, list[Layer]]:
             space = load_workspace(path, found.get)
-            for _, attributes, _kind in space.layers:
-                attributes.setdefault("metadata", {})[PROJECT] = opened
+            hold_open(space, opened)
             return space, [Layer.create(*one) for one in space.layers]
 
         opened = open_project(path, known := self.project())
@@ -183,7 +181,7 @@ class ProjectPanel(QWidget):
         viewer = self._viewer
         widgets = {
             name: {
-                f.objectName(): fields.shown(f) for f in dock.findChildren(QWidget) if _is_field(f)
+                f.objectName(): fields.shown(f) for f in dock.findChildren(QWidget) if _is_kept(f)
             }
             for name, dock in self._docks().items()
         }
@@ -225,7 +223,7 @@ class ProjectPanel(QWidget):
             if dock is None:
                 continue
             for field in dock.findChildren(QWidget):
-                if _is_field(field) and field.objectName() in values:
+                if _is_kept(field) and field.objectName() in values:
                     fields.show(field, values[field.objectName()])
 
     # ------------------------------------------------------------------- unsaved edits
@@ -233,8 +231,8 @@ class ProjectPanel(QWidget):
     def look_for_unsaved(self) -> None:
         """Offer the edits of sessions that ended without saving them."""
         self._unsaved = autosave.find_unsaved()
-        for button in (self._restore, self._forget):
-            button.setVisible(bool(self._unsaved))
+        for one in (self._restore, self._forget):
+            one.setVisible(bool(self._unsaved))
         if self._unsaved:
             self.say(restore.describe(self._unsaved[0]))
 
@@ -258,21 +256,8 @@ class ProjectPanel(QWidget):
             self.look_for_unsaved()
 
 
-def _button(name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(tip)
-    return button
-
-
-def _is_field(widget: QWidget) -> bool:
-    """Whether a widget is a setting that a project keeps: choices of layers are not."""
-    from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox
-
-    if not widget.objectName() or widget.objectName().startswith("qt_"):
-        return False
-    if isinstance(widget, QComboBox):
-        return not widget.property(fields.OF_LAYERS)
-    return isinstance(widget, (QCheckBox, QDoubleSpinBox, QSpinBox)) and (
-        widget.objectName() != "seen"
-    )
+def _is_kept(widget: QWidget) -> TypeGuard[Setting]:
+    """Whether a project keeps what a widget shows; whether a frame was seen is an edit."""
+    name = widget.objectName()
+    named = bool(name) and not name.startswith("qt_") and name != "seen"
+    return named and fields.is_setting(widget)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from napari.layers import Image, Points
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.session import autosave
 from napari_atomlens.session.autosave import UnsavedSession
 from napari_atomlens.session.edits import Corrections
 from napari_atomlens.session.project import CORRECTIONS
+from napari_atomlens.widgets.base.layout import button
 from napari_atomlens.widgets.layers import convert, placing, roles, styles
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
 from napari_atomlens.widgets.layers.registry import all_layers
@@ -84,11 +85,7 @@ class RestoreBar(QWidget):
             ("forget", "Discard", "Do away with these edits", self._on_forget),
             ("later", "Later", "They stay; Correct offers them, and the next start", self.leave),
         ):
-            button = QPushButton(text)
-            button.setObjectName(name)
-            button.setToolTip(tip)
-            button.clicked.connect(what)
-            row.addWidget(button)
+            row.addWidget(button(name, text, tip, what))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self._show()
 
