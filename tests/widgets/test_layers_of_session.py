@@ -13,7 +13,7 @@ from fake_analysis import FakeAnalysis, lattice
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 
-from napari_atomlens.errors import ImageError
+from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.session.edits import actions
@@ -256,3 +256,94 @@ def test_an_edit_of_the_session_is_shown_by_the_layer(viewer: ViewerModel) -> No
     editor_of(layer).close()
     session.edit(actions.delete, [5])
     assert len(layer.data) == 16 and EDITOR not in layer.metadata
+
+
+# ------------------------------------------------------------- one kind into the other, places
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_outlines_turn_into_the_other_kind_with_every_edit(frames: int) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(lattice(4, frames=frames if frames > 1 else 0), name="gold")
+    outputs = outputs_of(viewer)
+    run(outputs, SHAPES, frames=frames)
+    session, contours = outputs.session, outputs.contours
+    session.edit(actions.delete, [5])
+    shapes = outputs.layer(CONTOURS)
+    shapes.selected_data = {3}
+    shapes.remove_selected()
+    shapes.visible = False
+    row = 0
+    drawn = shapes.data[row].copy()
+    drawn[:, -2:] += 0.5
+    shapes.data = [drawn, *shapes.data[1:]]  # one is pulled about
+    mine = int(shapes.features["atom_id"].iloc[row])
+    known = session.outlines.by_atom(0)
+    at = [x.name for x in viewer.layers]
+    contours.convert(LABELS)
+    labels = outputs.layer(CONTOURS)
+    assert contours.kind == LABELS and not labels.visible
+    assert [x.name for x in viewer.layers] == at, "in the same place"
+    frame = np.asarray(labels.data[0] if frames > 1 else labels.data)
+    wide = [o for o in known.values() if len(o) > 4]  # faint atoms have outlines of a pixel
+    assert len(known) == 14 and len(np.unique(frame)) - 1 == len(wide) > 10
+    assert frames == 1 or (np.asarray(labels.data[1]) > 0).any(), "the other frames as well"
+    contours.convert(SHAPES)
+    again = outputs.layer(CONTOURS)
+    assert contours.kind == SHAPES and not again.visible and again.nshapes == 14
+    ids = again.features["atom_id"].tolist()
+    assert set(ids) == set(known) and mine in ids
+    for atom_id, outline in zip(ids, again.data, strict=True):
+        np.testing.assert_allclose(outline[:, -2:], known[atom_id], atol=1e-5)
+    session.undo()
+    assert len(session.corrections.journal) >= 1
+
+
+def test_shapes_of_an_earlier_session_turn_into_labels_too(viewer: ViewerModel) -> None:
+    run(outputs_of(viewer), SHAPES)
+    data, attributes, _ = outputs_of(viewer).layer(CONTOURS).as_layer_data_tuple()
+    other = ViewerModel()
+    source = other.add_image(lattice(4), name="gold")
+    other.add_shapes(data, **attributes)  # by name: its image has another id now
+    contours = layers_of(other, source).part(ImageLayers).contours
+    assert contours.kind == SHAPES
+    contours.convert(LABELS)
+    labels = layers_of(other, source).layer(CONTOURS)
+    assert len(np.unique(labels.data)) - 1 == 16
+    contours.convert(SHAPES)
+    assert layers_of(other, source).layer(CONTOURS).nshapes == 16
+    viewer.layers.clear()
+    empty = layers_of(viewer, viewer.add_image(lattice(4), name="silver")).part(ImageLayers)
+    with pytest.raises(ParameterError, match="There are no outlines"):
+        empty.contours.convert(LABELS)
+
+
+@pytest.mark.parametrize("kind", [SHAPES, LABELS])
+@pytest.mark.parametrize("what", ["pyramid", "rgb", "turned"])
+def test_pyramids_colours_and_turned_images_have_their_layers_in_place(
+    kind: str, what: str
+) -> None:
+    viewer, image = ViewerModel(), lattice(4)
+    if what == "pyramid":
+        viewer.add_image([image, image[::2, ::2]], multiscale=True, name="gold", scale=(0.5, 0.5))
+    elif what == "rgb":
+        grey = np.clip(255 * image / image.max(), 0, 255).astype(np.uint8)
+        viewer.add_image(np.stack([grey] * 3, -1), rgb=True, name="gold", scale=(3, 3))
+    else:
+        viewer.add_image(image, name="gold", rotate=30, shear=(0.2,), translate=(5, -3))
+    source, outputs = source_of(viewer), outputs_of(viewer)
+    outputs.begin(LayerRequest(contours=kind), (1, *image.shape), None, {"started": "1"})
+    outputs.apply([outputs.draw(found(image))], 0)
+    source.scale = np.asarray(source.scale) * 2  # and it is calibrated later
+    assert len(outputs.layer(ATOMS).data) == 16
+    for y, x in outputs.layer(ATOMS).data:
+        world = np.asarray(source.data_to_world((y, x)))
+        np.testing.assert_allclose(outputs.layer(ATOMS).data_to_world((y, x)), world)
+        layer = outputs.layer(CONTOURS)
+        if kind == LABELS:  # the atom lies inside its label, wherever the image lies
+            inside = np.round(layer.world_to_data(world)).astype(int)
+            assert layer.data[tuple(inside)] > 0
+        else:
+            np.testing.assert_allclose(layer.data_to_world((y, x)), world)
+    probability = outputs.layer("probability")
+    np.testing.assert_allclose(probability.data_to_world((3, 4)), source.data_to_world((3, 4)))

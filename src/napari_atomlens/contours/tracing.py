@@ -46,6 +46,7 @@ def outline(
     *,
     frame: int = 0,
     level: float = 0.5,
+    which: np.ndarray | None = None,
     progress: ProgressLike = None,
 ) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Outline every atom of one frame.
@@ -61,14 +62,16 @@ def outline(
     level : float
         Probability of a column on the outline. Where an atom's own probability is below
         it at the centre, half of that probability is taken instead.
+    which : ndarray of int, optional
+        Rows of `atoms` to outline; the others are only their neighbours. All by default.
     progress : Progress or callable, optional
         Asked while it works whether to stop.
 
     Returns
     -------
     contours : pandas.DataFrame
-        Contours table, in the order of `atoms`; :func:`napari_atomlens.describe_contours`
-        adds the other descriptors.
+        Contours table, in the order of `atoms` or of `which`;
+        :func:`napari_atomlens.describe_contours` adds the other descriptors.
     outlines : list of ndarray, each (n_vertices, 2)
         Vertices (row, column) in pixels, counter-clockwise as drawn from about +x; the last
         vertex joins the first.
@@ -88,18 +91,15 @@ def outline(
     >>> len(contours) == len(outlines)
     True
     """
-    if not len(atoms):
+    if not len(atoms) or (which is not None and not len(which)):
         return tables.empty("contours"), []
-    centres = atoms[["y_px", "x_px"]].to_numpy(float)
-    watch = as_progress(progress)
-    vertices, counts = trace(np.asarray(probability, np.float32), centres, level, watch)
+    centres, watch = atoms[["y_px", "x_px"]].to_numpy(float), as_progress(progress)
+    vertices, counts = trace(np.asarray(probability, np.float32), centres, level, watch, which)
     watch.check()
-    table = {
-        "frame": frame,
-        "atom_id": atoms["atom_id"].to_numpy(),
-        **outline_shapes(vertices, centres),
-    }
-    return tables.make("contours", table, len(atoms)), ragged(vertices, counts)
+    rows = slice(None) if which is None else which
+    ids = atoms["atom_id"].to_numpy()[rows]
+    table = {"frame": frame, "atom_id": ids, **outline_shapes(vertices, centres[rows])}
+    return tables.make("contours", table, len(vertices)), ragged(vertices, counts)
 
 
 def trace(
@@ -107,6 +107,7 @@ def trace(
     centres: np.ndarray,
     level: float = 0.5,
     watch: Progress = Progress(),
+    which: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outlines round centres in one map.
 
@@ -120,11 +121,13 @@ def trace(
         See :func:`outline`.
     watch : Progress
         Asked before each chunk of atoms whether to stop.
+    which : ndarray of int, optional
+        Rows of the centres to outline; the others are only their neighbours.
 
     Returns
     -------
     vertices : ndarray, shape (n, m, 2)
-        Shorter outlines repeat their last vertex.
+        Of all, or of `which`. Shorter outlines repeat their last vertex.
     counts : ndarray of int, shape (n,)
     """
     n = len(centres)
@@ -143,11 +146,12 @@ def trace(
     radius = int(np.ceil(farthest)) + 1
     chunk = max(1, CHUNK_PIXELS // (2 * radius + 1) ** 2)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    rows = np.arange(n) if which is None else np.asarray(which)
     # frames side by side have one thread each, which is then no matter for a pool
     torch = sys.modules.get("torch")
-    workers = min(4, n // chunk, torch.get_num_threads() if torch else 4)
+    workers = min(4, len(rows) // chunk, torch.get_num_threads() if torch else 4)
     with ThreadPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
-        for here, low, high in _bands(centres, probability.shape, 2 * radius // zoom + 4):
+        for here, low, high in _bands(centres[rows], probability.shape, 2 * radius // zoom + 4):
             fine = probability[low:high]
             for _ in range(zoom.bit_length() - 1):
                 fine = between(fine)
@@ -155,9 +159,10 @@ def trace(
             shift = np.array([zoom * low, 0])
 
             def one(
-                c: np.ndarray, rimmed: np.ndarray = rimmed, shift: np.ndarray = shift
+                k: np.ndarray, rimmed: np.ndarray = rimmed, shift: np.ndarray = shift
             ) -> tuple[np.ndarray, np.ndarray]:
                 watch.check()
+                c = rows[k]
                 around = places[near[c]] - places[c, None]
                 vertices, counts = _trace_patches(
                     rimmed, places[c] - shift, around, distance[c], radius, farthest, level
@@ -166,13 +171,13 @@ def trace(
 
             chunks = [here[i : i + chunk] for i in range(0, len(here), chunk)]
             done = pool.map(one, chunks) if pool else map(one, chunks)
-            found += [(c, *part) for c, part in zip(chunks, done, strict=True)]
+            found += [(k, *part) for k, part in zip(chunks, done, strict=True)]
     longest = max(v.shape[1] for _, v, _ in found)
-    vertices = np.empty((n, longest, 2), found[0][1].dtype)
-    counts = np.empty(n, np.int64)
+    vertices = np.empty((len(rows), longest, 2), found[0][1].dtype)
+    counts = np.empty(len(rows), np.int64)
     while found:  # of large images every copy counts
-        c, some, many = found.pop()
-        vertices[c], counts[c] = lengthened(some, longest), many
+        k, some, many = found.pop()
+        vertices[k], counts[k] = lengthened(some, longest), many
     vertices /= zoom
     return vertices, counts
 
@@ -185,7 +190,10 @@ def _bands(
     band = np.clip(centres[:, 0] // height, 0, (shape[0] - 1) // height).astype(int)
     for k in np.unique(band):
         low, high = max(0, k * height - margin), min(shape[0], (k + 1) * height + margin)
-        yield np.flatnonzero(band == k), int(low), int(high)
+        here = np.flatnonzero(band == k)
+        y = np.clip(centres[here, 0], 0, shape[0] - 1)
+        top, bottom = y.min() - margin, y.max() + margin + 2
+        yield here, max(int(low), int(top)), min(int(high), int(bottom))
 
 
 def lengthened(vertices: np.ndarray, m: int) -> np.ndarray:

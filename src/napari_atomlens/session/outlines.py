@@ -15,6 +15,8 @@ from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.session.edits import Corrections
 from napari_atomlens.session.edits.rebase import SAME_ATOM
 
+#: An edit changes no outline farther from it than this, over the spacing.
+REACH = 3.0
 #: Contours table of one frame and the outlines (n, 2) in the order of its rows.
 Outlined = tuple[pd.DataFrame, list[np.ndarray]]
 
@@ -86,6 +88,7 @@ class Outlines:
 
     def __init__(self) -> None:
         self._of: dict[int, Outlined] = {}
+        self._from: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __contains__(self, frame: int) -> bool:
         return frame in self._of
@@ -106,6 +109,7 @@ class Outlines:
     def clear(self) -> None:
         """Forget all of them."""
         self._of.clear()
+        self._from.clear()
 
     def by_atom(self, frame: int) -> dict[int, np.ndarray]:
         """Outlines of a frame by the id of their atom."""
@@ -142,20 +146,52 @@ class Outlines:
         for atom_id, tracing in mine.items():
             new = with_outline(new, f, atom_id, tracing, True)
         self._of[f] = new
+        self._note_atoms(f, c)
         return as_run and not mine
+
+    def _note_atoms(self, frame: int, c: Corrections) -> None:
+        """Remember of which atoms the outlines of a frame are."""
+        now = c.columns(frame)
+        self._from[frame] = now.ids.copy(), now.positions.copy()
 
     # -------------------------------------------------------------------- an edit
 
     def redraw(
         self, frame: int, c: Corrections, probability: np.ndarray, spacing_px: float
     ) -> None:
-        """Outline the atoms of an edited frame anew, from the map of all atoms together."""
-        new = _outlined(frame, c, probability)
+        """Outline the atoms of an edited frame anew, from the map of all atoms together.
+
+        Only what the edit can have changed: the atoms themselves and their neighbours.
+        """
+        new = self._some_anew(frame, c, probability, spacing_px)
         for atom_id in removed_by_hand(c, frame):
             new = with_outline(new, frame, atom_id, None, True)
         if frame in self._of:
             new = merge_outlines(self._of[frame], new, spacing_px)
         self._of[frame] = new
+        self._note_atoms(frame, c)
+
+    def _some_anew(
+        self, frame: int, c: Corrections, probability: np.ndarray, spacing_px: float
+    ) -> Outlined:
+        """Outlines of all atoms, those far from every change as they were."""
+        now, known = c.columns(frame), self._from.get(frame)
+        if known is None or not np.isfinite(spacing_px) or not len(now):
+            return _outlined(frame, c, probability)
+        near = near_changes(*known, now.ids, now.positions, REACH * spacing_px)
+        table, outlines = self._of.get(frame, (tables.empty("contours"), []))
+        stays = ~is_users(table) & np.isin(table["atom_id"], now.ids[~near])
+        anew = np.flatnonzero(~np.isin(now.ids, table["atom_id"].to_numpy()[stays]))
+        fresh, drawn = _outlined(frame, c, probability, now.ids[anew])
+        old = table[stays]
+        species = dict(zip(now.ids.tolist(), now.data["species"], strict=True))
+        old = old.assign(species=[str(species[int(i)]) for i in old["atom_id"]])
+        both = pd.concat([old, fresh], ignore_index=True) if len(old) else fresh
+        kept = [outlines[k] for k in np.flatnonzero(stays)]
+        rank = {int(i): k for k, i in enumerate(now.ids)}  # in the order of the atoms, as ever
+        order = np.argsort([rank[int(i)] for i in both["atom_id"]], kind="stable")
+        every = [*kept, *drawn]
+        return both.iloc[order].reset_index(drop=True), [every[k] for k in order]
 
     def complete(self, frame: int, c: Corrections, probability: np.ndarray | None) -> bool:
         """Outline those atoms of the user that a run has not found.
@@ -210,10 +246,32 @@ def removed_by_hand(c: Corrections, frame: int) -> list[int]:
     return [i for i, tracing in c.contours(frame).items() if tracing is None]
 
 
-def _outlined(frame: int, c: Corrections, probability: np.ndarray) -> Outlined:
-    """Every atom of a frame outlined in a map."""
+def near_changes(
+    old_ids: np.ndarray, old: np.ndarray, ids: np.ndarray, places: np.ndarray, reach: float
+) -> np.ndarray:
+    """Which atoms lie near one that is new, gone or elsewhere (bool, one per atom)."""
+    there = {int(i): k for k, i in enumerate(old_ids)}
+    before = np.array([there.get(int(i), -1) for i in ids], int)
+    same = before >= 0
+    same[same] = (old[before[same]] == places[same]).all(axis=1)
+    gone = np.ones(len(old_ids), bool)
+    gone[before[same]] = False
+    changed = np.vstack([places[~same], old[gone]])
+    if not len(changed):
+        return np.zeros(len(ids), bool)
+    distance, _ = scipy.spatial.cKDTree(changed).query(places, distance_upper_bound=reach)
+    return np.isfinite(distance)
+
+
+def _outlined(
+    frame: int, c: Corrections, probability: np.ndarray, only: np.ndarray | None = None
+) -> Outlined:
+    """Every atom of a frame outlined in a map, or only those of some ids."""
     atoms = c.table(frame)
-    contours, outlines = outline(np.asarray(probability, np.float32), atoms, frame=frame)
+    which = None if only is None else np.flatnonzero(atoms["atom_id"].isin(only))
+    contours, outlines = outline(
+        np.asarray(probability, np.float32), atoms, frame=frame, which=which
+    )
     species = atoms.set_index("atom_id")["species"].astype(str)
     table = contours.assign(species=contours["atom_id"].map(species).fillna(""), edited=False)
     return table, [np.asarray(o, np.float32) for o in outlines]
