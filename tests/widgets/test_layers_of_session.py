@@ -12,6 +12,7 @@ import pytest
 from fake_analysis import FakeAnalysis, lattice
 from napari.components import ViewerModel
 from napari.layers import Image, Points
+from napari.utils.events import Event
 
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.runs.frame import FrameResult
@@ -347,3 +348,47 @@ def test_pyramids_colours_and_turned_images_have_their_layers_in_place(
             np.testing.assert_allclose(layer.data_to_world((y, x)), world)
     probability = outputs.layer("probability")
     np.testing.assert_allclose(probability.data_to_world((3, 4)), source.data_to_world((3, 4)))
+
+
+def test_only_outlines_that_are_seen_to_differ_are_drawn_anew(viewer: ViewerModel) -> None:
+    outputs = outputs_of(viewer)
+    run(outputs, SHAPES)
+    session, layer = outputs.session, outputs.layer(CONTOURS)
+    table, outlines = session.outlines[0]
+    ids = table["atom_id"].tolist()
+    wide = [k for k, o in enumerate(outlines) if len(o) > 4]
+    gone: list[int] = []
+    came: list[int] = []
+
+    def hear(event: Event) -> None:
+        action = str(getattr(event.action, "value", event.action))
+        if action == "removing":
+            gone.extend(layer.features["atom_id"].iloc[list(event.data_indices)])
+        elif action == "added":
+            came.append(layer.nshapes)
+
+    def show(edited: dict[int, bool], by: dict[int, float], turned: int = 0) -> None:
+        gone.clear()
+        came.clear()
+        now = table.assign(edited=[edited.get(k, False) for k in range(len(table))])
+        session.outlines[0] = (
+            now,
+            [
+                np.roll(o, turned, axis=0) + np.float32(by.get(k, 0.0))
+                for k, o in enumerate(outlines)
+            ],
+        )
+        session.outlines_changed.emit(frozenset([0]))
+
+    layer.events.data.connect(hear)
+    show({}, {k: 0.004 for k in wide}, turned=1)  # as a rounded map gives them
+    assert gone == [] and came == []
+    one, other = wide[3], wide[7]
+    show({}, {one: 0.3})
+    assert gone == [ids[one]] and len(came) == 1, "one was exchanged"
+    show({other: True}, {one: 0.3, other: 0.004})
+    assert gone == [ids[other]] and len(came) == 1, "the user's is as it was drawn"
+    drawn = dict(zip(layer.features["atom_id"], layer.data, strict=True))
+    for k in wide:
+        exact = 1e-5 if k in (one, other) else 0.01
+        np.testing.assert_allclose(drawn[ids[k]], session.outlines[0][1][k], atol=exact)

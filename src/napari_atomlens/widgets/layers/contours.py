@@ -13,7 +13,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_atomlens import tables
 from napari_atomlens.contours.tracing import label_image
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.session.outlines import Outlined, label_zoom, outlined_atom, zoomed
+from napari_atomlens.session.outlines import Outlined, is_users, label_zoom, outlined_atom, zoomed
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.base.images import finest
 from napari_atomlens.widgets.layers import convert, styles
@@ -31,6 +31,9 @@ MAX_SHAPES = 2000
 MAX_LABELS_SIDE, MAX_LABELS_BYTES = 2048, 2**28
 #: More shapes than this that differ, and all are drawn anew.
 FEW = 200
+#: Nobody sees that an outline is so little elsewhere (px): it is drawn anew only where the user
+#: drew it. Kept maps are rounded, so that neighbours of an edit differ from the run's by as much.
+UNSEEN_PX = 0.01
 COMPUTED = ("area_px2", "perimeter_px", "major_px", "minor_px", "eccentricity",
             "orientation_rad", "solidity", "offset_y_px", "offset_x_px", "anomaly_p")  # fmt: skip
 UNKNOWN = "The outlines are not known any more; find the atoms of this image again."
@@ -219,31 +222,32 @@ class Contours:
         table, outlines = self.session.outlines[frame]
         keys = ("atom_id", "species")
         old = {k: i for i, k in enumerate(zip(*(shown.table[n] for n in keys), strict=True))}
+        exact = is_users(shown.table), is_users(table)
         stays: list[tuple[int, int]] = []
         new: list[int] = []
         for row, key in enumerate(zip(*(table[n] for n in keys), strict=True)):
             at = old.get(key)
-            if at is not None and _same(shown.outlines[at], outlines[row]):
+            within = 0.0 if at is None or exact[0][at] or exact[1][row] else UNSEEN_PX
+            if at is not None and _same(shown.outlines[at], outlines[row], within):
                 stays.append((at, row))
             else:
                 new.append(row)
         gone = set(range(len(shown.outlines))) - {at for at, _ in stays}
         if len(gone) + len(new) > FEW or len(old) != len(shown.outlines):
             return False
-        rows = [row for _, row in sorted(stays)] + new
+        drawn = [shown.outlines[at] for at, _ in sorted(stays)] + [outlines[r] for r in new]
+        mine = table.iloc[[row for _, row in sorted(stays)] + new].reset_index(drop=True)
         with self._layers.own_changes():
+            if layer.selected_data:
+                layer.selected_data = set()  # else napari draws the selection with every step
             if gone:
-                layer.selected_data = gone
-                layer.remove_selected()
+                layer.remove(sorted(gone))
             if new:
                 fresh = convert.shapes_from_outlines([outlines[r] for r in new], frame, self._ndim)
                 layer.add(fresh, shape_type="polygon", **self._look(table.iloc[new]))
-            layer.selected_data = set()
-            layer.features = table.iloc[rows].reset_index(drop=True)
+            layer.features = mine
             self._layers.drawn(CONTOURS)
-        self._shown = _Shown(
-            frame, table.iloc[rows].reset_index(drop=True), [outlines[r] for r in rows]
-        )
+        self._shown = _Shown(frame, mine.copy(), drawn)
         return True
 
     def _on_edited(self, event: Event) -> None:
@@ -394,5 +398,13 @@ class Contours:
             self.session.outlines[int(f)] = one
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one is other or (one.shape == other.shape and bool(np.array_equal(one, other)))
+def _same(one: np.ndarray, other: np.ndarray, within: float = 0.0) -> bool:
+    """Whether two outlines have the same vertices, whichever comes first, to so many pixels."""
+    if one is other:
+        return True
+    if one.shape != other.shape or not len(one):
+        return False
+    if not within:
+        return bool(np.array_equal(one, other))
+    start = int(np.hypot(*(other - one[0]).T).argmin())
+    return bool(np.abs(np.roll(other, -start, axis=0) - one).max() <= within)
