@@ -61,14 +61,18 @@ def test_an_atom_that_is_deleted_has_no_outline_whether_the_dock_is_open_or_not(
     correct = bench.open("Correct")
     bench.click("mode", correct)
     assert outlined(bench, 30, 30) and outlined(bench, 42, 42)
+    lines = bench.layer("tracks")
+    n = len(lines.data)
     delete(bench, 30, 30)
     bench.qtbot.waitUntil(lambda: not outlined(bench, 30, 30), timeout=WAIT)
+    # what was followed has gone along, or says that it has not
+    bench.qtbot.waitUntil(
+        lambda: lines.name.endswith("(stale)") or len(lines.data) == n - 1, timeout=WAIT
+    )
     bench.close()
     delete(bench, 42, 42)
     bench.qtbot.waitUntil(lambda: not outlined(bench, 42, 42), timeout=WAIT)
-    lines = bench.layer("tracks")
-    assert lines.name.endswith("(stale)")
-    n = len(lines.data)
+    assert lines is bench.layer("tracks") and lines.name.endswith("(stale)")
     bench.click("stale", correct)
     bench.qtbot.waitUntil(lambda: not lines.name.endswith("(stale)"), timeout=WAIT)
     assert len(lines.data) == n - 2 and not bench.session(source).stale()
