@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.layers import Image, Layer, Points
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QDockWidget, QDoubleSpinBox, QLabel, QPushButton
 
@@ -241,6 +241,79 @@ def test_a_job_stops_when_its_image_is_removed(viewer: Any, qtbot: Any) -> None:
         viewer.layers.remove("one")
     assert "the layer one was removed" in dock.status.text() and dock.gone == ["one"]
     assert not dock.findChild(QPushButton, "run").isEnabled()
+
+
+class Drawer(ToyDock):
+    """Draws what it has counted in four steps."""
+
+    def _counting(self) -> Task[int]:
+        layer = self.image.layer
+        assert layer is not None
+
+        def show(results: list[int]) -> Iterator[None]:
+            for k in range(4):
+                if k == 3 and self.form.value().count == 0:
+                    raise ParameterError("There is no room for the last one.")
+                self.got.append(k)
+                yield
+
+        return Task(lambda progress: iter([1]), show, lambda: f"{len(self.got)} drawn.",
+                    sources=(layer,))  # fmt: skip
+
+
+def drawing(viewer: Any, qtbot: Any) -> Drawer:
+    """A dock that is about to draw."""
+    viewer.add_image(image(), name="one")
+    dock = Drawer(viewer)
+    viewer.window.add_dock_widget(dock, name="drawer")
+    dock.run()
+    return dock
+
+
+def test_a_result_is_drawn_in_several_events(viewer: Any, qtbot: Any) -> None:
+    dock = drawing(viewer, qtbot)
+    beats: list[int] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: beats.append(len(dock.got)))
+    timer.start(0)
+    with qtbot.waitSignal(dock.finished, timeout=WAIT):
+        pass
+    timer.stop()
+    assert {1, 2, 3} <= set(beats)  # the window was free after each step
+    assert dock.got == [0, 1, 2, 3] and dock.status.text() == "4 drawn."
+    dock.got.clear()
+    dock.findChild(QDoubleSpinBox, "count").setValue(0)
+    with qtbot.waitSignal(dock.finished, timeout=WAIT):
+        dock.run()
+    assert dock.got == [0, 1, 2] and dock.status.text() == "There is no room for the last one."
+
+
+def test_what_is_left_to_draw_is_forgotten_with_its_layer_and_its_dock(
+    viewer: Any, qtbot: Any
+) -> None:
+    dock = drawing(viewer, qtbot)
+    removed: list[int] = []
+
+    def remove() -> None:
+        if dock.got and not removed:
+            removed.append(len(dock.got))
+            viewer.layers.remove("one")
+
+    timer = QTimer()
+    timer.timeout.connect(remove)
+    with qtbot.waitSignal(dock.finished, timeout=WAIT):
+        timer.start(0)
+    timer.stop()
+    assert removed and len(dock.got) == removed[0] < 4
+    assert "the layer one was removed" in dock.status.text() and not dock.is_running
+    viewer.add_image(image(), name="one")
+    dock.got.clear()
+    dock.run()
+    qtbot.waitUntil(lambda: len(dock.got) > 0, timeout=WAIT)
+    dock.cleanup()
+    drawn = len(dock.got)
+    qtbot.wait(60)
+    assert len(dock.got) == drawn and not dock.is_running
 
 
 # -------------------------------------------------------------------- the window

@@ -14,7 +14,7 @@ import pytest
 from fake_analysis import FakeAnalysis, lattice
 from hand import Hand
 from napari.layers import Points, Vectors
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -353,6 +353,19 @@ def test_tables_are_saved(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(blocked), ""))
     bench.widget._on_save()
     assert "could not be written" in bench.status
+
+
+@needs_canvas
+def test_the_window_is_free_between_two_layers(bench: Bench) -> None:
+    add_atoms(bench.viewer, perovskite())
+    beats, at = [0], []
+    timer = QTimer()
+    timer.timeout.connect(lambda: beats.append(beats[-1] + 1))
+    timer.start(0)
+    bench.viewer.layers.events.inserted.connect(lambda event: at.append(beats[-1]))
+    bench.run()
+    timer.stop()
+    assert len(at) == 3 and at[0] < at[1] < at[2]
 
 
 @needs_canvas

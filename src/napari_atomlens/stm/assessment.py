@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.cards import Card, by_size
@@ -160,7 +160,7 @@ def _lattice(z: np.ndarray) -> tuple[float, float, np.ndarray]:
     share = float(power[peaks].sum() / max(power[band].sum(), 1e-30))
     best = np.sort(ratio[band])[-6:]
     full = np.fft.rfft2(z)
-    near = ndi.binary_dilation(peaks, iterations=1)
+    near = scipy.ndimage.binary_dilation(peaks, iterations=1)
     rest = np.fft.irfft2(np.where(near, 0.1 * full, full), z.shape)
     return float(np.log10(best.mean() + 1)), share, rest
 
@@ -188,9 +188,9 @@ def _echo(rest: np.ndarray, smallest: int = 4) -> tuple[list[float], tuple[float
         r = np.hypot(y, x)
         # compared with what is usual at this distance: the width of features is no echo
         ring = r.astype(int)
-        mean = ndi.mean(view, ring, np.arange(ring.max() + 1))
+        mean = scipy.ndimage.mean(view, ring, np.arange(ring.max() + 1))
         view -= mean[ring]
-        top = ndi.maximum_filter(view, 5)
+        top = scipy.ndimage.maximum_filter(view, 5)
         peak = (view == top) & (r >= smallest) & (r < reach - 2) & (y >= 0)
         peak &= np.abs(y) >= 1
         heights = np.sort(view[peak])[::-1]
@@ -236,12 +236,14 @@ def _cepstrum(z: np.ndarray) -> tuple[list[float], tuple[float, float]]:
     c = np.fft.fftshift(np.fft.ifft2(rest).real) * rest.size / max(weight.sum(), 1.0)
     cy, cx = h // 2, w // 2
     reach = min(cy, cx, 44) - 1
-    view = ndi.gaussian_filter(c, 0.7)[cy - reach : cy + reach + 1, cx - reach : cx + reach + 1]
+    view = scipy.ndimage.gaussian_filter(c, 0.7)[
+        cy - reach : cy + reach + 1, cx - reach : cx + reach + 1
+    ]
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     r = np.hypot(y, x)
     far = r > 8
     noise = arrays.spread(view[far], centre=0.0) + 1e-12
-    top = (view == ndi.maximum_filter(view, 5)) & (r >= 3.5) & (r < reach - 1)
+    top = (view == scipy.ndimage.maximum_filter(view, 5)) & (r >= 3.5) & (r < reach - 1)
     top &= (y > 0) | ((y == 0) & (x > 0))
     heights = np.sort(view[top])[::-1]
     heights = np.concatenate([heights, np.zeros(8)])
@@ -276,7 +278,7 @@ def _wander(z: np.ndarray) -> list[float]:
     fy, fx = np.fft.fftfreq(n[0])[:, None], np.fft.rfftfreq(n[1])[None]
     radius = np.hypot(fy, fx)
     ring = np.clip((radius * 80).astype(int), 0, 60)
-    power /= np.maximum(ndi.median(power, ring, np.arange(61)), 1e-30)[ring]
+    power /= np.maximum(scipy.ndimage.median(power, ring, np.arange(61)), 1e-30)[ring]
     allowed = (radius > 0.025) & (radius < 0.3) & (fx > 2.5 / w)
     y, x = np.arange(h)[:, None], np.arange(w)[None]
     out: list[float] = []
@@ -288,7 +290,9 @@ def _wander(z: np.ndarray) -> list[float]:
         length = float(np.hypot(*k))
         wave = calm * np.exp(-2j * np.pi * (k[0] * y + k[1] * x))
         sigma = 0.75 / length
-        a = ndi.gaussian_filter(wave.real, sigma) + 1j * ndi.gaussian_filter(wave.imag, sigma)
+        a = scipy.ndimage.gaussian_filter(wave.real, sigma) + 1j * scipy.ndimage.gaussian_filter(
+            wave.imag, sigma
+        )
         size = np.abs(a)
         a = a / np.maximum(size, np.percentile(size, 30) + 1e-9)
         step = (a[1:] * a[:-1].conj()).mean(1)
@@ -296,7 +300,7 @@ def _wander(z: np.ndarray) -> list[float]:
         phase = np.concatenate([[0.0], np.cumsum(np.angle(step))])
         t = np.linspace(-1, 1, h)
         line = np.polyval(np.polyfit(t, phase, 1), t)
-        bent = ndi.gaussian_filter1d(phase - line, 2.0)
+        bent = scipy.ndimage.gaussian_filter1d(phase - line, 2.0)
         curve = np.polyfit(t, phase, 2)[0]
         px = bent.std() / (2 * np.pi * length)
         out += [float(bent.std()), float(px), float(np.log(abs(curve) + 0.02)),
@@ -318,7 +322,7 @@ def _bending(z: np.ndarray) -> list[float]:
     first lines there, over the usual power, says which s and e are right.
     """
     calm = np.clip(z, -2.0 * _spread(z), 2.0 * _spread(z))
-    calm = calm / np.sqrt(ndi.gaussian_filter(calm**2, 10) + 1e-3)
+    calm = calm / np.sqrt(scipy.ndimage.gaussian_filter(calm**2, 10) + 1e-3)
     h = z.shape[0]
     size = h // 4
     spectra = []
@@ -333,15 +337,15 @@ def _bending(z: np.ndarray) -> list[float]:
         window = np.hanning(len(band))[:, None] * np.hanning(band.shape[1])[None]
         power = np.abs(np.fft.rfft2((band - band.mean()) * window, n)) ** 2
         power = np.fft.fftshift(power, axes=0)
-        typical = np.maximum(ndi.median(power, ring, index), 1e-30)
+        typical = np.maximum(scipy.ndimage.median(power, ring, index), 1e-30)
         spectra.append(np.clip(power / typical[ring], 0, 300))
     out: list[float] = []
     allowed = (radius > 0.03) & (radius < 0.4) & (fx > 2.0 / z.shape[1])
     shears, stretches = np.linspace(-0.7, 0.7, 29), np.linspace(-0.35, 0.35, 15)
     for a, b in ((2, 0), (2, 1)):
-        smooth = ndi.gaussian_filter(np.log1p(spectra[b]), 1.0)
+        smooth = scipy.ndimage.gaussian_filter(np.log1p(spectra[b]), 1.0)
         first = spectra[a]
-        top = (first == ndi.maximum_filter(first, (7, 9))) & allowed
+        top = (first == scipy.ndimage.maximum_filter(first, (7, 9))) & allowed
         y, x = np.nonzero(top)
         order = np.argsort(-first[y, x])[:5]
         y, x = y[order], x[order]
@@ -352,7 +356,7 @@ def _bending(z: np.ndarray) -> list[float]:
         yy = ky[:, None, None] * (1 + e) + s * kx[:, None, None]
         rows = yy * n[0] + n[0] // 2
         cols = np.broadcast_to((kx * n[1])[:, None, None], rows.shape)
-        value = ndi.map_coordinates(smooth, [rows, cols], order=1, mode="constant")
+        value = scipy.ndimage.map_coordinates(smooth, [rows, cols], order=1, mode="constant")
         score = (weight[:, None, None] * value).sum(0) / weight.sum()
         i0, j0 = len(shears) // 2, len(stretches) // 2
         k, j = np.unravel_index(score.argmax(), score.shape)
@@ -403,7 +407,7 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     jump = np.abs(np.diff(rows))
     level = z - rows[:, None]
     wide = max(6.0, min(h, w) / 20)
-    hp = level - ndi.gaussian_filter(level, wide)
+    hp = level - scipy.ndimage.gaussian_filter(level, wide)
     hp = np.clip(hp, *(np.percentile(hp, [0.2, 99.8]) * 1.5))
     scale = float(hp.std()) + 1e-30
     hp = hp / scale
@@ -423,16 +427,16 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     f["kurtosis"] = float(np.log(np.mean(hp**4) + 1e-9))
     f["skewness"] = float(np.cbrt(np.mean(hp**3)))
     f["lattice"], f["lattice_share"], rest = _lattice(hp)
-    smooth = ndi.gaussian_filter(rest, 1.0)
+    smooth = scipy.ndimage.gaussian_filter(rest, 1.0)
     f["rest"] = float(smooth.std())
     f["rest_spread"] = _spread(smooth) / f["rest"]
     echoes, where = _echo(smooth)
     for k, value in enumerate(echoes):
         f[f"echo_{k}"] = value
-    raw, _ = _echo(ndi.gaussian_filter(hp, 1.0))
+    raw, _ = _echo(scipy.ndimage.gaussian_filter(hp, 1.0))
     for k, value in enumerate(raw[:3]):
         f[f"repeat_{k}"] = value
-    ripple, echo = _cepstrum(ndi.gaussian_filter(hp, 0.5))
+    ripple, echo = _cepstrum(scipy.ndimage.gaussian_filter(hp, 0.5))
     for k, value in enumerate(ripple):
         f[f"ripple_{k}"] = value
     raw_ripple, _ = _cepstrum(level / scale)
@@ -472,7 +476,7 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     for k, value in enumerate(_wander(hp)):
         f[f"wander_{k}"] = value
     # contaminants: high and smooth over more than the lattice
-    slow = ndi.gaussian_filter(level, max(2.0, min(h, w) / 64)) / scale
+    slow = scipy.ndimage.gaussian_filter(level, max(2.0, min(h, w) / 64)) / scale
     centre = np.median(slow)
     typical = _spread(slow)
     for k, threshold in enumerate((1.0, 2.0, 4.0)):
@@ -480,7 +484,7 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     f["slow_std"] = float(np.log(slow.std() + 1e-3))
     f["slow_spread"] = float(np.log(typical + 1e-3))
     f["slow_skew"] = float(np.cbrt(np.mean(((slow - slow.mean()) / (slow.std() + 1e-9)) ** 3)))
-    texture = np.sqrt(ndi.gaussian_filter(hp**2, wide / 2))
+    texture = np.sqrt(scipy.ndimage.gaussian_filter(hp**2, wide / 2))
     f["texture"] = float(np.percentile(texture, 90) / (np.percentile(texture, 10) + 0.05))
     f["missing"] = missing
     f["size"] = float(np.log(min(h, w)))
@@ -556,7 +560,8 @@ def lattice_change(image: np.ndarray) -> tuple[float, float]:
     )
     sigma = 1.5 / max(float(np.hypot(*strongest)), 0.02)
     amplitude = np.hypot(
-        ndi.gaussian_filter(wave.real, sigma), ndi.gaussian_filter(wave.imag, sigma)
+        scipy.ndimage.gaussian_filter(wave.real, sigma),
+        scipy.ndimage.gaussian_filter(wave.imag, sigma),
     )
     rms = float(np.sqrt((amplitude**2).mean())) + 1e-300
     return change, float(np.percentile(amplitude, 20)) / rms
@@ -718,7 +723,7 @@ def _usable(
     lumps = np.kron(places["lumps"], np.ones((step, step), bool))
     covered = np.zeros_like(mask)
     covered[: lumps.shape[0], : lumps.shape[1]] = lumps[: z.shape[0], : z.shape[1]]
-    mask &= ~ndi.binary_dilation(covered, iterations=2)
+    mask &= ~scipy.ndimage.binary_dilation(covered, iterations=2)
     if min(z.shape) <= 2048:
         mask &= ~find_scars(z)
     if label == "tip change" or (label == "good" and faults["tip change"] > 0.5):

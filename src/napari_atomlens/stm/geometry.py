@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import CalibrationError
@@ -61,9 +61,11 @@ def resampled(z: np.ndarray, step: tuple[float, float], shape: tuple[int, int]) 
     missing = ~np.isfinite(z)
     filled = np.where(missing, np.nanmedian(z), z)
     at = np.meshgrid(rows, cols, indexing="ij")
-    out = ndi.map_coordinates(filled, at, order=3, mode="nearest")
+    out = scipy.ndimage.map_coordinates(filled, at, order=3, mode="nearest")
     if missing.any():
-        out[ndi.map_coordinates(missing.astype(float), at, order=1, mode="nearest") > 0.25] = np.nan
+        out[
+            scipy.ndimage.map_coordinates(missing.astype(float), at, order=1, mode="nearest") > 0.25
+        ] = np.nan
     return np.asarray(out)
 
 
@@ -134,7 +136,7 @@ def correct_drift(image: ArrayLike, matrix: ArrayLike) -> np.ndarray:
         np.arange(size[0]) + low[0], np.arange(size[1]) + low[1], indexing="ij"
     )
     at = np.stack([back[0, 0] * rows + back[0, 1] * cols, back[1, 0] * rows + back[1, 1] * cols])
-    out = ndi.map_coordinates(np.nan_to_num(z, nan=float(np.nanmedian(z))), at, order=3)
+    out = scipy.ndimage.map_coordinates(np.nan_to_num(z, nan=float(np.nanmedian(z))), at, order=3)
     limits = np.asarray(z.shape)[:, None, None] - 1 + 1e-6
     out[((at < -1e-6) | (at > limits)).any(0)] = np.nan
     return np.asarray(out)
@@ -184,7 +186,7 @@ def lattice_vectors(
     """
     z = bridged(finite_image(image, 32))
     z = level_lines(subtract_facet(z), "median")
-    z = z - ndi.gaussian_filter(z, 1.5 * max(lengths))
+    z = z - scipy.ndimage.gaussian_filter(z, 1.5 * max(lengths))
     spread = arrays.spread(z) or z.std()
     z = np.clip(z, -4 * spread, 4 * spread)
     h, w = z.shape
@@ -196,7 +198,7 @@ def lattice_vectors(
     ac = ac / np.maximum(norm, 0.02 * norm.max())
     cy, cx = n[0] // 2, n[1] // 2
     ac = ac / ac[cy, cx]
-    top = ndi.maximum_filter(ac, size=max(3, int(0.4 * min(lengths)) | 1))
+    top = scipy.ndimage.maximum_filter(ac, size=max(3, int(0.4 * min(lengths)) | 1))
     around = ac[cy - h // 2 : cy + h // 2, cx - w // 2 : cx + w // 2]
     noise = arrays.spread(around)
     # among thousands of places the highest of pure noise is about four to five spreads high

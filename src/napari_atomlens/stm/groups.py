@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens.contours.classes import numbered_by_size
 from napari_atomlens.errors import ParameterError
@@ -92,7 +92,7 @@ def ring_features(probabilities: Probabilities, defects: pd.DataFrame) -> np.nda
     dy, dx, ring = dy[inside], dx[inside], ring[inside]
     out = np.zeros((len(at), len(RINGS_PX) - 1, len(stack)))
     for k, channel in enumerate(stack):
-        values = ndi.map_coordinates(
+        values = scipy.ndimage.map_coordinates(
             channel, [at[:, :1] + dy[None], at[:, 1:] + dx[None]], order=1, mode="nearest"
         )
         for r in range(len(RINGS_PX) - 1):

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
-from scipy.sparse import coo_matrix
-from scipy.spatial import Delaunay, cKDTree
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.cards import Card
@@ -166,9 +164,11 @@ def find_molecules(
     """
     z = bridged(finite_image(image, 16))
     spacing = spacing_px or film_spacing(z)
-    s = ndi.gaussian_filter(z, 0.24 * spacing) - ndi.gaussian_filter(z, 0.8 * spacing)
+    s = scipy.ndimage.gaussian_filter(z, 0.24 * spacing) - scipy.ndimage.gaussian_filter(
+        z, 0.8 * spacing
+    )
     size = max(3, int(0.6 * spacing) | 1)
-    top = (s == ndi.maximum_filter(s, size, mode="nearest")) & (s > 0)
+    top = (s == scipy.ndimage.maximum_filter(s, size, mode="nearest")) & (s > 0)
     y, x = np.nonzero(top)
     if not len(y):
         raise ImageError("No molecule was found.")
@@ -197,14 +197,14 @@ def film_spacing(z: np.ndarray) -> float:
     ImageError
         If there is none.
     """
-    z = z - ndi.gaussian_filter(z, min(z.shape) / 8)
+    z = z - scipy.ndimage.gaussian_filter(z, min(z.shape) / 8)
     n = [2 * s for s in z.shape]
     ac = np.fft.fftshift(np.fft.irfft2(np.abs(np.fft.rfft2(z, n)) ** 2, n))
     cy, cx = n[0] // 2, n[1] // 2
     if ac[cy, cx] <= 0:
         raise ImageError("The image is constant; there is no film to read.")
     ac /= ac[cy, cx]
-    top = ac == ndi.maximum_filter(ac, 5)
+    top = ac == scipy.ndimage.maximum_filter(ac, 5)
     y, x = np.nonzero(top & (ac > 0.08))
     r = np.hypot(y - cy, x - cx)
     far = (r > 5) & (r < min(z.shape) / 3)
@@ -222,11 +222,13 @@ def film_neighbours(places: np.ndarray, spacing: float, reach: float = 1.45) -> 
     if n < 3:
         return np.zeros((0, 2), int)
     try:
-        simplices = Delaunay(places).simplices
+        simplices = scipy.spatial.Delaunay(places).simplices
     except Exception as error:  # scipy raises its own class for points on a line
         if type(error).__name__ != "QhullError":
             raise
-        return np.array(sorted(cKDTree(places).query_pairs(reach * spacing)), int).reshape(-1, 2)
+        return np.array(
+            sorted(scipy.spatial.cKDTree(places).query_pairs(reach * spacing)), int
+        ).reshape(-1, 2)
     pairs = np.concatenate([simplices[:, [0, 1]], simplices[:, [1, 2]], simplices[:, [0, 2]]])
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     length = np.hypot(*(places[pairs[:, 0]] - places[pairs[:, 1]]).T)
@@ -239,13 +241,15 @@ def _turned(
     """Patches (n, rotations, pixels) of the image, turned back by each angle."""
     y, x, disc = _grid(spacing)
     y, x = y[disc], x[disc]
-    smooth = ndi.spline_filter(image, 3)
+    smooth = scipy.ndimage.spline_filter(image, 3)
     out = np.empty((len(places), len(angles), len(y)))
     for k, a in enumerate(angles):
         # a point (u, v) of the molecule lies at x = u cos a + v sin a, y = -u sin a + v cos a
         dx, dy = x * np.cos(a) + y * np.sin(a), -x * np.sin(a) + y * np.cos(a)
         at = [places[:, :1] + dy[None], places[:, 1:] + dx[None]]
-        out[:, k] = ndi.map_coordinates(smooth, at, order=3, prefilter=False, mode="nearest")
+        out[:, k] = scipy.ndimage.map_coordinates(
+            smooth, at, order=3, prefilter=False, mode="nearest"
+        )
     return out
 
 
@@ -337,7 +341,9 @@ def belief(
     message = np.zeros((2 * m, s))
     psi = np.exp(potential - potential.max())
     local = evidence - evidence.max(1, keepdims=True)
-    to = coo_matrix((np.ones(2 * m), (target, np.arange(2 * m))), shape=(n, 2 * m)).tocsr()
+    to = scipy.sparse.coo_matrix(
+        (np.ones(2 * m), (target, np.arange(2 * m))), shape=(n, 2 * m)
+    ).tocsr()
     for _ in range(rounds):
         total = local + to @ message
         outgoing = total[source] - message[reverse]
@@ -363,8 +369,6 @@ def belief(
 
 def _couplings(up: np.ndarray, rotation: np.ndarray, pairs: np.ndarray, n_rot: int) -> np.ndarray:
     """Couplings (updown, rotation) and field by maximum pseudo-likelihood of the states."""
-    from scipy.optimize import minimize
-
     n = len(up)
     both = np.r_[pairs, pairs[:, ::-1]]
     spin = 2.0 * up - 1
@@ -379,7 +383,9 @@ def _couplings(up: np.ndarray, rotation: np.ndarray, pairs: np.ndarray, n_rot: i
         b = (np.logaddexp.reduce(score, axis=1) - score[np.arange(n), rotation]).sum()
         return float(a + b + 0.5 * n * 1e-3 * (p**2).sum())
 
-    found = minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=[(-1, 1), (0, 3), (-4, 4)])
+    found = scipy.optimize.minimize(
+        loss, np.zeros(3), method="L-BFGS-B", bounds=[(-1, 1), (0, 3), (-4, 4)]
+    )
     return np.asarray(found.x)
 
 
@@ -443,7 +449,7 @@ def pair_distribution(
     if not 0 < r_max <= min(h, w):
         raise ParameterError("r_max must lie between 0 and the shorter side of the image.")
     edges = np.linspace(0, r_max, bins + 1)
-    tree = cKDTree(places)
+    tree = scipy.spatial.cKDTree(places)
     counts = np.diff(tree.count_neighbors(tree, edges)).astype(float)
     counts[0] = max(counts[0], 0)
     r = 0.5 * (edges[1:] + edges[:-1])
@@ -516,7 +522,9 @@ def read_film(
         found = np.asarray(places, float).reshape(-1, 2)
         if len(found) < 3 or not np.isfinite(found).all():
             raise ParameterError("A film needs at least three finite positions.")
-        spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
+        spacing = params.spacing_px or float(
+            np.median(scipy.spatial.cKDTree(found).query(found, 2)[0][:, 1])
+        )
     pairs = film_neighbours(found, spacing)
     patches = _patches_of(z, found, spacing, params)
     templates = _first_templates(patches, spacing)
@@ -609,7 +617,9 @@ def follow_film(
     drift = np.zeros((n_frames, 2)) if drift_px is None else np.asarray(drift_px, float)
     if len(found) < 3 or drift.shape != (n_frames, 2):
         raise ParameterError("Following needs three molecules and a drift (y, x) of every frame.")
-    spacing = params.spacing_px or float(np.median(cKDTree(found).query(found, 2)[0][:, 1]))
+    spacing = params.spacing_px or float(
+        np.median(scipy.spatial.cKDTree(found).query(found, 2)[0][:, 1])
+    )
     pairs = film_neighbours(found, spacing)
     plain = LevelParams(surface="facet", lines="median", scars=False)
     watch = as_progress(progress)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage as ndi
-from scipy.optimize import minimize
+import scipy
 
 from napari_atomlens.errors import CalibrationError
 from napari_atomlens.stm.geometry import lattice_vectors
@@ -93,8 +92,8 @@ def fit_seven_by_seven(
         # 60, not 120 degrees between them
         vectors = np.stack([a, b if a @ b > 0 else -b])
     lattice = vectors
-    smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.1 / pixel_size_nm), 3)
-    weight = ndi.binary_erosion(use, iterations=2)
+    smooth = scipy.ndimage.spline_filter(scipy.ndimage.gaussian_filter(z, 0.1 / pixel_size_nm), 3)
+    weight = scipy.ndimage.binary_erosion(use, iterations=2)
     reach = int(np.hypot(*image.shape) / length) + 2
     grid = np.moveaxis(np.mgrid[-reach : reach + 1, -reach : reach + 1], 0, -1).reshape(-1, 2)
 
@@ -106,7 +105,7 @@ def fit_seven_by_seven(
         p = p[weight[near[:, 0], near[:, 1]]]
         if len(p) < 6:
             return -np.inf
-        return float(ndi.map_coordinates(smooth, p.T, order=3, prefilter=False).mean())
+        return float(scipy.ndimage.map_coordinates(smooth, p.T, order=3, prefilter=False).mean())
 
     hole = np.zeros((1, 2))
     middle = np.asarray(image.shape) / 2
@@ -119,7 +118,7 @@ def fit_seven_by_seven(
     start = max(steps, key=lambda s: quality(np.r_[lattice.ravel(), middle + s @ lattice]))
     x0 = np.r_[lattice.ravel(), middle + start @ lattice]
     scale = np.r_[np.full(4, 0.02 * length / reach), np.full(2, 0.05 * length)]
-    found = minimize(
+    found = scipy.optimize.minimize(
         lambda u: -quality(x0 + u * scale), np.zeros(6), method="Nelder-Mead",
         options={"maxiter": 600, "xatol": 1e-3, "fatol": 1e-6 * max(z.std(), 1e-300)},
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.stm.background import finite_image, line_median
@@ -53,16 +53,16 @@ def find_scars(
             if spread <= 0:
                 spread = np.abs(over).max() / threshold / 2 or 1.0
             # along the scan a scar is long: the noise of single pixels averages out
-            run = ndi.uniform_filter1d(over, shortest_px // 2, axis=1)
-            hot = ndi.binary_opening(
+            run = scipy.ndimage.uniform_filter1d(over, shortest_px // 2, axis=1)
+            hot = scipy.ndimage.binary_opening(
                 (run > 0.5 * threshold * spread) & (over > 1.5 * spread), np.ones((1, 3))
             )
-            hot = ndi.binary_closing(hot, np.ones((1, 5)))
-            hot = ndi.binary_opening(hot, np.ones((1, shortest_px)))
+            hot = scipy.ndimage.binary_closing(hot, np.ones((1, 5)))
+            hot = scipy.ndimage.binary_opening(hot, np.ones((1, shortest_px)))
             for k in range(thick):
                 found |= np.roll(hot, k, 0)
     # a step or an island is thicker than any scar
-    thin = ~ndi.binary_opening(found, np.ones((thickest_px + 1, 1)))
+    thin = ~scipy.ndimage.binary_opening(found, np.ones((thickest_px + 1, 1)))
     return np.asarray(found & thin)
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens import arrays, segmentation, tables
 from napari_atomlens.arrays import peak_positions
@@ -146,18 +145,20 @@ def find_contaminants(flat: np.ndarray, row_px: float) -> np.ndarray:
 
     Lumps are at least two square row distances large and far above the corrugation.
     """
-    s = ndi.gaussian_filter(flat, 0.3 * row_px)
+    s = scipy.ndimage.gaussian_filter(flat, 0.3 * row_px)
     spread = arrays.spread(s) + 1e-300
     raw = arrays.spread(flat) + 1e-300
     seeds = s - np.median(s) > max(7 * spread, 3 * raw)
-    label, n = ndi.label(seeds)
+    label, n = scipy.ndimage.label(seeds)
     size = np.bincount(label.ravel(), minlength=n + 1)
     large = size > 1.6 * row_px**2
     large[0] = False
     # down to the foot of the lump
-    foot = ndi.binary_propagation(large[label], mask=s - np.median(s) > max(2.5 * spread, raw))
-    foot &= ndi.binary_dilation(large[label], iterations=max(1, int(0.6 * row_px)))
-    return np.asarray(ndi.binary_fill_holes(foot))
+    foot = scipy.ndimage.binary_propagation(
+        large[label], mask=s - np.median(s) > max(2.5 * spread, raw)
+    )
+    foot &= scipy.ndimage.binary_dilation(large[label], iterations=max(1, int(0.6 * row_px)))
+    return np.asarray(scipy.ndimage.binary_fill_holes(foot))
 
 
 #: Dimers so near to the centre of a defect, along the row and across it (nm), are part of it.
@@ -177,7 +178,7 @@ def _taken(sites: np.ndarray, lattice: RowLattice, defects: pd.DataFrame) -> np.
     taken = np.zeros(len(sites), bool)
     across = lattice.k_row * lattice.row_px
     unit = lattice.row_px / ROW_NM
-    tree = cKDTree(sites)
+    tree = scipy.spatial.cKDTree(sites)
     for kind, (along_nm, across_nm) in TAKEN_NM.items():
         centres = defects.loc[defects["kind"] == kind, ["y_px", "x_px"]].to_numpy(float)
         if not len(centres):
@@ -204,7 +205,7 @@ def _dimers(
         if not lattice.resolved:
             continue
         mine = terraces.labels == k
-        box = ndi.find_objects(mine.astype(int))[0]
+        box = scipy.ndimage.find_objects(mine.astype(int))[0]
         z, use = flat[box], mine[box] & ~blocked[box]
         sigma = 3.0 * lattice.row_px
         origin = np.array([box[0].start, box[1].start])
@@ -216,11 +217,13 @@ def _dimers(
         if not len(sites):
             continue
         # how high a site is over the troughs beside it, against its neighbours
-        smooth = ndi.spline_filter(ndi.gaussian_filter(z, 0.12 * lattice.row_px), 3)
+        smooth = scipy.ndimage.spline_filter(
+            scipy.ndimage.gaussian_filter(z, 0.12 * lattice.row_px), 3
+        )
 
         def value(p: np.ndarray, source: np.ndarray = smooth) -> np.ndarray:
             return np.asarray(
-                ndi.map_coordinates(source, p.T, order=3, prefilter=False, mode="nearest")
+                scipy.ndimage.map_coordinates(source, p.T, order=3, prefilter=False, mode="nearest")
             )
 
         across = lattice.k_row / (lattice.k_row**2).sum() / 2
@@ -295,14 +298,14 @@ def find_surface_defects(
     place, at, height = place[keep], at[keep], height[keep]
     soft = probabilities.soft[1:]
     size = np.asarray(soft.shape[1:])
-    mean = ndi.uniform_filter(soft, (0, 5, 5), mode="nearest")
+    mean = scipy.ndimage.uniform_filter(soft, (0, 5, 5), mode="nearest")
     q = np.clip(np.rint(place).astype(int), 0, size - 1)
     share = mean[:, q[:, 0], q[:, 1]].T if len(q) else np.zeros((0, len(kinds)))
     share = share / np.maximum(share.sum(1, keepdims=True), 1e-9)
     best = share.argmax(1) if len(share) else np.zeros(0, int)
-    regions, _ = ndi.label(probabilities.soft[0] < 0.5)
+    regions, _ = scipy.ndimage.label(probabilities.soft[0] < 0.5)
     length, area = np.full(len(q), np.nan), np.full(len(q), np.nan)
-    boxes = ndi.find_objects(regions)
+    boxes = scipy.ndimage.find_objects(regions)
     count = np.bincount(regions.ravel())
     number = regions[q[:, 0], q[:, 1]] if len(q) else np.zeros(0, int)
     shared = np.bincount(number, minlength=len(count))
@@ -475,7 +478,7 @@ def analyze_silicon(
     lattices: dict[int, RowLattice] = {}
     why = ""
     for k in terraces.table["terrace"]:
-        mine = ndi.binary_erosion(terraces.labels == k, iterations=2)
+        mine = scipy.ndimage.binary_erosion(terraces.labels == k, iterations=2)
         try:
             lattices[int(k)] = find_rows(flat, mine, pixel_size_nm=pixel, row_px=params.row_px)
         except CalibrationError as error:
@@ -499,10 +502,10 @@ def analyze_silicon(
     for line in terraces.lines:
         at = np.clip(np.rint(line).astype(int), 0, np.asarray(flat.shape) - 1)
         edge[at[:, 0], at[:, 1]] = True
-    beside = ndi.distance_transform_edt(~edge) < 0.6 * row_px if edge.any() else edge
+    beside = scipy.ndimage.distance_transform_edt(~edge) < 0.6 * row_px if edge.any() else edge
     roles = probabilities.roles
     large = roles.index("contamination") if "contamination" in roles else 0
-    blocked = ndi.binary_dilation(contaminated, iterations=max(1, int(0.3 * row_px)))
+    blocked = scipy.ndimage.binary_dilation(contaminated, iterations=max(1, int(0.3 * row_px)))
     defects = find_surface_defects(probabilities, params.min_probability, blocked | beside)
     defects = name_by_halo(defects, flat, row_px)
     stage("defects")
@@ -510,7 +513,7 @@ def analyze_silicon(
     rows: list[np.ndarray] = []
     if params.dimers and not watch.stopped:
         watch.say("placing dimers")
-        under = ndi.binary_dilation(contaminated, iterations=max(1, int(0.12 * row_px)))
+        under = scipy.ndimage.binary_dilation(contaminated, iterations=max(1, int(0.12 * row_px)))
         atoms = _dimers(flat, terraces, lattices, under, defects)
         for k, lattice in lattices.items():
             rows += row_lines(flat, lattice, (terraces.labels == k) & ~blocked)
@@ -567,10 +570,12 @@ def _with_extended(
     row_px: float,
 ) -> pd.DataFrame:
     """Add contaminants and step edges, and say on which terrace each defect lies."""
-    label, n = ndi.label(contaminated)
+    label, n = scipy.ndimage.label(contaminated)
     new = []
-    centres = ndi.center_of_mass(contaminated, label, np.arange(1, n + 1)) if n else []
-    for k, (place, box) in enumerate(zip(centres, ndi.find_objects(label), strict=True), start=1):
+    centres = scipy.ndimage.center_of_mass(contaminated, label, np.arange(1, n + 1)) if n else []
+    for k, (place, box) in enumerate(
+        zip(centres, scipy.ndimage.find_objects(label), strict=True), start=1
+    ):
         sides = [float(s.stop - s.start) for s in box]
         new.append(
             {

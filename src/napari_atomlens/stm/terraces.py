@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.points import connected
@@ -91,18 +91,21 @@ def find_terraces(
     z = subtract_facet(bridged(z))
     # offsets of lines over a short distance; the slow part cannot be told from the surface yet
     jumps = np.concatenate([[0.0], np.cumsum(line_median(np.diff(z, axis=0)))])
-    jumps -= ndi.gaussian_filter1d(jumps, max(3.0, z.shape[0] / 40), mode="nearest")
+    jumps -= scipy.ndimage.gaussian_filter1d(jumps, max(3.0, z.shape[0] / 40), mode="nearest")
     z = z - jumps[:, None]
     sigma = smooth_px or (0.35 / pixel_size_nm if pixel_size_nm else min(z.shape) / 120)
     sigma = float(np.clip(sigma, 1.0, min(z.shape) / 12))
     area = min_area_px2 or max(60.0, 0.004 * z.size)
-    s = ndi.gaussian_filter(z, sigma)
-    slope = np.hypot(ndi.gaussian_filter(z, sigma, (0, 1)), ndi.gaussian_filter(z, sigma, (1, 0)))
+    s = scipy.ndimage.gaussian_filter(z, sigma)
+    slope = np.hypot(
+        scipy.ndimage.gaussian_filter(z, sigma, (0, 1)),
+        scipy.ndimage.gaussian_filter(z, sigma, (1, 0)),
+    )
     to_step = sigma * np.sqrt(2 * np.pi)  # peak slope of a smoothed step of height one
     noise = arrays.spread(slope) + np.median(slope)
     step = min_step or max(4.0 * noise * to_step, 1e-12 * max(np.abs(z).max(), 1e-300))
-    quiet = ndi.binary_opening(slope < 0.45 * step / to_step, iterations=1)
-    markers, n = ndi.label(quiet)
+    quiet = scipy.ndimage.binary_opening(slope < 0.45 * step / to_step, iterations=1)
+    markers, n = scipy.ndimage.label(quiet)
     sizes = np.bincount(markers.ravel(), minlength=n + 1)
     keep = sizes >= area
     keep[0] = False
@@ -118,7 +121,7 @@ def find_terraces(
         heights, plane, lines = _fit(z, _fine(found, f, z.shape), quiet)
         flat = z - plane - lines[:, None]
         if found.max():
-            found = _refine(found, ndi.gaussian_filter(flat, sigma)[coarse], sigma / f)
+            found = _refine(found, scipy.ndimage.gaussian_filter(flat, sigma)[coarse], sigma / f)
         labels = _fine(np.unique(found, return_inverse=True)[1].reshape(found.shape), f, z.shape)
     heights, plane, lines = _fit(z, labels, quiet)
     flat = z - plane - lines[:, None] - heights[labels]
@@ -127,7 +130,9 @@ def find_terraces(
     rank[order] = np.arange(len(order))
     labels, heights = rank[labels], heights[order] - heights[order[0]]
     levelled = flat + heights[labels]
-    edges, paths = _edges(labels, heights, ndi.gaussian_filter(levelled, 0.6 * sigma), sigma)
+    edges, paths = _edges(
+        labels, heights, scipy.ndimage.gaussian_filter(levelled, 0.6 * sigma), sigma
+    )
     k = np.arange(len(heights))
     table = pd.DataFrame(
         {
@@ -168,8 +173,8 @@ def _merge(
         for a, b in pairs:
             in_a, in_b = labels == a, labels == b
             reach = 6 * sigma
-            near_a = in_a & quiet & (ndi.distance_transform_edt(~in_b) < reach)
-            near_b = in_b & quiet & (ndi.distance_transform_edt(~in_a) < reach)
+            near_a = in_a & quiet & (scipy.ndimage.distance_transform_edt(~in_b) < reach)
+            near_b = in_b & quiet & (scipy.ndimage.distance_transform_edt(~in_a) < reach)
             if near_a.sum() < 5 or near_b.sum() < 5:
                 near_a, near_b = in_a, in_b
             if abs(np.median(s[near_a]) - np.median(s[near_b])) < 0.6 * step:
@@ -186,7 +191,10 @@ def _refine(labels: np.ndarray, s: np.ndarray, sigma: float) -> np.ndarray:
     out = labels.copy()
     for a, b in _pairs(labels):
         in_a, in_b = labels == a, labels == b
-        da, db = ndi.distance_transform_edt(~in_a), ndi.distance_transform_edt(~in_b)
+        da, db = (
+            scipy.ndimage.distance_transform_edt(~in_a),
+            scipy.ndimage.distance_transform_edt(~in_b),
+        )
         side_a = in_a & (db > 2 * sigma) & (db < 10 * sigma)
         side_b = in_b & (da > 2 * sigma) & (da < 10 * sigma)
         if side_a.sum() < 5 or side_b.sum() < 5:
@@ -200,7 +208,10 @@ def _refine(labels: np.ndarray, s: np.ndarray, sigma: float) -> np.ndarray:
     if len(names) < 2:
         return out
     share = np.stack(
-        [ndi.uniform_filter((out == k).astype(np.float32), 2 * int(sigma) + 1) for k in names]
+        [
+            scipy.ndimage.uniform_filter((out == k).astype(np.float32), 2 * int(sigma) + 1)
+            for k in names
+        ]
     )
     return names[share.argmax(0)]
 
@@ -217,7 +228,7 @@ def _fit(
     for _ in range(6):
         rest = z - plane - lines[:, None]
         thin = (slice(None, None, 3), slice(None, None, 3))
-        heights = np.asarray(ndi.median(rest[thin], labels[thin], index))
+        heights = np.asarray(scipy.ndimage.median(rest[thin], labels[thin], index))
         rest = z - lines[:, None] - heights[labels]
         y, x = facet_slope(np.where(use, rest - plane, np.nan), max(2, min(z.shape) // 8))
         dy = np.arange(z.shape[0])[:, None] - (z.shape[0] - 1) / 2
@@ -242,12 +253,14 @@ def _edges(
     rows: list[tuple[int, int, int, float, float]] = []
     paths = []
     for a, b in _pairs(labels):
-        band = ndi.binary_dilation(labels == a, iterations=int(2 * sigma) + 1)
-        band &= ndi.binary_dilation(labels == b, iterations=int(2 * sigma) + 1)
+        band = scipy.ndimage.binary_dilation(labels == a, iterations=int(2 * sigma) + 1)
+        band &= scipy.ndimage.binary_dilation(labels == b, iterations=int(2 * sigma) + 1)
         mid = (heights[a] + heights[b]) / 2
         # far from the step, and where something lies upon it, the border of the labels counts
         border = (
-            ndi.gaussian_filter(np.where(labels == b, 1.0, np.where(labels == a, 0.0, 0.5)), 1.0)
+            scipy.ndimage.gaussian_filter(
+                np.where(labels == b, 1.0, np.where(labels == a, 0.0, 0.5)), 1.0
+            )
             - 0.5
         )
         height = (s - mid) / max(heights[b] - heights[a], 1e-300)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage as ndi
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
@@ -66,20 +66,20 @@ def compare_traces(forward: ArrayLike, backward: ArrayLike) -> Comparison:
     if a.std() == 0 or b.std() == 0:
         raise ImageError("A trace is constant; there is nothing to compare.")
     window = np.hanning(a.shape[0])[:, None] * np.hanning(a.shape[1])[None]
-    smooth = [ndi.gaussian_filter(t, 1.0) for t in (a, b)]
+    smooth = [scipy.ndimage.gaussian_filter(t, 1.0) for t in (a, b)]
     # without normalisation: noise has no say in the shift
     coarse, _, _ = phase_cross_correlation(
         smooth[0] * window, smooth[1] * window, upsample_factor=50, normalization=None
     )
     shift = (float(coarse[0]), float(coarse[1]))
-    moved = ndi.shift(b, shift, order=3, mode="constant", cval=np.nan)
+    moved = scipy.ndimage.shift(b, shift, order=3, mode="constant", cval=np.nan)
     both = np.isfinite(moved)
     if both.sum() < 16:
         raise ImageError("The traces do not overlap.")
     difference = a - moved
     difference -= np.nanmedian(difference)
     spread = 1.4826 * float(np.nanmedian(np.abs(difference)))
-    smoothed = ndi.gaussian_filter(np.where(both, difference, 0), 1.0)
+    smoothed = scipy.ndimage.gaussian_filter(np.where(both, difference, 0), 1.0)
     local = arrays.spread(smoothed, centre=0.0) or 1.0
     return Comparison(
         shift, float(np.corrcoef(a[both], moved[both])[0, 1]), spread / np.sqrt(2),

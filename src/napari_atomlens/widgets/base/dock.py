@@ -29,6 +29,7 @@ from napari_atomlens.widgets.base.jobs import Job, Stop, report_crash
 from napari_atomlens.widgets.base.layer_choice import LayerChoice
 from napari_atomlens.widgets.base.layout import Item, Page, button, put, sentence
 from napari_atomlens.widgets.base.pixel_size import PixelSizeField
+from napari_atomlens.widgets.base.steps import Steps
 from napari_atomlens.widgets.base.task import Task
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Dock(QWidget):
         self.setObjectName(self.NAME)
         self.viewer = viewer
         self.job = Job(self)
+        self._steps = Steps(self)
         self.status = sentence("status")
         self.bar = QProgressBar()
         self.bar.setObjectName("progress")
@@ -95,6 +97,7 @@ class Dock(QWidget):
         self._connected: list[tuple[EventEmitter, Slot]] = []
         self._timers: list[QTimer] = []
         self._docked = self._held = self._closed = False
+        self._thread_ended = self._cut_short = False
         self._poll = self.timer(POLL_MS, self._show_progress, once=False)
         inside = QWidget()
         self.body = QVBoxLayout(inside)
@@ -111,7 +114,9 @@ class Dock(QWidget):
         self.job.noted.connect(self.say)
         self.job.failed.connect(self._on_failed)
         self.job.crashed.connect(self._on_crashed)
-        self.job.finished.connect(self._on_finished)
+        self.job.finished.connect(self._on_thread_ended)
+        self._steps.failed.connect(self.stop)
+        self._steps.drained.connect(self._on_drained)
         self._on_theme()
         self.reset_choices()
 
@@ -243,6 +248,7 @@ class Dock(QWidget):
         key = str(layer.unique_id)
         if self._task is not None and key in {str(x.unique_id) for x in self._task.sources}:
             self.stop(f"Stopped: the layer {layer.name} was removed.")
+            self._steps.clear()
         self.removed(layer)
 
     def _on_theme(self, event: Event | None = None) -> None:
@@ -289,6 +295,7 @@ class Dock(QWidget):
         if self.is_running:
             return
         self._task, self._ending, self._progress = task, "", (0, task.total, "")
+        self._thread_ended = self._cut_short = False
         self._started = time.perf_counter()
         self.bar.setRange(0, task.total if task.total > 1 else 0)
         self.bar.setFormat(f"%v of %m {task.noun}")
@@ -346,9 +353,21 @@ class Dock(QWidget):
         if task is None or self._is_gone(task):  # what came too late is not drawn
             return
         try:
-            task.show(results)
+            steps = task.show(results)
         except AtomLensError as error:
             self.stop(str(error))
+            return
+        if isinstance(steps, Iterator):
+            self._steps.add(steps)
+
+    def _on_thread_ended(self) -> None:
+        self._thread_ended, self._cut_short = True, self.job.is_cancelled
+        if not self._steps:
+            self._on_finished()
+
+    def _on_drained(self) -> None:
+        if self._thread_ended and self._task is not None:
+            self._on_finished()
 
     def _is_gone(self, task: Task[Any]) -> bool:
         there = {str(x.unique_id) for x in self.viewer.layers}
@@ -366,7 +385,7 @@ class Dock(QWidget):
         self._poll.stop()
         self.bar.hide()
         if task is not None:
-            said = self._said_of_cancel(task) if self.job.is_cancelled else task.done()
+            said = self._said_of_cancel(task) if self._cut_short else task.done()
             self.say(self._ending or said, self.status.toolTip())
         self._pressed = None
         self.update_buttons()
@@ -420,6 +439,7 @@ class Dock(QWidget):
         self._closed = True
         was_running, self._task = self.is_running, None
         self.job.close()
+        self._steps.close()
         for timer in self._timers:
             timer.stop()
         for emitter, slot in self._connected:

@@ -3,7 +3,7 @@
 Mesa 22 with llvmpipe (what Debian 12 draws with where there is no graphics card, as on many
 remote desktops) dies in ``glDrawArrays`` of a paint soon after a program of shaders was deleted,
 as happens when a layer is removed, with napari alone as well. There, and nowhere else, programs
-are kept; they are small.
+are kept, at the price of some memory for each layer that is removed.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ class Task(Generic[R]):
         Called in a thread with a :class:`~napari_atomlens.progress.Progress`; the iterator that
         it returns yields the results. It touches neither viewer nor layers.
     show : callable
-        Called in the window with the list of results that came since the last time.
+        Called in the window with the list of results that came since the last time. It may
+        return an iterator: then each of its steps is done in an event of its own, so that the
+        window can paint between two layers. A step leaves nothing half done.
     done : callable
         Returns the sentence of the status line once all results are shown.
     saying : str

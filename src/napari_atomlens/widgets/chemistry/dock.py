@@ -281,13 +281,15 @@ class ChemistryWidget(Dock):
                 return
             made = bonded_tables(graph, graphs.find_defects(graph))
             drawing = draw_bonds(made, table, frame, ndim)
-            yield Bonded(graph, made, drawing, type_rows(made[DEFECTS], ndim > 2), why)
+            rows = type_rows(made[DEFECTS], ndim > 2)
+            if not progress.stopped:  # else nobody waits for it
+                yield Bonded(graph, made, drawing, rows, why)
 
-        def show(results: list[Bonded]) -> None:
+        def show(results: list[Bonded]) -> Iterator[None]:
             found = results[-1]
             if found.why:
                 self._table.set_rules(found.graph.rules)
-            layers.take(found.graph, found.tables, found.drawing, revision)
+            yield from layers.take(found.graph, found.tables, found.drawing, revision)
             if self._layers is layers:
                 self._list.show_rows(found.rows)
             ending.append(sentence(found, self.seconds))

@@ -147,9 +147,7 @@ class ExploreWidget(Dock):
     def retheme(self, background: str, text: str) -> None:
         """Draw the plots in the colours of the theme."""
         for one in self._pages:
-            if one.plot is not None:
-                one.plot.set_theme(background, text)
-                one.fill(one.sites)
+            one.set_theme(background, text)
 
     def closed(self) -> None:
         """Let go of the atoms."""
@@ -213,6 +211,11 @@ class ExploreWidget(Dock):
 
     def refresh(self) -> None:
         """Read the layer anew and draw what is seen."""
+        for _ in self._refreshing():
+            pass
+
+    def _refreshing(self) -> Iterator[None]:
+        """Refresh, one view a step; the rest is left where the layer is read anew meanwhile."""
         layer, kept = self._layer, self.sites.selected
         self.sites = Sites(book=self._classes.known.book)
         if layer is not None:
@@ -224,8 +227,12 @@ class ExploreWidget(Dock):
                 float(entry(layer).get("spacing_px", np.nan)), self._classes.known.book,
                 kept[kept < len(data)],
             )  # fmt: skip
+        sites = self.sites
         for one in self._pages:
-            one.fill(self.sites)
+            one.fill(sites)
+            yield
+            if self.sites is not sites:
+                return
         self._mark_frame()
 
     def _mark_frame(self) -> None:
@@ -298,11 +305,15 @@ class ExploreWidget(Dock):
         begun = layers.begin(pixel_size_of(image), finest(image))
         ending: list[str] = []
 
-        def show(results: list[Described]) -> None:
+        def show(results: list[Described]) -> Iterator[None]:
             found = results[-1]
-            with self._own():
-                layers.take(found, begun, {"parameters": as_dict(params)})
-            self.refresh()
+            drawing = layers.take(found, begun, {"parameters": as_dict(params)})
+            while True:
+                with self._own():
+                    if next(drawing, True):
+                        break
+                yield
+            yield from self._refreshing()
             ending.append(words.described(found, params.rate))
 
         return Task(
@@ -328,10 +339,12 @@ class ExploreWidget(Dock):
         def work(progress: Progress) -> Iterator[Classes]:
             yield contours.classify_sites(stack, table, params, rows=chosen)
 
-        def show(results: list[Classes]) -> None:
+        def show(results: list[Classes]) -> Iterator[None]:
             found = results[-1]
             self._classes.known = KnownClasses(keys, found.label, ClassBook(), found)
-            self._store_classes(as_dict(params))
+            self._keep_classes(as_dict(params))
+            yield
+            yield from self._refreshing()
             ending.append(words.classified(found))
 
         return Task(
@@ -345,9 +358,10 @@ class ExploreWidget(Dock):
     def change_classes(self, book: ClassBook) -> None:
         """Take another book of names, colours, merges and splits."""
         self._classes.known = self._classes.known.with_book(book)
-        self._store_classes()
+        self._keep_classes()
+        self.refresh()
 
-    def _store_classes(self, params: dict[str, Any] | None = None) -> None:
+    def _keep_classes(self, params: dict[str, Any] | None = None) -> None:
         """Let layer and session have the classes, with what the user made of them."""
         layer, known = self._layer, self._classes.known
         if layer is None:
@@ -358,7 +372,6 @@ class ExploreWidget(Dock):
             SiteLayers(self.viewer, layer, self.image()).take_classes(
                 labels, names, known.as_dict(), params
             )
-        self.refresh()
 
     # ------------------------------------------------------------------ export
 

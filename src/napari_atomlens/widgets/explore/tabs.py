@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
@@ -20,6 +21,7 @@ from napari_atomlens.widgets.explore.sites import CLASS, REASON, SCORE, Sites
 if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
+P = TypeVar("P", bound=Plot)
 NOTHING = "one colour"
 #: Patches that the gallery shows at most.
 MOST_PATCHES = 120
@@ -84,6 +86,7 @@ class Tab(QWidget):
         super().__init__()
         self.sites = Sites()
         self.plot: Plot | None = None
+        self._theme: tuple[str, str] | None = None
         self._waits = False
 
     def lay(self, *items: Item) -> None:
@@ -93,6 +96,23 @@ class Tab(QWidget):
         for item in items:
             tall = isinstance(item, (Plot, RowTable, Gallery))
             put(column, item, 1 if tall else 0)
+
+    def late(self, plot: P) -> P:
+        """Put a plot into the page that is made when it is first seen: each takes long."""
+        self.plot = plot
+        if self._theme is not None:
+            plot.set_theme(*self._theme)
+        column = self.layout()
+        assert isinstance(column, QVBoxLayout)
+        put(column, plot, 1)
+        return plot
+
+    def set_theme(self, background: str, text: str) -> None:
+        """Draw the plot in the colours of the window, now or once it is made."""
+        self._theme = (background, text)
+        if self.plot is not None:
+            self.plot.set_theme(background, text)
+            self.fill(self.sites)
 
     def fill(self, sites: Sites) -> None:
         """Show other sites, at once or as soon as the view is seen."""
@@ -204,11 +224,21 @@ class HistogramTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.column = ColumnField("column", "Of", "Column of the histogram", FIRST_Y)
-        self.histogram = Histogram()
-        self.lay(rows(self.column.widget), self.histogram)
-        self.plot = self.histogram
-        self.column.widget.changed.connect(self.draw_now)
-        self.histogram.picked.connect(self.picked)
+        self.lay(rows(self.column.widget))
+        self.column.widget.changed.connect(self._on_column)
+
+    @cached_property
+    def histogram(self) -> Histogram:
+        """The plot."""
+        made = self.late(Histogram())
+        made.picked.connect(self.picked)
+        return made
+
+    def _on_column(self, name: str) -> None:
+        if self.isVisible():
+            self.draw_now()
+        else:
+            self._waits = True
 
     def offer(self) -> None:
         """Offer the columns that there are."""
@@ -233,11 +263,14 @@ class RoseTab(Tab):
         super().__init__()
         self.angle = ColumnField("angle", "Of", "Column of angles (radians)", FIRST_ANGLE)
         self.flagged = fields.check("flagged_rose", "Flagged only")
-        self.rose = Rose()
-        self.lay(rows(self.angle.widget, self.flagged), self.rose)
-        self.plot = self.rose
+        self.lay(rows(self.angle.widget, self.flagged))
         self.angle.widget.changed.connect(self.draw_now)
         self.flagged.changed.connect(self.draw_now)
+
+    @cached_property
+    def rose(self) -> Rose:
+        """The plot."""
+        return self.late(Rose())
 
     def offer(self) -> None:
         """Offer the columns that there are."""
@@ -332,9 +365,13 @@ class FramesTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        self.curves = Curves()
-        self.lay(self.curves)
-        self.plot = self.curves
+        self._frame: int | None = None
+        self.lay()
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The plot."""
+        return self.late(Curves())
 
     def draw(self) -> None:
         """Draw a curve for each class, one of all where there is none."""
@@ -355,8 +392,10 @@ class FramesTab(Tab):
             table = populations(s.frames, np.zeros(len(s), int))
             curves, colours = {"atoms": table[0].to_numpy()}, {"atoms": PLAIN}
         self.curves.show_curves(table.index.to_numpy(float), curves, colours)
+        self.mark_frame(self._frame)
 
     def mark_frame(self, frame: int | None) -> None:
         """Draw a line at the frame."""
-        if frame is not None:
+        self._frame = frame
+        if frame is not None and not self._waits:
             self.curves.cursor.setValue(frame)

@@ -192,8 +192,10 @@ class FindAtomsWidget(Dock):
                 progress(k + 1, len(order), f"{n:,} atoms so far…" if len(order) > 1 else "")
                 yield drawn
 
-        def show(drawn: list[FrameDrawing]) -> None:
-            taken = outputs.apply(drawn, current_frame(self.viewer, layer))
+        def show(drawn: list[FrameDrawing]) -> Iterator[None]:
+            taken = yield from outputs.apply_in_steps(
+                drawn, lambda: current_frame(self.viewer, layer)
+            )
             tally.take([d.result for d in drawn], taken)
             self._show_results(outputs)
 

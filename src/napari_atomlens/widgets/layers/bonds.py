@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,8 +90,8 @@ class BondLayers(LayersOfTables):
         tables: Mapping[str, pd.DataFrame],
         drawing: BondDrawing,
         revision: int,
-    ) -> None:
-        """Put a new graph into the session, and draw it.
+    ) -> Iterator[None]:
+        """Put a new graph into the session, and draw it: one layer a step.
 
         Parameters
         ----------
@@ -102,6 +102,11 @@ class BondLayers(LayersOfTables):
             Of these tables.
         revision : int
             Of the session when its making began.
+
+        Yields
+        ------
+        None
+            After each step. The rest is left where an edit has led to another graph meanwhile.
         """
         session = self._layers.session
         if session is None:
@@ -110,7 +115,13 @@ class BondLayers(LayersOfTables):
         self.graph, self.problem = graph, ""
         with self._layers.own_changes():
             self._put(tables, {"rules": graph.rules.as_dict()}, revision)
-            self.draw(drawing)
+        yield
+        for draw in (self._draw_rings, self._draw_bonds, self._draw_defects):
+            if self.graph is not graph:
+                return
+            with self._layers.own_changes():
+                draw(drawing)
+            yield
         self.changed.emit()
 
     def _put(
@@ -170,7 +181,11 @@ class BondLayers(LayersOfTables):
     def draw(self, drawing: BondDrawing, rings: bool = True) -> None:
         """Show bonds, defects and rings, as far as they are wanted."""
         if rings:
-            self._draw_rings(drawing.rings)
+            self._draw_rings(drawing)
+        self._draw_bonds(drawing)
+        self._draw_defects(drawing)
+
+    def _draw_bonds(self, drawing: BondDrawing) -> None:
         if self.wanted[BONDS]:
             self._layers.show(
                 BONDS, Vectors, drawing.vectors, features=drawing.bonds,
@@ -179,6 +194,8 @@ class BondLayers(LayersOfTables):
                     "opacity": 0.8,
                 },
             )  # fmt: skip
+
+    def _draw_defects(self, drawing: BondDrawing) -> None:
         if self.wanted[DEFECTS]:
             colours: dict[str, Any] = {"border_color": drawing.colours}
             self._layers.show(
@@ -190,7 +207,10 @@ class BondLayers(LayersOfTables):
                 **(colours if len(drawing.points) else {}),
             )  # fmt: skip
 
-    def _draw_rings(self, rings: RingDrawing) -> None:
+    def _draw_rings(self, drawing: BondDrawing) -> None:
+        self._draw_rings_of(drawing.rings)
+
+    def _draw_rings_of(self, rings: RingDrawing) -> None:
         self._rest.stop()
         self._frame = rings.frame
         if not self.wanted[RINGS]:
@@ -211,7 +231,7 @@ class BondLayers(LayersOfTables):
             return
         ndim = self._layers.source.ndim
         atoms = session.atoms(self._frame)
-        self._draw_rings(convert.draw_rings(session.table(RINGS), atoms, self._frame, ndim))
+        self._draw_rings_of(convert.draw_rings(session.table(RINGS), atoms, self._frame, ndim))
 
     def show_frame(self, frame: int) -> None:
         """Draw the rings of another frame."""

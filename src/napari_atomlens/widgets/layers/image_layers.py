@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -174,7 +174,7 @@ class ImageLayers:
         return FrameDrawing(result, self.contours.draw(result.outlines))
 
     def apply(self, drawings: Sequence[FrameDrawing], frame: int) -> Taken:
-        """Put the results of some frames into the session and its layers.
+        """Put the results of some frames into the session and its layers, in one go.
 
         Parameters
         ----------
@@ -182,29 +182,70 @@ class ImageLayers:
         frame : int
             The frame that is shown now.
         """
-        results, request = [d.result for d in drawings], self.request
-        frames = [r.frame for r in results]
+        steps = self.apply_in_steps(drawings, lambda: frame)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast(Taken, end.value)
+
+    def apply_in_steps(
+        self, drawings: Sequence[FrameDrawing], frame: Callable[[], int]
+    ) -> Generator[None, None, Taken]:
+        """Put the results of some frames into the session and its layers.
+
+        Where the layers are to be made, which takes napari long, there is a pause before each of
+        them; the atoms come last, so nobody edits what has no outlines yet. Layers that are there
+        already follow without a pause: what they show belongs together.
+
+        Parameters
+        ----------
+        drawings : sequence of FrameDrawing
+        frame : callable
+            Returns the frame that is shown now.
+        """
+        if self.layer(ATOMS) is not None:
+            with self.layers.own_changes():
+                taken = self._take(drawings)
+                for draw in self._drawn_one_by_one(drawings, taken, frame):
+                    draw()
+                self._note_run()
+            return taken
         with self.layers.own_changes():
-            taken = self.session.take(
-                results, self._run, data=self._data(),
-                atoms=self._wants(ATOMS, request.atoms),
-                maps=self._wants(PROBABILITY, request.probability),
-                unfamiliar=self._wants(UNFAMILIAR, request.unfamiliar),
-            )  # fmt: skip
-            if self._wants(PROBABILITY, request.probability):
-                self.maps.show_probability(frames)
-            if self._wants(UNFAMILIAR, request.unfamiliar):
-                self.maps.show_unfamiliar(frames)
-            if self._wants(ATOMS, request.atoms):
-                self._show_atoms()
-            if self._wants(CONTOURS, request.contours != NONE):
-                labels = {
-                    d.result.frame: d.labels if d.result.frame in taken.as_run else None
-                    for d in drawings
-                }
-                self.contours.take(labels, frame)
-            self._note_run()
+            taken = self._take(drawings)
+        for draw in self._drawn_one_by_one(drawings, taken, frame):
+            yield
+            with self.layers.own_changes():
+                draw()
+                self._note_run()
         return taken
+
+    def _take(self, drawings: Sequence[FrameDrawing]) -> Taken:
+        """Put results into the session."""
+        request = self.request
+        return self.session.take(
+            [d.result for d in drawings], self._run, data=self._data(),
+            atoms=self._wants(ATOMS, request.atoms),
+            maps=self._wants(PROBABILITY, request.probability),
+            unfamiliar=self._wants(UNFAMILIAR, request.unfamiliar),
+        )  # fmt: skip
+
+    def _drawn_one_by_one(
+        self, drawings: Sequence[FrameDrawing], taken: Taken, frame: Callable[[], int]
+    ) -> Iterator[Callable[[], object]]:
+        """Return what draws each layer that is wanted by then."""
+        request, frames = self.request, [d.result.frame for d in drawings]
+        labels = {
+            d.result.frame: d.labels if d.result.frame in taken.as_run else None for d in drawings
+        }
+        if self._wants(PROBABILITY, request.probability):
+            yield lambda: self.maps.show_probability(frames)
+        if self._wants(UNFAMILIAR, request.unfamiliar):
+            yield lambda: self.maps.show_unfamiliar(frames)
+        if self._wants(CONTOURS, request.contours != NONE):
+            yield lambda: self.contours.take(labels, frame())
+        if self._wants(ATOMS, request.atoms):
+            yield self._show_atoms
 
     def drop(self, role: str) -> None:
         """Do not make a layer again that the user has removed during a run."""

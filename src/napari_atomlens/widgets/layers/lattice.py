@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from napari_atomlens.widgets.layers import styles
 from napari_atomlens.widgets.layers.atoms import editor_of
 from napari_atomlens.widgets.layers.convert_lattice import (
     LatticeDrawing,
-    LatticeMap,
     LatticeView,
     draw_lattice,
     real_atoms,
@@ -60,8 +60,8 @@ class MeasuredLayers(LayersOfTables):
 
     def take(
         self, found: Lattice, view: LatticeView, drawing: LatticeDrawing, revision: int
-    ) -> None:
-        """Put a new lattice into the session, and draw it.
+    ) -> Iterator[None]:
+        """Put a new lattice into the session, and draw it: one layer a step.
 
         Parameters
         ----------
@@ -71,14 +71,25 @@ class MeasuredLayers(LayersOfTables):
             Of both.
         revision : int
             Of the session when the measuring began.
+
+        Yields
+        ------
+        None
+            After each step. The rest is left where another drawing came meanwhile.
         """
         session = editor_of(self._layers.source).session
         self._follow(session)
+        self.found, self.view, self.drawing = found, view, drawing
         with self._own_tables(), self._layers.own_changes():
             session.put_all(lattice_tables(found), found.params, revision)
             self._note(found)
-            self.found, self.view = found, view
-            self.draw(drawing)
+        yield
+        for draw in (self._draw_map, self._draw_arrows, self._draw_vacancies):
+            if self.drawing is not drawing:
+                return
+            with self._layers.own_changes():
+                draw(drawing)
+            yield
         self.changed.emit()
 
     def _on_table_changed(self, name: str) -> None:
@@ -126,41 +137,52 @@ class MeasuredLayers(LayersOfTables):
     def draw(self, drawing: LatticeDrawing) -> None:
         """Show what a drawing holds, and remove what it does not."""
         self.drawing = drawing
-        note = {
+        self._draw_map(drawing)
+        self._draw_arrows(drawing)
+        self._draw_vacancies(drawing)
+
+    def _noted(self, drawing: LatticeDrawing) -> dict[str, Any]:
+        return {
             "spacing_px": drawing.spacing_px,
             "parameters": {} if self.found is None else self.found.params,
         }
-        if drawing.map is None:
-            self._layers.remove(MAP)
-        else:
-            self._draw_map(drawing.map, _scaled(0.8, drawing.spacing_px), note)
-        if drawing.arrows is None:
-            self._layers.remove(ARROWS)
-        else:
-            width = _scaled(0.09, drawing.spacing_px, 1.0)
-            self._layers.show(
-                ARROWS, Vectors, drawing.arrows, features=drawing.arrow_features, note=note,
-                name=f"{drawing.arrows_name} × {drawing.factor:g} · {self._layers.image_name}",
-                style=styles.ArrowStyle(drawing.factor, width).as_kwargs(),
-            )  # fmt: skip
-            layer = self._layers.layer(ARROWS)
-            if layer is not None:
-                layer.length, layer.edge_width = drawing.factor, width
-        if drawing.vacancies is None:
-            self._layers.remove(VACANCIES)
-        else:
-            size = _scaled(0.55, drawing.spacing_px)
-            self._show_points(
-                VACANCIES, drawing.vacancies, drawing.vacancy_features, size, note,
-                styles.VacancyStyle(size), {},
-            )  # fmt: skip
 
-    def _draw_map(self, drawn: LatticeMap, size: float, note: dict[str, Any]) -> None:
+    def _draw_map(self, drawing: LatticeDrawing) -> None:
+        drawn = drawing.map
+        if drawn is None:
+            self._layers.remove(MAP)
+            return
+        size = _scaled(0.8, drawing.spacing_px)
         style = styles.MapStyle(size, "value", drawn.colormap, drawn.limits)
         self._show_points(
-            MAP, drawn.points, drawn.features, size, note, style,
+            MAP, drawn.points, drawn.features, size, self._noted(drawing), style,
             {"face_colormap": drawn.colormap, "face_contrast_limits": drawn.limits},
             f"{drawn.name} · {self._layers.image_name}",
+        )  # fmt: skip
+
+    def _draw_arrows(self, drawing: LatticeDrawing) -> None:
+        if drawing.arrows is None:
+            self._layers.remove(ARROWS)
+            return
+        width = _scaled(0.09, drawing.spacing_px, 1.0)
+        self._layers.show(
+            ARROWS, Vectors, drawing.arrows, features=drawing.arrow_features,
+            note=self._noted(drawing),
+            name=f"{drawing.arrows_name} × {drawing.factor:g} · {self._layers.image_name}",
+            style=styles.ArrowStyle(drawing.factor, width).as_kwargs(),
+        )  # fmt: skip
+        layer = self._layers.layer(ARROWS)
+        if layer is not None and (layer.length, layer.edge_width) != (drawing.factor, width):
+            layer.length, layer.edge_width = drawing.factor, width
+
+    def _draw_vacancies(self, drawing: LatticeDrawing) -> None:
+        if drawing.vacancies is None:
+            self._layers.remove(VACANCIES)
+            return
+        size = _scaled(0.55, drawing.spacing_px)
+        self._show_points(
+            VACANCIES, drawing.vacancies, drawing.vacancy_features, size, self._noted(drawing),
+            styles.VacancyStyle(size), {},
         )  # fmt: skip
 
     def _show_points(

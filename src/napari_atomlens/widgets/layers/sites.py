@@ -272,8 +272,13 @@ class SiteLayers:
         data = np.array(atoms.data, float)
         return Begun(data, features, known, maps, pixel_size_nm, session.revision)
 
-    def take(self, found: Described, begun: Begun, provenance: Mapping[str, Any]) -> None:
-        """Keep what was measured, and frame the unusual sites.
+    def take(self, found: Described, begun: Begun, provenance: Mapping[str, Any]) -> Iterator[None]:
+        """Keep what was measured, and frame the unusual sites: one layer a step.
+
+        Yields
+        ------
+        None
+            After each step but the last.
 
         Raises
         ------
@@ -285,6 +290,7 @@ class SiteLayers:
         if not begun.pixels.are_of(finest(self._image)):
             raise ImageError(EXCHANGED)
         self._note(found.columns, found.atoms)
+        yield
         session.put("anomalies", found.flagged, provenance, begun.revision)
         spacing = float(entry(self._atoms).get("spacing_px", float("nan")))
         show_anomalies(self._layers, found.flagged, spacing)

@@ -180,11 +180,13 @@ class MeasureWidget(Dock):
             found = lattice.measure_lattice(
                 atoms, params, reference=reference, pixel_size_nm=size, progress=progress
             )
-            yield found, drawn.draw_lattice(found, view, ndim)
+            drawing = drawn.draw_lattice(found, view, ndim)
+            if not progress.stopped:  # else nobody waits for it
+                yield found, drawing
 
-        def show(results: list[tuple[Lattice, LatticeDrawing]]) -> None:
+        def show(results: list[tuple[Lattice, LatticeDrawing]]) -> Iterator[None]:
             found, drawing = results[-1]
-            layers.take(found, view, drawing, revision)
+            return layers.take(found, view, drawing, revision)
 
         def done() -> str:
             return "" if layers.found is None else sentence(layers.found, self.seconds)

@@ -71,5 +71,5 @@ class TracksTab(Tab):
     def clear(self) -> None:
         """Show nothing."""
         super().clear()
-        self.msd.plot.clear()
+        self.msd.clear()
         self._text.clear()

@@ -12,9 +12,11 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
+    from qtpy.QtGui import QShowEvent
 
 #: Width and height (px) that a plot asks for.
 SIZE = (240, 130)
+LOWEST = 110
 NOW, GREY, ERROR = "#ffb000", "#808080", "#5a7f8f"
 #: Seen on a dark and on a bright ground; the first curve has the colour of the text.
 CURVES = ("#2f9fd0", "#ff9f1c", "#2bb673", "#cc79a7", "#b8a800")
@@ -37,14 +39,13 @@ class Axes(pg.PlotWidget):
     clicked = Signal(int, int)
 
     def __init__(self, left: str, bottom: str = "frame") -> None:
-        super().__init__()
+        super().__init__(enableMenu=False)
         self.text = "#d0d0d0"
         for side, text in (("left", left), ("bottom", bottom)):
             self.setLabel(side, text)
             self.getAxis(side).enableAutoSIPrefix(False)
-        self.setMenuEnabled(False)
         self.hideButtons()
-        self.setMinimumHeight(110)
+        self.setMinimumHeight(LOWEST)
         self.scene().sigMouseClicked.connect(self._on_click)
 
     def sizeHint(self) -> QSize:
@@ -70,7 +71,57 @@ class Axes(pg.PlotWidget):
             legend.setLabelTextColor(text)
 
 
-class TimePlot(QWidget):
+class LatePlot(QWidget):
+    """Room for plots, which are made when they are first seen: each takes long.
+
+    Parameters
+    ----------
+    n : int
+        How many plots there will be, below each other.
+    """
+
+    def __init__(self, n: int = 1) -> None:
+        super().__init__()
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(2)
+        self.setMinimumHeight(n * LOWEST + 2 * (n - 1))
+        self._n, self.frame, self.is_made = n, 0, False
+        self._theme: tuple[str, str] | None = None
+
+    def sizeHint(self) -> QSize:
+        """Ask for the same room before and after."""
+        return QSize(SIZE[0], SIZE[1] * self._n)
+
+    def make(self) -> None:
+        """Make the plots."""
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Make the plots where they are not there yet."""
+        if not self.is_made:
+            self.is_made = True
+            self.make()
+            if self._theme is not None:
+                self.retheme(*self._theme)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Make the plots, which are seen now."""
+        self.ready()
+        super().showEvent(event)
+
+    def set_theme(self, background: str, text: str) -> None:
+        """Take the colours of the window."""
+        self._theme = (background, text)
+        if self.is_made:
+            self.retheme(background, text)
+
+    def retheme(self, background: str, text: str) -> None:
+        """Draw what is there in the colours of the window."""
+        raise NotImplementedError
+
+
+class TimePlot(LatePlot):
     """One or two plots over the frames, with a line at the current one.
 
     Attributes
@@ -81,43 +132,52 @@ class TimePlot(QWidget):
 
     clicked = Signal(int)
 
-    def __init__(self, *labels: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        self.plots = [Axes(label) for label in labels]
-        self._now = []
-        for plot in self.plots:
-            layout.addWidget(plot)
-            line = pg.InfiniteLine(0, 90, pen=pg.mkPen(NOW, width=2))
+    def __init__(self, *labels: str) -> None:
+        super().__init__(len(labels))
+        self._labels = labels
+        self._plots: list[Axes] = []
+        self._now: list[pg.InfiniteLine] = []
+
+    @property
+    def plots(self) -> list[Axes]:
+        """Axes, from above to below."""
+        self.ready()
+        return self._plots
+
+    def make(self) -> None:
+        """Make axes that share the frames, and the lines."""
+        self._plots = [Axes(label) for label in self._labels]
+        for plot in self._plots:
+            self.column.addWidget(plot)
+            line = pg.InfiniteLine(self.frame, 90, pen=pg.mkPen(NOW, width=2))
             line.setZValue(10)
             plot.addItem(line)
             self._now.append(line)
             plot.clicked.connect(self._on_clicked)
-        for plot in self.plots[1:]:
-            plot.setXLink(self.plots[0])
+        for plot in self._plots[1:]:
+            plot.setXLink(self._plots[0])
 
     def _on_clicked(self, frame: int, height: int) -> None:
         self.clicked.emit(frame)
 
     def set_now(self, frame: int) -> None:
         """Mark a frame."""
+        self.frame = frame
         for line in self._now:
             line.setValue(frame)
 
     def now(self) -> float:
         """Frame that is marked."""
-        return float(self._now[0].value())
+        return float(self._now[0].value() if self._now else self.frame)
 
-    def set_theme(self, background: str, text: str) -> None:
+    def retheme(self, background: str, text: str) -> None:
         """Take the colours of the window."""
         for plot in self.plots:
             plot.set_theme(background, text)
 
     def clear(self, which: int | None = None) -> None:
         """Take the curves of one plot away, or of all; the line stays."""
-        for k, (plot, line) in enumerate(zip(self.plots, self._now, strict=True)):
+        for k, (plot, line) in enumerate(zip(self._plots, self._now, strict=True)):
             if which not in (None, k):
                 continue
             plot.clear()
@@ -202,7 +262,7 @@ class TimePlot(QWidget):
         plot.autoRange()
 
 
-class Kymograph(QWidget):
+class Kymograph(LatePlot):
     """Deviation along a row of dumbbells (upwards) over time (to the right).
 
     Attributes
@@ -213,24 +273,22 @@ class Kymograph(QWidget):
 
     clicked = Signal(int, int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+    def make(self) -> None:
+        """Make the picture, its colour bar and the line."""
         self.plot = Axes("place in the row")
         self.image = pg.ImageItem(axisOrder="row-major")
         steps = np.linspace(0, 1, 5)
         colours = [(33, 102, 230), (150, 180, 240), (255, 255, 255), (240, 150, 140), (214, 38, 40)]
         self._map = pg.ColorMap(steps, colours)
         self.plot.addItem(self.image)
-        self._line = pg.InfiniteLine(0, 90, pen=pg.mkPen(NOW, width=2))
+        self._line = pg.InfiniteLine(self.frame, 90, pen=pg.mkPen(NOW, width=2))
         self.plot.addItem(self._line)
         self.bar = pg.ColorBarItem(values=(-1, 1), colorMap=self._map, width=10, interactive=False)
         self.bar.setImageItem(self.image, insert_in=self.plot.getPlotItem())
-        layout.addWidget(self.plot)
+        self.column.addWidget(self.plot)
         self.plot.clicked.connect(self.clicked)
 
-    def set_theme(self, background: str, text: str) -> None:
+    def retheme(self, background: str, text: str) -> None:
         """Take the colours of the window."""
         self.plot.set_theme(background, text)
         self.bar.axis.setPen(GREY)
@@ -238,18 +296,22 @@ class Kymograph(QWidget):
 
     def set_now(self, frame: int) -> None:
         """Mark a frame."""
-        self._line.setValue(frame)
+        self.frame = frame
+        if self.is_made:
+            self._line.setValue(frame)
 
     def now(self) -> float:
         """Frame that is marked."""
-        return float(self._line.value())
+        return float(self._line.value() if self.is_made else self.frame)
 
     def clear(self) -> None:
         """Take the picture away."""
-        self.image.clear()
+        if self.is_made:
+            self.image.clear()
 
     def show_image(self, image: np.ndarray, limit: float, unit: str) -> None:
         """Draw deviations (members, frames) within +- limit."""
+        self.ready()
         if not image.size:
             self.image.clear()
             return
@@ -260,22 +322,25 @@ class Kymograph(QWidget):
         self.plot.autoRange()
 
 
-class CurvePlot(QWidget):
+class CurvePlot(LatePlot):
     """Points with error bars, and a line through them."""
 
-    def __init__(self, left: str, bottom: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self.plot = Axes(left, bottom)
-        layout.addWidget(self.plot)
+    def __init__(self, left: str, bottom: str) -> None:
+        super().__init__()
+        self._labels = (left, bottom)
 
-    def set_theme(self, background: str, text: str) -> None:
+    def make(self) -> None:
+        """Make the axes."""
+        self.plot = Axes(*self._labels)
+        self.column.addWidget(self.plot)
+
+    def retheme(self, background: str, text: str) -> None:
         """Take the colours of the window."""
         self.plot.set_theme(background, text)
 
     def set_labels(self, left: str, bottom: str) -> None:
         """Say what is plotted against what."""
+        self.ready()
         self.plot.setLabel("left", left)
         self.plot.setLabel("bottom", bottom)
 
@@ -287,6 +352,7 @@ class CurvePlot(QWidget):
         line: tuple[np.ndarray, np.ndarray] | None,
     ) -> None:
         """Draw points, their errors and a line."""
+        self.ready()
         self.plot.clear()
         if not len(x):
             return
@@ -299,3 +365,8 @@ class CurvePlot(QWidget):
         if line is not None:
             self.plot.plot(*line, pen=pg.mkPen(NOW, width=1.5))
         self.plot.autoRange()
+
+    def clear(self) -> None:
+        """Take the points away."""
+        if self.is_made:
+            self.plot.clear()
