@@ -12,7 +12,7 @@ import tifffile
 
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.image import Image
-from napari_atomlens.widgets.layers.convert import pixel_size_nm
+from napari_atomlens.widgets.base.images import pixel_size_nm
 from napari_atomlens.widgets.open_save.reader import get_reader, layer_tuple, read_layers
 from napari_atomlens.widgets.open_save.writer import write_atoms_csv
 

@@ -186,6 +186,7 @@ def test_double_click_centres_and_the_slider_marks_its_frame(bench: Callable[...
     assert b.viewer.dims.current_step[0] == 2
     assert set(b.points.selected_data) == {row}
     b.viewer.dims.set_current_step(0, 1)
+    b.show("Frames")
     b.qtbot.waitUntil(lambda: b.curves.cursor.value() == 1, timeout=3000)
     assert len(b.scatter._current.data) == int((b.atoms.frame == 1).sum())
 
@@ -400,6 +401,7 @@ def test_a_turned_movie_is_followed(bench: Callable[..., Bench]) -> None:
     for layer in (b.image, b.points):
         layer.translate, layer.rotate = (2.0, 5.0, -3.0), np.diag([1.0, -1.0, -1.0])
     b.viewer.dims.set_current_step(0, 1)
+    b.show("Frames")
     b.qtbot.waitUntil(lambda: b.curves.cursor.value() == 1, timeout=3000)
     row = len(b.atoms) - 4
     b.scatter.visited.emit(row)
