@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 
 
@@ -88,3 +90,20 @@ class Hand:
             }[one]
         code = getattr(Qt.Key, f"Key_{name}")
         QTest.keyClick(self.canvas, code, modifiers)
+
+
+@contextlib.contextmanager
+def beats_of_layers(viewer: Any) -> Iterator[list[int]]:
+    """Count the beats of the window; the list gets the beat at which each layer came."""
+    beats = [0]
+    at: list[int] = []
+
+    def beat() -> None:
+        beats[0] += 1
+
+    timer = QTimer()
+    timer.timeout.connect(beat)
+    timer.start(0)
+    viewer.layers.events.inserted.connect(lambda event: at.append(beats[0]))
+    yield at
+    timer.stop()

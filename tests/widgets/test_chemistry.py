@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hand import Hand
+from hand import Hand, beats_of_layers
 from napari.layers import Points, Shapes, Vectors
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -388,12 +388,7 @@ def test_the_work_is_done_in_a_thread_and_cancelled_at_once(
         bench.press("build")
     assert bench.status == "Cancelled." and len(bench.viewer.layers) == 2
     free.set()
-    beats, at = [0], []
-    timer = QTimer()
-    timer.timeout.connect(lambda: beats.append(beats[-1] + 1))
-    timer.start(0)
-    bench.viewer.layers.events.inserted.connect(lambda event: at.append(beats[-1]))
-    bench.build()
-    timer.stop()
+    with beats_of_layers(bench.viewer) as at:
+        bench.build()
     assert len(at) == 3 and at[0] < at[1] < at[2]  # the window is free between two layers
     assert "3 defects of 3 types" in bench.status

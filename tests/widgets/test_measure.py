@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_analysis import FakeAnalysis, lattice
-from hand import Hand
+from hand import Hand, beats_of_layers
 from napari.layers import Points, Vectors
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -358,14 +358,9 @@ def test_tables_are_saved(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monk
 @needs_canvas
 def test_the_window_is_free_between_two_layers(bench: Bench) -> None:
     add_atoms(bench.viewer, perovskite())
-    beats, at = [0], []
-    timer = QTimer()
-    timer.timeout.connect(lambda: beats.append(beats[-1] + 1))
-    timer.start(0)
-    bench.viewer.layers.events.inserted.connect(lambda event: at.append(beats[-1]))
-    bench.run()
-    timer.stop()
-    assert len(at) == 3 and at[0] < at[1] < at[2]
+    with beats_of_layers(bench.viewer) as at:
+        bench.run()
+    assert len(at) == 3 and at[0] < at[1] < at[2]  # the window is free between two layers
 
 
 @needs_canvas

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_atomlens.errors import AtomLensError
@@ -71,8 +72,6 @@ def _work(
 
 def report_crash(error: Exception) -> str:
     """Hand an error that nobody meant to raise to napari; the sentence for the status line."""
-    from napari.utils.notifications import notification_manager
-
     # napari offers the traceback, ready for a bug report
     notification_manager.receive_error(type(error), error, error.__traceback__)
     return f"Something unexpected went wrong ({type(error).__name__}: {error})."

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.widgets.base.timers import once
 
 #: The window has this long between two steps, to paint and to hear mouse and keys.
 PAUSE_MS = 10
@@ -34,10 +35,7 @@ class Steps(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._left: deque[Iterator[object]] = deque()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._next)
+        self._timer = once(PAUSE_MS, self._next)
 
     def __bool__(self) -> bool:
         """Whether something is left to do."""

@@ -115,14 +115,14 @@ class BondLayers(LayersOfTables):
         self.graph, self.problem = graph, ""
         with self._layers.own_changes():
             self._put(tables, {"rules": graph.rules.as_dict()}, revision)
-        yield
-        for draw in (self._draw_rings, self._draw_bonds, self._draw_defects):
-            if self.graph is not graph:
-                return
-            with self._layers.own_changes():
-                draw(drawing)
-            yield
-        self.changed.emit()
+        yield from self._draw_in_steps(
+            (
+                lambda: self._draw_rings(drawing.rings),
+                lambda: self._draw_bonds(drawing),
+                lambda: self._draw_defects(drawing),
+            ),
+            lambda: self.graph is graph,
+        )
 
     def _put(
         self,
@@ -181,7 +181,7 @@ class BondLayers(LayersOfTables):
     def draw(self, drawing: BondDrawing, rings: bool = True) -> None:
         """Show bonds, defects and rings, as far as they are wanted."""
         if rings:
-            self._draw_rings(drawing)
+            self._draw_rings(drawing.rings)
         self._draw_bonds(drawing)
         self._draw_defects(drawing)
 
@@ -207,10 +207,7 @@ class BondLayers(LayersOfTables):
                 **(colours if len(drawing.points) else {}),
             )  # fmt: skip
 
-    def _draw_rings(self, drawing: BondDrawing) -> None:
-        self._draw_rings_of(drawing.rings)
-
-    def _draw_rings_of(self, rings: RingDrawing) -> None:
+    def _draw_rings(self, rings: RingDrawing) -> None:
         self._rest.stop()
         self._frame = rings.frame
         if not self.wanted[RINGS]:
@@ -231,7 +228,7 @@ class BondLayers(LayersOfTables):
             return
         ndim = self._layers.source.ndim
         atoms = session.atoms(self._frame)
-        self._draw_rings_of(convert.draw_rings(session.table(RINGS), atoms, self._frame, ndim))
+        self._draw_rings(convert.draw_rings(session.table(RINGS), atoms, self._frame, ndim))
 
     def show_frame(self, frame: int) -> None:
         """Draw the rings of another frame."""

@@ -7,17 +7,12 @@ the layers share its scale, units and axes instead of converting anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Measured where an atom was; unknown once the user has put it elsewhere.
 MEASURED = ("probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -182,12 +182,12 @@ class ImageLayers:
         frame : int
             The frame that is shown now.
         """
-        steps = self.apply_in_steps(drawings, lambda: frame)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return cast(Taken, end.value)
+        with self.layers.own_changes():
+            taken = self._take(drawings)
+            for draw in self._drawn_one_by_one(drawings, taken, lambda: frame):
+                draw()
+            self._note_run()
+        return taken
 
     def apply_in_steps(
         self, drawings: Sequence[FrameDrawing], frame: Callable[[], int]
@@ -205,12 +205,7 @@ class ImageLayers:
             Returns the frame that is shown now.
         """
         if self.layer(ATOMS) is not None:
-            with self.layers.own_changes():
-                taken = self._take(drawings)
-                for draw in self._drawn_one_by_one(drawings, taken, frame):
-                    draw()
-                self._note_run()
-            return taken
+            return self.apply(drawings, frame())
         with self.layers.own_changes():
             taken = self._take(drawings)
         for draw in self._drawn_one_by_one(drawings, taken, frame):

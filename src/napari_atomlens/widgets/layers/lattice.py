@@ -83,14 +83,14 @@ class MeasuredLayers(LayersOfTables):
         with self._own_tables(), self._layers.own_changes():
             session.put_all(lattice_tables(found), found.params, revision)
             self._note(found)
-        yield
-        for draw in (self._draw_map, self._draw_arrows, self._draw_vacancies):
-            if self.drawing is not drawing:
-                return
-            with self._layers.own_changes():
-                draw(drawing)
-            yield
-        self.changed.emit()
+        yield from self._draw_in_steps(
+            (
+                lambda: self._draw_map(drawing),
+                lambda: self._draw_arrows(drawing),
+                lambda: self._draw_vacancies(drawing),
+            ),
+            lambda: self.drawing is drawing,
+        )
 
     def _on_table_changed(self, name: str) -> None:
         """Draw what somebody else has made anew; the sites come last."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -55,6 +55,19 @@ class LayersOfTables:
             yield
         finally:
             self._own = False
+
+    def _draw_in_steps(
+        self, draws: Iterable[Callable[[], object]], is_latest: Callable[[], bool]
+    ) -> Iterator[None]:
+        """Draw one layer a step, with a pause before each; what another has replaced is left."""
+        yield
+        for draw in draws:
+            if not is_latest():
+                return
+            with self._layers.own_changes():
+                draw()
+            yield
+        self.changed.emit()
 
     def _on_table_changed(self, name: str) -> None:
         """Draw what somebody else has made anew."""
