@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -241,6 +243,41 @@ def test_a_job_stops_when_its_image_is_removed(viewer: Any, qtbot: Any) -> None:
         viewer.layers.remove("one")
     assert "the layer one was removed" in dock.status.text() and dock.gone == ["one"]
     assert not dock.findChild(QPushButton, "run").isEnabled()
+
+
+QUIT = """
+import sys, time
+from qtpy.QtCore import QEventLoop
+from qtpy.QtWidgets import QApplication
+from napari_atomlens.widgets.base.jobs import Job
+app, loop, job = QApplication([]), QEventLoop(), Job()
+def work(stop):
+    yield 1
+    time.sleep(1.0)  # a stage that nobody can interrupt
+    while not stop():
+        time.sleep(0.01)
+    print("the work has ended", flush=True)
+job.results.connect(lambda _: loop.quit())
+job.start(work, needs_torch=False)
+loop.exec()
+if sys.argv[1] == "cancelled":
+    job.finished.connect(loop.quit)
+    job.cancel()
+    loop.exec()
+print("the script has ended", job.is_running, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["cancelled", "running"])
+def test_a_thread_that_outlives_the_window_ends_before_python_does(how: str) -> None:
+    """Its signals were deleted under it: an error at the end, an abort with PyQt6."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUIT, how], capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    script, work = f"the script has ended {how == 'running'}", "the work has ended"
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == [script, work] and "deleted" not in done.stderr
 
 
 class Drawer(ToyDock):

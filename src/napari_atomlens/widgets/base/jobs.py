@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
+from napari.qt.threading import GeneratorWorker, thread_worker
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer, Signal, Slot  # type: ignore[attr-defined]
 
 from napari_atomlens.errors import AtomLensError
-
-if TYPE_CHECKING:
-    from napari.qt.threading import GeneratorWorker
 
 #: Says whether to stop.
 Stop = Callable[[], bool]
@@ -68,6 +66,46 @@ def _work(
         yield _Failure("There is not enough memory for this image; close something or crop it.")
     except Exception as error:  # the border of the thread: the window shows whatever it was
         yield _Crash(error)
+
+
+class _Worker(GeneratorWorker[object, None, None]):
+    """A thread of napari's pool whose work hears of it when napari asks to stop.
+
+    Parameters
+    ----------
+    func : callable
+        :func:`_work`.
+    make, stop, room, needs_torch
+        Handed to it.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Iterator[object]],
+        make: Work,
+        stop: threading.Event,
+        room: threading.Semaphore,
+        needs_torch: bool,
+    ) -> None:
+        super().__init__(func, make, stop, room, needs_torch)
+        self._stop = stop
+
+    def quit(self) -> None:
+        """Ask to stop at the next stage, not only at the next result."""
+        self._stop.set()
+        super().quit()
+
+
+@atexit.register
+def _end_threads() -> None:
+    """Stop what still works when Python ends, and wait for it.
+
+    Qt waits for the threads of its pool in any case, but the bindings delete the signals of a
+    thread before: it would raise an error at its end, and with PyQt6 that aborts the process.
+    napari waits only where its own event loop ends. This is called before the bindings clean
+    up, as they are imported above and asked to be called at the end first.
+    """
+    GeneratorWorker.await_workers()
 
 
 def report_crash(error: Exception) -> str:
@@ -146,8 +184,6 @@ class Job(QObject):
         needs_torch : bool
             Tell the user that PyTorch is loading where it is not there yet.
         """
-        from napari.qt.threading import thread_worker
-
         if self.is_running:
             raise RuntimeError("a job is running")
         self._stop = threading.Event()
@@ -156,7 +192,7 @@ class Job(QObject):
         self._waiting.clear()
         self._first = True
         self._timer.setInterval(FLUSH_MS)
-        work = thread_worker(_work, ignore_errors=True)
+        work = thread_worker(_work, worker_class=_Worker, ignore_errors=True)
         self._worker = work(make, self._stop, self._room, needs_torch)
         self._worker.yielded.connect(self._on_yielded)
         self._worker.finished.connect(self._on_finished)
