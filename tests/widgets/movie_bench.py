@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hand import Hand
 from napari.layers import Image
-from qtpy.QtCore import QPointF, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QPushButton, QTabWidget
 
@@ -106,11 +106,22 @@ class Bench:
 
 def click_plot(plot: Any, x: float, y: float) -> None:
     """Click into a plot at a place of its axes."""
-    QTest.qWait(50)  # it may just have been laid out
-    at = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
+    at = _place(plot, x, y)
     QTest.mouseMove(plot.viewport(), at)
     QTest.mouseClick(plot.viewport(), Qt.MouseButton.LeftButton, pos=at)
     QTest.qWait(50)
+
+
+def _place(plot: Any, x: float, y: float) -> QPoint:
+    """Where a place of the axes is in the window, once a plot that may just have come rests."""
+    at, equal, tries = QPoint(), 0, 0
+    while equal < 3 and tries < 100:
+        plot.viewport().repaint()  # an axis takes its width from what it painted
+        QTest.qWait(20)
+        before, at = at, plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
+        equal = equal + 1 if at == before and plot.viewport().rect().contains(at) else 0
+        tries += 1
+    return at
 
 
 def silicon(bench: Bench, n_frames: int = 20) -> tuple[Image, movies.Movie, pd.DataFrame]:
