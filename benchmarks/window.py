@@ -228,7 +228,11 @@ class Window:
         return inner
 
     def measure(
-        self, action: str, do: Callable[[], object], over: Callable[[], bool] = lambda: True
+        self,
+        action: str,
+        do: Callable[[], object],
+        over: Callable[[], bool] = lambda: True,
+        settle_s: float = 0.3,
     ) -> Row:
         """Do something, wait until it is over, note the longest gap and the layers that came."""
         from qtpy.QtCore import QTimer
@@ -241,7 +245,8 @@ class Window:
             do()
             done.append(time.perf_counter())
 
-        rest(0.3)
+        if settle_s:
+            rest(settle_s)
         self.heart.start()
         start = time.perf_counter()
         QTimer.singleShot(0, act)
@@ -311,7 +316,7 @@ def work(window: Window, key: str) -> None:
         print(f"{title}: over before it could be cancelled", file=sys.stderr)
         wait(idle)
         return
-    row = window.measure(f"{title}, Cancel", lambda: click(button), idle)
+    row = window.measure(f"{title}, Cancel", lambda: click(button), idle, settle_s=0)
     row.cancel = True
 
 

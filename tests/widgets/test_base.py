@@ -325,6 +325,17 @@ def test_a_result_is_drawn_in_several_events(viewer: Any, qtbot: Any) -> None:
     assert dock.got == [0, 1, 2] and dock.status.text() == "There is no room for the last one."
 
 
+def test_cancel_while_a_result_is_drawn_ends_at_once_and_draws_it(viewer: Any, qtbot: Any) -> None:
+    dock = drawing(viewer, qtbot)
+    with qtbot.waitSignal(dock.finished, timeout=WAIT):
+        qtbot.waitUntil(lambda: dock._thread_ended, timeout=WAIT)
+        assert len(dock.got) < 4 and dock.is_running
+        qtbot.mouseClick(dock.findChild(QPushButton, "run"), Qt.MouseButton.LeftButton)
+        assert not dock.is_running
+    assert dock.findChild(QPushButton, "run").text() == "Count" and dock.bar.isHidden()
+    qtbot.waitUntil(lambda: dock.got == [0, 1, 2, 3], timeout=WAIT)
+
+
 def test_what_is_left_to_draw_is_forgotten_with_its_layer_and_its_dock(
     viewer: Any, qtbot: Any
 ) -> None:

@@ -115,7 +115,7 @@ class Dock(QWidget):
         self.job.failed.connect(self._on_failed)
         self.job.crashed.connect(self._on_crashed)
         self.job.finished.connect(self._on_thread_ended)
-        self._steps.failed.connect(self.stop)
+        self._steps.failed.connect(self._on_step_failed)
         self._steps.drained.connect(self._on_drained)
         self._on_theme()
         self.reset_choices()
@@ -248,7 +248,6 @@ class Dock(QWidget):
         key = str(layer.unique_id)
         if self._task is not None and key in {str(x.unique_id) for x in self._task.sources}:
             self.stop(f"Stopped: the layer {layer.name} was removed.")
-            self._steps.clear()
         self.removed(layer)
 
     def _on_theme(self, event: Event | None = None) -> None:
@@ -325,7 +324,10 @@ class Dock(QWidget):
 
     def cancel(self) -> None:
         """Stop the job; what is finished stays."""
-        self.stop("")
+        if self._thread_ended:  # all is done; the last layers appear by themselves
+            self._on_finished()
+        else:
+            self.stop("")
 
     def stop(self, why: str) -> None:
         """Stop the job for a reason that becomes the status line."""
@@ -358,11 +360,19 @@ class Dock(QWidget):
             self.stop(str(error))
             return
         if isinstance(steps, Iterator):
-            self._steps.add(steps)
+            self._steps.add(self._while_there(task, steps))
+
+    def _while_there(self, task: Task[Any], steps: Iterator[object]) -> Iterator[object]:
+        """Go on with what a task shows as long as its layers are there."""
+        while not self._is_gone(task):
+            try:
+                yield next(steps)
+            except StopIteration:
+                return
 
     def _on_thread_ended(self) -> None:
         self._thread_ended, self._cut_short = True, self.job.is_cancelled
-        if not self._steps:
+        if not self._steps or self._cut_short:  # nobody who cancelled waits for layers to come
             self._on_finished()
 
     def _on_drained(self) -> None:
@@ -372,6 +382,12 @@ class Dock(QWidget):
     def _is_gone(self, task: Task[Any]) -> bool:
         there = {str(x.unique_id) for x in self.viewer.layers}
         return not {str(x.unique_id) for x in task.sources} <= there
+
+    def _on_step_failed(self, what: str) -> None:
+        if self.is_running:
+            self.stop(what)
+        else:  # it was cancelled meanwhile
+            self.say(what)
 
     def _on_failed(self, what: str) -> None:
         self._ending = what

@@ -47,12 +47,6 @@ class Steps(QObject):
         if len(self._left) == 1:
             self._next()
 
-    def clear(self) -> None:
-        """Forget what is left; :attr:`drained` follows in an event of its own."""
-        if self._left:
-            self._left.clear()
-            self._timer.start()
-
     def close(self) -> None:
         """Forget what is left, without a word."""
         self._left.clear()
