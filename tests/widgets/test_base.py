@@ -26,6 +26,7 @@ from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, stack_of
+from napari_atomlens.widgets.base.jobs import Job, Stop
 from napari_atomlens.widgets.base.task import Task
 
 pytestmark = pytest.mark.skipif(
@@ -245,25 +246,54 @@ def test_a_job_stops_when_its_image_is_removed(viewer: Any, qtbot: Any) -> None:
     assert not dock.findChild(QPushButton, "run").isEnabled()
 
 
+def test_nothing_stays_of_work_that_was_cut_short(viewer: Any, qtbot: Any) -> None:
+    """napari keeps each worker with its window: the image stayed with it."""
+    job, got, free, cleaned = Job(), [], threading.Event(), threading.Event()
+    job.results.connect(got.extend)
+
+    def start() -> weakref.ref[np.ndarray]:
+        pixels = image()
+
+        def work(stop: Stop) -> Iterator[object]:
+            try:
+                yield pixels.shape
+                free.wait(20)
+                yield stop()
+            finally:
+                cleaned.set()
+
+        job.start(work, needs_torch=False)
+        return weakref.ref(pixels)
+
+    kept = start()
+    qtbot.waitUntil(lambda: got == [(32, 32)], timeout=WAIT)
+    job.close()
+    free.set()
+    qtbot.waitUntil(lambda: cleaned.is_set() and kept() is None, timeout=2_000)
+    assert got == [(32, 32)] and not job.is_running
+
+
 QUIT = """
-import sys, time
-from qtpy.QtCore import QEventLoop
+import sys, threading, time
 from qtpy.QtWidgets import QApplication
 from napari_atomlens.widgets.base.jobs import Job
-app, loop, job = QApplication([]), QEventLoop(), Job()
+app, job, begun = QApplication([]), Job(), threading.Event()
 def work(stop):
-    yield 1
+    begun.set()
     time.sleep(1.0)  # a stage that nobody can interrupt
     while not stop():
         time.sleep(0.01)
     print("the work has ended", flush=True)
-job.results.connect(lambda _: loop.quit())
+    return iter(())
+def until(so):
+    while not so():
+        app.processEvents()
+        time.sleep(0.01)
 job.start(work, needs_torch=False)
-loop.exec()
+until(begun.is_set)
 if sys.argv[1] == "cancelled":
-    job.finished.connect(loop.quit)
     job.cancel()
-    loop.exec()
+    until(lambda: not job.is_running)
 print("the script has ended", job.is_running, flush=True)
 """
 

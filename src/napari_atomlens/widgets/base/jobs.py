@@ -6,7 +6,7 @@ import atexit
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from napari.qt.threading import GeneratorWorker, thread_worker
 from napari.utils.notifications import notification_manager
@@ -49,7 +49,7 @@ def _work(
     stop: threading.Event,
     room: threading.Semaphore,
     needs_torch: bool = True,
-) -> Iterator[object]:
+) -> Generator[object, None, None]:
     """Run in the thread: yield notes, results and at most one failure."""
     if needs_torch and "torch" not in sys.modules:
         yield _Note("Loading PyTorch…")
@@ -68,32 +68,46 @@ def _work(
         yield _Crash(error)
 
 
+def _follow(steps: Iterator[object], stop: threading.Event) -> Iterator[object]:
+    """Hand on what the work yields; what napari calls in the thread."""
+    yield from steps
+
+
 class _Worker(GeneratorWorker[object, None, None]):
-    """A thread of napari's pool whose work hears of it when napari asks to stop.
+    """A thread of napari's pool that ends its work for good.
+
+    napari keeps every worker as long as the window is there, and leaves the work of one that
+    was asked to stop where it is: image and layers would stay with it.
 
     Parameters
     ----------
     func : callable
-        :func:`_work`.
-    make, stop, room, needs_torch
-        Handed to it.
+        :func:`_follow`.
+    steps : generator
+        The work.
+    stop : threading.Event
     """
 
     def __init__(
         self,
         func: Callable[..., Iterator[object]],
-        make: Work,
+        steps: Generator[object, None, None],
         stop: threading.Event,
-        room: threading.Semaphore,
-        needs_torch: bool,
     ) -> None:
-        super().__init__(func, make, stop, room, needs_torch)
-        self._stop = stop
+        super().__init__(func, steps, stop)
+        self._steps, self._stop = steps, stop
 
     def quit(self) -> None:
         """Ask to stop at the next stage, not only at the next result."""
         self._stop.set()
         super().quit()
+
+    def work(self) -> object:
+        """Do the work, and let it clean up where it was cut short."""
+        try:
+            return super().work()
+        finally:
+            self._steps.close()
 
 
 @atexit.register
@@ -192,8 +206,8 @@ class Job(QObject):
         self._waiting.clear()
         self._first = True
         self._timer.setInterval(FLUSH_MS)
-        work = thread_worker(_work, worker_class=_Worker, ignore_errors=True)
-        self._worker = work(make, self._stop, self._room, needs_torch)
+        work = thread_worker(_follow, worker_class=_Worker, ignore_errors=True)
+        self._worker = work(_work(make, self._stop, self._room, needs_torch), self._stop)
         self._worker.yielded.connect(self._on_yielded)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()
