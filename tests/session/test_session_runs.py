@@ -252,6 +252,14 @@ def test_a_new_outline_is_of_the_atom_inside_of_it() -> None:
     assert outlined_atom(c, 2, square + 25.0, set()) == -2 - 2 * tables.IDS_PER_FRAME
 
 
+def test_outlines_follow_atoms_that_an_undone_edit_has_renamed() -> None:
+    session = session_of()
+    session.edit(actions.split, 14, [(1.0, 1.0), (2.0, 1.0)])
+    session.undo()
+    session.take(result(drop=[14]), session.begin((1, SIZE, SIZE), {}))
+    assert set(session.outlines.by_atom(0)) == set(session.atoms()["atom_id"])
+
+
 def test_the_users_atom_has_the_outline_of_the_models_in_its_place() -> None:
     session = session_of()
     session.edit(actions.delete, [12])

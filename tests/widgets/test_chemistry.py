@@ -26,12 +26,15 @@ from qtpy.QtWidgets import (
 )
 
 import napari_atomlens
+from napari_atomlens import graphs
+from napari_atomlens.errors import ParameterError
 from napari_atomlens.graphs.bonds import bond
+from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.library import DefectLibrary
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.session.edits import actions, derived
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
-from napari_atomlens.widgets.layers.atoms import editor_of
+from napari_atomlens.widgets.layers.atoms import Editor, editor_of
 from napari_atomlens.widgets.layers.roles import KEY, STALE
 
 WAIT = 20_000
@@ -172,6 +175,63 @@ def test_bonds_and_defects_follow_corrections(bench: Bench, sheet: Sheet) -> Non
     rings = bench.layer("rings")
     n_rings = len(editor.session.table("rings"))
     bench.qtbot.waitUntil(lambda: len(rings.data) == n_rings, timeout=WAIT)
+
+
+def correcting(bench: Bench) -> Editor:
+    """The atoms, which the dock Correct follows, too."""
+    _, correct = bench.viewer.window.add_plugin_dock_widget("napari-atomlens", "Correct")
+    correct.findChild(QComboBox, "atoms").setCurrentText("atoms")
+    assert correct.editor is not None
+    return correct.editor
+
+
+def test_bonds_follow_beside_the_window_and_the_last_edit_counts(
+    bench: Bench, sheet: Sheet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = correcting(bench)
+    bench.build()
+    before = len(bench.layer("bonds").data)
+    free, threads, rebuild = threading.Event(), [], graphs.rebuild_frames
+
+    def slow(*args: Any) -> Any:
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            free.wait(WAIT / 1000)
+        return rebuild(*args)
+
+    monkeypatch.setattr(graphs, "rebuild_frames", slow)
+    middle = np.array([1.0, 2.6]) / PIXEL
+    bench.delete(middle)
+    bench.qtbot.waitUntil(lambda: len(threads) == 1, timeout=WAIT)
+    derived = editor.corrections.derived
+    assert derived.is_stale("bonds and defects") and not editor.session.stale()
+    bench.delete(middle)  # another one, while the bonds are at work
+    bench.qtbot.waitUntil(lambda: len(threads) == 2, timeout=WAIT)
+    free.set()
+    bench.qtbot.waitUntil(lambda: not derived.stale(), timeout=WAIT)
+    assert threading.main_thread() not in threads
+    graph = bond(
+        editor.session.atoms(), Rules.from_dict(editor.session.provenance("bonds")["rules"])
+    )
+    bonds, rings = bench.layer("bonds"), bench.layer("rings")
+    assert len(bonds.data) == len(graph.bonds) < before - 3
+    bench.qtbot.waitUntil(lambda: len(rings.data) == len(graph.rings), timeout=WAIT)
+    assert len(editor.session.table("defects")) == len(find_defects(graph)) > 3
+
+
+def test_an_edit_that_leaves_no_bonds_says_so_from_beside_the_window(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = correcting(bench)
+    bench.build()
+
+    def refuse(*args: Any) -> Any:
+        raise ParameterError("These atoms cannot be bonded.")
+
+    monkeypatch.setattr(graphs, "rebuild_frames", refuse)
+    bench.delete(np.array([1.0, 2.6]) / PIXEL)
+    bench.qtbot.waitUntil(lambda: "cannot be bonded" in bench.status, timeout=WAIT)
+    assert editor.session.is_stale("bonds") and bench.layer("bonds").name.endswith(STALE)
 
 
 def test_a_click_goes_to_the_defect(bench: Bench, sheet: Sheet) -> None:

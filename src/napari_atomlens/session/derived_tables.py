@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.session.edits import Derived
-from napari_atomlens.session.edits.derived import Remake
+from napari_atomlens.session.edits.derived import Begin, Remake
 from napari_atomlens.session.follows import OF_PIXELS, group_of, sources_of
 
 
@@ -54,7 +54,7 @@ class DerivedTables:
         self.clock = Clock()
         self._derived = derived
         self._kept: dict[str, _Kept] = {}
-        self._remakes: dict[str, tuple[Remake, Callable[[], None]]] = {}
+        self._remakes: dict[str, tuple[Remake, Begin | None, Callable[[], None]]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._kept
@@ -67,16 +67,18 @@ class DerivedTables:
         self._derived = derived
         for name in self._kept.keys() - OF_PIXELS:
             derived.subscribe(group_of(name))
-        for group, (remake, _) in list(self._remakes.items()):
-            self._remakes[group] = (remake, derived.subscribe(group, remake))
+        for group, (remake, begin, _) in list(self._remakes.items()):
+            done = derived.subscribe(group, remake, begin=begin)
+            self._remakes[group] = (remake, begin, done)
 
-    def follow_edits(self, group: str, remake: Remake | None) -> None:
+    def follow_edits(self, group: str, remake: Remake | None, begin: Begin | None = None) -> None:
         """Say who makes the tables of a group anew for the frames that were edited."""
         known = self._remakes.pop(group, None)
         if known is not None:
-            known[1]()
+            known[-1]()
         if remake is not None:
-            self._remakes[group] = (remake, self._derived.subscribe(group, remake))
+            done = self._derived.subscribe(group, remake, begin=begin)
+            self._remakes[group] = (remake, begin, done)
 
     def put(
         self,

@@ -281,7 +281,7 @@ def of_atoms(
     table: pd.DataFrame, result: FrameResult, c: Corrections, spacing_px: float
 ) -> tuple[pd.DataFrame, list[int]]:
     """Contours of a run for the atoms that there are: which rows stay, with which ids."""
-    if not len(c.journal):
+    if not len(c.journal) and not c.renamed:  # what was undone may have renamed atoms
         return table, list(range(len(table)))
     now = c.columns(result.frame)
     ids = table["atom_id"].replace(c.renamed).to_numpy().copy()

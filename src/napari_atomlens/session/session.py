@@ -24,7 +24,7 @@ from napari_atomlens.session.derived_tables import DerivedTables
 from napari_atomlens.session.editing import Editing
 from napari_atomlens.session.edits import Conflict, actions
 from napari_atomlens.session.edits.corrections import Change
-from napari_atomlens.session.edits.derived import Remake
+from napari_atomlens.session.edits.derived import Begin, Remake
 from napari_atomlens.session.follows import MAKERS, Ground, group_of
 from napari_atomlens.session.measured import Measured
 from napari_atomlens.session.outlines import Outlined, Outlines
@@ -434,8 +434,7 @@ class Session(Editing):
         revision : int, optional
             :attr:`revision` when its making began: frames that were edited since are stale.
         """
-        self._tables.put(name, table, provenance or {}, revision)
-        self.table_changed.emit(name)
+        self.put_all({name: table}, provenance, revision)
 
     def put_all(
         self,
@@ -449,7 +448,7 @@ class Session(Editing):
         for name in made:
             self.table_changed.emit(name)
 
-    def follow_edits(self, name: str, remake: Remake | None) -> None:
+    def follow_edits(self, name: str, remake: Remake | None, begin: Begin | None = None) -> None:
         """Say who makes a table anew after an edit, with all that is made in one go with it.
 
         Parameters
@@ -458,8 +457,10 @@ class Session(Editing):
         remake : callable or None
             Called with the frames that were edited, at once where that is quick; returns those
             that it could not make anew. None where nobody does any more.
+        begin : callable, optional
+            As of :meth:`~napari_atomlens.session.edits.derived.Derived.subscribe`.
         """
-        self._tables.follow_edits(group_of(name), remake)
+        self._tables.follow_edits(group_of(name), remake, begin)
 
     def provenance(self, name: str) -> dict[str, Any]:
         """What made a table, empty where it is missing."""

@@ -11,17 +11,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 #: What takes longer is not made anew at every edit.
 AT_ONCE_S = 0.1
 #: Called with the changed frames; returns those that it could not make anew.
 Remake = Callable[[frozenset[int]], Iterable[int] | None]
+#: Called with the changed frames and with what to call where it does not succeed; begins to
+#: make it anew beside the window.
+Begin = Callable[[frozenset[int], Callable[[], None]], object]
 
 
 @dataclass
 class _Subscriber:
     remake: Remake | None
     at_once: bool = True
+    begin: Begin | None = None
 
 
 @dataclass
@@ -29,6 +34,7 @@ class _Entry:
     subscribers: list[_Subscriber] = field(default_factory=list)
     stale: set[int] = field(default_factory=set)
     recent: set[int] = field(default_factory=set)
+    begun: set[int] = field(default_factory=set)
     since: datetime | None = None
     seconds: list[float] = field(default_factory=list)
     remaking: bool = False
@@ -55,7 +61,7 @@ class _Entry:
             bool(recent)
             and self.can_remake
             and self.at_once
-            and self.stale == recent
+            and self.stale == recent | self.begun
             and self.seconds_per_frame * len(recent) < AT_ONCE_S
         )
 
@@ -70,6 +76,7 @@ class _Entry:
         done = set(frames)
         self.stale -= done
         self.recent -= done  # else the next edit of another frame would wait for these, too
+        self.begun -= done
         if not self.stale:
             self.since = None
 
@@ -84,18 +91,23 @@ class Derived:
     listeners : list of callable
         Called without arguments whenever something becomes stale or fresh.
     later : callable or None
-        Takes a function and calls it soon: a window first shows the edit. Without it what
-        is quick is made anew before :meth:`changed` returns.
+        Takes a function and calls it soon, and again as long as it returns that more is left:
+        a window first shows the edit, and paints between two things that are made anew.
+        Without it what is quick is made anew before :meth:`changed` returns.
     """
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self.watchers: list[Callable[[frozenset[int]], None]] = []
         self.listeners: list[Callable[[], None]] = []
-        self.later: Callable[[Callable[[], None]], None] | None = None
+        self.later: Callable[[Callable[[], bool]], None] | None = None
 
     def subscribe(
-        self, name: str, remake: Remake | None = None, at_once: bool = True
+        self,
+        name: str,
+        remake: Remake | None = None,
+        at_once: bool = True,
+        begin: Begin | None = None,
     ) -> Callable[[], None]:
         """Register something that is made from atoms.
 
@@ -110,6 +122,10 @@ class Derived:
         at_once : bool
             Whether it may be made anew after every edit, as long as that is quick; else it
             always waits for :meth:`refresh`.
+        begin : callable, optional
+            Called in place of `remake` where :attr:`later` is there, with the frames and with
+            what to call where it does not succeed: it returns at once, and whoever makes the
+            thing beside the window calls :meth:`fresh`.
 
         Returns
         -------
@@ -117,7 +133,7 @@ class Derived:
             Call it to unsubscribe.
         """
         entry = self._entries.setdefault(name, _Entry())
-        mine = _Subscriber(remake, at_once)
+        mine = _Subscriber(remake, at_once, begin)
         entry.subscribers.append(mine)
 
         def unsubscribe() -> None:
@@ -140,16 +156,23 @@ class Derived:
         if self.later is None:
             self.catch_up()
         else:
-            self.later(self.catch_up)
+            self.later(self.catch_up_next)
             self._tell()
 
     def catch_up(self) -> None:
         """Make anew what is quick; the rest waits for :meth:`refresh`."""
+        while self.catch_up_next():
+            pass
+
+    def catch_up_next(self) -> bool:
+        """Make the next quick thing anew; returns whether others wait."""
         for entry in list(self._entries.values()):
             recent, entry.recent = entry.recent, set()
             if entry.is_quick(recent):
-                self._remake(entry)
+                self._remake(entry, beside=self.later is not None)
+                break
         self._tell()
+        return any(entry.recent for entry in self._entries.values())
 
     def is_stale(self, name: str) -> bool:
         """Whether something is out of date in any frame."""
@@ -158,7 +181,9 @@ class Derived:
     def is_waiting(self, name: str) -> bool:
         """Whether something is out of date for a moment only: it is made anew soon."""
         entry = self._entries.get(name)
-        return entry is not None and (entry.remaking or entry.is_quick(entry.recent))
+        if entry is None:
+            return False
+        return entry.remaking or bool(entry.begun) or entry.is_quick(entry.recent)
 
     def stale(self) -> dict[str, frozenset[int]]:
         """What is out of date, and in which frames."""
@@ -188,20 +213,28 @@ class Derived:
                 self._remake(entry)
         self._tell()
 
-    def _remake(self, entry: _Entry) -> None:
+    def _remake(self, entry: _Entry, beside: bool = False) -> None:
         frames = frozenset(entry.stale)
         start = time.perf_counter()
         left: set[int] = set()
         entry.remaking = True
         try:
             for subscriber in list(entry.subscribers):
-                if subscriber.remake is not None:
+                if beside and subscriber.begin is not None:
+                    entry.begun |= frames
+                    left |= frames
+                    subscriber.begin(frames, partial(self._give_up, entry))
+                elif subscriber.remake is not None:
                     left |= set(subscriber.remake(frames) or ())
         finally:
             entry.remaking = False
         entry.seconds.append((time.perf_counter() - start) / max(len(frames), 1))
         del entry.seconds[:-2]
         entry.drop(frames - left)
+
+    def _give_up(self, entry: _Entry) -> None:
+        entry.begun.clear()
+        self._tell()
 
     def _tell(self) -> None:
         for listener in list(self.listeners):

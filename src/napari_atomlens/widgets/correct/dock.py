@@ -52,7 +52,7 @@ class CorrectWidget(Dock):
     def build(self) -> None:
         """Atoms and image; tools; what new atoms are; looking through; keys, project, model."""
         self._mouse: CorrectMouse | None = None
-        self._later: list[Callable[[], None]] = []
+        self._later: list[Callable[[], bool]] = []
         self._atoms = self.choose(
             Points, "atoms", "Atoms", accepts=is_atoms, prefers=lambda x: bool(entry(x)),
             none=CHOOSE, tip="The layer of atoms to correct",
@@ -231,15 +231,18 @@ class CorrectWidget(Dock):
         self._rest.start()
         self.edited.emit()
 
-    def _do_later(self, what: Callable[[], None]) -> None:
+    def _do_later(self, what: Callable[[], bool]) -> None:
         if what not in self._later:
             self._later.append(what)
         self._rest.start()
 
     def _on_rested(self) -> None:
-        later, self._later = self._later, []
-        for what in later:
-            what()
+        if self._later:  # one thing an event: the window paints in between
+            if not self._later[0]():
+                del self._later[0]
+            self._rest.start()
+            return
+        self._show_stale()
         if self.editor is not None:
             self.editor.check()
         self._review.show_counts()
@@ -257,7 +260,9 @@ class CorrectWidget(Dock):
 
     def _show_stale(self) -> None:
         editor = self.editor
-        stale = {} if editor is None else editor.corrections.derived.stale()
+        derived = None if editor is None else editor.corrections.derived
+        stale = {} if derived is None else derived.stale()
+        stale = {n: f for n, f in stale.items() if derived and not derived.is_waiting(n)}
         text = "" if self._later else stale_text(stale)
         self._stale.setVisible(bool(text))
         if text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_atomlens import graphs
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.session.follows import bonded_tables
+from napari_atomlens.widgets.base.beside import Beside
 from napari_atomlens.widgets.base.timers import once
 from napari_atomlens.widgets.layers import convert_bonds as convert
 from napari_atomlens.widgets.layers.convert_bonds import BondDrawing, RingDrawing
@@ -26,6 +28,24 @@ if TYPE_CHECKING:
 
 #: Rings, which take longest, are drawn anew when no edit came for so long.
 REST_MS = 120
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A graph that follows an edit, and the tables of it as a session keeps them.
+
+    Attributes
+    ----------
+    graph : BondGraph
+    tables, provenance : mapping
+    revision : int
+        Of the session when its making began.
+    """
+
+    graph: BondGraph
+    tables: Mapping[str, pd.DataFrame]
+    provenance: Mapping[str, Any]
+    revision: int
 
 
 class BondLayers(LayersOfTables):
@@ -57,6 +77,7 @@ class BondLayers(LayersOfTables):
         self.wanted = {BONDS: True, RINGS: True, DEFECTS: True}
         self.problem = ""
         self._rest = once(REST_MS, self._draw_rings_now)
+        self._beside: Beside[Rebuilt] = Beside(self._on_rebuilt)
 
     def close(self) -> None:
         """Let go of session and layers, which stay."""
@@ -76,8 +97,9 @@ class BondLayers(LayersOfTables):
         super()._follow(session)
         if old is not session and old is not None:
             old.follow_edits(BONDS, None)
+            self._beside.stop()
         if old is not session and session is not None:
-            session.follow_edits(BONDS, self._remake)
+            session.follow_edits(BONDS, self._remake, self._begin)
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of the session; empty where there is none."""
@@ -136,28 +158,60 @@ class BondLayers(LayersOfTables):
 
     def _remake(self, frames: frozenset[int]) -> frozenset[int]:
         """Follow an edit of the atoms of some frames; returns those that it could not."""
+        self._beside.stop()
         session, self.problem = self._session, ""
         if session is None:
             return frames
-        provenance = session.provenance(BONDS)
         try:
-            if self.graph is None:
-                rules = Rules.from_dict(provenance["rules"]) if "rules" in provenance else "auto"
-                self.graph = graphs.bond(session.atoms(), rules)
-                defects = graphs.find_defects(self.graph)
-            else:
-                parts = [session.atoms(f) for f in sorted(frames)]
-                self.graph, defects = graphs.rebuild_frames(
-                    self.graph, session.table(DEFECTS), pd.concat(parts, ignore_index=True), frames
-                )
+            made = self._rebuilding(session, frames)()
         except AtomLensError as error:
-            self.problem = str(error)
-            self.changed.emit()
+            self._fail(error)
             return frames
-        with self._layers.own_changes():
-            self._put(bonded_tables(self.graph, defects), provenance)
-            self._redraw()
+        self._on_rebuilt(made)
         return frozenset()
+
+    def _begin(self, frames: frozenset[int], give_up: Callable[[], None]) -> None:
+        """Follow an edit beside the window; what was begun before is of no use any more."""
+        session, self.problem = self._session, ""
+        if session is None:
+            give_up()
+            return
+
+        def fail(error: AtomLensError) -> None:
+            self._fail(error)
+            give_up()
+
+        self._beside.start(self._rebuilding(session, frames), fail)
+
+    def _rebuilding(self, session: Session, frames: frozenset[int]) -> Callable[[], Rebuilt]:
+        """Return what makes the graph anew, which touches neither session nor layers."""
+        provenance, revision, graph = session.provenance(BONDS), session.revision, self.graph
+        if graph is None:
+            atoms = session.atoms()
+            rules = Rules.from_dict(provenance["rules"]) if "rules" in provenance else "auto"
+        else:
+            atoms = pd.concat([session.atoms(f) for f in sorted(frames)], ignore_index=True)
+        defects = session.table(DEFECTS)
+
+        def rebuild() -> Rebuilt:
+            if graph is None:
+                made = graphs.bond(atoms, rules)
+                found = graphs.find_defects(made)
+            else:
+                made, found = graphs.rebuild_frames(graph, defects, atoms, frames)
+            return Rebuilt(made, bonded_tables(made, found), provenance, revision)
+
+        return rebuild
+
+    def _on_rebuilt(self, made: Rebuilt) -> None:
+        self.graph = made.graph
+        with self._layers.own_changes():
+            self._put(made.tables, made.provenance, made.revision)
+            self._redraw()
+
+    def _fail(self, error: AtomLensError) -> None:
+        self.problem = str(error)
+        self.changed.emit()
 
     def _on_table_changed(self, name: str) -> None:
         """Draw what somebody else has made anew; the defects come last."""

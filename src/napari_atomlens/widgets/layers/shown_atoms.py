@@ -195,15 +195,19 @@ class ShownAtoms:
         features, c, measured = self.layer.features, self.corrections, self.session.measured
         if not at:
             return
-        for name in [n for n in features if n not in c.journal.columns]:
-            if compared and not str(name).startswith(COMPARED):
-                continue
+        names = [
+            n
+            for n in features
+            if n not in c.journal.columns and (not compared or str(n).startswith(COMPARED))
+        ]
+        known = measured.values([str(n) for n in names if n in measured], features.iloc[at])
+        for name in names:
             column = features[name]
             values: object = unknown(column.dtype)
             if isinstance(column.dtype, pd.CategoricalDtype):
                 values = np.nan
-            elif name in measured:
-                values = measured.values(str(name), features.iloc[at])
+            elif name in known:
+                values = known[str(name)]
             features.iloc[at, features.columns.get_loc(name)] = values
 
     def show_all(self) -> None:
