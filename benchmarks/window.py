@@ -512,7 +512,24 @@ def bare(window: Window) -> None:
             window.measure("bare", lambda one=one: add_layers(window, [one])) for one in row.layers
         ]
         row.bare_one_ms = max(x.gap_ms for x in singles)
+        for cancelled in kept:  # the layers that were coming are drawn all the same
+            if cancelled.action == f"{row.action}, Cancel":
+                cancelled.bare_ms, cancelled.bare_cpu_ms = row.bare_ms, row.bare_cpu_ms
+    bare_docks(window, [r for r in kept if r.action.startswith("open dock")])
     window.rows[:] = kept
+
+
+def bare_docks(window: Window, rows: list[Row]) -> None:
+    """Open docks without anything in them, one for each that was opened."""
+    from qtpy.QtWidgets import QWidget
+
+    window.open()
+    for k, row in enumerate(rows):
+
+        def add(k: int = k) -> None:
+            window.viewer.window.add_dock_widget(QWidget(), name=f"empty {k}", tabify=True)
+
+        alone(row, window.measure("bare", add))
 
 
 def alone(row: Row, bare: Row) -> None:
@@ -529,14 +546,20 @@ def add_layers(window: Window, layers: list[Any]) -> None:
 
 
 def bare_edits(window: Window, rows: dict[str, Row]) -> None:
-    """Add a point and delete one, as napari does."""
+    """Add a point and delete one, as napari does; what is undone is the other of the two."""
     layer = atoms_layer(window)
     new = np.asarray(layer.data).mean(0)
-    if "Correct, add" in rows:
-        alone(rows["Correct, add"], window.measure("bare", lambda: layer.add(new[None])))
-    if "Correct, delete" in rows:
+
+    def remove() -> None:
         layer.selected_data = {0}
-        alone(rows["Correct, delete"], window.measure("bare", layer.remove_selected))
+        layer.remove_selected()
+
+    for do, names in ((lambda: layer.add(new[None]), ("add", "undo of delete")),
+                      (remove, ("delete", "undo"))):  # fmt: skip
+        bare = window.measure("bare", do)
+        for name in names:
+            if (action := f"Correct, {name}") in rows:
+                alone(rows[action], bare)
 
 
 ACTIONS: dict[str, Callable[[Window, int], object]] = {
