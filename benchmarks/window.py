@@ -223,6 +223,7 @@ class Window:
             self.docks[name] = self.viewer.window.add_plugin_dock_widget("napari-atomlens", name)
             rest(0.5)
         outer, inner = self.docks[name]
+        outer.show()  # napari returns one that was closed as it is
         outer.raise_()
         rest(0.2)
         return inner
