@@ -1,20 +1,19 @@
-"""Hands that use a dock at random, and what must not grow while a window is used."""
+"""Hands that use a dock at random, and ears for what goes wrong."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from hand import Hand
 from napari.utils.notifications import NotificationSeverity, notification_manager
-from qtpy.QtCore import QPoint, QPointF, Qt, QThreadPool, qInstallMessageHandler
+from qtpy.QtCore import QPoint, QPointF, Qt, qInstallMessageHandler
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
@@ -225,47 +224,3 @@ class RandomHands:
             self.hand.drag((float(y), float(x)), (float(end[0]), float(end[1])))
         else:
             self.hand.press(KEYS[self.rng.integers(len(KEYS))])
-
-
-def callbacks(viewer: Any) -> dict[str, int]:
-    """How many listen to the events of a viewer, its list of layers, its slider, its layers."""
-    groups = {"viewer": viewer.events, "layers": viewer.layers.events, "dims": viewer.dims.events}
-    groups |= {f"layer {x.name}": x.events for x in viewer.layers}
-    return {
-        f"{group}.{name}": len(emitter.callbacks)
-        for group, events in groups.items()
-        for name, emitter in events.emitters.items()
-        if emitter is not None
-    }
-
-
-def ours() -> dict[str, int]:
-    """How many objects there are of each of our classes."""
-    gc.collect()
-    found: dict[str, int] = {}
-    for one in gc.get_objects():
-        kind = type(one)
-        if str(getattr(kind, "__module__", "")).startswith("napari_atomlens."):
-            found[kind.__qualname__] = found.get(kind.__qualname__, 0) + 1
-    return found
-
-
-def memory_mb() -> float:
-    """Memory of the process."""
-    import psutil
-
-    return float(psutil.Process().memory_info().rss) / 2**20
-
-
-def threads() -> int:
-    """Threads of Python; those of Qt that are at work."""
-    QThreadPool.globalInstance().waitForDone(5000)
-    return threading.active_count() + QThreadPool.globalInstance().activeThreadCount()
-
-
-def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Counts that are higher than before."""
-    return {k: (before.get(k, 0), n) for k, n in after.items() if n > before.get(k, 0)}
-
-
-Step = Callable[[], object]
