@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
+import re
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 #: How the names of files and folders end that are being written; a killed writer leaves them.
 UNFINISHED = ".tmp"
+#: What is added to the name of a folder that another takes the place of.
+REPLACED = ".old"
+#: File in a folder of ours that lists what we wrote there: nothing else is ever removed.
+WRITTEN = ".written.json"
 
 
 def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> Path:
@@ -87,7 +94,7 @@ def new_file_beside(target: Path, ending: str = UNFINISHED) -> Iterator[Path]:
     place = Path(os.path.realpath(target))  # a link stays a link
     place.parent.mkdir(parents=True, exist_ok=True)
     # not by tempfile, whose files only their owner may read
-    fresh = place.with_name(f".{place.name}.{uuid.uuid4().hex}{ending}")
+    fresh = _hidden(place, ending)
     try:
         yield fresh
         _sync(fresh)
@@ -125,13 +132,19 @@ def user_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder_beside(target: Path) -> Iterator[Path]:
+def new_folder_beside(target: Path, ours: Sequence[str] = ()) -> Iterator[Path]:
     """Give an empty folder, which takes its place once the block ends without an error.
+
+    What the user put into a folder of ours stays there. Who calls holds the lock of the folder
+    (:func:`folder_lock`) where another program could want it.
 
     Parameters
     ----------
     target : pathlib.Path
         The place of the folder; one that is there is replaced, and only then.
+    ours : sequence of str
+        Patterns of paths inside (``atoms/part-*.parquet``) that are ours beside those that the
+        folder's own list names: of older versions, and what was added later.
 
     Raises
     ------
@@ -139,42 +152,194 @@ def new_folder_beside(target: Path) -> Iterator[Path]:
         If it cannot be written; what was there is left as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(target, ours)
     # not by tempfile, whose folders only their owner may read
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}{UNFINISHED}")
+    fresh = _hidden(target)
     fresh.mkdir()
     try:
         yield fresh
-        swap_folder(fresh, target)
+        swap_folder(fresh, target, ours)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def swap_folder(fresh: Path, target: Path) -> None:
+def swap_folder(fresh: Path, target: Path, ours: Sequence[str] = ()) -> None:
     """Put a complete folder in the place of an older one, all of it on the disk.
+
+    Only what we wrote goes with the older one: what else was in it is moved into the new one.
+
+    Parameters
+    ----------
+    fresh, target : pathlib.Path
+    ours : sequence of str
+        See :func:`new_folder_beside`.
 
     Raises
     ------
     OSError
         If that is not possible; the older one is left as it was.
     """
+    written = _files(fresh)
+    (fresh / WRITTEN).write_text(json.dumps(written, indent=0), encoding="utf-8")
     for folder, _, names in os.walk(fresh):
         for name in names:
             _sync(Path(folder, name))
         with contextlib.suppress(OSError):
             sync_folder(Path(folder))
-    if target.exists():
-        old = fresh.with_name(f"{fresh.name}.old")
-        target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+    with contextlib.suppress(OSError):  # both names are known before one of them goes
+        sync_folder(target.parent)
+    if not target.exists():
         fresh.rename(target)
+        with contextlib.suppress(OSError):
+            sync_folder(target.parent)
+        return
+    old = fresh.with_name(f"{fresh.name}{REPLACED}")
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
     with contextlib.suppress(OSError):
         sync_folder(target.parent)
+    with contextlib.suppress(OSError):  # the new one counts; the next save finishes this
+        _take_over(old, target, ours)
+
+
+def recover_folder(target: Path, ours: Sequence[str] = ()) -> bool:
+    """Finish an exchange of folders that a crash cut short, and remove what it left.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+        The place of the folder. Who calls holds its lock.
+    ours : sequence of str
+        See :func:`new_folder_beside`.
+
+    Returns
+    -------
+    bool
+        Whether the folder was missing and is there again.
+    """
+    if not target.parent.is_dir():
+        return False
+    name = rf"\.{re.escape(_short(target.name))}\.[0-9a-f]{{32}}{re.escape(UNFINISHED)}"
+    known = re.compile(rf"{name}({re.escape(REPLACED)})?")
+    left = sorted(p for p in target.parent.iterdir() if known.fullmatch(p.name) and p.is_dir())
+    fresh = [p for p in left if p.name.endswith(UNFINISHED)]
+    old = [p for p in left if p.name.endswith(UNFINISHED + REPLACED)]
+    back = False
+    if not target.exists():
+        # both are whole where the older one has gone already; the newer one was meant
+        for one in (*filter(_is_whole, fresh), *old):
+            one.rename(target)
+            back = True
+            break
+    for one in old:
+        if one.exists():
+            _take_over(one, target, ours)
+    for one in fresh:
+        shutil.rmtree(one, ignore_errors=True)
+    return back
+
+
+def folder_lock(target: Path) -> Lock:
+    """Return the lock of a folder, a hidden file beside it (writing exchanges the folder)."""
+    return Lock(target.with_name(f".{_short(target.name)}.lock"))
+
+
+def _short(name: str) -> str:
+    """A name to which some letters can be added: file systems allow 255 bytes."""
+    return name if len(os.fsencode(name)) <= 180 else digest_of_text(name)
+
+
+def digest_of_text(text: str) -> str:
+    """SHA-256 of a text; also of the name of a file that is not UTF-8."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def _hidden(place: Path, ending: str = UNFINISHED) -> Path:
+    """A name of its own beside a place."""
+    return place.with_name(f".{_short(place.name)}.{uuid.uuid4().hex}{ending}")
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file in a folder, relative to it; links are files."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        links = [f for f in folders if Path(where, f).is_symlink()]
+        found += [Path(where, n).relative_to(folder).as_posix() for n in (*names, *links)]
+    return sorted(found)
+
+
+def _written(folder: Path) -> set[str]:
+    """What the list of a folder says that we wrote there."""
+    try:
+        listed = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+        return {WRITTEN, *map(str, listed)} if isinstance(listed, list) else set()
+    except (OSError, ValueError):
+        return set()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all that a folder lists is there: the list is written last."""
+    listed = _written(folder)
+    return bool(listed) and all((folder / name).exists() for name in listed)
+
+
+def remove_written(folder: Path, ours: Sequence[str] = ()) -> bool:
+    """Remove from a folder what we wrote, and the folder where nothing else is in it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    ours : sequence of str
+        See :func:`new_folder_beside`.
+
+    Returns
+    -------
+    bool
+        Whether the folder is gone.
+
+    Raises
+    ------
+    OSError
+        If something cannot be removed.
+    """
+    for name in _ours(folder, ours):
+        (folder / name).unlink(missing_ok=True)
+    _remove_empty(folder)
+    return not folder.exists()
+
+
+def _ours(folder: Path, patterns: Sequence[str]) -> list[str]:
+    listed = _written(folder)
+    return [f for f in _files(folder) if f in listed or any(fnmatch(f, p) for p in patterns)]
+
+
+def _take_over(old: Path, target: Path, ours: Sequence[str]) -> None:
+    """Move what is not ours from a folder that was replaced into the new one; the rest goes."""
+    mine = set(_ours(old, ours))
+    for name in _files(old):
+        if name in mine:
+            continue
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        n = 1
+        while place.exists() or place.is_symlink():
+            n += 1
+            place = target / f"{Path(name).with_suffix('')} ({n}){Path(name).suffix}"
+        (old / name).rename(place)
+    for name in mine:
+        (old / name).unlink(missing_ok=True)
+    _remove_empty(old)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those in it as far as they are empty."""
+    for where, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(where).rmdir()
 
 
 def _sync(path: Path) -> None:
@@ -287,7 +452,3 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-#: Until its users take :func:`swap_folder`.
-swap = swap_folder

@@ -8,21 +8,25 @@ is a complete pair at any moment.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from napari_atomlens.errors import FormatError, TableError
-from napari_atomlens.files import Lock, user_folder, write_whole
+from napari_atomlens.files import UNFINISHED, Lock, remove_written, user_folder, write_whole
 from napari_atomlens.io.export.tables import write_table
-from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
+from napari_atomlens.io.projects.journal_file import JournalFile, read_sound
 from napari_atomlens.io.projects.parts import read_parquet
 from napari_atomlens.session.edits import Corrections
+
+#: What a session writes into its folder.
+OURS = ("current.json", "machine-*.parquet", "journal-*.jsonl", "lock", f".*{UNFINISHED}")
+NOT_KEPT = "Save the project elsewhere: the latest edits are not on the disk."
 
 
 def autosave_folder() -> Path:
@@ -41,6 +45,12 @@ class Autosave:
         What a later session must know: name of the image, scale, units ...
     root : path, optional
         Folder of all sessions.
+
+    Attributes
+    ----------
+    problem : str
+        Why the latest edits are not on the disk; "" where all are. The edits go on meanwhile,
+        and the next one that can be written takes all before it along.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class Autosave:
         self._lock: Lock | None = None
         self._file: JournalFile | None = None
         self._generation = 0
+        self.problem = ""
         self.resume()
 
     @property
@@ -60,19 +71,32 @@ class Autosave:
         return self._folder
 
     def _on_entry(self, entry: dict[str, Any]) -> None:
-        if self._file is None:
-            self._begin()  # writes the entry with all that were there before it
-        else:
-            self._file.append(entry)
+        with self._noting():
+            if self._file is None or self.problem:
+                self._begin()  # writes the entry with all that were there before it
+            else:
+                self._file.append(entry)
 
     def _on_rebased(self) -> None:
-        if self._file is not None:
-            self._checkpoint()
+        with self._noting():
+            if self._file is not None:
+                self._begin()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Write inside; what fails is noted, and does not undo the edit."""
+        try:
+            yield
+        except FormatError as error:
+            self.problem = f"{error} {NOT_KEPT}"
+        else:
+            self.problem = ""
 
     def write(self) -> None:
         """Write what there is now, where nothing was written yet."""
-        if self._file is None and len(self._corrections.journal.log):
-            self._begin()
+        if (self._file is None or self.problem) and len(self._corrections.journal.log):
+            with self._noting():
+                self._begin()
 
     def _begin(self) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -84,8 +108,9 @@ class Autosave:
                 f"Edits cannot be saved in {self._root}: {error.strerror}."
             ) from error
         self._folder = folder
-        self._lock = Lock(folder / "lock")
-        self._lock.acquire()
+        if self._lock is None or not self._lock.path.exists():  # new, or somebody removed it
+            self._lock = Lock(folder / "lock")
+            self._lock.acquire()
         self._checkpoint()
 
     def _checkpoint(self) -> None:
@@ -106,6 +131,9 @@ class Autosave:
             }  # fmt: skip
             write_whole(folder / "current.json", json.dumps(current, indent=1, default=str))
         except OSError as error:
+            for name in names.values():  # they count for nothing, and take the room
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink(missing_ok=True)
             raise FormatError(f"Edits cannot be saved: {error.strerror}.") from error
         if self._file is not None:
             self._file.close()
@@ -123,7 +151,7 @@ class Autosave:
             self._lock.release()
             self._lock = None
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
     def pause(self) -> None:
         """Stop writing; what is written can be restored by the next session."""
@@ -155,12 +183,15 @@ class UnsavedSession:
         Edits that held.
     started : str
         When, ISO 8601.
+    damage : str
+        What of it cannot be read, in a sentence; "" where it is whole.
     """
 
     folder: Path
     about: dict[str, Any]
     n_edits: int
     started: str
+    damage: str = ""
 
 
 def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
@@ -174,10 +205,12 @@ def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
         try:
             current = json.loads((one / "current.json").read_text(encoding="utf-8"))
             n = 0
-            for entry in read_entries(one / current["journal"]):
+            entries, damage = read_sound(_inside(one, current["journal"]))
+            for entry in entries:
                 n += -1 if entry.get("do") == "undo" else 1
-            if n > 0:
-                found.append(UnsavedSession(one, current["about"], n, str(current["started"])))
+            if n > 0 or damage:
+                about, started = dict(current["about"]), str(current["started"])
+                found.append(UnsavedSession(one, about, n, started, damage))
         except (FormatError, OSError, ValueError, KeyError, TypeError):
             continue  # nothing that could be offered
         finally:
@@ -188,6 +221,8 @@ def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
 def restore(unsaved: UnsavedSession | Path) -> Corrections:
     """Bring the edits of an unsaved session back; its folder stays until :func:`forget`.
 
+    Where the journal is damaged, all edits before the damage come back.
+
     Raises
     ------
     FormatError
@@ -196,8 +231,8 @@ def restore(unsaved: UnsavedSession | Path) -> Corrections:
     folder = unsaved.folder if isinstance(unsaved, UnsavedSession) else unsaved
     try:
         current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
-        machine = read_parquet(folder / current["machine"])
-        entries = read_entries(folder / current["journal"])
+        machine = read_parquet(_inside(folder, current["machine"]))
+        entries, _ = read_sound(_inside(folder, current["journal"]))
         spacing = current.get("spacing_px")
         return Corrections.restore(
             machine, entries, "", float("nan") if spacing is None else float(spacing)
@@ -210,4 +245,23 @@ def restore(unsaved: UnsavedSession | Path) -> Corrections:
 
 def forget(unsaved: UnsavedSession) -> None:
     """Remove the folder of an unsaved session."""
-    shutil.rmtree(unsaved.folder, ignore_errors=True)
+    _remove(unsaved.folder)
+
+
+def _inside(folder: Path, name: object) -> Path:
+    """Return a file of a session; a name that leads out of its folder is none.
+
+    Raises
+    ------
+    FormatError
+        If it is none.
+    """
+    if not isinstance(name, str) or Path(name).name != name:
+        raise FormatError(f"The autosaved edits in {folder.name} are damaged: {name!r} is no file.")
+    return folder / name
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a session wrote, and its folder where nothing else is in it."""
+    with contextlib.suppress(OSError):
+        remove_written(folder, OURS)

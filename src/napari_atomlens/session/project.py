@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.files import Lock, new_folder_beside
+from napari_atomlens.files import Lock, folder_lock
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects import window
 from napari_atomlens.io.projects.folder import target_of
@@ -76,11 +76,6 @@ class Workspace:
     version: int = WINDOW_VERSION
 
 
-def lock_of(path: Path) -> Lock:
-    """Return the lock of a project, a hidden file beside it (saving exchanges the folder)."""
-    return Lock(path.with_name(f".{path.name}.lock"))
-
-
 def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProject:
     """Take the lock of a project; it is read-only where another window has it.
 
@@ -94,7 +89,7 @@ def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProj
     mine = known is not None and not known.read_only and known.path.resolve() == target.resolve()
     if known is not None and mine and known.lock.acquire():
         return known
-    lock = lock_of(target)
+    lock = folder_lock(target)
     return OpenProject(target, lock, read_only=not lock.acquire())
 
 
@@ -192,13 +187,13 @@ def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | N
     """
     target = target_of(path)
     mine = opened is not None and opened.path.resolve() == target.resolve()
-    lock = opened.lock if mine and opened is not None else lock_of(target)
+    lock = opened.lock if mine and opened is not None else folder_lock(target)
     with _WRITING:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not lock.acquire():
                 raise FormatError(read_only_sentence(target))
-            with new_folder_beside(target) as folder:
+            with layout.writing_folder(target, lock) as folder:
                 window.write_window(folder, snapshot.layers, snapshot.settings)
         except OSError as error:
             raise FormatError(
@@ -243,7 +238,7 @@ def load_workspace(path: str | Path, find: window.Find | None = None) -> Workspa
         If it is missing, not a project, damaged or of a later version.
     """
     folder = Path(path)
-    if not folder.exists():
+    if not folder.exists() and not layout.recover(folder):
         raise FormatError(f"{folder.name} does not exist.")
     if not (folder / layout.WINDOW).is_file():
         payload = vars(layout.read_saved(folder))
@@ -283,6 +278,8 @@ def load_opened(path: str | Path) -> Workspace:
     FormatError
         If it cannot be read.
     """
+    if not Path(path).exists():
+        layout.recover(Path(path))
     opened = open_project(path)
     try:
         space = load_workspace(path)

@@ -15,7 +15,8 @@ every layer beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import new_folder_beside
+from napari_atomlens.files import Lock, folder_lock, new_folder_beside, recover_folder
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects import old
 from napari_atomlens.io.projects.note import (
@@ -43,6 +44,14 @@ MAPS = ("probabilities", "unfamiliar")
 #: Maps up to this size are read at once, larger ones when they are needed.
 IN_MEMORY_BYTES = 256 << 20
 WHOLE = "00000000"
+#: Patterns of what a folder of results may hold that we wrote, in any version.
+OURS = (
+    NOTE, BATCH, WINDOW, "result.json", "files/*.json", "*part-*.parquet", "tables/*.parquet",
+    "maps.zarr/*", "maps/*.zarr/*", "maps.npz", "arrays.npz", "arrays.zarr/*",
+    "corrections/*/machine.parquet", "corrections/*/atoms.parquet",
+    "corrections/*/journal.jsonl", "corrections/*/about.json",
+    "atoms.parquet", "contours.parquet", "outlines.parquet",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -180,11 +189,59 @@ def save_saved(path: str | Path, saved: Saved) -> Path:
     """
     target = target_of(path)
     try:
-        with new_folder_beside(target) as fresh:
+        with writing_folder(target) as fresh:
             write(fresh, saved)
     except OSError as error:
         raise FormatError(f"{target.name} could not be written: {error}.") from error
     return target
+
+
+@contextlib.contextmanager
+def writing_folder(target: Path, lock: Lock | None = None) -> Iterator[Path]:
+    """Give an empty folder for results that then takes the place of those of a folder.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+    lock : Lock, optional
+        Of the folder, where who calls holds it already.
+
+    Raises
+    ------
+    FormatError
+        If another program holds the folder.
+    OSError
+        If it cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    own = None if lock is not None else folder_lock(target)
+    if own is not None and not own.acquire():
+        raise FormatError(f"{target.name} is open in another program; it was left as it is.")
+    try:
+        with new_folder_beside(target, OURS) as fresh:
+            yield fresh
+    finally:
+        if own is not None:
+            own.release()
+
+
+def recover(target: Path) -> bool:
+    """Bring a folder of results back whose writer was killed between two steps.
+
+    Returns
+    -------
+    bool
+        Whether it was missing and is there again.
+    """
+    lock = folder_lock(target)
+    if not lock.acquire():  # its writer lives, or nothing can be written here
+        return False
+    try:
+        with contextlib.suppress(OSError):
+            return recover_folder(target, OURS)
+        return False
+    finally:
+        lock.release()
 
 
 def write(root: Path, saved: Saved) -> None:
@@ -251,7 +308,7 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
         If it is missing, not of ours, damaged or of a later version.
     """
     root = Path(path)
-    if not root.exists():
+    if not root.exists() and not recover(root):
         raise FormatError(f"{root.name} does not exist.")
     if not is_results(root):
         raise FormatError(f"{root.name} is not an AtomLens project.")
