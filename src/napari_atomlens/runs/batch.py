@@ -38,6 +38,7 @@ from napari_atomlens.runs.workers import Cluster, Threads
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.untrusted import read_json
 
 #: Raised when a later version can no longer go on with the folders of this one.
 VERSION = 2
@@ -160,7 +161,7 @@ def _settings(
 def _earlier(file: Path) -> Json:
     """Settings of the run that began a folder."""
     try:
-        before: Json = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json(file)
         version = int(before["batch_version"])
         known = isinstance(before["files"], dict)
     except (OSError, ValueError, KeyError, TypeError) as error:

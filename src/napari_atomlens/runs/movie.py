@@ -26,9 +26,11 @@ from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
 from napari_atomlens.runs.source import Given, Source, open_source
 from napari_atomlens.runs.store import Store, fingerprint_of
+from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.following import MovieResult
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
+from napari_atomlens.untrusted import check_links
 
 #: Frames per part.
 PART = 50
@@ -212,6 +214,8 @@ def read_table(
     ------
     FormatError
         If there is nothing, or it is damaged.
+    ParameterError
+        If there is no such column.
 
     Examples
     --------
@@ -223,9 +227,13 @@ def read_table(
     ['frame', 'y_px', 'x_px']
     """
     root = Path(folder)
+    check_links(root)
     if name in layout.later_names(root):
         table = layout.read_later(root, name)
-        return table if columns is None else table[list(columns)]
+        if columns is None:
+            return table
+        need_columns(table, columns, name)
+        return table[list(columns)]
     if name not in (*layout.FRAME_TABLES, "frames") or not (root / "frames").is_dir():
         raise FormatError(f"{root.name} holds no {name}.")
     return Parts(root).read(name, columns)

@@ -23,6 +23,7 @@ from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects.journal_file import JournalFile, read_sound
 from napari_atomlens.io.projects.parts import read_parquet
 from napari_atomlens.session.edits import Corrections
+from napari_atomlens.untrusted import inside, read_json
 
 #: What a session writes into its folder.
 OURS = ("current.json", "machine-*.parquet", "journal-*.jsonl", "lock", f".*{UNFINISHED}")
@@ -203,9 +204,9 @@ def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
         if not (one / "current.json").is_file() or not lock.acquire():
             continue
         try:
-            current = json.loads((one / "current.json").read_text(encoding="utf-8"))
+            current = read_json(one / "current.json")
             n = 0
-            entries, damage = read_sound(_inside(one, current["journal"]))
+            entries, damage = read_sound(inside(one, current["journal"]))
             for entry in entries:
                 n += -1 if entry.get("do") == "undo" else 1
             if n > 0 or damage:
@@ -230,9 +231,9 @@ def restore(unsaved: UnsavedSession | Path) -> Corrections:
     """
     folder = unsaved.folder if isinstance(unsaved, UnsavedSession) else unsaved
     try:
-        current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
-        machine = read_parquet(_inside(folder, current["machine"]))
-        entries, _ = read_sound(_inside(folder, current["journal"]))
+        current = read_json(folder / "current.json")
+        machine = read_parquet(inside(folder, current["machine"]))
+        entries, _ = read_sound(inside(folder, current["journal"]))
         spacing = current.get("spacing_px")
         return Corrections.restore(
             machine, entries, "", float("nan") if spacing is None else float(spacing)
@@ -246,19 +247,6 @@ def restore(unsaved: UnsavedSession | Path) -> Corrections:
 def forget(unsaved: UnsavedSession) -> None:
     """Remove the folder of an unsaved session."""
     _remove(unsaved.folder)
-
-
-def _inside(folder: Path, name: object) -> Path:
-    """Return a file of a session; a name that leads out of its folder is none.
-
-    Raises
-    ------
-    FormatError
-        If it is none.
-    """
-    if not isinstance(name, str) or Path(name).name != name:
-        raise FormatError(f"The autosaved edits in {folder.name} are damaged: {name!r} is no file.")
-    return folder / name
 
 
 def _remove(folder: Path) -> None:

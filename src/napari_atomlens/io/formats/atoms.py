@@ -65,7 +65,11 @@ def read_file(path: str | Path) -> pd.DataFrame:
         elif kind == ".parquet":
             table = pd.read_parquet(source)
         elif kind in (".xyz", ".extxyz", ".cif"):
-            table = from_ase(optional_library("ase.io", "ase").read(str(source), index=":"))
+            # the kind is said: by itself the library looks for others, and for "@" in the name
+            with source.open(encoding="utf-8", errors="replace") as file:
+                form = "cif" if kind == ".cif" else "extxyz"
+                read = optional_library("ase.io", "ase").read
+                table = from_ase(read(file, index=":", format=form))
         else:
             raise FormatError(f"{source.name} is not a table of atoms.")
     except FormatError:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.untrusted import inside
+
 #: Arrays and lists with more values, and tables with more rows, have files of their own.
 SMALL, FEW_ROWS = 64, 2
 
@@ -201,7 +203,7 @@ def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) 
             columns = {c: _series(x, back) for c, x in v["!rows"].items()}
             return pd.DataFrame(columns or None, index=pd.RangeIndex(v["n"]))
         if "!table" in v:
-            table = pd.read_parquet(folder / v["!table"])
+            table = pd.read_parquet(inside(folder, v["!table"]))
             return table.astype(dict.fromkeys(v.get("objects", []), object))
         if "!map" in v:
             return {_key(back(k)): back(x) for k, x in v["!map"]}

@@ -36,6 +36,7 @@ from napari_atomlens.io.projects.note import (
     write_note,
 )
 from napari_atomlens.io.projects.parts import Parts, read_parquet
+from napari_atomlens.untrusted import inside
 
 FORMAT = "napari-atomlens run"
 NOTE, BATCH, WINDOW = "run.json", "batch.json", "project.json"
@@ -103,12 +104,12 @@ def no_maps(n_classes: int, shape: Sequence[int] = (0, 0)) -> tuple[np.ndarray, 
 
 def note_path(root: Path, file: str = "") -> Path:
     """File that says what is known of a source."""
-    return root / "files" / f"{file}.json" if file else root / NOTE
+    return inside(root / "files", f"{file}.json") if file else root / NOTE
 
 
 def maps_path(root: Path, file: str = "") -> Path:
     """Store of the maps of a source."""
-    return root / "maps" / f"{file}.zarr" if file else root / "maps.zarr"
+    return inside(root / "maps", f"{file}.zarr") if file else root / "maps.zarr"
 
 
 def target_of(path: str | Path) -> Path:
@@ -432,7 +433,7 @@ def _window(root: Path) -> Saved:
     for entry in note["layers"]:
         if "corrections" not in entry:
             continue
-        parts.append(read_parquet(root / entry["corrections"] / "atoms.parquet"))
+        parts.append(read_parquet(inside(root, entry["corrections"]) / "atoms.parquet"))
         ours = dict(entry["attributes"].get("metadata") or {}).get("napari-atomlens") or {}
         runs += ours.get("runs", [])
     full = [p for p in parts if len(p)]

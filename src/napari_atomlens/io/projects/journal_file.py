@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import write_whole
+from napari_atomlens.untrusted import parse_json
 
 
 def line_of(entry: Mapping[str, object]) -> bytes:
@@ -115,10 +116,8 @@ def read_sound(path: Path) -> tuple[list[dict[str, object]], str]:
     # a line counts once its end is written: what follows the last end was cut short
     for number, line in enumerate(lines[:-1]):
         try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict):
-                raise ValueError("not an entry")
-        except ValueError:
+            entry = parse_json(line, path.name)
+        except FormatError:
             if number == len(lines) - 2:
                 break
             lost = len(lines) - 1 - number

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import UNFINISHED
 from napari_atomlens.io.export.tables import write_table
 
@@ -204,6 +204,8 @@ class Parts:
         ------
         FormatError
             If a part is damaged.
+        ParameterError
+            If there is no such column.
         """
         import pyarrow as pa
         import pyarrow.dataset as ds
@@ -221,6 +223,8 @@ class Parts:
                 [str(p) for p in paths], format="parquet",
                 partition_base_dir=str(self.root / table), partitioning=hive if many else None,
             )  # fmt: skip
+            if unknown := set(columns or ()) - set(data.schema.names):
+                raise ParameterError(f"The table {table} has no column {sorted(unknown)[0]}.")
             found = data.to_table(columns=None if columns is None else list(columns)).to_pandas()
         except (OSError, KeyError, pa.ArrowException) as error:
             raise FormatError(

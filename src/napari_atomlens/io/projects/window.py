@@ -28,6 +28,7 @@ from napari_atomlens.io.projects.encode import Encoder, decode
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.io.projects.note import WINDOW_VERSION, read_note, reading
 from napari_atomlens.io.projects.parts import read_parquet
+from napari_atomlens.untrusted import inside, read_json
 
 #: Images with a file of their own are copied into the project up to this size.
 COPY_BYTES = 256 << 20
@@ -302,13 +303,15 @@ def _read(folder: Path, text: Json, find: Find | None) -> SavedWindow:
         except FormatError as error:
             out.messages.append(f"{attributes.get('name', 'A layer')}: {error}")
             continue
-        edits = _read_edits(folder / entry["corrections"]) if "corrections" in entry else None
+        edits = (
+            _read_edits(inside(folder, entry["corrections"])) if "corrections" in entry else None
+        )
         out.layers.append(SavedLayer(data, attributes, entry["type"], edits))
     return out
 
 
 def _read_edits(folder: Path) -> Edits:
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = read_json(folder / "about.json")
     spacing = about["spacing_px"]
     return Edits(
         read_parquet(folder / "machine.parquet"), read_parquet(folder / "atoms.parquet"),
@@ -330,7 +333,7 @@ def _data(entry: Json, folder: Path, stored: _Stored, find: Find | None) -> Any:
         where = entry["ragged"]
         return _split(stored.array(f"{where}/vertices"), stored.array(f"{where}/lengths"))
     if "shapes" in entry:  # up to version 3 a table
-        table = read_parquet(folder / entry["shapes"]["!table"])
+        table = read_parquet(inside(folder, entry["shapes"]["!table"]))
         axes = [c for c in table.columns if c.startswith("axis-")]
         lengths = np.bincount(table["shape"].to_numpy(int), minlength=entry["n"])
         return _split(table[axes].to_numpy(float), lengths)
