@@ -10,7 +10,7 @@ import pytest
 from session_scene import SPACING, atoms_at, places, result, session_of
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import folder_lock
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.session import autosave
 from napari_atomlens.session.by_hand import Hand
 from napari_atomlens.session.editing import READ_ONLY
@@ -89,14 +89,18 @@ def test_edits_that_reach_no_disk_still_hold_in_tables(
     session.edit(actions.delete, [3])
     ear = Ear(session)
 
-    def full(entry: object) -> None:
+    def full(*given: object) -> None:
         raise FormatError("The disk is full.")
 
-    monkeypatch.setattr(session.corrections.journal, "listener", full)
-    assert session.edit(actions.delete, [4]) is None and session.problem == "The disk is full."
-    assert ear.order == ["begins", "reset", "told"]
-    # it is noted: what is shown is what holds
-    assert len(session.corrections.journal) == 2 and len(session.atoms()) == 23
+    with monkeypatch.context() as patch:
+        patch.setattr(autosave.JournalFile, "append", full)
+        patch.setattr(autosave, "write_table", full)
+        for k in (4, 5):
+            assert session.edit(actions.delete, [k]) is not None
+            assert "The disk is full" in session.problem  # each time, until there is room
+            assert ear.order[-3:] == ["begins", "edited", "told"]
+    assert len(session.corrections.journal) == 3 and len(session.atoms()) == 22
+    assert session.undo() is not None and session.problem == ""
 
 
 def test_every_edit_is_on_the_disk(tmp_path: Path) -> None:

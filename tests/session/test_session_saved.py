@@ -11,7 +11,7 @@ from session_scene import SPACING, atoms_at, places, session_of
 
 import napari_atomlens as al
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import folder_lock
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.session.edits import Corrections, actions
 from napari_atomlens.session.project import open_project
 from napari_atomlens.session.saved import open_sessions, save_session

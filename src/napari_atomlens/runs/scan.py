@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from napari_atomlens import __version__, stm, tables
-from napari_atomlens.files import Json, new_folder_beside
+from napari_atomlens.files import Json
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
 from napari_atomlens.image import as_stack, image_hash, is_height
 from napari_atomlens.io.export.tables import write_csv
@@ -23,6 +23,9 @@ from napari_atomlens.runs.result import Result
 from napari_atomlens.stm.assessment import Verdict, assess
 from napari_atomlens.stm.levelling import level
 from napari_atomlens.stm.rows import shows_dimer_rows
+
+#: What an earlier version wrote beside the results, without a list of it.
+OURS = ("atoms.csv", "defects.csv", "steps.csv")
 
 
 @dataclass(eq=False)
@@ -124,7 +127,7 @@ def write_scan(target: Path, scan: ScanResult, source: Json) -> None:
     source : mapping
         What is known of the file.
     """
-    with new_folder_beside(target) as fresh:
+    with layout.writing_folder(target, more=OURS) as fresh:
         layout.write(fresh, _saved(scan, source))
         for name, table in scan.tables.items():
             write_csv(fresh / f"{name}.csv", table)

@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from napari_atomlens.errors import FormatError, TableError
-from napari_atomlens.files import UNFINISHED, Lock, remove_written, user_folder, write_whole
+from napari_atomlens.files import (
+    UNFINISHED,
+    Json,
+    Lock,
+    make_folder,
+    user_folder,
+    write_whole,
+)
+from napari_atomlens.folders import remove_written
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects.journal_file import JournalFile, read_sound
 from napari_atomlens.io.projects.parts import read_parquet
 from napari_atomlens.session.edits import Corrections
+from napari_atomlens.session.edits.journal import sound_entries
 from napari_atomlens.untrusted import inside, read_json
 
 #: What a session writes into its folder.
@@ -73,14 +82,17 @@ class Autosave:
 
     def _on_entry(self, entry: dict[str, Any]) -> None:
         with self._noting():
-            if self._file is None or self.problem:
-                self._begin()  # writes the entry with all that were there before it
-            else:
-                self._file.append(entry)
+            if self._file is not None and not self.problem:
+                try:
+                    self._file.append(entry)
+                    return
+                except FormatError:  # the folder was removed, or the disk is full: once more
+                    pass
+            self._begin()  # writes the entry with all that were there before it
 
     def _on_rebased(self) -> None:
         with self._noting():
-            if self._file is not None:
+            if self._file is not None or self.problem:
                 self._begin()
 
     @contextlib.contextmanager
@@ -103,7 +115,7 @@ class Autosave:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         folder = self._folder or self._root / f"{stamp}-{uuid.uuid4().hex[:8]}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise FormatError(
                 f"Edits cannot be saved in {self._root}: {error.strerror}."
@@ -121,7 +133,7 @@ class Autosave:
             return
         n = self._generation + 1
         names = {"machine": f"machine-{n}.parquet", "journal": f"journal-{n}.jsonl"}
-        c = self._corrections
+        c, file = self._corrections, None
         try:
             write_table(folder / names["machine"], c.machine())
             file = JournalFile(folder / names["journal"], c.journal.entries())
@@ -131,11 +143,14 @@ class Autosave:
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
             }  # fmt: skip
             write_whole(folder / "current.json", json.dumps(current, indent=1, default=str))
-        except OSError as error:
+        except (OSError, ValueError, FormatError) as error:
+            if file is not None:
+                file.close()
             for name in names.values():  # they count for nothing, and take the room
                 with contextlib.suppress(OSError):
                     (folder / name).unlink(missing_ok=True)
-            raise FormatError(f"Edits cannot be saved: {error.strerror}.") from error
+            why = error.strerror or error if isinstance(error, OSError) else error
+            raise FormatError(f"Edits cannot be saved: {str(why).rstrip('.')}.") from error
         if self._file is not None:
             self._file.close()
             for old in ("machine-{}.parquet", "journal-{}.jsonl"):
@@ -196,23 +211,22 @@ class UnsavedSession:
 
 
 def find_unsaved(root: Path | None = None) -> list[UnsavedSession]:
-    """Sessions whose edits were never saved and that no window has open, the latest first."""
+    """Sessions whose edits were never saved and that no window has open, the latest first.
+
+    Damaged ones, too, as far as anything of them can be brought back.
+    """
     folder = root or autosave_folder()
     found = []
     for one in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
         lock = Lock(one / "lock")
-        if not (one / "current.json").is_file() or not lock.acquire():
+        if not any(one.glob("journal-*.jsonl")) or not lock.acquire():
             continue
         try:
-            current = read_json(one / "current.json")
-            n = 0
-            entries, damage = read_sound(inside(one, current["journal"]))
-            for entry in entries:
-                n += -1 if entry.get("do") == "undo" else 1
-            if n > 0 or damage:
-                about, started = dict(current["about"]), str(current["started"])
-                found.append(UnsavedSession(one, about, n, started, damage))
-        except (FormatError, OSError, ValueError, KeyError, TypeError):
+            kept = _read(one)
+            n = sum(-1 if entry["do"] == "undo" else 1 for entry in kept.entries)
+            if n > 0 or kept.damage:
+                found.append(UnsavedSession(one, kept.about, n, kept.started, kept.damage))
+        except FormatError:
             continue  # nothing that could be offered
         finally:
             lock.release()
@@ -230,18 +244,69 @@ def restore(unsaved: UnsavedSession | Path) -> Corrections:
         If the folder is damaged.
     """
     folder = unsaved.folder if isinstance(unsaved, UnsavedSession) else unsaved
+    kept = _read(folder)
+    try:
+        machine = read_parquet(kept.machine)
+        return Corrections.restore(machine, kept.entries, "", kept.spacing_px)
+    except (OSError, ValueError, KeyError, TypeError, TableError) as error:
+        raise FormatError(f"The autosaved edits in {folder.name} are damaged ({error}).") from error
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is readable in the folder of a session."""
+
+    machine: Path
+    entries: list[Json]
+    about: Json
+    started: str
+    spacing_px: float
+    damage: str
+
+
+def _read(folder: Path) -> _Kept:
+    """Read the folder of a session as far as it is sound.
+
+    Raises
+    ------
+    FormatError
+        If nothing can be brought back.
+    """
+    damage, current = "", {}
     try:
         current = read_json(folder / "current.json")
-        machine = read_parquet(inside(folder, current["machine"]))
-        entries, _ = read_sound(inside(folder, current["journal"]))
-        spacing = current.get("spacing_px")
-        return Corrections.restore(
-            machine, entries, "", float("nan") if spacing is None else float(spacing)
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, (FormatError, TableError)):
-            raise FormatError(str(error)) from error
-        raise FormatError(f"The autosaved edits in {folder.name} are damaged ({error}).") from error
+        missing = [k for k in ("machine", "journal") if k not in current]
+        damage = f"current.json is damaged: it has no {missing[0]}." if missing else ""
+    except FormatError as error:
+        damage = str(error)
+    if damage:
+        machine, journal = _latest(folder)
+        damage += " The latest files of the session are taken."
+    else:
+        machine, journal = (inside(folder, current[k]) for k in ("machine", "journal"))
+    about, spacing = current.get("about"), current.get("spacing_px")
+    written, cut = read_sound(journal)
+    entries, wrong = sound_entries(written)
+    started = str(current.get("started") or _changed(journal))
+    return _Kept(
+        machine, entries, about if isinstance(about, dict) else {}, started,
+        float(spacing) if isinstance(spacing, (int, float)) else float("nan"),
+        " ".join(s for s in (damage, cut or wrong) if s),
+    )  # fmt: skip
+
+
+def _latest(folder: Path) -> tuple[Path, Path]:
+    """The latest pair of files of a session that does not say which ones count."""
+    found = {int(k) for p in folder.glob("journal-*.jsonl") if (k := p.stem[8:]).isdigit()}
+    for n in sorted(found, reverse=True):
+        machine = inside(folder, f"machine-{n}.parquet")
+        if machine.is_file():
+            return machine, inside(folder, f"journal-{n}.jsonl")
+    raise FormatError(f"The autosaved edits in {folder.name} are damaged: no atoms are left.")
+
+
+def _changed(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def forget(unsaved: UnsavedSession) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.files import Lock, folder_lock
+from napari_atomlens.files import Lock, make_folder
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects import window
 from napari_atomlens.io.projects.folder import target_of
@@ -90,7 +91,10 @@ def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProj
     if known is not None and mine and known.lock.acquire():
         return known
     lock = folder_lock(target)
-    return OpenProject(target, lock, read_only=not lock.acquire())
+    mine = lock.acquire()
+    if mine:
+        layout.recover(target, lock)
+    return OpenProject(target, lock, read_only=not mine)
 
 
 def read_only_sentence(path: Path) -> str:
@@ -190,7 +194,7 @@ def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | N
     lock = opened.lock if mine and opened is not None else folder_lock(target)
     with _WRITING:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if not lock.acquire():
                 raise FormatError(read_only_sentence(target))
             with layout.writing_folder(target, lock) as folder:
@@ -238,7 +242,8 @@ def load_workspace(path: str | Path, find: window.Find | None = None) -> Workspa
         If it is missing, not a project, damaged or of a later version.
     """
     folder = Path(path)
-    if not folder.exists() and not layout.recover(folder):
+    layout.recover(folder)
+    if not folder.exists():
         raise FormatError(f"{folder.name} does not exist.")
     if not (folder / layout.WINDOW).is_file():
         payload = vars(layout.read_saved(folder))
@@ -278,8 +283,6 @@ def load_opened(path: str | Path) -> Workspace:
     FormatError
         If it cannot be read.
     """
-    if not Path(path).exists():
-        layout.recover(Path(path))
     opened = open_project(path)
     try:
         space = load_workspace(path)

@@ -16,6 +16,8 @@ every layer beside them.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,8 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Lock, folder_lock, new_folder_beside, recover_folder
+from napari_atomlens.files import Lock, make_folder
+from napari_atomlens.folders import folder_lock, leftovers, new_folder_beside, recover_folder
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects import old
 from napari_atomlens.io.projects.note import (
@@ -47,7 +50,10 @@ IN_MEMORY_BYTES = 256 << 20
 WHOLE = "00000000"
 #: Patterns of what a folder of results may hold that we wrote, in any version.
 OURS = (
-    NOTE, BATCH, WINDOW, "result.json", "files/*.json", "*part-*.parquet", "tables/*.parquet",
+    NOTE, BATCH, WINDOW, "result.json", "files/*.json",
+    *(f"{table}/{where}part-*.parquet" for table in (*FRAME_TABLES, "frames")
+      for where in ("", "file=*/")),
+    *(f"tables/{table}.parquet" for table in tables.TABLES), "tables/[0-9]*.parquet",
     "maps.zarr/*", "maps/*.zarr/*", "maps.npz", "arrays.npz", "arrays.zarr/*",
     "corrections/*/machine.parquet", "corrections/*/atoms.parquet",
     "corrections/*/journal.jsonl", "corrections/*/about.json",
@@ -198,14 +204,20 @@ def save_saved(path: str | Path, saved: Saved) -> Path:
 
 
 @contextlib.contextmanager
-def writing_folder(target: Path, lock: Lock | None = None) -> Iterator[Path]:
+def writing_folder(
+    target: Path, lock: Lock | None = None, more: Sequence[str] = ()
+) -> Iterator[Path]:
     """Give an empty folder for results that then takes the place of those of a folder.
+
+    What the user put there stays.
 
     Parameters
     ----------
     target : pathlib.Path
     lock : Lock, optional
         Of the folder, where who calls holds it already.
+    more : sequence of str
+        Patterns of what an earlier version wrote there, too.
 
     Raises
     ------
@@ -214,27 +226,42 @@ def writing_folder(target: Path, lock: Lock | None = None) -> Iterator[Path]:
     OSError
         If it cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     own = None if lock is not None else folder_lock(target)
     if own is not None and not own.acquire():
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
         raise FormatError(f"{target.name} is open in another program; it was left as it is.")
     try:
-        with new_folder_beside(target, OURS) as fresh:
+        recover_folder(target, (*OURS, *more))
+        # in a folder that holds no results nothing is ours
+        ours = (*OURS, *more) if is_results(target) else ()
+        with new_folder_beside(target, ours) as fresh:
             yield fresh
     finally:
         if own is not None:
             own.release()
 
 
-def recover(target: Path) -> bool:
+def recover(target: Path, held: Lock | None = None) -> bool:
     """Bring a folder of results back whose writer was killed between two steps.
+
+    Hidden copies of it that killed writers left go.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+    held : Lock, optional
+        Of the folder, where who calls has it already.
 
     Returns
     -------
     bool
         Whether it was missing and is there again.
     """
-    lock = folder_lock(target)
+    if not leftovers(target):
+        return False
+    lock = held or folder_lock(target)
     if not lock.acquire():  # its writer lives, or nothing can be written here
         return False
     try:
@@ -242,7 +269,8 @@ def recover(target: Path) -> bool:
             return recover_folder(target, OURS)
         return False
     finally:
-        lock.release()
+        if held is None:
+            lock.release()
 
 
 def write(root: Path, saved: Saved) -> None:
@@ -309,7 +337,8 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
         If it is missing, not of ours, damaged or of a later version.
     """
     root = Path(path)
-    if not root.exists() and not recover(root):
+    recover(root)
+    if not root.exists():
         raise FormatError(f"{root.name} does not exist.")
     if not is_results(root):
         raise FormatError(f"{root.name} is not an AtomLens project.")
