@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import filelock
 import platformdirs
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], ob
         if callable(content):
             content(file)
         else:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(printable(content).encode() if isinstance(content, str) else content)
 
     target = Path(path)
     if target.exists() and not target.is_file():  # a device: there is nothing to keep

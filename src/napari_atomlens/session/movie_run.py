@@ -253,7 +253,7 @@ def save_movie(data: MovieData, folder: Path, record: dict[str, Any]) -> list[st
             made = (data.defects.tracks, data.defects.events)
             for name, table in zip(DEFECT_TABLES, made, strict=True):
                 path = folder / f"{name.replace(' ', '_')}.csv"
-                names.append(write_whole(path, table.to_csv(index=False)).name)
+                names.append(write_whole(path, tables.csv_text(table)).name)
     except OSError as error:
         raise FormatError(f"The tables could not be written: {error.strerror}.") from error
     return names

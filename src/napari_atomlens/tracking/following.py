@@ -153,7 +153,7 @@ def save_followed(
     """
     where = Path(folder)
     written = [
-        write_whole(where / f"{name}.csv", getattr(followed, name).to_csv(index=False))
+        write_whole(where / f"{name}.csv", tables.csv_text(getattr(followed, name)))
         for name in SAVED
     ]
     if provenance is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,16 @@ def element(species: str) -> str:
     return letters if known else "X"
 
 
+def _line(text: str) -> str:
+    """A text between quotation marks in one line."""
+    return " ".join(text.split()).replace('"', "'").replace("\\", "/")
+
+
+def _word(text: str) -> str:
+    """A text that is one word."""
+    return re.sub(r"[\s\"]+", "_", text.strip()) or "none"
+
+
 def extxyz(entries: Sequence[Entry]) -> str:
     """Extended XYZ, one frame for each entry, in angstrom; y points up, z is 0.
 
@@ -39,12 +50,12 @@ def extxyz(entries: Sequence[Entry]) -> str:
     text = []
     for e in entries:
         comment = (
-            f'Properties=species:S:1:pos:R:3:column:S:1 pbc="F F F" formula="{e.formula}" '
-            f'kind="{e.kind}" uid={e.uid or "none"}'
+            'Properties=species:S:1:pos:R:3:column:S:1 pbc="F F F" '
+            f'formula="{_line(e.formula)}" kind="{_line(e.kind)}" uid={_word(e.uid)}'
         )
         text += [str(len(e.species)), comment]
         for s, (y, x) in zip(e.species, 10 * e.places_nm, strict=True):
-            text.append(f"{element(s):<3s}{x:12.5f}{-y:12.5f}{0.0:12.5f} {s}")
+            text.append(f"{element(s):<3s}{x:12.5f}{-y:12.5f}{0.0:12.5f} {_word(s)}")
     return "\n".join(text) + "\n"
 
 

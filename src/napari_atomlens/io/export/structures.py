@@ -18,7 +18,7 @@ from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import FormatError, TableError
 from napari_atomlens.files import new_file_beside, user_file, write_whole
 from napari_atomlens.io.export.tables import write_table
-from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, optional_library
+from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, join_names, optional_library
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -176,7 +176,7 @@ def to_ase(
         for column in CARRIED:
             if column in here:
                 found.set_array(column, here[column].to_numpy(copy=True))
-        found.info.update(frame=int(frame), height_nm=height, kinds="|".join(kinds))
+        found.info.update(frame=int(frame), height_nm=height, kinds=join_names(kinds.tolist()))
         if pixel_size_nm is not None:
             found.info.update(pixel_y_nm=pixel_size_nm[0], pixel_x_nm=pixel_size_nm[1])
         out.append(found)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
@@ -61,7 +63,7 @@ def read_file(path: str | Path) -> pd.DataFrame:
         raise FormatError(f"{source.name} does not exist.")
     try:
         if kind == ".csv":
-            table = pd.read_csv(source, keep_default_na=True)
+            table = read_csv(source)
         elif kind == ".parquet":
             table = pd.read_parquet(source)
         elif kind in (".xyz", ".extxyz", ".cif"):
@@ -84,6 +86,45 @@ def read_file(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def join_names(names: Sequence[str]) -> str:
+    r"""Return names as one text of one line that no reader takes for a number.
+
+    Examples
+    --------
+    >>> join_names(["C", "bright\ncolumn"])
+    ':C|bright%0Acolumn'
+    """
+    return ":" + "|".join(re.sub(r"[^\w .+*/-]|[^\S ]", _quoted, n) for n in names)
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return quote(found[0], safe="", errors="replace")
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names that :func:`join_names` joined; files of earlier versions have them bare."""
+    if not text.startswith(":"):
+        return text.split("|")
+    return [unquote(n) for n in text[1:].split("|")]
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table from CSV as it was written: numbers to the last digit, texts as they were."""
+    table = pd.read_csv(path)
+    # once more: "NA" and "007" are texts where the others are
+    texts = [
+        k for k, c in enumerate(table)
+        if table[c].dtype in ("str", "object") or tables.ATOMS.get(str(c)) == tables.S
+    ]  # fmt: skip
+    if texts:
+        raw = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False)
+        for at, k in enumerate(texts):
+            texts_of = np.array([tables.unguarded(t) for t in raw.iloc[:, at]], dtype=object)
+            table.isetitem(k, texts_of)
+    table.columns = [tables.unguarded(str(c)) for c in table.columns]
+    return table
+
+
 def from_ase(structures: Sequence[Atoms]) -> pd.DataFrame:
     """Return structures as a table of atoms, y downwards; the reverse of :func:`to_ase`."""
     parts = []
@@ -99,7 +140,7 @@ def from_ase(structures: Sequence[Atoms]) -> pd.DataFrame:
             table["x_px"] = table["x_nm"] / float(info["pixel_x_nm"])
         known = [n.replace(UNKNOWN, "") for n in structure.get_chemical_symbols()]
         if "kind" in structure.arrays and "kinds" in info:
-            kinds = np.array(str(info["kinds"]).split("|"), dtype=object)
+            kinds = np.array(split_names(str(info["kinds"])), dtype=object)
             known = list(kinds[structure.arrays["kind"]])
         table["species"] = pd.Series(known, dtype=object)
         for column in CARRIED:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.errors import printable
 from napari_atomlens.untrusted import inside
 
 #: Arrays and lists with more values, and tables with more rows, have files of their own.
@@ -140,7 +141,11 @@ class Encoder:
             kinds = {type(v) for v in value[column]}
             if len(kinds) > 1:
                 value[column] = value[column].map(str)
-        value.to_parquet(self._folder / name)
+        try:
+            value.to_parquet(self._folder / name)
+        except UnicodeEncodeError:  # the name of a file that is not UTF-8
+            clean = value.map(lambda v: printable(v) if isinstance(v, str) else v)
+            clean.to_parquet(self._folder / name)
         return {"!table": name, "objects": objects}
 
     def _column(self, where: str, column: pd.Series) -> dict[str, object]:

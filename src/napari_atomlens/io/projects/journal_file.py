@@ -16,8 +16,7 @@ from napari_atomlens.untrusted import parse_json
 
 def line_of(entry: Mapping[str, object]) -> bytes:
     """One entry as a line of the file."""
-    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass") + b"\n"  # names of files may hold any byte
+    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
 class JournalFile:
@@ -56,9 +55,8 @@ class JournalFile:
         """
         line = line_of(entry)
         try:
-            # the open file would take it all the same, and nobody could find it
-            if not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno())):
-                raise FileNotFoundError(errno.ENOENT, "another file is in its place")
+            if not self.path.exists():  # the open file would take it, and nobody could find it
+                raise FileNotFoundError(errno.ENOENT, "the file was removed")
             left = memoryview(line)
             while left:
                 left = left[self._file.write(left) :]

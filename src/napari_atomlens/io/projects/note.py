@@ -28,7 +28,7 @@ def for_json(value: object) -> object:
 
 def write_note(path: Path, note: Mapping[str, object]) -> None:
     """Write a text of what is known, whole or not at all."""
-    write_whole(path, json.dumps(note, indent=1, default=for_json, ensure_ascii=False) + "\n")
+    write_whole(path, json.dumps(note, indent=1, default=for_json) + "\n")
 
 
 def read_note(path: Path, latest: int = VERSION, needs: tuple[str, ...] = ()) -> Json:

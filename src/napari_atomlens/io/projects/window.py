@@ -165,7 +165,7 @@ def write_window(
         "left_out": encoder.left_out,
     }  # fmt: skip
     _write_arrays(folder / ARRAYS, arrays)
-    whole = json.dumps(text, indent=1, ensure_ascii=False)
+    whole = json.dumps(text, indent=1)
     (folder / layout.WINDOW).write_text(whole, encoding="utf-8")
 
 
