@@ -215,6 +215,11 @@ class Lock:
         # any thread may give it back
         self._lock = filelock.FileLock(path, blocking=False, thread_local=False)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this very lock is taken."""
+        return bool(self._lock.is_locked)
+
     def acquire(self) -> bool:
         """Try to take the lock; False where another holds it, or nothing can be written."""
         if self._lock.is_locked:  # taken twice it would have to be given back twice

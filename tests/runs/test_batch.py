@@ -69,6 +69,22 @@ def same_as_analyze(out: Path, data: Path) -> None:
             pd.testing.assert_frame_equal(rows, expected, check_exact=True)
 
 
+@pytest.mark.parametrize("table", ["frames", "atoms"])
+def test_a_part_that_a_power_cut_emptied_is_made_anew(
+    folder: Path, tmp_path: Path, table: str
+) -> None:
+    out = tmp_path / "out"
+    run_batch([folder], out, SMALL)
+    for part in ("00000004", "scout"):
+        (path,) = out.glob(f"{table}/file=movie.npy/part-{part}.parquet")
+        path.write_bytes(b"")
+        with pytest.warns(UserWarning, match=rf"Part {part} of movie\.npy is damaged"):
+            summary = run_batch([folder], out, SMALL)
+        assert summary.complete and summary.n_frames == 8
+        assert summary.n_new_frames == (2 if part == "00000004" else 7)
+        same_as_analyze(out, folder)
+
+
 @pytest.mark.parametrize("processes", [False, True])
 def test_same_to_the_bit_as_analyze(folder: Path, tmp_path: Path, processes: bool) -> None:
     if processes:

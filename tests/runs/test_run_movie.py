@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -79,6 +80,54 @@ def test_other_movies_and_damaged_folders_are_sentences(fake: FakeAnalysis, tmp_
         list(al.analyze_movie(lattice(4, frames=5), tmp_path))
     with pytest.raises(FormatError, match="holds no"):
         al.read_table(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("table", ["frames", "atoms", "outlines"])
+@pytest.mark.parametrize("part", ["00000000", "00000001-0001"])
+def test_a_damaged_part_is_set_aside_made_anew_and_said(
+    fake: FakeAnalysis, tmp_path: Path, table: str, part: str
+) -> None:
+    movie = lattice(4, frames=8)
+    run = al.analyze_movie(movie, tmp_path)
+    for _ in range(6):
+        next(run)
+    run.close()
+    whole = al.read_table(tmp_path)
+    path = tmp_path / table / f"part-{part}.parquet"
+    content = path.read_bytes()
+    path.write_bytes(b"" if table == "frames" else content[: len(content) // 2])  # a power cut
+    with pytest.raises(FormatError, match="Run the same again"):
+        al.read_table(tmp_path, table)
+    with pytest.warns(UserWarning, match=f"Part {part} is damaged: it was moved to damaged"):
+        again = [r.frame for r in al.analyze_movie(movie, tmp_path)]
+    redone = [0, 1, 2, 3] if part == "00000000" else [5]
+    assert again == [*redone, 6, 7]
+    assert (tmp_path / "damaged" / table / f"part-{part}.parquet").read_bytes() != content
+    after = al.read_table(tmp_path)
+    assert after.groupby("frame").size().tolist() == [16] * 8
+    pd.testing.assert_frame_equal(after[after["frame"] < 6].reset_index(drop=True), whole)
+
+
+def test_maps_are_on_the_disk_before_their_frame_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tables say is analysed has its maps, whenever the power goes."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def noted(handle: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(str(b)), replace(a, b))[1])
+    image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    list(al.analyze_movie([image, image], tmp_path, spacing_px=10.0, maps=True))
+    last = next(k for k, n in enumerate(done) if n.endswith("frames/part-00000000-0001.parquet"))
+    chunks = [p for p in (tmp_path / "maps.zarr").rglob("*") if p.is_file()]
+    assert len(chunks) >= 3 + 2 and {str(p) for p in chunks} <= set(done[:last])
+    folders = {str(p.parent) for p in chunks}
+    assert folders <= set(done[:last])
 
 
 def test_a_run_that_died_between_its_last_frame_and_the_part(

@@ -69,7 +69,22 @@ def test_learn_look_and_keep(desk: tuple[Any, Any], qtbot: Any, tmp_path: Path) 
     assert {"before adapting", "after adapting"} <= shown
     assert viewer.dims.current_step[0] == 1  # the frame that nobody corrected
     assert not (tmp_path / "models").exists()
-    qtbot.mouseClick(widget.findChild(QPushButton, "keep"), Qt.MouseButton.LeftButton)
+    # an earlier model of that name is not replaced unasked
+    (tmp_path / "models").mkdir()
+    mine = [tmp_path / "models" / f"dark-square{end}" for end in (".md", ".safetensors")]
+    for file in mine:
+        file.write_text("mine")
+    keep = widget.findChild(QPushButton, "keep")
+    qtbot.mouseClick(keep, Qt.MouseButton.LeftButton)
+    assert "dark-square already" in status.text() and keep.text() == "Replace"
+    assert {file.read_text() for file in mine} == {"mine"} and panel.result is not None
+    name = widget.findChild(QLineEdit, "model_name")
+    name.setText("dark-2")
+    assert keep.text() == "Keep"
+    name.setText("dark-square")
+    qtbot.mouseClick(keep, Qt.MouseButton.LeftButton)
+    assert keep.text() == "Replace" and {file.read_text() for file in mine} == {"mine"}
+    qtbot.mouseClick(keep, Qt.MouseButton.LeftButton)
     assert "dark-square" in {m.name for m in list_models()}
     assert {x.name for x in viewer.layers} == {"dark", "corrected"}
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -330,7 +331,8 @@ class _Run:
         self.folder, self.params, self.size, self.names = folder, params, size, names
         self._progress = progress
         self.parts = Parts(folder)
-        self.parts.sweep()
+        for sentence in self.parts.sweep():
+            warnings.warn(sentence, stacklevel=4)
         self.stop = threading.Event()
         self.fatal = ""
         self.n_new = self.n_done = self.n_all = self.n_failed = 0

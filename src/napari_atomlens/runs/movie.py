@@ -6,13 +6,14 @@ killed run has nothing to do again but the frames it was at. Memory holds the fr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Json
+from napari_atomlens.files import Json, make_folder
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import write_note
@@ -126,9 +127,10 @@ class _Movie:
         self.parts = [order[k : k + PART] for k in range(0, len(order), PART)]
         self.mark = fingerprint_of(source, params, source.pixel_size_nm, order)
         self.maps = maps
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         self.note = self._known()
-        self.store.parts.sweep()
+        for sentence in self.store.parts.sweep():
+            warnings.warn(sentence, stacklevel=4)
         whole, ones = self.store.parts.done(), self.store.parts.ones()
         todo = [k for k in range(len(self.parts)) if _name(k) not in whole]
         self.ready = {(k, i) for k in todo for i in range(len(self.parts[k]))

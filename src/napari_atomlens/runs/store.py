@@ -20,7 +20,7 @@ import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Json
+from napari_atomlens.files import Json, sync_folder, sync_tree
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import VERSION, read_note, write_note
 from napari_atomlens.io.projects.parts import Parts
@@ -156,7 +156,10 @@ class Store:
         self.parts.close(part, layout.FRAME_TABLES)
 
     def put_maps(self, n_frames: int, result: FrameResult) -> None:
-        """Write the maps of one frame in the place of the frame in its source."""
+        """Write the maps of one frame in the place of the frame in its source.
+
+        They are on the disk when this returns: the frame counts once its tables are written.
+        """
         import zarr
 
         place = layout.maps_path(self.root, self.file)
@@ -173,7 +176,15 @@ class Store:
                     dtype="float16",
                 )  # fmt: skip
                 root.attrs["classes"] = list(result.classes)
+                sync_tree(place)
+                for above in (place.parent, self.root):
+                    sync_folder(above)
             array[result.frame] = values
+            chunks = place / name / "c" / str(result.frame)
+            if chunks.is_dir():  # zarr writes none of nothing but zeros
+                sync_tree(chunks)
+                sync_folder(chunks.parent)
+                sync_folder(chunks.parent.parent)
 
 
 class MapStore:

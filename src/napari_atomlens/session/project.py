@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,8 @@ CORRECTIONS = "napari-atomlens-corrections"
 PROJECT = "napari-atomlens-project"
 #: Arrays up to this size are copied before they are written: edits go on meanwhile.
 OWN_BYTES = 256 << 20
+#: Projects that this process has open, by their places.
+_HELD: WeakValueDictionary[Path, OpenProject] = WeakValueDictionary()
 #: One project is written at a time: two threads of this process may want the same place.
 _WRITING = threading.Lock()
 
@@ -92,9 +95,17 @@ def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProj
         return known
     lock = folder_lock(target)
     mine = lock.acquire()
+    opened = OpenProject(target, lock, read_only=not mine)
     if mine:
         layout.recover(target, lock)
-    return OpenProject(target, lock, read_only=not mine)
+        _HELD[target.resolve()] = opened
+    return opened
+
+
+def held_here(path: str | Path) -> OpenProject | None:
+    """Project that this process itself has open, None where it has it not (or another has)."""
+    found = _HELD.get(Path(path).resolve())
+    return found if found is not None and found.lock.is_held else None
 
 
 def read_only_sentence(path: Path) -> str:
@@ -275,19 +286,26 @@ def _corrections_of(edits: window.Edits) -> Corrections:
     return c
 
 
-def load_opened(path: str | Path) -> Workspace:
+def load_opened(path: str | Path, known: OpenProject | None = None) -> Workspace:
     """Read a project that the layers then hold open together; what to say is in its messages.
+
+    Parameters
+    ----------
+    path : path
+    known : OpenProject, optional
+        What this window has open; a window does not lock itself out.
 
     Raises
     ------
     FormatError
         If it cannot be read.
     """
-    opened = open_project(path)
+    opened = open_project(path, known)
     try:
         space = load_workspace(path)
     except AtomLensError:
-        opened.lock.release()
+        if opened is not known:
+            opened.lock.release()
         raise
     if opened.read_only:
         space.messages.insert(0, read_only_sentence(opened.path))

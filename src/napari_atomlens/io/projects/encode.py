@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import printable
+from napari_atomlens.files import write_whole
 from napari_atomlens.untrusted import inside
 
 #: Arrays and lists with more values, and tables with more rows, have files of their own.
@@ -133,7 +134,6 @@ class Encoder:
                     "n": len(value)}  # fmt: skip
         name = f"tables/{self._n}.parquet"
         self._n += 1
-        (self._folder / "tables").mkdir(exist_ok=True)
         value = value.copy()
         value.columns = [str(c) for c in value.columns]
         objects = [c for c in value.columns if value[c].dtype == object]
@@ -142,10 +142,10 @@ class Encoder:
             if len(kinds) > 1:
                 value[column] = value[column].map(str)
         try:
-            value.to_parquet(self._folder / name)
+            write_whole(self._folder / name, value.to_parquet)
         except UnicodeEncodeError:  # the name of a file that is not UTF-8
             clean = value.map(lambda v: printable(v) if isinstance(v, str) else v)
-            clean.to_parquet(self._folder / name)
+            write_whole(self._folder / name, clean.to_parquet)
         return {"!table": name, "objects": objects}
 
     def _column(self, where: str, column: pd.Series) -> dict[str, object]:

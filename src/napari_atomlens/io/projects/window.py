@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Json, digest
+from napari_atomlens.files import Json, digest, write_whole
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects import folder as layout
@@ -165,16 +165,19 @@ def write_window(
         "left_out": encoder.left_out,
     }  # fmt: skip
     _write_arrays(folder / ARRAYS, arrays)
-    whole = json.dumps(text, indent=1)
-    (folder / layout.WINDOW).write_text(whole, encoding="utf-8")
+    write_whole(folder / layout.WINDOW, json.dumps(text, indent=1))
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as one file that numpy loads; a name may be any (``savez`` takes keywords)."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    def put(whole: BinaryIO) -> None:
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    write_whole(path, put)
 
 
 def _pixels(
@@ -209,7 +212,6 @@ def _vectors(keep: Callable[[str, np.ndarray], Json], where: str, layer: SavedLa
 
 
 def _write_edits(folder: Path, edits: Edits) -> None:
-    folder.mkdir(parents=True)
     write_table(folder / "machine.parquet", edits.machine)
     write_table(folder / "atoms.parquet", edits.atoms)
     JournalFile(folder / "journal.jsonl", edits.entries).close()
@@ -218,7 +220,7 @@ def _write_edits(folder: Path, edits: Edits) -> None:
         "spacing_px": edits.spacing_px if np.isfinite(edits.spacing_px) else None,
         "conflicts": edits.conflicts,
     }
-    (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    write_whole(folder / "about.json", json.dumps(about, indent=1))
 
 
 def first_frame_hash(data: Any) -> str:
