@@ -89,14 +89,6 @@ def _source(task: Task) -> Source:
     return source_of(_open(task.path), name, task.pixel_size_nm, technique_of(task.path))
 
 
-def _pin() -> None:
-    """One thread per frame: frames side by side are faster than threads within one."""
-    import torch
-
-    runtime.prepare()
-    torch.set_num_threads(1)
-
-
 def _analyse_frame(movie: Stack, frame: int, plan: Plan) -> Outcome:
     """Analyse one frame; one that cannot be analysed must not cost the others."""
     try:
@@ -166,7 +158,7 @@ def _chunk(task: Task) -> Done:
 def _guarded(work: Callable[[Task], Done], task: Task) -> Done:
     """Do a task; a full disk ends the run, everything else ends the file."""
     try:
-        _pin()
+        runtime.pin()  # frames side by side are faster than threads within one
         return work(task)
     except AtomLensError as error:
         return Done(task, error=str(error))
