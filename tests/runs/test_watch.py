@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import napari_atomlens as al
 import napari_atomlens.runs.scan as scan_module
-from napari_atomlens import files
+from napari_atomlens import folders
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import digest
@@ -124,7 +124,7 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path: Path, monkeypatch) -
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "swap_folder", killed)
+        patch.setattr(folders, "swap_folder", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     out = tmp_path / "atomlens_results"

@@ -212,7 +212,7 @@ def source_of_scan(folder: Path) -> Json:
         return {}
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether all is there that was written for a scan: a power cut may leave files empty."""
     try:
         listed = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from napari_atomlens.errors import printable
 from napari_atomlens.files import digest_of_text
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.ledger import Ledger, Row, set_aside
-from napari_atomlens.runs.scan import ScanResult, is_whole, source_of_scan, write_scan
+from napari_atomlens.runs.scan import ScanResult, is_complete, source_of_scan, write_scan
 from napari_atomlens.runs.tasks import FULL
 
 LEDGER = "atomlens_watch.sqlite"
@@ -85,7 +85,7 @@ class Shelf:
             ledger = Ledger(path, self.source)
             for folder in sorted(p for p in self.out.iterdir() if p.is_dir()):
                 facts = source_of_scan(folder)
-                if facts and is_whole(folder):
+                if facts and is_complete(folder):
                     stamp = int(facts["size"]), int(facts["mtime_ns"])
                     row = Row(*stamp, str(facts["sha256"]), "analysed", 1, folder.name)
                     ledger.put(str(facts["source"]), row)
@@ -97,7 +97,12 @@ class Shelf:
         for key, row in self.rows.items():
             place = self.out / row.folder
             # results that are gone altogether somebody has moved away
-            if row.status == "analysed" and row.folder and place.exists() and not is_whole(place):
+            if (
+                row.status == "analysed"
+                and row.folder
+                and place.exists()
+                and not is_complete(place)
+            ):
                 self.rows[key] = replace(row, status=INCOMPLETE, hash="", tries=0)
         return ledger
 

@@ -20,13 +20,13 @@ from napari_atomlens.files import Lock, digest, digest_of_text
 from napari_atomlens.io.formats.kinds import find_files, is_searched
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.apart import Apart, ApartError, TimeLimitError
-from napari_atomlens.runs.crew import Crew
 from napari_atomlens.runs.hooks import MOST_HANGS, Event, Hooks, event_from, event_of
 from napari_atomlens.runs.ledger import Row
 from napari_atomlens.runs.outbox import Outbox
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.scan import ScanResult, add_to_library, scan_file, stamp_of, warm_up
 from napari_atomlens.runs.shelf import INCOMPLETE, Shelf
+from napari_atomlens.runs.team import Team
 
 #: An empty file rests so many times longer before it is mentioned: it may be about to be filled.
 EMPTY_RESTS = 10
@@ -254,7 +254,7 @@ class FolderWatch:
         lock = Lock(self.out / f".watch-{digest_of_text(self.shelf.source)[:16]}.lock")
         if not lock.acquire():
             raise ParameterError(f"Another watch of {self.folder.name} is at work.")
-        crew: Crew[_Job, _Outcome] = Crew(self.params.workers)
+        team: Team[_Job, _Outcome] = Team(self.params.workers)
         self.hooks.reopen()
         ledger = self.shelf.ledger
         if not self.hooks:
@@ -265,19 +265,19 @@ class FolderWatch:
             for event_id, plain in ledger.untold("told"):  # the process was killed
                 yield from self._told(outbox, event_from(plain, event_id))
             if not once:
-                crew.warm_up(lambda process: process.call(600, warm_up, self.params))
+                team.warm_up(lambda process: process.call(600, warm_up, self.params))
             self._say_subfolders()
-            yield from self._loop(watch, crew, outbox, once=once)
+            yield from self._loop(watch, team, outbox, once=once)
             if once:
                 outbox.wait(MOST_HANGS * self.params.hook_limit_s + ONCE_WAITS_S)
         finally:
-            crew.close()
+            team.close()
             outbox.close(5.0)
             self.hooks.close()
             lock.release()
 
     def _loop(
-        self, watch: Progress, crew: Crew[_Job, _Outcome], outbox: Outbox, *, once: bool
+        self, watch: Progress, team: Team[_Job, _Outcome], outbox: Outbox, *, once: bool
     ) -> Iterator[Event]:
         self._tried, self._done, waited = set(), 0, time.monotonic()
         self._busy.clear()
@@ -286,14 +286,14 @@ class FolderWatch:
             held = self.shelf.is_held()
             outbox.ledger = self.shelf.ledger
             jobs = [] if held else self.ready(once=once)
-            self._tell(watch, len(jobs) + crew.n_running)
-            while jobs and crew.has_room:
-                self._begin(crew, jobs.pop(0), len(jobs))
-            busy = crew.n_running > 0
+            self._tell(watch, len(jobs) + team.n_running)
+            while jobs and team.has_room:
+                self._begin(team, jobs.pop(0), len(jobs))
+            busy = team.n_running > 0
             if busy:
                 waited = time.monotonic()
-            for job, outcome in crew.finished(self.params.poll_s) if busy else ():
-                self._behind = len(jobs) + crew.n_running
+            for job, outcome in team.finished(self.params.poll_s) if busy else ():
+                self._behind = len(jobs) + team.n_running
                 event = self._finish(job, outcome)
                 if event is not None:
                     yield from self._told(outbox, event)
@@ -309,11 +309,11 @@ class FolderWatch:
         late = time.monotonic() - waited > ONCE_WAITS_S
         return not busy and (late or not self._unsettled)
 
-    def _begin(self, crew: Crew[_Job, _Outcome], job: _Job, waiting: int) -> None:
-        threads = crew.threads(1 + waiting + crew.n_running)
+    def _begin(self, team: Team[_Job, _Outcome], job: _Job, waiting: int) -> None:
+        threads = team.threads(1 + waiting + team.n_running)
         self._busy.add(job.key)
         self._tried.add(job.key)
-        crew.start(job, lambda process: self._work(job, process, threads))
+        team.start(job, lambda process: self._work(job, process, threads))
 
     def _told(self, outbox: Outbox, event: Event) -> Iterator[Event]:
         """Yield an event, and take note that it was heard."""

@@ -104,7 +104,7 @@ def _beside(path: Path) -> Json:
     file = path.with_suffix(".json")
     try:
         return read_json(inside(file.parent, file.name)) if file.is_file() else {}
-    except FormatError:  # of somebody else
+    except (FormatError, OSError):  # of somebody else, or a name that is too long by a letter
         return {}
 
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 MOST = 4
 
 
-class Crew(Generic[J, R]):
+class Team(Generic[J, R]):
     """Some processes, and a thread for each that waits for it.
 
     Parameters
