@@ -106,7 +106,7 @@ class ParameterError(AtomLensError, ValueError):
     """
 
 
-class TableError(AtomLensError, ValueError):
+class TableError(ParameterError):
     """A table lacks columns that are needed, or holds values that are no numbers.
 
     Examples

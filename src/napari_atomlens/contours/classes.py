@@ -20,6 +20,7 @@ from napari_atomlens.contours.surroundings import nearest
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.image import Pixels, Stack, as_stack
 from napari_atomlens.params import Params, param
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -138,6 +139,7 @@ def classify_sites(
     >>> len(al.classify_sites(image, atoms).label) == len(atoms)
     True
     """
+    sites = check_table(sites, ("frame", "y_px", "x_px"), "sites")
     stack, chosen = as_stack(image), _chosen(sites, rows)
     fold = params.fold or symmetry(chosen if "n_neighbours" in chosen else sites)
     spacing, angle = spacing_of(sites), lattice_angle(sites, fold)

@@ -103,6 +103,8 @@ def describe_contours(
     True
     """
     size = check_pixel_size(pixel_size_nm)
+    if atoms is not None:
+        atoms = tables.check_table(atoms, ("frame", "y_px", "x_px"))
     frames: Mapping[int, Any]
     known: pd.DataFrame | None = None
     maps = partial(_plane, probability)

@@ -22,6 +22,7 @@ from napari_atomlens.image import Pixels, Stack, as_stack
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.params import Params, param
 from napari_atomlens.points import nearest_distance
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -107,6 +108,8 @@ def describe_sites(
     True
     """
     stack = as_stack(image)
+    atoms = check_table(atoms, ("y_px", "x_px"))
+    atoms = atoms if "frame" in atoms else atoms.assign(frame=0)
     sites = complete_sites(atoms) if complete else atoms.reset_index(drop=True)
     if len(sites) and not 0 <= sites["frame"].min() <= sites["frame"].max() < len(stack):
         raise ImageError(f"The atoms belong to frames that the image, with {len(stack)}, lacks.")

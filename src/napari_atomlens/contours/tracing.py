@@ -91,6 +91,7 @@ def outline(
     >>> len(contours) == len(outlines)
     True
     """
+    atoms = tables.check_table(atoms, ("y_px", "x_px", "atom_id"))
     if not len(atoms) or (which is not None and not len(which)):
         return tables.empty("contours"), []
     centres, watch = atoms[["y_px", "x_px"]].to_numpy(float), as_progress(progress)

@@ -130,13 +130,10 @@ def measure_lattice(
 
 def _checked(atoms: pd.DataFrame) -> pd.DataFrame:
     """Return the atoms without vacant sites, complete and sorted by frame."""
-    if not isinstance(atoms, pd.DataFrame):
-        raise TableError("The atoms must be a pandas table with the columns y_px and x_px.")
-    missing = [c for c in ("y_px", "x_px") if c not in atoms]
-    if missing:
-        raise TableError(f"The atoms table has no column {' and '.join(missing)}.")
+    tables.need_columns(atoms, ("y_px", "x_px"), "atoms")
     if "source" in atoms:
         atoms = atoms[atoms["source"].astype(str) != "lattice"]
+    atoms = tables.check_table(atoms)
     n = len(atoms)
     columns: dict[str, object] = {str(c): atoms[c].to_numpy() for c in atoms if c not in MEASURED}
     columns.setdefault("frame", np.zeros(n, np.int64))
@@ -146,8 +143,6 @@ def _checked(atoms: pd.DataFrame) -> pd.DataFrame:
         table = tables.make("atoms", columns, n)
     except (TypeError, ValueError) as error:
         raise TableError(f"The atoms table holds values that are no numbers ({error}).") from None
-    if not np.isfinite(table[["y_px", "x_px"]].to_numpy()).all():
-        raise TableError("Some atoms have no position (y_px or x_px is not a finite number).")
     return table.sort_values("frame", kind="stable", ignore_index=True)
 
 

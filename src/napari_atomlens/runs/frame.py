@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from napari_atomlens import points, segmentation, tables
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
-from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
 from napari_atomlens.image import Stack, is_height
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
@@ -189,14 +189,30 @@ def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iter
 
 
 def check_frames(frames: Sequence[int] | None, n_frames: int) -> list[int]:
-    """Return the frames that are asked for, all by default.
+    """Return the frames that are asked for, each once and in their order, all by default.
 
     Raises
     ------
+    ParameterError
+        If they are no list of whole numbers.
     ImageError
         If one does not exist.
     """
-    order = list(range(n_frames)) if frames is None else [int(f) for f in frames]
+    if frames is None:
+        return list(range(n_frames))
+    order: list[int] = []
+    try:
+        if isinstance(frames, (str, bytes, Mapping)):
+            raise TypeError("no list")
+        for given in frames:
+            if isinstance(given, (bool, np.bool_)) or given != int(given):
+                raise ValueError("no whole number")
+            order.append(int(given))
+    except (TypeError, ValueError, OverflowError):
+        raise ParameterError("frames must be a list of whole numbers, such as [0, 1, 5].") from None
+    order = list(dict.fromkeys(order))
+    if not order:
+        raise ParameterError("frames is empty; leave it out to analyse all of them.")
     for f in order:
         if not 0 <= f < n_frames:
             raise ImageError(f"Frame {f} does not exist; the movie has {n_frames} frames.")

@@ -20,7 +20,7 @@ import scipy
 from napari_atomlens import arrays
 from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import ImageError, ModelError
-from napari_atomlens.image import Image, Pixels
+from napari_atomlens.image import Image, as_stack
 from napari_atomlens.stm.background import finite_image
 from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
 from napari_atomlens.stm.scars import find_scars
@@ -610,13 +610,7 @@ def judge_scan(vectors: np.ndarray, layers: list[np.ndarray]) -> np.ndarray:
 
 def _first_frame(image: ArrayLike | Image) -> np.ndarray:
     """Return the pixels of an image, or of the first frame of a movie."""
-    data: ArrayLike | Pixels
-    if isinstance(image, Image):
-        data = image.data
-    else:
-        data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
-    pixels = data if isinstance(data, Pixels) else np.asarray(data)
-    return np.asarray(pixels[0] if pixels.ndim == 3 else pixels)
+    return as_stack(image)[0]
 
 
 def assess(image: ArrayLike | Image) -> Verdict:

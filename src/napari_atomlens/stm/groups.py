@@ -21,6 +21,7 @@ import scipy
 
 from napari_atomlens.contours.classes import numbered_by_size
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.image import as_pixels
 from napari_atomlens.params import Params, param
 from napari_atomlens.segmentation.probabilities import Probabilities
 
@@ -184,7 +185,7 @@ def group_defects(
 
 def patches(image: ArrayLike, places: pd.DataFrame, radius_px: float) -> np.ndarray:
     """Patches (n, s, s) of an image round places, reflected at its borders."""
-    z = np.asarray(image, float)
+    z = as_pixels(image).astype(float)
     r = max(2, int(np.ceil(radius_px)))
     padded = np.pad(z, r, mode="reflect" if min(z.shape) > r else "edge")
     at = np.rint(places[["y_px", "x_px"]].to_numpy(float)).astype(int)

@@ -14,9 +14,8 @@ import pandas as pd
 import scipy
 
 from napari_atomlens import arrays, points, tables
-from napari_atomlens.errors import ParameterError
 from napari_atomlens.progress import ProgressLike, as_progress
-from napari_atomlens.tables import need_columns
+from napari_atomlens.tables import check_table, need_columns
 from napari_atomlens.tracking.params import LinkParams
 from napari_atomlens.tracking.shift import common_shift
 
@@ -58,14 +57,9 @@ def prepare_links(atoms: pd.DataFrame, species: bool = False) -> Detections:
     ParameterError
         If columns are missing or positions are not numbers.
     """
-    need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
+    atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     place = atoms[["y_px", "x_px"]].to_numpy(float)
-    if not np.isfinite(place).all():
-        raise ParameterError("Some atoms have no position (NaN); leave them out before linking.")
-    frame = atoms["frame"].to_numpy()
-    if len(frame) and not np.isfinite(frame.astype(float)).all():
-        raise ParameterError("Some atoms have no frame (NaN); leave them out before linking.")
-    frame = frame.astype(np.int64)
+    frame = atoms["frame"].to_numpy(np.int64)
     order = np.argsort(frame, kind="stable")
     codes = np.zeros(len(atoms), np.int64)
     if species:
@@ -376,6 +370,7 @@ def link(
     >>> linked["track_id"].nunique() == len(truth.y)
     True
     """
+    atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     found = prepare_links(atoms, params.species == "stays")
     if not len(found.frame):
         return atoms.assign(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ import pandas as pd
 
 from napari_atomlens.errors import FormatError, ImageError, ParameterError
 from napari_atomlens.files import UNFINISHED, new_file_beside, user_file, write_whole
+from napari_atomlens.image import PixelSize, as_pixels, check_pixel_size
+from napari_atomlens.tables import check_table
 
 #: Colours of species, told apart also by colour-blind readers.
 COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")
@@ -31,7 +33,7 @@ def scale_bar(width_px: int, pixel_size_nm: float) -> tuple[float, str]:
 
 def as_grey(image: np.ndarray) -> np.ndarray:
     """Stretch an image to 8 bits between its 0.5th and 99.5th percentile."""
-    pixels = np.asarray(image, float)
+    pixels = as_pixels(image).astype(float)
     if pixels.ndim != 2 or not pixels.size:
         raise ImageError("A figure shows one image of two axes.")
     finite = pixels[np.isfinite(pixels)]
@@ -44,6 +46,7 @@ def _groups(atoms: pd.DataFrame | None) -> list[tuple[str, str, np.ndarray]]:
     """Species, colour and positions (x, y) of the atoms."""
     if atoms is None or not len(atoms):
         return []
+    atoms = check_table(atoms)
     names = atoms["species"].astype(str) if "species" in atoms else pd.Series("", atoms.index)
     out = []
     for k, name in enumerate(sorted(names.unique())):
@@ -52,10 +55,19 @@ def _groups(atoms: pd.DataFrame | None) -> list[tuple[str, str, np.ndarray]]:
     return out
 
 
+def _between(name: str, value: float, low: float, high: float) -> float:
+    """Return a number of the user, which must lie in bounds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise ParameterError(f"{name} is {value!r}, but must be a number.")
+    if not low <= value <= high:
+        raise ParameterError(f"{name} is {value:g}, but must lie between {low:g} and {high:g}.")
+    return float(value)
+
+
 def svg_figure(
     image: np.ndarray,
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     radius_px: float = 2.5,
 ) -> str:
@@ -66,14 +78,15 @@ def svg_figure(
     image : ndarray, shape (H, W)
     atoms : pandas.DataFrame, optional
         Of this frame.
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
         (y, x); without it there is no scale bar.
     radius_px : float
         Radius of the circles.
     """
     from imageio.v3 import imwrite
 
-    grey = as_grey(image)
+    grey, pixel_size_nm = as_grey(image), check_pixel_size(pixel_size_nm)
+    radius_px = _between("radius_px", radius_px, 0, 1e4)
     height, width = grey.shape
     file = io.BytesIO()
     imwrite(file, grey, extension=".png")
@@ -112,7 +125,7 @@ def svg_figure(
 def draw_figure(
     image: np.ndarray,
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     radius_px: float = 2.5,
     zoom: int = 1,
@@ -120,6 +133,10 @@ def draw_figure(
     """Return an image with its atoms and a scale bar as pixels, uint8 of shape (H, W, 3)."""
     from PIL import Image, ImageDraw
 
+    pixel_size_nm = check_pixel_size(pixel_size_nm)
+    radius_px = _between("radius_px", radius_px, 0, 1e4)
+    if (zoom := int(whole := _between("zoom", zoom, 1, 100))) != whole:
+        raise ParameterError(f"zoom is {whole:g}, but must be a whole number.")
     grey = Image.fromarray(as_grey(image)).convert("RGB")
     tall = 1.0 if pixel_size_nm is None else pixel_size_nm[0] / pixel_size_nm[1]
     width, height = zoom * grey.width, max(1, round(zoom * grey.height * tall))
@@ -154,7 +171,7 @@ def save_figure(
     path: str | Path,
     image: np.ndarray,
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     radius_px: float = 2.5,
     zoom: int = 1,
@@ -167,7 +184,7 @@ def save_figure(
     image : ndarray, shape (H, W)
     atoms : pandas.DataFrame, optional
         Of this frame.
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
         (y, x); without it there is no scale bar.
     radius_px : float
         Radius of the circles.
@@ -194,11 +211,24 @@ def save_figure(
         return write_whole(target, lambda file: imwrite(file, picture, extension=".png"))
 
 
+def _each(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield frames; a sentence where there are none."""
+    try:
+        found = iter(frames)
+    except TypeError:
+        raise ImageError("A movie is a sequence of frames.") from None
+    first = next(found, None)
+    if first is None:
+        raise ImageError("The movie has no frame.")
+    yield first
+    yield from found
+
+
 def save_movie(
     path: str | Path,
     frames: Iterable[np.ndarray],
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     per_second: float = 10.0,
     zoom: int = 1,
@@ -211,7 +241,7 @@ def save_movie(
         ``.gif``, or ``.mp4`` where imageio-ffmpeg is installed.
     frames : iterable of ndarray, each (H, W)
     atoms : pandas.DataFrame, optional
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
     per_second : float
         Frames per second.
     zoom : int
@@ -224,8 +254,7 @@ def save_movie(
     """
     from imageio.v2 import get_writer
 
-    if not 0 < per_second <= 1000:
-        raise ParameterError(f"per_second is {per_second:g}, but must lie between 0 and 1000.")
+    per_second = _between("per_second", per_second, 1e-3, 1000)
     target, kind = _target(path, "Movies", ".gif", ".mp4")
     if kind == ".mp4":
         try:
@@ -234,13 +263,15 @@ def save_movie(
             raise FormatError(
                 "MP4 needs ffmpeg; install it with `pip install imageio-ffmpeg`, or write a .gif."
             ) from error
+    if atoms is not None:
+        atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     with user_file(target), new_file_beside(target, UNFINISHED + kind) as fresh:
         if kind == ".mp4":
             writer = get_writer(fresh, format="FFMPEG", fps=per_second, macro_block_size=2)
         else:
             writer = get_writer(fresh, duration=1000 / per_second, loop=0)
         with writer:
-            for f, frame in enumerate(frames):
+            for f, frame in enumerate(_each(frames)):
                 here = None if atoms is None else atoms[atoms["frame"] == f]
                 writer.append_data(draw_figure(frame, here, pixel_size_nm, zoom=zoom))
     return target
