@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ def _number(info: ParamInfo, value: object) -> float:
     """Return a number within its bounds, whole where the parameter is."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _refused(info, value, "must be a number")
+    if isinstance(value, int) and abs(value) > 2**62:
+        raise ParameterError(f"{info.name} is absurdly large.")
     low, high = info.minimum, info.maximum
     if value != value or (low is not None and value < low) or (high is not None and value > high):
         bounds = f"must lie between {low} and {high}"
@@ -166,6 +169,8 @@ def _number(info: ParamInfo, value: object) -> float:
         raise ParameterError(
             f"{info.name} is {value:g}{' ' + info.unit if info.unit else ''}, but {bounds}."
         )
+    if not math.isfinite(value):
+        raise _refused(info, value, "must be a finite number")
     if info.kind is float:
         return float(value)
     if value != value // 1:
@@ -175,6 +180,21 @@ def _number(info: ParamInfo, value: object) -> float:
 
 def _refused(info: ParamInfo, value: object, why: str) -> ParameterError:
     return ParameterError(f"{info.name} is {value!r}, but {why}.")
+
+
+def of_kind(kind: type[P], given: object) -> P:
+    """Return parameters that were given whole, if they are of the right kind.
+
+    Raises
+    ------
+    ParameterError
+        If they are not.
+    """
+    if not isinstance(given, kind):
+        raise ParameterError(
+            f"The parameters are of type {type(given).__name__}, but must be {kind.__name__}."
+        )
+    return given
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
@@ -217,10 +237,8 @@ def merged(kind: type[P], given: P | None, settings: Mapping[str, object]) -> P:
     ...
     napari_atomlens.errors.ParameterError: AnalysisParams has no 'spacing'; ...
     """
-    if given is not None and not isinstance(given, kind):
-        raise ParameterError(
-            f"The parameters are of type {type(given).__name__}, but must be {kind.__name__}."
-        )
+    if given is not None:
+        given = of_kind(kind, given)
     names = [info.name for info in describe(kind if given is None else type(given))]
     for name in settings:
         if name not in names:

@@ -16,7 +16,7 @@ from csv import QUOTE_NONNUMERIC
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import TableError, printable
+from napari_atomlens.errors import ParameterError, TableError, printable
 
 F, I, B, S = "float64", "int64", "bool", "object"
 #: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
@@ -446,9 +446,13 @@ def check_table(
         place or a frame is none.
     """
     need_columns(table, needed, what)
+    if isinstance(table.index, pd.MultiIndex) or table.index.name in table:
+        table = table.reset_index(drop=True)  # pandas cannot tell the two apart
     changed: dict[str, pd.Series] = {}
     for column in table.columns:
-        kind, values = _HOLDS.get(column) if isinstance(column, str) else None, table[column]
+        values, kind = table[column], None
+        if isinstance(column, str):
+            kind = _HOLDS.get(column) or (F if unit(column) else None)
         if kind in (F, I) and values.dtype.kind not in "iuf":
             changed[column] = values = _as_numbers(values, what)
         elif kind == S and column.startswith("species"):
@@ -480,6 +484,27 @@ def _as_numbers(values: pd.Series, what: str) -> pd.Series:
         raise TableError(
             f"The column {values.name} of the {what} table does not hold numbers."
         ) from None
+
+
+def chosen_rows(rows: object, n: int) -> np.ndarray:
+    """Return the numbers of rows that were chosen: by number, or by a mask of all `n`.
+
+    Raises
+    ------
+    ParameterError
+        If that chooses no rows of a table of `n`.
+    """
+    try:
+        array = np.asarray(rows)
+    except (TypeError, ValueError):
+        array = np.zeros((), object)
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.int64)
+    if array.dtype.kind == "b" and array.shape == (n,):
+        return np.flatnonzero(array)
+    if array.dtype.kind in "iu" and array.ndim == 1 and array.min() >= 0 and array.max() < n:
+        return array.astype(np.int64)
+    raise ParameterError(f"The rows must be numbers from 0 to {n - 1}, or a mask of all {n} rows.")
 
 
 NEEDED = ("y_px", "x_px", "species")

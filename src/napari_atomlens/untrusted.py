@@ -105,6 +105,26 @@ def _check_depth(tree: Json, what: str) -> None:
     raise FormatError(f"{what} is damaged: it is nested too deeply.")
 
 
+def path_of(given: object) -> Path:
+    """Return what the user gave as a path, if it can be one on this system.
+
+    Raises
+    ------
+    FormatError
+        If it is no path, or the system refuses its name.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        raise FormatError(f"The name of a file or folder is needed, not {type(given).__name__}.")
+    try:
+        path = Path(given)
+        path.exists()
+    except (OSError, ValueError, TypeError) as error:  # too long, or with a zero byte
+        why = getattr(error, "strerror", None) or error
+        shown = str(given)[:60].replace("\0", "\ufffd").replace("\n", " ")
+        raise FormatError(f"{shown} is no name of a file: {why}.") from error
+    return path
+
+
 def inside(folder: Path, name: object) -> Path:
     """Return the place of a file that a text names, which must lie in the folder of the text.
 

@@ -13,7 +13,7 @@ from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.ways import Refine
-from napari_atomlens.params import check_choice
+from napari_atomlens.params import check_choice, of_kind
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.segmentation.probabilities import Probabilities
 
@@ -148,6 +148,7 @@ def find_atoms(
     True
     >>> quick = al.find_atoms(al.segment(image, spacing_px=10.0), refine="centroid")
     """
+    fit = of_kind(FitParams, fit)
     check_choice("refine", refine, Refine)
     positions, evidence, shares = find_peaks(probabilities)
     chance = calibrated(evidence, calibration or {})

@@ -22,7 +22,7 @@ import pandas as pd
 from napari_atomlens import arrays
 from napari_atomlens.contours.evidence import FAINTEST, kinds
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 
 #: What is looked at where nothing else is asked for, in words for low and high.
 #: Only columns that are there and vary are used; those of the raw image come first.
@@ -149,6 +149,7 @@ def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams())
     >>> bool(flagged["anomaly"].mean() < 0.1)
     True
     """
+    params = of_kind(AnomalyParams, params)
     from scipy import stats  # here and below: it takes a quarter of a second to load
 
     names = chosen(table, params.columns)

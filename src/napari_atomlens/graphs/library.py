@@ -29,7 +29,7 @@ from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.image import Pixels, as_stack
-from napari_atomlens.untrusted import open_hdf5, parse_json
+from napari_atomlens.untrusted import open_hdf5, parse_json, path_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -339,7 +339,7 @@ class DefectLibrary(Card):
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         if not create and not self.path.exists():
             raise FormatError(f"There is no library {self.path.name}.")
         try:

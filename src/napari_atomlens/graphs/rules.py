@@ -16,7 +16,7 @@ import numpy as np
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.params import Params, param
-from napari_atomlens.untrusted import read_toml
+from napari_atomlens.untrusted import path_of, read_toml
 
 #: Stands for any species in a bond rule.
 ANY = "*"
@@ -289,7 +289,7 @@ class Rules(Params):
         ParameterError
             If a value is missing, unknown or out of bounds.
         """
-        return cls.from_dict(read_toml(Path(path)))
+        return cls.from_dict(read_toml(path_of(path)))
 
 
 _SILICON = ("Si1C3", "Si1C4", "Si2C4", "Si2C5", "Si2C6", "Si3C4", "Si3C6", "Si4C6")
@@ -436,6 +436,6 @@ def preset(name: str) -> Rules:
     ('C',)
     """
     every = presets()
-    if name not in every:
+    if not isinstance(name, str) or name not in every:
         raise ParameterError(f"There are no rules {name!r}; there are {', '.join(every)}.")
     return every[name]

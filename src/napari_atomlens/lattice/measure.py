@@ -31,6 +31,7 @@ from napari_atomlens.lattice.strain import (
 )
 from napari_atomlens.lattice.summary import describe_regions, join_frames, message_of
 from napari_atomlens.lattice.vacancies import add_vacancies
+from napari_atomlens.params import of_kind
 from napari_atomlens.points import inside_polygon
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
@@ -97,6 +98,7 @@ def measure_lattice(
     >>> round(float(lattice.lattices["a_nm"][0]), 2)
     0.25
     """
+    params = of_kind(LatticeParams, params)
     size = check_pixel_size(pixel_size_nm)
     table = _checked(atoms)
     polygon = _polygon(reference)

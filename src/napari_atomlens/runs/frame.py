@@ -19,6 +19,7 @@ from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
 from napari_atomlens.image import Stack, is_height
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
@@ -154,7 +155,7 @@ def analyze_frames(
     [0]
     """
     opened = open_source(source, pixel_size_nm, technique)
-    movie, watch, wanted = opened.movie, as_progress(progress), params or AnalysisParams()
+    movie, watch, wanted = opened.movie, as_progress(progress), _wanted(params, plan)
     order = check_frames(frames, movie.shape[0])
     if plan is None:  # what cannot be used is said before anything is computed
         find_model(wanted.model)
@@ -167,6 +168,13 @@ def analyze_frames(
             frames=order, progress=watch,
         )  # fmt: skip
         yield from _frames(movie, order, plan, watch)
+
+
+def _wanted(params: AnalysisParams | None, plan: Plan | None) -> AnalysisParams:
+    """Return the parameters that are meant, if they and the plan are what they should be."""
+    if not isinstance(plan, Plan | None):
+        raise ParameterError(f"A plan is needed, not {type(plan).__name__}.")
+    return AnalysisParams() if params is None else of_kind(AnalysisParams, params)
 
 
 def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iterator[FrameResult]:

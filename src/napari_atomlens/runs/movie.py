@@ -31,7 +31,7 @@ from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.following import MovieResult
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
-from napari_atomlens.untrusted import check_links
+from napari_atomlens.untrusted import check_links, path_of
 
 #: Frames per part.
 PART = 50
@@ -91,7 +91,7 @@ def analyze_movie(
     order = check_frames(frames, opened.shape[0])
     if not order:
         return
-    run = _Movie(Path(folder), opened, chosen, order, maps)
+    run = _Movie(path_of(folder), opened, chosen, order, maps)
     if run.done:
         watch(run.done, len(order))
     if not run.missing or watch.stopped:
@@ -228,7 +228,7 @@ def read_table(
     >>> al.read_table("results", columns=["frame", "y_px", "x_px"]).columns.tolist()
     ['frame', 'y_px', 'x_px']
     """
-    root = Path(folder)
+    root = path_of(folder)
     check_links(root)
     if name in layout.later_names(root):
         table = layout.read_later(root, name)
@@ -287,7 +287,7 @@ def follow_folder(
     >>> len(al.follow_folder("results").tracks) == sum(len(frame.atoms) for frame in done)
     True
     """
-    root, watch = Path(folder), as_progress(progress)
+    root, watch = path_of(folder), as_progress(progress)
     note = Store(root).note() if root.is_dir() else None
     if note is None:
         raise FormatError(f"{root.name} is no folder of an analysed movie.")

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
-from napari_atomlens.errors import CalibrationError
+from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
@@ -269,6 +269,8 @@ def choose_model(
     StoppedError
         If it is asked to stop.
     """
+    if not isinstance(technique, str):
+        raise ParameterError(f"technique is {technique!r}, but must be a text, such as STM.")
     universal, watch = find_model("universal"), as_progress(progress)
 
     def stay(why: str, spacing: float = 0.0) -> Choice:

@@ -158,6 +158,8 @@ def find_model(name: str = "auto") -> ModelInfo:
     ModelError
         If there is no such model, or the file is damaged.
     """
+    if not isinstance(name, str):
+        raise ModelError(f"A model is named by a text, not {type(name).__name__}.")
     if name.endswith(".safetensors"):
         path = Path(name)
         if not path.exists():

@@ -22,7 +22,7 @@ import scipy
 from napari_atomlens.contours.classes import numbered_by_size
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.image import as_pixels
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.segmentation.probabilities import Probabilities
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def group_defects(
     >>> len(groups.label) == len(found.defects)
     True
     """
+    params = of_kind(GroupParams, params)
     for column in ("y_px", "x_px", "kind"):
         if column not in defects:
             raise ParameterError(f"Defects without the column {column!r} cannot be grouped.")

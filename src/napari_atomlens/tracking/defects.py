@@ -16,6 +16,7 @@ import scipy
 from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.tables import check_table
 from napari_atomlens.tracking.linking import link, track_events
@@ -107,6 +108,7 @@ def follow_defects(
     >>> al.follow_defects(defects, atoms).tracks["track_id"].tolist()
     [0, 0, 0, 0, 0]
     """
+    params = of_kind(MovingDefectParams, params)
     known = ("frame", "defect_id", "y_px", "x_px", "formula", "kind")
     defects = check_table(defects, known, "defects", places=False)
     atoms = check_table(atoms, ("frame", "y_px", "x_px"))

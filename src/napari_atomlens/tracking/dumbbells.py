@@ -17,6 +17,7 @@ import scipy
 
 from napari_atomlens import arrays, tables
 from napari_atomlens.image import check_pixel_size
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import check_table
 from napari_atomlens.tracking.linking import Detections, link_arrays
@@ -361,6 +362,7 @@ def measure_dumbbells(
     >>> dumbbells["length_px"].round(2).unique().tolist()
     [6.0]
     """
+    params = of_kind(DumbbellParams, params)
     atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     tell = as_progress(progress)
     extra = (

@@ -22,6 +22,7 @@ from napari_atomlens import __version__
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
 from napari_atomlens.files import Json, write_whole
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
@@ -311,6 +312,7 @@ def adapt(
     >>> adapted.name
     'mine'
     """
+    p = of_kind(AdaptParams, p)
     watch = as_progress(progress)
     for what in adapting(frames, p, watch):
         if isinstance(what, Adapted):

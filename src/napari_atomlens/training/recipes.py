@@ -102,6 +102,12 @@ def _defect(data: Json) -> Defect:
     )  # fmt: skip
 
 
+def _check_shares(data: Json) -> None:
+    for word in ("merge_nm", "faintest", "boundaries"):
+        if not 0 <= float(data.get(word, 0)) <= 1:
+            raise ParameterError(f"{word} is {data[word]}, but must lie between 0 and 1.")
+
+
 def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None) -> Recipe:
     """Make a recipe of a crystal file and, if there is one, a recipe file.
 
@@ -127,9 +133,7 @@ def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None
     if wrong := set(data) - _KEYS:
         raise ParameterError(f"A recipe has no {sorted(wrong)[0]!r}; see the manual of recipes.")
     try:
-        for word in ("merge_nm", "faintest", "boundaries"):
-            if not 0 <= float(data.get(word, 0)) <= 1:
-                raise ParameterError(f"{word} is {data[word]}, but must lie between 0 and 1.")
+        _check_shares(data)
         low, high = (float(v) for v in data.get("exponent", (1.5, 2.0)))
         exponent = (low, high)
         columns = read_crystal(

@@ -15,6 +15,7 @@ from napari_atomlens.errors import FormatError, ImageError, ParameterError
 from napari_atomlens.files import UNFINISHED, new_file_beside, user_file, write_whole
 from napari_atomlens.image import PixelSize, as_pixels, check_pixel_size
 from napari_atomlens.tables import check_table
+from napari_atomlens.untrusted import path_of
 
 #: Colours of species, told apart also by colour-blind readers.
 COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")
@@ -160,7 +161,7 @@ def draw_figure(
 
 def _target(path: str | Path, what: str, *known: str) -> tuple[Path, str]:
     """Where to write and as what, by the extension, which must be one of these."""
-    target = Path(path)
+    target = path_of(path)
     kind = target.suffix.lower()
     if kind not in known:
         raise FormatError(f"{what} are {' or '.join(known)}, not {kind or 'without extension'}.")

@@ -21,6 +21,7 @@ from napari_atomlens.image import PixelSize, check_pixel_size
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, join_names, optional_library
 from napari_atomlens.tables import check_table, need_columns
+from napari_atomlens.untrusted import path_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -117,7 +118,7 @@ def write_atoms(
     >>> len(al.read_atoms("sheet.csv")) == len(truth.y)
     True
     """
-    target = Path(path)
+    target = path_of(path)
     kind = target.suffix.lower()
     if kind not in (".csv", ".parquet", ".xyz", ".extxyz", ".cif", ".npz"):
         raise FormatError(f"Atoms cannot be written as {kind or 'a file without extension'}.")

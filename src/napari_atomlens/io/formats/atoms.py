@@ -15,6 +15,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
+from napari_atomlens.untrusted import path_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,7 +58,7 @@ def read_file(path: str | Path) -> pd.DataFrame:
     0   1.0   3.0
     1   2.0   4.0
     """
-    source = Path(path)
+    source = path_of(path)
     kind = source.suffix.lower()
     if not source.exists():
         raise FormatError(f"{source.name} does not exist.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import kind_of
+from napari_atomlens.untrusted import path_of
 
 
 def read(path: str | Path) -> list[Image]:
@@ -43,7 +44,7 @@ def read(path: str | Path) -> list[Image]:
     >>> images[0].name, images[0].axes, images[0].data.shape
     ('movie.tif', 'tyx', (3, 64, 96))
     """
-    path = Path(path)
+    path = path_of(path)
     kind = kind_of(path)
     try:
         images = kind.read(path)

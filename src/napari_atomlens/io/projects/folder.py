@@ -39,7 +39,7 @@ from napari_atomlens.io.projects.note import (
     write_note,
 )
 from napari_atomlens.io.projects.parts import Parts, read_parquet
-from napari_atomlens.untrusted import inside
+from napari_atomlens.untrusted import inside, path_of
 
 FORMAT = "napari-atomlens run"
 NOTE, BATCH, WINDOW = "run.json", "batch.json", "project.json"
@@ -336,7 +336,7 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
     FormatError
         If it is missing, not of ours, damaged or of a later version.
     """
-    root = Path(path)
+    root = path_of(path)
     recover(root)
     if not root.exists():
         raise FormatError(f"{root.name} does not exist.")
