@@ -240,7 +240,7 @@ def without_network() -> Iterator[None]:
 
     frame.analyze_frames = FakeAnalysis()
     movie.PART = 5
-    tasks._analyse_frame, tasks.make_plan, tasks._pin = one, plan_of, lambda: None
+    tasks._analyse_frame, tasks.make_plan, tasks.runtime.pin = one, plan_of, lambda: None
     yield
 
 

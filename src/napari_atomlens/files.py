@@ -135,6 +135,16 @@ def digest_of_text(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
+def known_as(path: str | Path) -> str:
+    """Return a path as a text that any file can hold, and that is of no other path.
+
+    Of names that are not UTF-8 more than one may look the same.
+    """
+    text = str(path)
+    plain = printable(text)
+    return plain if plain == text else f"{plain}~{digest_of_text(text)[:8]}"
+
+
 def hidden_beside(place: Path, ending: str = UNFINISHED) -> Path:
     """A name of its own beside a place."""
     return place.with_name(f".{short_name(place.name)}.{uuid.uuid4().hex}{ending}")

@@ -60,6 +60,10 @@ class BatchParams(AnalysisParams):
         8, "frames that are written together, the most that a killed worker costs", ge=1, le=10_000
     )  # fmt: skip
     maps: bool = param(False, "also write the probability maps, as zarr")
+    limit_s: float = param(
+        300.0, "a file that takes longer to be opened is given up; the others go on", unit="s",
+        ge=0.1, le=86400,
+    )  # fmt: skip
     retry: bool = param(False, "try files and frames again that failed in an earlier run")
 
     def analysis(self) -> AnalysisParams:

@@ -12,8 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from napari_atomlens.errors import printable
-from napari_atomlens.files import digest_of_text
+from napari_atomlens.files import digest_of_text, known_as
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.ledger import Ledger, Row, set_aside
 from napari_atomlens.runs.scan import ScanResult, is_complete, source_of_scan, write_scan
@@ -66,12 +65,9 @@ class Shelf:
     def key(self, path: Path) -> str:
         """Path of a file as seen from the results: both may move together."""
         try:
-            text = Path(os.path.relpath(path, self.out)).as_posix()
+            return known_as(Path(os.path.relpath(path, self.out)).as_posix())
         except ValueError:  # on another drive
-            text = path.absolute().as_posix()
-        plain = printable(text)
-        # of names that are not UTF-8 more than one may look the same
-        return plain if plain == text else f"{plain}~{digest_of_text(text)[:8]}"
+            return known_as(path.absolute().as_posix())
 
     def _open(self) -> Ledger:
         """Open the ledger; a damaged one is set aside and made again from the results."""

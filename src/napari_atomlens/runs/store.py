@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -154,6 +155,11 @@ class Store:
     def close(self, part: str) -> None:
         """Join the frames of a part."""
         self.parts.close(part, layout.FRAME_TABLES)
+
+    def forget(self) -> None:
+        """Remove all that is known of the source, its maps too: it is another one now."""
+        self.parts.forget()
+        shutil.rmtree(layout.maps_path(self.root, self.file), ignore_errors=True)
 
     def put_maps(self, n_frames: int, result: FrameResult) -> None:
         """Write the maps of one frame in the place of the frame in its source.

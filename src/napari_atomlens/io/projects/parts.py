@@ -20,11 +20,13 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import UNFINISHED, make_folder
+from napari_atomlens.files import UNFINISHED, digest_of_text, make_folder
 from napari_atomlens.io.export.tables import write_table
 
 #: Written last: a part is done when its rows are in this table.
 LAST = "frames"
+#: How long the name of a partition may be in a path, in bytes: something is added to it.
+LONGEST_NAME = 150
 #: Where damaged parts are kept.
 ASIDE = "damaged"
 #: Files that a killed writer left: ours, and those of zarr.
@@ -49,6 +51,11 @@ def partition_names(names: Iterable[str]) -> list[str]:
         safe = re.sub(r"[^\w.+ -]", "_", name).strip() or "file"
         if re.fullmatch(r"[\d._+-]*(e\d+)?|nan|inf|null|true|false", safe, re.IGNORECASE):
             safe = f"file {safe}"
+        if len(quote(safe, safe=" +")) > LONGEST_NAME:  # a folder and files are called so
+            start, ending = safe, f"-{digest_of_text(name)[:16]}{Path(safe).suffix[:16]}"
+            while len(quote(start + ending, safe=" +")) > LONGEST_NAME:
+                start = start[:-1]
+            safe = start + ending
         unique, n = safe, 1
         while unique.lower() in taken:  # some file systems do not tell A from a
             n += 1
