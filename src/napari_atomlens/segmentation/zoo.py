@@ -262,8 +262,8 @@ def find_model(name: str = "auto") -> ModelInfo:
     models, left = _look()
     wanted = "universal" if name == "auto" else name
     if wanted not in models:
-        for path, sentence in left.items():
-            if Path(path).stem == wanted:
+        for place, sentence in left.items():
+            if Path(place).stem == wanted:
                 raise ModelError(sentence)
         raise ModelError(
             f"There is no model named {wanted!r}; there are: {', '.join(models) or 'none'}."
