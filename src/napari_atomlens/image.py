@@ -107,6 +107,10 @@ class Image(Card):
     time_step_s: float | None = None
     metadata: dict[str, object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, Pixels):
+            object.__setattr__(self, "data", _array_of(self.data))
+
     def _title(self) -> str:
         return f"Image {self.name!r}, {by_size(self.data.shape)}"
 
@@ -569,7 +573,7 @@ def check_pixel_size(size: object) -> PixelSize | None:
         return None
     try:
         values = tuple(float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CalibrationError("The pixel size must be one number or (y, x), in nm.") from None
     if not all(np.isfinite(v) and v > 0 for v in values):
         raise CalibrationError(f"The pixel size must be positive, but it is {size!r} nm.")

@@ -197,6 +197,26 @@ def of_kind(kind: type[P], given: object) -> P:
     return given
 
 
+def number_between(
+    name: str, value: object, low: float, high: float, *, whole: bool = False
+) -> float:
+    """Return a number that the user gave to a function, which must lie in bounds.
+
+    Raises
+    ------
+    ParameterError
+        With one sentence that names it, its value and the bounds.
+    """
+    if isinstance(value, _Scalar) and value.shape == ():
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ParameterError(f"{name} is {str(value)[:60]!r}, but must be a number.")
+    if not low <= value <= high or (whole and value != value // 1):
+        kind = "be a whole number between" if whole else "lie between"
+        raise ParameterError(f"{name} must {kind} {low:g} and {high:g}.")
+    return int(value) if whole else float(value)
+
+
 def check_choice(name: str, value: object, choices: object) -> None:
     """Check an argument of a function against the ``Literal`` of its annotation.
 

@@ -9,14 +9,12 @@ first pixel is (0, 0), as in napari.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from csv import QUOTE_NONNUMERIC
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import ParameterError, TableError, printable
+from napari_atomlens.errors import ParameterError, TableError
 
 F, I, B, S = "float64", "int64", "bool", "object"
 #: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
@@ -348,51 +346,6 @@ def make(name: str, columns: Mapping[str, object], n_rows: int) -> pd.DataFrame:
     return pd.DataFrame(data, index=index)
 
 
-#: Texts at these places begin a cell, whatever a spreadsheet takes for the mark between two.
-_BEGINS = r"(?:^|(?<=[;\t\r\n]))"
-#: What begins a formula, also in full width.
-_FORMULA = "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
-_GUARD = re.compile(f"{_BEGINS}(?='*{_FORMULA})")
-_GUARDED = re.compile(f"{_BEGINS}'(?='*{_FORMULA})")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
-
-
-def guarded(value: object) -> object:
-    """Return a text that no spreadsheet takes for a formula; what is no text stays as it is.
-
-    Examples
-    --------
-    >>> guarded("=1+1"), guarded("-1.5"), guarded("5-7"), guarded(-1)
-    ("'=1+1", '-1.5', '5-7', -1)
-    """
-    if not isinstance(value, str) or _NUMBER.fullmatch(value):
-        return value
-    return _GUARD.sub("'", printable(value))
-
-
-def unguarded(text: str) -> str:
-    """Return the text that :func:`guarded` was given.
-
-    Examples
-    --------
-    >>> unguarded("'=1+1")
-    '=1+1'
-    """
-    return _GUARDED.sub("", text)
-
-
-def csv_text(table: pd.DataFrame) -> str:
-    """Return a table as CSV, without its index; no text in it is a formula for a spreadsheet."""
-    out = table.copy(deep=False)
-    for k, kind in enumerate(table.dtypes):
-        if kind in ("object", "str", "category"):
-            out.isetitem(k, table.iloc[:, k].astype(object).map(guarded).to_numpy(object))
-    out.columns = [guarded(c) for c in table.columns]
-    text = str(out.to_csv(index=False))
-    # the writer does not see that this ends a line, too
-    return str(out.to_csv(index=False, quoting=QUOTE_NONNUMERIC)) if "\r" in text else text
-
-
 def need_columns(table: pd.DataFrame, columns: Iterable[str], what: str) -> None:
     """Check that a table has the columns that are needed.
 
@@ -446,6 +399,9 @@ def check_table(
         place or a frame is none.
     """
     need_columns(table, needed, what)
+    for y, x in (("site_y_px", "site_x_px"), ("seen_y_px", "seen_x_px"), ("y_nm", "x_nm")):
+        if (y in table) != (x in table):
+            raise TableError(f"The {what} table has no column {x if y in table else y}.")
     if isinstance(table.index, pd.MultiIndex) or table.index.name in table:
         table = table.reset_index(drop=True)  # pandas cannot tell the two apart
     changed: dict[str, pd.Series] = {}

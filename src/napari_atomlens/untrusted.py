@@ -117,6 +117,8 @@ def path_of(given: object) -> Path:
         raise FormatError(f"The name of a file or folder is needed, not {type(given).__name__}.")
     try:
         path = Path(given)
+        if "\0" in str(path):
+            raise ValueError("it has a zero byte")
         path.exists()
     except (OSError, ValueError, TypeError) as error:  # too long, or with a zero byte
         why = getattr(error, "strerror", None) or error

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import napari_atomlens as al
-from napari_atomlens import tables
+from napari_atomlens import cells, tables
 from napari_atomlens.graphs.library import entries_of
 from napari_atomlens.io.export import graphs
 from napari_atomlens.io.export.tables import write_csv, write_table
@@ -38,12 +38,12 @@ def atoms(species: list[str]) -> pd.DataFrame:
 
 def is_formula(cell: str) -> bool:
     """What a spreadsheet would compute."""
-    if tables._NUMBER.fullmatch(cell):
+    if cells._NUMBER.fullmatch(cell):
         return False
     return cell[:1] in set("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") - {""}
 
 
-def cells(path: Path) -> list[str]:
+def cells_of(path: Path) -> list[str]:
     """Every cell, whichever mark a spreadsheet takes for that between two."""
     with path.open(encoding="utf-8", newline="") as file:
         whole = [cell for row in csv.reader(file) for cell in row]
@@ -71,10 +71,10 @@ def test_texts_come_back_as_they_were(tmp_path: Path, kind: str) -> None:
 def test_any_text_is_no_formula_and_comes_back(tmp_path: Path, texts: list[str], name: str) -> None:
     table = pd.DataFrame({"a": range(len(texts)), f"{name}x": pd.Series(texts, dtype=object)})
     write_table(tmp_path / "a.csv", table)
-    assert not any(map(is_formula, cells(tmp_path / "a.csv")))
+    assert not any(map(is_formula, cells_of(tmp_path / "a.csv")))
     path = al.write_atoms(tmp_path / "b.csv", atoms(texts))
     assert read_csv(path)["species"].tolist() == texts
-    assert [tables.unguarded(str(tables.guarded(t))) for t in texts] == texts
+    assert [cells.unguarded(str(cells.guarded(t))) for t in texts] == texts
 
 
 def test_numbers_stay_numbers(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_every_csv_of_ours_is_guarded(tmp_path: Path) -> None:
     entries = entries_of(graph, al.find_defects(graph).iloc[:1], image, notes="=cmd|'/c calc'!A1")
     paths += graphs.save(entries, tmp_path / "b.csv")
     for path in paths:
-        found = [c for c in cells(path) if c]
+        found = [c for c in cells_of(path) if c]
         assert found and not any(map(is_formula, found)), path
 
 

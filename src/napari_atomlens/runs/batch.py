@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import VERSION as LAYOUT_VERSION
 from napari_atomlens.io.projects.note import read_note, write_note
 from napari_atomlens.io.projects.parts import Parts, partition_names
-from napari_atomlens.params import as_dict, merged
+from napari_atomlens.params import as_dict, merged, number_between
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.store import Failure
@@ -39,7 +40,7 @@ from napari_atomlens.runs.workers import Cluster, Threads
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import find_model
-from napari_atomlens.untrusted import read_json
+from napari_atomlens.untrusted import path_of, read_json
 
 #: Raised when a later version can no longer go on with the folders of this one.
 VERSION = 2
@@ -96,8 +97,12 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
         If one does not exist, or nothing is left.
     """
     found: dict[Path, None] = {}
+    if isinstance(inputs, (str, os.PathLike)):
+        inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ParameterError("A batch takes a list of files and folders.")
     for given in inputs:
-        path = Path(given).expanduser().absolute()
+        path = path_of(given).expanduser().absolute()
         if not path.exists():
             raise ParameterError(f"There is no file {given}.")
         if path.is_dir() and not is_store(path):
@@ -308,9 +313,9 @@ def _disk_error(folder: Path, error: OSError) -> FormatError:
 
 def _workers(asked: int | None) -> int:
     """Number of workers, as many as cores where nobody says."""
-    if asked is not None and not 1 <= int(asked) <= 10_000:
-        raise ParameterError(f"workers is {asked}, but must lie between 1 and 10000.")
-    return int(asked or runtime.cores())
+    if asked is None:
+        return int(runtime.cores())
+    return int(number_between("workers", asked, 1, 10_000, whole=True))
 
 
 def _place(

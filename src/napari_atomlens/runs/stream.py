@@ -10,8 +10,9 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_atomlens.errors import AtomLensError, printable
+from napari_atomlens.errors import AtomLensError, ParameterError, printable
 from napari_atomlens.image import Image
+from napari_atomlens.params import of_kind
 from napari_atomlens.runs.hooks import Event, Hooks, event_of
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.scan import analyse_scan, warm_up
@@ -47,6 +48,9 @@ def stream(
     >>> [event.event for event in events]
     ['analysed']
     """
+    if not isinstance(frames, Iterable):
+        raise ParameterError("A stream takes frames one after the other, such as a list.")
+    params = of_kind(WatchParams, params)
     with (
         closing(Hooks(params.hook, params.hook_limit_s)) as hooks,
         ThreadPoolExecutor(1) as telling,  # the next frame does not wait for a hook

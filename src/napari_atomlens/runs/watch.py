@@ -18,6 +18,7 @@ from pathlib import Path
 from napari_atomlens.errors import AtomLensError, FormatError, ParameterError, printable
 from napari_atomlens.files import Lock, digest, digest_of_text
 from napari_atomlens.io.formats.kinds import find_files, is_searched
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.apart import Apart, ApartError, TimeLimitError
 from napari_atomlens.runs.hooks import MOST_HANGS, Event, Hooks, event_from, event_of
@@ -27,6 +28,7 @@ from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.scan import ScanResult, add_to_library, scan_file, stamp_of, warm_up
 from napari_atomlens.runs.shelf import INCOMPLETE, Shelf
 from napari_atomlens.runs.team import Team
+from napari_atomlens.untrusted import path_of
 
 #: An empty file rests so many times longer before it is mentioned: it may be about to be filled.
 EMPTY_RESTS = 10
@@ -89,7 +91,7 @@ class FolderWatch:
     """
 
     def __init__(self, folder: str | Path, params: WatchParams = WatchParams()) -> None:
-        self.folder, self.params = Path(folder), params
+        self.folder, self.params = path_of(folder), of_kind(WatchParams, params)
         if not self.folder.is_dir():
             raise ParameterError(f"There is no folder {self.folder}.")
         self.out = results_folder(self.folder, params)

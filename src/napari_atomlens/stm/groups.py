@@ -24,6 +24,7 @@ from napari_atomlens.errors import ParameterError
 from napari_atomlens.image import as_pixels
 from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.segmentation.probabilities import Probabilities
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -157,9 +158,9 @@ def group_defects(
     True
     """
     params = of_kind(GroupParams, params)
-    for column in ("y_px", "x_px", "kind"):
-        if column not in defects:
-            raise ParameterError(f"Defects without the column {column!r} cannot be grouped.")
+    defects = check_table(defects, ("y_px", "x_px", "kind"), "defects", places=False)
+    if not isinstance(probabilities, Probabilities):
+        raise ParameterError("Defects are grouped by the Probabilities in which they were found.")
     local = (defects["kind"] != "step edge").to_numpy()
     features = np.full(
         (len(defects), (probabilities.soft.shape[0] + 1) * (len(RINGS_PX) - 1)), np.nan

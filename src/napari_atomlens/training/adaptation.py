@@ -330,6 +330,8 @@ def adapting(
 
     Parameters, errors: see :func:`adapt`.
     """
+    if not isinstance(frames, Sequence) or not all(isinstance(f, Labelled) for f in frames):
+        raise TableError("What is learned from are frames of label_frame.")
     if not frames:
         raise TableError("Correct at least one frame first: there is nothing to learn from.")
     check_name(p.name)

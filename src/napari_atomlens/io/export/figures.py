@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import FormatError, ImageError, ParameterError
+from napari_atomlens.errors import FormatError, ImageError
 from napari_atomlens.files import UNFINISHED, new_file_beside, user_file, write_whole
 from napari_atomlens.image import PixelSize, as_pixels, check_pixel_size
+from napari_atomlens.params import number_between
 from napari_atomlens.tables import check_table
 from napari_atomlens.untrusted import path_of
 
@@ -45,7 +46,7 @@ def as_grey(image: np.ndarray) -> np.ndarray:
 
 def _groups(atoms: pd.DataFrame | None) -> list[tuple[str, str, np.ndarray]]:
     """Species, colour and positions (x, y) of the atoms."""
-    if atoms is None or not len(atoms):
+    if atoms is None:
         return []
     atoms = check_table(atoms)
     names = atoms["species"].astype(str) if "species" in atoms else pd.Series("", atoms.index)
@@ -54,15 +55,6 @@ def _groups(atoms: pd.DataFrame | None) -> list[tuple[str, str, np.ndarray]]:
         here = atoms.loc[names == name, ["x_px", "y_px"]].to_numpy(float)
         out.append((name, COLOURS[k % len(COLOURS)], here))
     return out
-
-
-def _between(name: str, value: float, low: float, high: float) -> float:
-    """Return a number of the user, which must lie in bounds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise ParameterError(f"{name} is {value!r}, but must be a number.")
-    if not low <= value <= high:
-        raise ParameterError(f"{name} is {value:g}, but must lie between {low:g} and {high:g}.")
-    return float(value)
 
 
 def svg_figure(
@@ -87,7 +79,7 @@ def svg_figure(
     from imageio.v3 import imwrite
 
     grey, pixel_size_nm = as_grey(image), check_pixel_size(pixel_size_nm)
-    radius_px = _between("radius_px", radius_px, 0, 1e4)
+    radius_px = number_between("radius_px", radius_px, 0, 1e4)
     height, width = grey.shape
     file = io.BytesIO()
     imwrite(file, grey, extension=".png")
@@ -135,9 +127,8 @@ def draw_figure(
     from PIL import Image, ImageDraw
 
     pixel_size_nm = check_pixel_size(pixel_size_nm)
-    radius_px = _between("radius_px", radius_px, 0, 1e4)
-    if (zoom := int(whole := _between("zoom", zoom, 1, 100))) != whole:
-        raise ParameterError(f"zoom is {whole:g}, but must be a whole number.")
+    radius_px = number_between("radius_px", radius_px, 0, 1e4)
+    zoom = int(number_between("zoom", zoom, 1, 100, whole=True))
     grey = Image.fromarray(as_grey(image)).convert("RGB")
     tall = 1.0 if pixel_size_nm is None else pixel_size_nm[0] / pixel_size_nm[1]
     width, height = zoom * grey.width, max(1, round(zoom * grey.height * tall))
@@ -255,7 +246,7 @@ def save_movie(
     """
     from imageio.v2 import get_writer
 
-    per_second = _between("per_second", per_second, 1e-3, 1000)
+    per_second = number_between("per_second", per_second, 1e-3, 1000)
     target, kind = _target(path, "Movies", ".gif", ".mp4")
     if kind == ".mp4":
         try:

@@ -15,6 +15,7 @@ from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.io.export.structures import checked
 from napari_atomlens.io.export.tables import write_table
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -108,8 +109,7 @@ def to_graph(atoms: pd.DataFrame, bonds: pd.DataFrame) -> nx.Graph:
     import networkx as nx
 
     table = checked(atoms, "atom_id", "y_px", "x_px")
-    if missing := {"atom_a", "atom_b"} - set(bonds):
-        raise TableError(f"The table of bonds lacks {', '.join(sorted(missing))}.")
+    bonds = check_table(bonds, ("atom_a", "atom_b"), "bonds", places=False)
     lost = (set(bonds["atom_a"]) | set(bonds["atom_b"])) - set(table["atom_id"])
     if lost:
         raise TableError(f"{len(lost)} atoms of the bonds are not in the table of atoms.")

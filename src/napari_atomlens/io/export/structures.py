@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.elements import SYMBOLS
-from napari_atomlens.errors import CalibrationError, FormatError, TableError
+from napari_atomlens.errors import CalibrationError, FormatError, ParameterError, TableError
 from napari_atomlens.files import new_file_beside, user_file, write_whole
 from napari_atomlens.image import PixelSize, check_pixel_size
 from napari_atomlens.io.export.tables import write_table
@@ -170,6 +170,8 @@ def to_ase(
     """
     structure = optional_library("ase", "ase").Atoms
     size, box = check_pixel_size(pixel_size_nm), _box(size_nm)
+    if not isinstance(elements, Mapping | None):
+        raise ParameterError("elements must be a dictionary of species and elements.")
     table = _in_nm(atoms, size)
     out = []
     for frame in np.unique(table["frame"].to_numpy()):

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import pandas as pd
 
+from napari_atomlens.cells import csv_text
 from napari_atomlens.errors import AtomLensError, TableError, printable
 from napari_atomlens.files import write_whole
-from napari_atomlens.tables import csv_text
+from napari_atomlens.tables import need_columns
 
 #: Tables that a result may have, in the order of the workflow; the first two always.
 WRITTEN = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
@@ -39,6 +40,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     TableError
         If a column holds what Parquet cannot.
     """
+    need_columns(table, (), "written")
     if Path(path).suffix.lower() == ".csv":
         return write_whole(path, csv_text(table))
     out = table.astype({c: str for c in table if table[c].dtype == "category"})

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import tables
+from napari_atomlens import cells, tables
 from napari_atomlens.errors import FormatError
 from napari_atomlens.untrusted import path_of
 
@@ -120,9 +120,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     if texts:
         raw = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False)
         for at, k in enumerate(texts):
-            texts_of = np.array([tables.unguarded(t) for t in raw.iloc[:, at]], dtype=object)
+            texts_of = np.array([cells.unguarded(t) for t in raw.iloc[:, at]], dtype=object)
             table.isetitem(k, texts_of)
-    table.columns = [tables.unguarded(str(c)) for c in table.columns]
+    table.columns = [cells.unguarded(str(c)) for c in table.columns]
     return table
 
 
