@@ -14,6 +14,7 @@ from pathlib import Path
 from fault.cases import Case
 from fault.cuts import Disk, Synced, cut_down
 from fault.machine import CRASHED, REFUSED, Tell, answer, die_at, fork
+from napari_atomlens.files import sync_tree
 
 #: Seconds after a call has returned at which the power goes.
 AFTER_S = (0.0, 1.0, 6.0, 9.0)
@@ -68,7 +69,7 @@ def fresh(place: Path, case: Case) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     answer(lambda tell: case.prepare(place))
-    os.sync()  # what the user has written before is not in question
+    sync_tree(place)  # what the user has written before is not in question
     return place
 
 

@@ -7,6 +7,7 @@ in a fresh process, says what was lost or doubled of what was told, and whether 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from collections import Counter
@@ -27,7 +28,7 @@ Prepare = Callable[[Path], object]
 Work = Callable[[Path, Tell], object]
 #: Given the folder and the steps that were told; returns problems.
 Check = Callable[[Path, int], list[str]]
-SIDE, STEPS = 6, 60
+SIDE, STEPS, MOVIE, MODELS = 6, 60, 25, 12
 NOTES = "what the user wrote"
 
 
@@ -178,25 +179,32 @@ def check_library(folder: Path, told: int) -> list[str]:
     from napari_atomlens.graphs.library import DefectLibrary
 
     with DefectLibrary(folder / "defects.db") as library:
-        found = Counter(library.table(limit=None)["source"]) if told >= 0 else Counter()
+        found = Counter(library.table(limit=10**6)["source"]) if told >= 0 else Counter()
         library.add([entry(-1)])
     lost = [k for k in range(told + 1) if not found[f"scan {k}"]]
     doubled = [s for s, n in found.items() if n > 1]
     return [f"lost: {k}" for k in lost] + [f"doubled: {s}" for s in doubled]
 
 
+def prepare_models(folder: Path) -> None:
+    """Models that were adapted."""
+    from napari_atomlens.segmentation.zoo import BUNDLED
+
+    for k in range(MODELS):
+        place = folder / f"temporary-{k}"
+        place.mkdir()
+        shutil.copyfile(BUNDLED / "graphene.safetensors", place / f"mine-{k}.safetensors")
+        (place / f"mine-{k}.md").write_text(f"# mine-{k}\n")
+
+
 def keep_models(folder: Path, tell: Tell) -> None:
     """Keep adapted models, as the button does."""
-    from napari_atomlens.files import write_whole
-    from napari_atomlens.segmentation.zoo import BUNDLED
     from napari_atomlens.training.adaptation import Adapted
     from napari_atomlens.training.keeping import keep
 
     os.environ["ATOMLENS_MODELS"] = str(folder / "models")
-    content = (BUNDLED / "graphene.safetensors").read_bytes()
-    for k in range(STEPS):
-        path = write_whole(folder / f"temporary-{k}" / f"mine-{k}.safetensors", content)
-        write_whole(path.with_suffix(".md"), f"# mine-{k}\n")
+    for k in range(MODELS):
+        path = folder / f"temporary-{k}" / f"mine-{k}.safetensors"
         keep(Adapted(path, f"mine-{k}", 0.1, 0.2, 0.3, 0.3, 1.0, [1.0], 1.0, facts={}))
         tell(k)
 
@@ -256,7 +264,7 @@ def analyse_movie(folder: Path, tell: Tell) -> None:
     import napari_atomlens as al
 
     with without_network():
-        for result in al.analyze_movie(movie_of(STEPS), folder / "out", maps=True):
+        for result in al.analyze_movie(movie_of(MOVIE), folder / "out", maps=True):
             tell(result.frame)
 
 
@@ -269,8 +277,8 @@ def check_movie(folder: Path, told: int) -> list[str]:
         there = set(al.read_table(out, "frames")["frame"])
         said += [f"frame {k} is lost" for k in range(told + 1) if k not in there]
     with without_network():
-        list(al.analyze_movie(movie_of(STEPS), out, maps=True))
-    return said + once(al.read_table(out, "frames"), al.read_table(out), STEPS) + maps(out, STEPS)
+        list(al.analyze_movie(movie_of(MOVIE), out, maps=True))
+    return said + once(al.read_table(out, "frames"), al.read_table(out), MOVIE) + maps(out, MOVIE)
 
 
 def once(frames: pd.DataFrame, atoms: pd.DataFrame, n: int) -> list[str]:
@@ -289,14 +297,32 @@ def maps(out: Path, n: int) -> list[str]:
     return [f"the maps of frame {k} are lost" for k in empty]
 
 
-FILES, FRAMES = 4, 12
+FILES, FRAMES, SCANS = 3, 9, 5
+
+
+def inputs(kind: str) -> Path:
+    """Files to be analysed, in a folder that is not attacked; made once."""
+    folder = Path(os.environ["FAULT_INPUTS"]) / kind
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for k in range(FILES if kind == "movies" else SCANS):
+            np.save(folder / f"{k}.npy", movie_of(FRAMES) if kind == "movies" else scan(k))
+    return folder
+
+
+def scan(seed: int) -> np.ndarray:
+    """A scan of a surface."""
+    from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
+
+    params = SiliconParams(
+        size_px=128, pixel_size_nm=0.09, row_angle_rad=0.5, seed=2**33 + 77_000 + seed
+    )
+    return simulate_silicon(params).image.astype(np.float32)
 
 
 def prepare_batch(folder: Path) -> None:
     """Some movies."""
-    (folder / "data").mkdir()
-    for k in range(FILES):
-        np.save(folder / "data" / f"{k}.npy", movie_of(FRAMES))
+    inputs("movies")
 
 
 def run_batch(folder: Path, tell: Tell) -> None:
@@ -305,7 +331,7 @@ def run_batch(folder: Path, tell: Tell) -> None:
 
     with without_network():
         al.run_batch(
-            [folder / "data"], folder / "out", workers=2, chunk_frames=3,
+            [inputs("movies")], folder / "out", workers=2, chunk_frames=3,
             progress=lambda done, total: tell(done - 1) if done else None,
         )  # fmt: skip
 
@@ -320,18 +346,53 @@ def check_batch(folder: Path, told: int) -> list[str]:
         said += [f"{n} frames of {told + 1}"] if n < told + 1 else []
     with without_network(), warnings.catch_warnings():
         warnings.simplefilter("error")  # no part is damaged
-        done = al.run_batch([folder / "data"], out, workers=2, chunk_frames=3)
+        done = al.run_batch([inputs("movies")], out, workers=2, chunk_frames=3)
     frames, atoms = al.read_table(out, "frames"), al.read_table(out)
     for name, rows in frames.groupby("file"):
         said += [f"{name}: {s}" for s in once(rows, atoms[atoms["file"] == name], FRAMES)]
     return said + ([] if done.complete and frames["file"].nunique() == FILES else ["files lost"])
 
 
+def prepare_watch(folder: Path) -> None:
+    """Some scans."""
+    inputs("scans")
+
+
+def watch(folder: Path, tell: Tell) -> list:
+    """Assess scans as they come, each in a folder of its own."""
+    import napari_atomlens as al
+    from napari_atomlens.runs import watch as watching
+
+    watching.warm_up = lambda: None  # no network is needed
+    params = al.WatchParams(analysis="none", settle_s=0.0, out=str(folder / "out"))
+    events = []
+    for event in al.watch_folder(inputs("scans"), params, once=True):
+        events.append(event)
+        tell(len(events) - 1)
+    return events
+
+
+def check_watch(folder: Path, told: int) -> list[str]:
+    """What was told is there; the watch goes on, and at its end each scan is there once."""
+    import napari_atomlens as al
+
+    def found() -> list[str]:
+        notes = (folder / "out").rglob("run.json")
+        return [str(al.load(note.parent).provenance["file"]) for note in notes]
+
+    said = [] if len(found()) > told else [f"{len(found())} scans of {told + 1}"]
+    watch(folder, lambda line: None)
+    names = Counter(found())
+    said += [f"{k}.npy is lost" for k in range(SCANS) if not names[f"{k}.npy"]]
+    return said + [f"doubled: {name}" for name, n in names.items() if n > 1]
+
+
 CASES = [
     Case("project", prepare_project, save_projects, check_project),
     Case("journal", nothing, keep_journal, check_journal),
     Case("library", nothing, fill_library, check_library),
-    Case("adapt", nothing, keep_models, check_models),
+    Case("adapt", prepare_models, keep_models, check_models),
     Case("stream", nothing, analyse_movie, check_movie),
     Case("batch", prepare_batch, run_batch, check_batch),
+    Case("watch", prepare_watch, watch, check_watch),
 ]

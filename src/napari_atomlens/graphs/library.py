@@ -346,6 +346,8 @@ class DefectLibrary(Card):
             self._db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA trusted_schema = OFF")  # nobody has signed the file
+            # the end of the journal, too, is on the disk: a power cut takes no entry back
+            self._db.execute("PRAGMA synchronous = EXTRA")
             self._refuse_programs()
             self._migrate()
         except (sqlite3.Error, *_DAMAGE) as error:

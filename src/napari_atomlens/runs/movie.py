@@ -6,6 +6,7 @@ killed run has nothing to do again but the frames it was at. Memory holds the fr
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def analyze_movie(
     Raises
     ------
     FormatError
-        If the folder holds the results of another movie or of other parameters, or is damaged.
+        If the folder holds results of another movie or of other parameters, is damaged or full.
 
     Examples
     --------
@@ -91,18 +92,31 @@ def analyze_movie(
     order = check_frames(frames, opened.shape[0])
     if not order:
         return
-    run = _Movie(path_of(folder), opened, chosen, order, maps)
+    with _writing(root := path_of(folder)):
+        run = _Movie(root, opened, chosen, order, maps)
     if run.done:
         watch(run.done, len(order))
-    if not run.missing or watch.stopped:
-        return
-    yield from _missing(run, watch)
+    if run.missing and not watch.stopped:
+        yield from _missing(run, watch)
+
+
+@contextlib.contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """Write inside; a full disk is a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise FormatError(
+            f"{root.name} cannot be written: {error.strerror or error}. What is finished is kept; "
+            "make room and run the same again to go on."
+        ) from error
 
 
 def _missing(run: _Movie, watch: Progress) -> Iterator[FrameResult]:
     """Analyse and write the frames that are missing."""
     # what the first frames gave (scale, model, window) is that of later runs as well
-    plan = run.begin()
+    with _writing(run.store.root):
+        plan = run.begin()
     for (part, index), result in zip(
         run.missing,
         loop.analyze_frames(
@@ -112,7 +126,8 @@ def _missing(run: _Movie, watch: Progress) -> Iterator[FrameResult]:
         ),
         strict=False,
     ):  # fmt: skip
-        run.put(part, index, result)
+        with _writing(run.store.root):
+            run.put(part, index, result)
         watch(run.done, len(run.order))
         yield result
 
