@@ -140,7 +140,9 @@ def test_a_run_that_died_between_its_last_frame_and_the_part(
 
     with monkeypatch.context() as broken:
         broken.setattr(Parts, "close", die)
-        with pytest.raises(FormatError, match=r"No space left on device\. What is finished is kept"):
+        with pytest.raises(
+            FormatError, match=r"No space left on device\. What is finished is kept"
+        ):
             list(al.analyze_movie(movie, tmp_path))
     assert list(al.analyze_movie(movie, tmp_path)) == []  # nothing is analysed again
     assert {f.name for f in tmp_path.rglob("*.parquet")} == {"part-00000000.parquet"}
