@@ -22,21 +22,12 @@ def attack(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "n"),
-    [
-        (["--case=project", "--case=journal", "--case=library", "--case=adapt", "--case=stream",
-          "--case=batch"], 24),
-        (["--case=watch", "--full=0"], 3),
-    ],
-    ids=["writers", "watch"],
-)  # fmt: skip
-def test_nothing_is_lost_and_nothing_ends(arguments: list[str], n: int) -> None:
-    code, said = attack("--small", *arguments)
+def test_nothing_is_lost_and_nothing_ends() -> None:
+    code, said = attack("--small")
     (line,) = [x for x in said.splitlines() if x.startswith("| all |")]
     tries, held, lost, ended = (int(v) for v in line.split("|")[2:6])
     assert (code, lost, ended) == (0, 0, 0), said
-    assert tries == n and held > n, said
+    assert tries == 28 and held > 100, said
 
 
 def test_what_is_lost_is_found(tmp_path: Path) -> None:

@@ -358,18 +358,16 @@ def prepare_watch(folder: Path) -> None:
     inputs("scans")
 
 
-def watch(folder: Path, tell: Tell) -> list:
+def watch(folder: Path, tell: Tell) -> None:
     """Assess scans as they come, each in a folder of its own."""
     import napari_atomlens as al
-    from napari_atomlens.runs import watch as watching
 
-    watching.warm_up = lambda: None  # no network is needed
     params = al.WatchParams(analysis="none", settle_s=0.0, out=str(folder / "out"))
-    events = []
+    done: set[str] = set()
     for event in al.watch_folder(inputs("scans"), params, once=True):
-        events.append(event)
-        tell(len(events) - 1)
-    return events
+        if event.event == "analysed":  # on a full disk nothing is, and it is said
+            done.add(event.name)
+            tell(len(done) - 1)
 
 
 def check_watch(folder: Path, told: int) -> list[str]:
