@@ -87,7 +87,13 @@ def _check_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def write_model(path: Path, net: ColumnNet, facts: Json) -> Path:
-    """Write weights and what is known of them as one safetensors file, atomically."""
+    """Write weights and what is known of them as one safetensors file, atomically.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be written; what was there is left as it was.
+    """
     from safetensors.torch import save
 
     classes = facts.get("classes", list(UNIVERSAL_CLASSES))
@@ -103,7 +109,15 @@ def write_model(path: Path, net: ColumnNet, facts: Json) -> Path:
         for k, v in net.state_dict().items()
         if not k.endswith("num_batches_tracked")
     }
-    return write_whole(path, save(state, {"atomlens": json.dumps(metadata)}))
+    return _write(path, save(state, {"atomlens": json.dumps(metadata)}))
+
+
+def _write(path: Path, content: bytes) -> Path:
+    try:
+        return write_whole(path, content)
+    except OSError as error:
+        why = error.strerror or error
+        raise ModelError(f"The model {path.name} could not be written: {why}.") from error
 
 
 def update_facts(path: Path, **facts: object) -> Path:
@@ -114,4 +128,4 @@ def update_facts(path: Path, **facts: object) -> Path:
     with safe_open(str(path), "pt") as file:
         known = json.loads(file.metadata()["atomlens"])
     text = json.dumps({**known, **facts})
-    return write_whole(path, save(load_file(str(path)), {"atomlens": text}))
+    return _write(path, save(load_file(str(path)), {"atomlens": text}))
