@@ -297,32 +297,22 @@ def maps(out: Path, n: int) -> list[str]:
     return [f"the maps of frame {k} are lost" for k in empty]
 
 
-FILES, FRAMES, SCANS = 3, 9, 5
+FILES, FRAMES = 3, 9
 
 
-def inputs(kind: str) -> Path:
-    """Files to be analysed, in a folder that is not attacked; made once."""
-    folder = Path(os.environ["FAULT_INPUTS"]) / kind
+def inputs() -> Path:
+    """Movies to be analysed, in a folder that is not attacked; made once."""
+    folder = Path(os.environ["FAULT_INPUTS"]) / "movies"
     if not folder.exists():
         folder.mkdir(parents=True)
-        for k in range(FILES if kind == "movies" else SCANS):
-            np.save(folder / f"{k}.npy", movie_of(FRAMES) if kind == "movies" else scan(k))
+        for k in range(FILES):
+            np.save(folder / f"{k}.npy", movie_of(FRAMES))
     return folder
-
-
-def scan(seed: int) -> np.ndarray:
-    """A scan of a surface."""
-    from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
-
-    params = SiliconParams(
-        size_px=128, pixel_size_nm=0.09, row_angle_rad=0.5, seed=2**33 + 77_000 + seed
-    )
-    return simulate_silicon(params).image.astype(np.float32)
 
 
 def prepare_batch(folder: Path) -> None:
     """Some movies."""
-    inputs("movies")
+    inputs()
 
 
 def run_batch(folder: Path, tell: Tell) -> None:
@@ -331,7 +321,7 @@ def run_batch(folder: Path, tell: Tell) -> None:
 
     with without_network():
         al.run_batch(
-            [inputs("movies")], folder / "out", workers=2, chunk_frames=3,
+            [inputs()], folder / "out", workers=2, chunk_frames=3,
             progress=lambda done, total: tell(done - 1) if done else None,
         )  # fmt: skip
 
@@ -346,43 +336,102 @@ def check_batch(folder: Path, told: int) -> list[str]:
         said += [f"{n} frames of {told + 1}"] if n < told + 1 else []
     with without_network(), warnings.catch_warnings():
         warnings.simplefilter("error")  # no part is damaged
-        done = al.run_batch([inputs("movies")], out, workers=2, chunk_frames=3)
+        done = al.run_batch([inputs()], out, workers=2, chunk_frames=3)
     frames, atoms = al.read_table(out, "frames"), al.read_table(out)
     for name, rows in frames.groupby("file"):
         said += [f"{name}: {s}" for s in once(rows, atoms[atoms["file"] == name], FRAMES)]
     return said + ([] if done.complete and frames["file"].nunique() == FILES else ["files lost"])
 
 
-def prepare_watch(folder: Path) -> None:
-    """Some scans."""
-    inputs("scans")
+SCANS = 16
 
 
-def watch(folder: Path, tell: Tell) -> None:
-    """Assess scans as they come, each in a folder of its own."""
+def prepare_scans(folder: Path) -> None:
+    """Some scans, and a folder of the user that has the name of one."""
+    (folder / "in").mkdir()
+    for k in range(SCANS):
+        image = np.random.default_rng(k).normal(size=(40, 40)).cumsum(1)
+        np.save(folder / "in" / f"{k:02d}.npy", image.astype(np.float32))
+    (folder / "out" / "05.npy").mkdir(parents=True)
+    (folder / "out" / "05.npy" / "notes.txt").write_text(NOTES)
+
+
+@contextmanager
+def without_processes() -> Iterator[None]:
+    """Files are read and judged here: their processes write nothing that could be lost."""
+    from napari_atomlens.runs import team
+
+    class Here:
+        def call(self, limit_s: float, function: Callable, *args: object) -> object:
+            return function(*args)
+
+        def close(self) -> None:
+            pass
+
+    before = team.borrow, team.give_back
+    team.borrow, team.give_back = Here, lambda process: None
+    try:
+        yield
+    finally:
+        team.borrow, team.give_back = before
+
+
+def watch(folder: Path) -> Iterator:
+    """Watch the folder until all of it is done."""
+    from napari_atomlens.runs.params import WatchParams
+    from napari_atomlens.runs.watch import watch_folder
+
+    params = WatchParams(
+        analysis="none", out=str(folder / "out"), settle_s=0.01, poll_s=0.01, workers=2
+    )
+    with without_processes():
+        yield from watch_folder(folder / "in", params, once=True)
+
+
+def watch_scans(folder: Path, tell: Tell) -> None:
+    """Watch a folder."""
+    done = 0
+    for event in watch(folder):
+        if event.event == "analysed":
+            tell(done)
+            done += 1
+
+
+def check_scans(folder: Path, told: int) -> list[str]:
+    """What was told has its results; at the end each scan has them once, and an event by its id."""
+    import json
+
     import napari_atomlens as al
+    from napari_atomlens.files import digest
 
-    params = al.WatchParams(analysis="none", settle_s=0.0, out=str(folder / "out"))
-    done: set[str] = set()
-    for event in al.watch_folder(inputs("scans"), params, once=True):
-        if event.event == "analysed":  # on a full disk nothing is, and it is said
-            done.add(event.name)
-            tell(len(done) - 1)
+    out = folder / "out"
 
+    def results() -> Counter:
+        found: Counter = Counter()
+        for place in out.iterdir():
+            if (place / "run.json").is_file() and not place.name.startswith("."):
+                facts = al.load(place).provenance
+                image = folder / "in" / facts["file"]
+                found[facts["file"]] += 1 if facts["sha256"] == digest(image) else 100
+        return found
 
-def check_watch(folder: Path, told: int) -> list[str]:
-    """What was told is there; the watch goes on, and at its end each scan is there once."""
-    import napari_atomlens as al
-
-    def found() -> list[str]:
-        notes = (folder / "out").rglob("run.json")
-        return [str(al.load(note.parent).provenance["file"]) for note in notes]
-
-    said = [] if len(found()) > told else [f"{len(found())} scans of {told + 1}"]
-    watch(folder, lambda line: None)
-    names = Counter(found())
-    said += [f"{k}.npy is lost" for k in range(SCANS) if not names[f"{k}.npy"]]
-    return said + [f"doubled: {name}" for name, n in names.items() if n > 1]
+    n = len(results()) if out.exists() else 0
+    said = [f"{n} results of {told + 1}"] if n < told + 1 else []
+    said += [f"{e.name}: {e.message}" for e in watch(folder) if e.event != "analysed"]
+    names = {f"{k:02d}.npy" for k in range(SCANS)}
+    said += [f"{k} has {v} results" for k, v in results().items() if v != 1]
+    said += [f"{name} is lost" for name in names - set(results())]
+    lines = [
+        json.loads(v) for v in (out / "events.jsonl").read_text().splitlines() if v[-1:] == "}"
+    ]
+    good = {v["id"]: v["name"] for v in lines if v["event"] == "analysed"}
+    if Counter(good.values()) != Counter(names):
+        said.append(f"events are lost or doubled: {Counter(good.values()) - Counter(names)}")
+    notes = out / "05.npy" / "notes.txt"
+    if not notes.is_file() or notes.read_text() != NOTES:
+        said.append("the file of the user is lost")
+    left = [p.name for p in out.iterdir() if p.name.startswith(".") and p.is_dir()]
+    return said + [f"left behind: {name}" for name in left]
 
 
 CASES = [
@@ -392,5 +441,5 @@ CASES = [
     Case("adapt", prepare_models, keep_models, check_models),
     Case("stream", nothing, analyse_movie, check_movie),
     Case("batch", prepare_batch, run_batch, check_batch),
-    Case("watch", prepare_watch, watch, check_watch),
+    Case("watch", prepare_scans, watch_scans, check_scans),
 ]
