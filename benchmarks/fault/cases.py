@@ -417,7 +417,7 @@ def check_scans(folder: Path, told: int) -> list[str]:
 
     n = len(results()) if out.exists() else 0
     said = [f"{n} results of {told + 1}"] if n < told + 1 else []
-    said += [f"{e.name}: {e.message}" for e in watch(folder) if e.event != "analysed"]
+    said += [f"{e.name}: {e.message}" for e in watch(folder) if e.event in ("skipped", "failed")]
     names = {f"{k:02d}.npy" for k in range(SCANS)}
     said += [f"{k} has {v} results" for k, v in results().items() if v != 1]
     said += [f"{name} is lost" for name in names - set(results())]
