@@ -140,7 +140,7 @@ def _checked(info: ParamInfo, value: object) -> object:
         return None
     if isinstance(value, _Scalar) and value.shape == ():
         value = value.item()
-    if info.choices and value not in info.choices:
+    if info.choices and not (isinstance(value, str) and value in info.choices):
         raise _refused(info, value, f"must be one of {', '.join(info.choices)}")
     if info.kind is bool and not isinstance(value, bool):
         raise _refused(info, value, "must be True or False")
@@ -179,7 +179,13 @@ def _number(info: ParamInfo, value: object) -> float:
 
 
 def _refused(info: ParamInfo, value: object, why: str) -> ParameterError:
-    return ParameterError(f"{info.name} is {value!r}, but {why}.")
+    return ParameterError(f"{info.name} is {_shown(value)}, but {why}.")
+
+
+def _shown(value: object) -> str:
+    """A value in one line of an error."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def of_kind(kind: type[P], given: object) -> P:
@@ -210,7 +216,7 @@ def number_between(
     if isinstance(value, _Scalar) and value.shape == ():
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ParameterError(f"{name} is {str(value)[:60]!r}, but must be a number.")
+        raise ParameterError(f"{name} is {_shown(value)}, but must be a number.")
     if not low <= value <= high or (whole and value != value // 1):
         kind = "be a whole number between" if whole else "lie between"
         raise ParameterError(f"{name} must {kind} {low:g} and {high:g}.")
@@ -225,9 +231,9 @@ def check_choice(name: str, value: object, choices: object) -> None:
     ParameterError
         With one sentence that names the argument, its value and what is allowed.
     """
-    if value not in get_args(choices):
+    if not isinstance(value, str) or value not in get_args(choices):
         allowed = ", ".join(get_args(choices))
-        raise ParameterError(f"{name} is {value!r}, but must be one of {allowed}.")
+        raise ParameterError(f"{name} is {_shown(value)}, but must be one of {allowed}.")
 
 
 def merged(kind: type[P], given: P | None, settings: Mapping[str, object]) -> P:

@@ -435,7 +435,10 @@ def _as_numbers(values: pd.Series, what: str) -> pd.Series:
     try:
         if values.dtype.kind == "c" or values.dtype.kind in "mM":
             raise TypeError("other numbers")
-        return pd.Series(pd.to_numeric(values.astype(object)).astype(float), index=values.index)
+        numbers = pd.to_numeric(values.astype(object))
+        if numbers.dtype.kind == "c":
+            raise TypeError("complex")
+        return pd.Series(numbers.astype(float), index=values.index)
     except (TypeError, ValueError, OverflowError):
         raise TableError(
             f"The column {values.name} of the {what} table does not hold numbers."

@@ -149,6 +149,17 @@ def test_a_run_that_died_between_its_last_frame_and_the_part(
     assert len(al.read_table(tmp_path)) == 64
 
 
+def test_two_runs_do_not_write_into_one_folder(fake: FakeAnalysis, tmp_path: Path) -> None:
+    movie = lattice(4, frames=4)
+    first = al.analyze_movie(movie, tmp_path / "out")
+    next(first)
+    with pytest.raises(FormatError, match="another run writes there"):
+        next(al.analyze_movie(movie, tmp_path / "out"))
+    assert [r.frame for r in first] == [1, 2, 3]
+    assert list(al.analyze_movie(movie, tmp_path / "out")) == []  # free again, and complete
+    assert len(al.read_table(tmp_path / "out")) == 64
+
+
 def test_the_scale_of_the_first_run_is_that_of_the_second(
     fake: FakeAnalysis, tmp_path: Path
 ) -> None:

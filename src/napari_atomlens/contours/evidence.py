@@ -166,7 +166,7 @@ def _by_frame(
         kind = np.where(size[kind] >= FEWEST, kind, -1)
         found = measure_sites(image, centre, kind, params)
         # nobody knows what is where the image was masked or not-a-number
-        at = np.clip(np.rint(centre).astype(int), 0, np.array(image.shape) - 1)
+        at = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
         found[~sound[at[:, 0], at[:, 1]]] = np.nan
         yield group.index.to_numpy(), found
 
@@ -376,6 +376,7 @@ def explain(
         weighted = table * weight[:, None]
         normal = weighted @ table.transpose(0, 2, 1)
         ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / m
+        ridge = np.maximum(ridge, 1e-30)  # where nothing is seen of a site
         solve.append(np.linalg.solve(normal + ridge * np.eye(m), weighted))
     for turn in range(ROUNDS):
         left = rim.ravel().copy()

@@ -26,8 +26,9 @@ from napari_atomlens.contours.polygons import (
     padded,
     ragged,
 )
-from napari_atomlens.errors import ImageError, ParameterError
+from napari_atomlens.errors import ImageError
 from napari_atomlens.image import as_pixels
+from napari_atomlens.params import number_between
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Neighbours whose bisectors limit an outline.
@@ -49,10 +50,8 @@ def _checked_map(probability: object, frame: object, level: object) -> np.ndarra
     found = as_pixels(probability).astype(np.float32)
     if found.ndim != 2 or not found.size:
         raise ImageError(f"A map of one frame has two axes, but this has {found.ndim}.")
-    if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)):
-        raise ParameterError(f"frame is {frame!r}, but must be a whole number.")
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-        raise ParameterError(f"level is {level!r}, but must lie between 0 and 1.")
+    number_between("frame", frame, -1, 2**40, whole=True)
+    number_between("level", level, 1e-6, 1)
     return found
 
 

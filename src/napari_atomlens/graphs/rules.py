@@ -437,5 +437,6 @@ def preset(name: str) -> Rules:
     """
     every = presets()
     if not isinstance(name, str) or name not in every:
-        raise ParameterError(f"There are no rules {name!r}; there are {', '.join(every)}.")
+        known = ", ".join(every)
+        raise ParameterError(f"There are no rules {str(name)[:60]!r}; there are {known}.")
     return every[name]

@@ -158,7 +158,7 @@ def _polygon(reference: str | Sequence[object] | np.ndarray) -> np.ndarray | Non
         return None
     try:
         vertices = np.asarray(reference, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         vertices = np.zeros(0)
     if vertices.shape == (4,):
         y0, x0, y1, x1 = vertices

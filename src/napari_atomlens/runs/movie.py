@@ -15,6 +15,7 @@ import pandas as pd
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import Json, make_folder
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import write_note
@@ -78,7 +79,8 @@ def analyze_movie(
     Raises
     ------
     FormatError
-        If the folder holds results of another movie or of other parameters, is damaged or full.
+        If the folder holds results of another movie or of other parameters, or is damaged, full
+        or written by another run.
 
     Examples
     --------
@@ -92,12 +94,34 @@ def analyze_movie(
     order = check_frames(frames, opened.shape[0])
     if not order:
         return
-    with _writing(root := path_of(folder)):
-        run = _Movie(root, opened, chosen, order, maps)
-    if run.done:
-        watch(run.done, len(order))
-    if run.missing and not watch.stopped:
-        yield from _missing(run, watch)
+    with _alone(root := path_of(folder)):
+        with _writing(root):
+            run = _Movie(root, opened, chosen, order, maps)
+        if run.done:
+            watch(run.done, len(order))
+        if run.missing and not watch.stopped:
+            yield from _missing(run, watch)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the folder of a movie: two runs would write the same parts.
+
+    Raises
+    ------
+    FormatError
+        If another run writes there.
+    """
+    lock = folder_lock(root)
+    if not lock.acquire():
+        raise FormatError(
+            f"{root.name} cannot be written now: another run writes there, or nothing can be "
+            "written to the folder in which it is."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
