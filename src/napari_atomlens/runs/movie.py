@@ -97,10 +97,7 @@ def analyze_movie(
     with _alone(root := path_of(folder)):
         with _writing(root):
             run = _Movie(root, opened, chosen, order, maps)
-        if run.done:
-            watch(run.done, len(order))
-        if run.missing and not watch.stopped:
-            yield from _missing(run, watch)
+        yield from _missing(run, watch)
 
 
 @contextlib.contextmanager
@@ -138,6 +135,10 @@ def _writing(root: Path) -> Iterator[None]:
 
 def _missing(run: _Movie, watch: Progress) -> Iterator[FrameResult]:
     """Analyse and write the frames that are missing."""
+    if run.done:
+        watch(run.done, len(run.order))
+    if not run.missing or watch.stopped:
+        return
     # what the first frames gave (scale, model, window) is that of later runs as well
     with _writing(run.store.root):
         plan = run.begin()
