@@ -280,8 +280,9 @@ class Parts:
                 raise ParameterError(f"The table {table} has no column {sorted(unknown)[0]}.")
             found = data.to_table(columns=None if columns is None else list(columns)).to_pandas()
         except (OSError, KeyError, pa.ArrowException) as error:
+            first = (str(error).splitlines() or [""])[0][:150].rstrip(".")
             raise FormatError(
-                f"The table {table} of {self.root.name} is damaged: {error}. Run the same again: "
+                f"The table {table} of {self.root.name} is damaged: {first}. Run the same again: "
                 "damaged parts are set aside and made anew."
             ) from error
         found = with_objects(found)
