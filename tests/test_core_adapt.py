@@ -97,7 +97,7 @@ def test_a_strip_of_each_side_is_held_back(
 def test_bad_labels_are_refused(crystal: tuple[np.ndarray, np.ndarray]) -> None:
     image, places = crystal
     atoms = atoms_of(places)
-    with pytest.raises(TableError, match="lack"):
+    with pytest.raises(TableError, match="no column"):
         label_frame(image, atoms.drop(columns="y_px"))
     with pytest.raises(TableError, match="at least 8"):
         label_frame(image, atoms.iloc[:5])
