@@ -161,7 +161,7 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         structures.to_ase(bare)
     with pytest.raises(TableError, match="no column y_px, x_px"):
         structures.to_atomai(pd.DataFrame({"a": [1]}))
-    with pytest.raises(TableError, match="no numbers"):
+    with pytest.raises(TableError, match="no position"):
         structures.to_atomai(atoms().assign(y_px=np.nan))
     with pytest.raises(FormatError, match=r"cannot be written as \.doc"):
         write_atoms(tmp_path / "a.doc", bare)
