@@ -392,7 +392,7 @@ def molecules_figure(data: Path | None, small: bool) -> None:
 
 def watch_figure(data: Path | None, small: bool) -> None:
     from napari_atomlens.runs.ledger import Ledger
-    from napari_atomlens.runs.watch import LEDGER
+    from napari_atomlens.runs.shelf import LEDGER
     from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
     n = 12 if small else 200
@@ -453,7 +453,7 @@ def watch_figure(data: Path | None, small: bool) -> None:
     done: set[str] = set()
     end = time.time() + 90  # after the last one that was finished
     while time.time() < end:
-        before, done = done, {r["name"] for r in ledger.rows() if r["status"] == "analysed"}
+        before, done = done, {Path(r["key"]).name for r in ledger.rows() if r["status"] == "analysed"}
         if done >= set(sound):
             break
         end = time.time() + 90 if done != before else end

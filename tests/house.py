@@ -19,11 +19,11 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "napari_atomlens"
 
 #: The rooms of the house, lowest first: each imports only from those before it.
 ROOMS = (
-    "errors", "elements", "params", "tables", "progress", "files", "points", "arrays", "cards",
-    "image", "calibration", "segmentation", "atoms", "lattice", "contours", "graphs", "tracking",
-    "stm", "simulation", "training", "io.formats", "io.export", "io.projects", "io", "runs",
-    "session.edits", "session", "widgets.base", "widgets.layers", "widgets.open_save", "widgets",
-    "cli",
+    "errors", "elements", "params", "tables", "cells", "progress", "files", "folders", "untrusted",
+    "points", "arrays", "cards", "image", "calibration", "segmentation", "atoms", "lattice",
+    "contours", "graphs", "tracking", "stm", "simulation", "training", "io.formats", "io.export",
+    "io.projects", "io", "runs", "session.edits", "session", "widgets.base", "widgets.layers",
+    "widgets.open_save", "widgets", "cli",
 )  # fmt: skip
 GUI = {"napari", "qtpy", "superqt", "magicgui", "vispy", "pyqtgraph"} | {
     "PySide6",
@@ -143,6 +143,25 @@ def repeats(node: ast.AST) -> bool:
     return bool({"overload", "setter", "deleter"} & set(said))
 
 
+#: What writes a file by its name, and what does so where it is not given an open file.
+WRITES = {"write_text", "write_bytes", "savefig", "save_file", "tofile", "savetxt", "imsave"}
+INTO_FILES = {"to_csv", "to_parquet", "imwrite", "savez", "savez_compressed", "ZipFile", "dump"}
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether a call writes a file by its name, not through the room that does so durably."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    modes_from = 1 if isinstance(call.func, ast.Name) or name == "ZipFile" else 0
+    given = [*call.args[modes_from:], *(k.value for k in call.keywords if k.arg in ("mode", None))]
+    modes = {a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)}
+    if name == "open":
+        return any(len(m) <= 4 and set(m) & set("wax+") and set(m) <= set("rwaxbt+") for m in modes)
+    if name in INTO_FILES and call.args and not isinstance(call.args[0], ast.Constant):
+        reads = name == "ZipFile" and not modes & {"w", "a", "x"}
+        return not reads and getattr(call.args[0], "id", "") != "file"
+    return name in WRITES
+
+
 def length(node: ast.AST) -> int:
     """Lines of a function, its docstring and not its decorators counted."""
     return (node.end_lineno or 0) - node.lineno + 1  # type: ignore[attr-defined]
@@ -210,6 +229,16 @@ class House:
             if m.room in rank
             for taken in m.imports
             if rank.get(self.room(taken), -1) > rank[m.room]
+        )
+
+    def bare_writes(self) -> list[str]:
+        """Files that are written by their names elsewhere than in `files`."""
+        return sorted(
+            f"{m.label}:{node.lineno} {ast.unparse(node.func)}"
+            for m in self
+            if m.room != "files"
+            for node in ast.walk(m.tree)
+            if isinstance(node, ast.Call) and writes(node)
         )
 
     def circles(self) -> list[str]:
@@ -402,6 +431,7 @@ FIGURES = {
     "modules outside the order": House.outside_the_order,
     "upward imports": House.upward,
     "circles": House.circles,
+    "files written by their names": House.bare_writes,
     "own imports inside functions": House.inner_imports,
     "names taken from the own face": House.own_face,
     "own modules imported by a string": House.by_string,

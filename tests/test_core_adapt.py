@@ -25,7 +25,8 @@ from napari_atomlens.training import (
     keep,
     label_frame,
 )
-from napari_atomlens.training.adaptation import check_name, split_frames, temperature_of
+from napari_atomlens.training.adaptation import split_frames, temperature_of
+from napari_atomlens.training.keeping import check_name
 from napari_atomlens.training.labelled import Crops
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -96,7 +97,7 @@ def test_a_strip_of_each_side_is_held_back(
 def test_bad_labels_are_refused(crystal: tuple[np.ndarray, np.ndarray]) -> None:
     image, places = crystal
     atoms = atoms_of(places)
-    with pytest.raises(TableError, match="lack"):
+    with pytest.raises(TableError, match="no column"):
         label_frame(image, atoms.drop(columns="y_px"))
     with pytest.raises(TableError, match="at least 8"):
         label_frame(image, atoms.iloc[:5])
@@ -178,6 +179,24 @@ def test_what_is_not_better_is_said_and_not_kept(
     assert done.exit_code == 1 and "not kept" in done.output
     done = CliRunner().invoke(app, [*arguments, "--keep"])
     assert done.exit_code == 0 and (tmp_path / "models" / "mine.safetensors").exists()
+    # an earlier model of that name is not replaced unasked, and that is said before the work
+    before = {p.name: p.read_bytes() for p in (tmp_path / "models").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_atomlens.training.adaptation.adapting", None)
+        done = CliRunner().invoke(app, [*arguments, "--keep"])
+    assert done.exit_code == 2 and "a model mine already" in done.output
+    result = adapt(
+        [label_frame(image, atoms_of(places))],
+        AdaptParams(name="mine", steps=1, batch=1, replay=0, threads=1, seed=3),
+    )
+    with pytest.raises(ModelError, match="a model mine already"):
+        keep(result)
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "models").iterdir()}
+    assert keep(result, "other").card.startswith("# other\n")
+    assert before == {n: (tmp_path / "models" / n).read_bytes() for n in before}
+    done = CliRunner().invoke(app, [*arguments, "--seed", "3", "--keep", "--replace"])
+    assert done.exit_code == 0, done.output
+    assert before["mine.safetensors"] != (tmp_path / "models" / "mine.safetensors").read_bytes()
     done = CliRunner().invoke(app, [*arguments[:3], str(tmp_path / "none.csv")])
     assert done.exit_code == 2 and "no file" in done.output
 

@@ -1,5 +1,7 @@
 """Crystals along a zone axis, recipes of materials, and models that are made of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -204,6 +206,8 @@ def test_a_model_for_a_crystal(tmp_path, monkeypatch):
         made.train_crystal(*args)
     with pytest.raises(ModelError, match="bundled"):
         made.train_crystal(*args[:2], CrystalParams(name="universal"))
+    with pytest.raises(ModelError, match="a model my-wse2 already"):  # of another recipe
+        made.train_crystal(*args[:2], replace(p, out=str(tmp_path / "another run")))
 
 
 def made_calibrate(path, n):

@@ -1,18 +1,23 @@
 """Pixels, normalisation, tiling, the scale, and the model zoo."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from napari_atomlens.atoms.find import find_atoms
+from napari_atomlens.cli import app
 from napari_atomlens.errors import CalibrationError, ImageError, ModelError
 from napari_atomlens.segmentation import (
+    choose_model,
     find_model,
     find_spacing,
+    left_out,
     list_models,
     segment,
 )
@@ -164,3 +169,94 @@ def test_a_model_file_says_what_its_classes_stand_for(tmp_path: Path) -> None:
     update_facts(path, roles=["column", "nothing"])
     with pytest.raises(ModelError, match="stands for"):
         find_model(str(path))
+
+
+def model_file(path: Path, facts: dict[str, object] | str, **weights: object) -> None:
+    """Write the universal model with other facts or weights."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    good = BUNDLED / "universal.safetensors"
+    with safe_open(str(good), "pt") as file:
+        known = json.loads(file.metadata()["atomlens"])
+    text = facts if isinstance(facts, str) else json.dumps({**known, **facts})
+    save_file({**load_file(str(good)), **weights}, str(path), {"atomlens": text})
+
+
+BAD_FACTS: dict[str, dict[str, object] | str] = {
+    "classes-number": {"classes": 5},
+    "classes-text": {"classes": "abcd"},
+    "classes-empty": {"classes": []},
+    "classes-many": {"classes": [f"c{k}" for k in range(10_000)]},
+    "classes-numbers": {"classes": [1, 2, 3, 4]},
+    "classes-twice": {"classes": ["a", "a", "a", "a"]},
+    "classes-three": {"classes": ["background", "column", "other"]},
+    "spacing-text": {"preferred_spacing_px": "ten"},
+    "spacing-zero": {"preferred_spacing_px": 0},
+    "spacing-nan": {"preferred_spacing_px": float("nan")},
+    "spacing-huge": {"preferred_spacing_px": 1e300},
+    "architecture": {"architecture": 7},
+    "widths": {"architecture": {"name": "ColumnNet-half", "n_classes": 4, "widths": [10**9] * 3}},
+    "roles": {"roles": 3},
+    "roles-odd": {"roles": [["background"], "column", "column", "column"]},
+    "material": {"material": ["x"]},
+    "calibration": {"calibration": "none"},
+    "calibration-nan": {"calibration": {"atoms": {"a": float("inf")}}},
+    "lattice": {"lattice": {"spacing_nm": 0.2}},
+    "lattice-text": {"lattice": {"spacing_nm": ["x"], "contrast": [0, 1], "neighbours": 3}},
+    "figures": {"figures": {"f1": "good", "universal_f1": 0.5}},
+    "nested": '{"a":' * 200_000 + "1" + "}" * 200_000,
+    "no-json": "{",
+    "list": "[]",
+}
+
+
+def test_one_bad_model_disables_no_other(tmp_path: Path, monkeypatch) -> None:
+    for name, facts in BAD_FACTS.items():
+        model_file(tmp_path / f"{name}.safetensors", facts)
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "empty.safetensors").touch()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.safetensors")
+    os.symlink("loop.safetensors", tmp_path / "loop.safetensors")
+    model_file(tmp_path / "latin.safetensors", {"material": "gold"})
+    (tmp_path / "latin.md").write_bytes("# Größe".encode("latin-1"))
+    model_file(tmp_path / "universal.safetensors", {"material": "mine"})
+    monkeypatch.setenv("ATOMLENS_MODELS", str(tmp_path))
+    found = {m.name: m for m in list_models()}
+    assert set(found) == {p.stem for p in BUNDLED.glob("*.safetensors")} | {"latin"}
+    assert found["latin"].card.startswith("# Gr")
+    # a bundled one is not replaced by what has its name, but that can be asked for
+    assert found["universal"].material == "any"
+    assert find_model(str(tmp_path / "universal.safetensors")).material == "mine"
+    said = left_out()
+    assert any("has the name of a bundled one" in sentence for sentence in said)
+    for name in BAD_FACTS:
+        with pytest.raises(ModelError) as error:
+            find_model(name)
+        assert str(error.value) in said and str(error.value).endswith(".")
+    listed = CliRunner().invoke(app, ["models"])
+    assert listed.exit_code == 0 and "latin: gold" in listed.stdout
+    assert "nested too deeply" in listed.stderr
+
+
+def test_bad_weights_are_the_failure_of_the_model_not_of_the_image(
+    tmp_path: Path, monkeypatch
+) -> None:
+    image, _ = simulate("honeycomb", (128, 128), 10, seed=seed_for("test", 5))
+    weight = torch.zeros(32, 32, 3, 3)
+    bad = {
+        "nan": {"down1.0.weight": weight * float("nan")}, "zero": {"down1.0.weight": weight},
+        "shape": {"down1.0.weight": torch.ones(3, 3)}, "none": {"down1.0.weight": weight[:0]},
+        "negative": {"down1.1.running_var": -torch.ones(32)},
+    }  # fmt: skip
+    for name, weights in bad.items():
+        model_file(tmp_path / f"{name}.safetensors", {}, **weights)
+        with pytest.raises(ModelError, match=f"weights in {name}.safetensors"):
+            segment(image, str(tmp_path / f"{name}.safetensors"), spacing_px=10)
+    # chosen by itself it is passed over, with a sentence
+    lattice = find_model("graphene").lattice
+    model_file(tmp_path / "mine.safetensors", {"lattice": lattice}, **bad["nan"])
+    monkeypatch.setenv("ATOMLENS_MODELS", str(tmp_path))
+    choice = choose_model(samples.graphene_si(192).data, samples.graphene_si(192).pixel_size_nm)
+    assert choice.info.name == "graphene" and "weights in mine.safetensors" in choice.reason

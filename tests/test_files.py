@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,8 @@ import pandas as pd
 import pytest
 
 from napari_atomlens import files
-from napari_atomlens.files import Lock, digest, new_folder_beside, user_folder, write_whole
+from napari_atomlens.files import Lock, digest, user_folder, write_whole
+from napari_atomlens.folders import new_folder_beside
 from napari_atomlens.io.export.tables import write_table
 
 
@@ -100,42 +102,6 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_is_exchanged_once_it_is_complete(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "folder"
-    with new_folder_beside(target) as fresh:
-        (fresh / "a").write_text("old")
-    with pytest.raises(ValueError), new_folder_beside(target) as fresh:
-        (fresh / "b").write_text("new")
-        raise ValueError
-    assert names(target) == ["a"] and names(target.parent) == ["folder"]
-    with new_folder_beside(target) as fresh:
-        (fresh / "b").write_text("new")
-        assert names(target) == ["a"]
-    assert names(target) == ["b"] and names(target.parent) == ["folder"]
-
-
-def test_a_folder_that_cannot_be_moved_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with new_folder_beside(tmp_path / "folder") as fresh:
-        (fresh / "a").write_text("old")
-    rename, calls = Path.rename, []
-
-    def second_fails(self: Path, target: Path) -> Path:
-        calls.append(self.name)
-        if len(calls) == 2:
-            raise OSError(errno.EACCES, "Permission denied")
-        return rename(self, target)
-
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(OSError, match="denied"),
-        new_folder_beside(tmp_path / "folder"),
-    ):
-        patch.setattr(Path, "rename", second_fails)
-    assert names(tmp_path) == ["folder"] and names(tmp_path / "folder") == ["a"]
-
-
 def test_one_holds_a_lock(tmp_path: Path) -> None:
     first, second = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
     assert first.acquire() and first.acquire() and not second.acquire()
@@ -150,6 +116,28 @@ def test_one_holds_a_lock(tmp_path: Path) -> None:
     first.release()
     if sys.platform != "win32":
         assert names(tmp_path) == []
+
+
+def test_of_many_that_want_a_lock_one_has_it(tmp_path: Path) -> None:
+    path, holders, both = tmp_path / "lock", [0], []
+    until = time.monotonic() + 3
+
+    def take() -> None:
+        while time.monotonic() < until and not both:
+            lock = Lock(path)
+            if lock.acquire():
+                holders[0] += 1
+                both.extend([holders[0]] if holders[0] > 1 else [])
+                time.sleep(0)
+                holders[0] -= 1
+                lock.release()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not both and names(tmp_path) == []
 
 
 def test_nothing_is_locked_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ from .runs.frame import analyze_frames
 from .runs.movie import analyze_movie, follow_folder, read_table
 from .runs.params import AnalysisParams, BatchParams, WatchParams
 from .runs.result import Result, load
+from .runs.stream import stream
 from .runs.surface import find_on_surface
-from .runs.watch import stream, watch_folder
+from .runs.watch import watch_folder
 from .segmentation.choose import segment
 from .segmentation.probabilities import Probabilities
 from .segmentation.scale import find_spacing

@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.image import as_pixels
 
 #: Distance between nearest columns in nm, in the projection in which each is usually seen.
 #: From the lattice constants (nm): graphene a = 0.2461, h-BN 0.2504, MoS2 0.3160, WS2 0.3153,
@@ -102,7 +103,7 @@ def find_scale_bar(image: np.ndarray) -> float:
     CalibrationError
         If there is none.
     """
-    pixels = np.asarray(image)
+    pixels = as_pixels(image)
     if pixels.ndim != 2 or min(pixels.shape) < 16:
         raise CalibrationError("A scale bar is looked for in an image of two axes.")
     height, width = pixels.shape

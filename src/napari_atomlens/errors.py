@@ -5,6 +5,21 @@ A widget shows ``str(error)`` to the user as it is; scripts catch the type.
 
 from __future__ import annotations
 
+import re
+
+
+def printable(text: str) -> str:
+    r"""Return a text that every console and file can hold.
+
+    The names of files that are not UTF-8 have letters in Python that stand for single bytes.
+
+    Examples
+    --------
+    >>> printable("scan\udcff.tif")
+    'scan\ufffd.tif'
+    """
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
 
 class AtomLensError(Exception):
     """Base class of every error raised on purpose by napari-atomlens.
@@ -18,6 +33,9 @@ class AtomLensError(Exception):
     ...     print(error)
     There are no rules 'unobtainium'; there are ...
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ImageError(AtomLensError, ValueError):
@@ -88,7 +106,7 @@ class ParameterError(AtomLensError, ValueError):
     """
 
 
-class TableError(AtomLensError, ValueError):
+class TableError(ParameterError):
     """A table lacks columns that are needed, or holds values that are no numbers.
 
     Examples

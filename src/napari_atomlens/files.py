@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import filelock
 import platformdirs
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 #: How the names of files and folders end that are being written; a killed writer leaves them.
 UNFINISHED = ".tmp"
+#: How often a lock is tried whose file is removed at the very moment.
+TRIES = 20
 
 
 def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> Path:
@@ -54,7 +56,7 @@ def write_whole(path: str | Path, content: str | bytes | Callable[[BinaryIO], ob
         if callable(content):
             content(file)
         else:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(printable(content).encode() if isinstance(content, str) else content)
 
     target = Path(path)
     if target.exists() and not target.is_file():  # a device: there is nothing to keep
@@ -85,15 +87,14 @@ def new_file_beside(target: Path, ending: str = UNFINISHED) -> Iterator[Path]:
         If it cannot be written; what was there is left as it was.
     """
     place = Path(os.path.realpath(target))  # a link stays a link
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
     # not by tempfile, whose files only their owner may read
-    fresh = place.with_name(f".{place.name}.{uuid.uuid4().hex}{ending}")
+    fresh = hidden_beside(place, ending)
     try:
         yield fresh
-        _sync(fresh)
+        sync_file(fresh)
         os.replace(fresh, place)
-        with contextlib.suppress(OSError):  # some shares cannot; the file is there nevertheless
-            sync_folder(place.parent)
+        sync_folder(place.parent)
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink()
@@ -124,74 +125,88 @@ def user_file(path: str | Path) -> Iterator[Path]:
         raise FormatError(f"{target.name} could not be written: {why}.") from error
 
 
-@contextlib.contextmanager
-def new_folder_beside(target: Path) -> Iterator[Path]:
-    """Give an empty folder, which takes its place once the block ends without an error.
+def short_name(name: str) -> str:
+    """A name to which some letters can be added: file systems allow 255 bytes."""
+    return name if len(os.fsencode(name)) <= 180 else digest_of_text(name)
 
-    Parameters
-    ----------
-    target : pathlib.Path
-        The place of the folder; one that is there is replaced, and only then.
+
+def digest_of_text(text: str) -> str:
+    """SHA-256 of a text; also of the name of a file that is not UTF-8."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def known_as(path: str | Path) -> str:
+    """Return a path as a text that any file can hold, and that is of no other path.
+
+    Of names that are not UTF-8 more than one may look the same.
+    """
+    text = str(path)
+    plain = printable(text)
+    return plain if plain == text else f"{plain}~{digest_of_text(text)[:8]}"
+
+
+def hidden_beside(place: Path, ending: str = UNFINISHED) -> Path:
+    """A name of its own beside a place."""
+    return place.with_name(f".{short_name(place.name)}.{uuid.uuid4().hex}{ending}")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk.
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there is left as it was.
+        If it cannot be written there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # not by tempfile, whose folders only their owner may read
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}{UNFINISHED}")
-    fresh.mkdir()
-    try:
-        yield fresh
-        swap_folder(fresh, target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def swap_folder(fresh: Path, target: Path) -> None:
-    """Put a complete folder in the place of an older one, all of it on the disk.
-
-    Raises
-    ------
-    OSError
-        If that is not possible; the older one is left as it was.
-    """
-    for folder, _, names in os.walk(fresh):
-        for name in names:
-            _sync(Path(folder, name))
-        with contextlib.suppress(OSError):
-            sync_folder(Path(folder))
-    if target.exists():
-        old = fresh.with_name(f"{fresh.name}.old")
-        target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        fresh.rename(target)
-    with contextlib.suppress(OSError):
-        sync_folder(target.parent)
-
-
-def _sync(path: Path) -> None:
-    """Wait until the content of a file is on the disk."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make sure that what was renamed or made in a folder is on the disk."""
-    if sys.platform == "win32":
-        return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until what was renamed or made in a folder is on the disk, where a folder can say so.
+
+    Some shares cannot; what was made is there nevertheless.
+    """
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all that is in a folder is on the disk.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written there.
+    """
+    for where, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if stat.S_ISREG((path := Path(where, name)).lstat().st_mode):
+                sync_file(path)
+        sync_folder(Path(where))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; they are on the disk when this returns.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    new = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in new:
+        sync_folder(one.parent)
 
 
 class Lock:
@@ -210,15 +225,29 @@ class Lock:
         # any thread may give it back
         self._lock = filelock.FileLock(path, blocking=False, thread_local=False)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this very lock is taken."""
+        return bool(self._lock.is_locked)
+
     def acquire(self) -> bool:
         """Try to take the lock; False where another holds it, or nothing can be written."""
         if self._lock.is_locked:  # taken twice it would have to be given back twice
             return True
         try:
-            self._lock.acquire()
+            for _ in range(TRIES):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.touch()
+                before = self.path.stat()
+                self._lock.acquire()
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(before, self.path.stat()):
+                        return True
+                # its last holder removed the file that was locked here: another may lock a new one
+                self._lock.release()
         except (OSError, NotImplementedError):  # filelock.Timeout is an OSError
-            return False
-        return True
+            pass
+        return False
 
     def release(self) -> None:
         """Give the lock back and remove its file."""
@@ -287,7 +316,3 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-#: Until its users take :func:`swap_folder`.
-swap = swap_folder

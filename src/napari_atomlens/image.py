@@ -107,6 +107,10 @@ class Image(Card):
     time_step_s: float | None = None
     metadata: dict[str, object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, Pixels):
+            object.__setattr__(self, "data", _array_of(self.data))
+
     def _title(self) -> str:
         return f"Image {self.name!r}, {by_size(self.data.shape)}"
 
@@ -293,7 +297,7 @@ def make_image(
     FormatError
         If it is not an image or a movie of real numbers.
     """
-    array = data if is_lazy(data) or isinstance(data, np.ndarray) else np.asarray(data)
+    array = data if is_lazy(data) else unmasked(_computed(data))
     if array.dtype.names and {"R", "G", "B"} <= set(array.dtype.names):
         array, colour = np.stack([np.asarray(array[c]) for c in "RGB"], axis=-1), True
     array = _native(_two_or_three_axes(name, array, colour))
@@ -363,6 +367,73 @@ CHANNEL_NAMES = ("c", "ch", "channel", "channels")
 _COLOUR_PX = 16
 
 
+def unmasked(array: np.ndarray) -> np.ndarray:
+    """Return an array with not-a-number where it was masked: nobody knows what is there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unmasked(np.ma.masked_array([1, 2], [False, True]))
+    array([ 1., nan], dtype=float32)
+    """
+    if not isinstance(array, np.ma.MaskedArray):
+        return array
+    if not np.ma.is_masked(array):
+        return np.asarray(array)
+    return np.asarray(np.ma.filled(array.astype(np.result_type(array.dtype, np.float32)), np.nan))
+
+
+def _array_of(data: object) -> Pixels:
+    """Return whatever was given as an array of real numbers whose size is known.
+
+    Raises
+    ------
+    ImageError
+        With one sentence, if it is none.
+    """
+    array: Pixels | None = data if isinstance(data, Pixels) else None
+    if array is None or not isinstance(array.dtype, np.dtype):  # also of other libraries
+        try:
+            array = np.asarray(data)
+        except (TypeError, ValueError, RuntimeError):
+            raise ImageError(
+                "This is no image: its rows are not equally long, or it is no array at all."
+            ) from None
+    if any(s != s for s in array.shape):  # of dask: not a number
+        raise ImageError(
+            "The size of this image is not known before it is computed; call "
+            "compute_chunk_sizes() of the dask array first."
+        )
+    if array.dtype.kind == "c":
+        raise ImageError("The image is complex; take its absolute value, phase or real part first.")
+    if array.dtype.kind not in "buif":
+        raise ImageError("The image does not hold numbers.")
+    return array
+
+
+def as_pixels(image: object) -> np.ndarray:
+    """Return an image in memory: real numbers, not-a-number where it is masked.
+
+    Parameters
+    ----------
+    image : array-like or Image
+        Of any library and with any number of axes.
+
+    Raises
+    ------
+    ImageError
+        With one sentence, if it is none.
+    """
+    array = _array_of(image.data if isinstance(image, Image) else image)
+    return unmasked(_computed(array))
+
+
+def _computed(data: object) -> np.ndarray:
+    """What is lazy as it is computed: numpy itself would drop its mask."""
+    found = data.compute() if is_lazy(data) else data
+    return found if isinstance(found, np.ma.MaskedArray) else np.asarray(found)
+
+
 class Stack:
     """An image or movie as a stack of grey frames (t, y, x), each read when it is asked for.
 
@@ -383,6 +454,8 @@ class Stack:
         *frames, height, width = (int(s) for s in data.shape[: data.ndim - colour])
         self.shape = (frames[0] if frames else 1, height, width)
         self.dtype = np.dtype(np.float32) if colour else data.dtype
+        if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+            self.dtype = np.result_type(self.dtype, np.float32)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -404,7 +477,7 @@ class Stack:
         return np.stack(frames) if frames else np.empty((0, *self.shape[1:]), self.dtype)
 
     def _frame(self, number: int) -> np.ndarray:
-        image = np.asarray(self._data[number] if self._movie else self._data)
+        image = unmasked(_computed(self._data[number] if self._movie else self._data))
         return grey(image).astype(self.dtype) if self._colour else image
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
@@ -420,7 +493,7 @@ def _largest(data: Pixels | Sequence[Pixels]) -> Pixels | Sequence[Pixels]:
     return data
 
 
-def as_stack(data: Pixels | Sequence[Pixels] | ArrayLike | Stack) -> Stack:
+def as_stack(data: Pixels | Sequence[Pixels] | ArrayLike | Stack | Image) -> Stack:
     """Return an image or movie of any kind of array as a stack (t, y, x), lazily.
 
     Parameters
@@ -431,12 +504,11 @@ def as_stack(data: Pixels | Sequence[Pixels] | ArrayLike | Stack) -> Stack:
     Raises
     ------
     ImageError
-        If it has the wrong number of axes.
+        If it holds no real numbers, or has the wrong number of axes.
     """
     if isinstance(data, Stack):
         return data
-    data = _largest(data)  # type: ignore[arg-type]
-    array = data if isinstance(data, Pixels) else np.asarray(data)
+    array = _array_of(data.data if isinstance(data, Image) else _largest(data))  # type: ignore[arg-type]
     if 0 in array.shape:
         raise ImageError("The image is empty.")
     sides = tuple(array.shape)[-3:-1]
@@ -469,8 +541,7 @@ def source_stack(
     ImageError
         With one sentence, if it is neither an image nor a movie.
     """
-    level = _largest(data)
-    array = level if isinstance(level, Pixels) else np.asarray(level)
+    array = _array_of(_largest(data))
     ndim = array.ndim - bool(rgb)
     names = [str(a).lower() for a in axis_labels]
     if ndim < 2:
@@ -502,7 +573,7 @@ def check_pixel_size(size: object) -> PixelSize | None:
         return None
     try:
         values = tuple(float(v) for v in np.broadcast_to(np.asarray(size, float), (2,)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CalibrationError("The pixel size must be one number or (y, x), in nm.") from None
     if not all(np.isfinite(v) and v > 0 for v in values):
         raise CalibrationError(f"The pixel size must be positive, but it is {size!r} nm.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def _checked(info: ParamInfo, value: object) -> object:
         return None
     if isinstance(value, _Scalar) and value.shape == ():
         value = value.item()
-    if info.choices and value not in info.choices:
+    if info.choices and not (isinstance(value, str) and value in info.choices):
         raise _refused(info, value, f"must be one of {', '.join(info.choices)}")
     if info.kind is bool and not isinstance(value, bool):
         raise _refused(info, value, "must be True or False")
@@ -158,6 +159,8 @@ def _number(info: ParamInfo, value: object) -> float:
     """Return a number within its bounds, whole where the parameter is."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _refused(info, value, "must be a number")
+    if isinstance(value, int) and abs(value) > 2**62:
+        raise ParameterError(f"{info.name} is absurdly large.")
     low, high = info.minimum, info.maximum
     if value != value or (low is not None and value < low) or (high is not None and value > high):
         bounds = f"must lie between {low} and {high}"
@@ -166,6 +169,8 @@ def _number(info: ParamInfo, value: object) -> float:
         raise ParameterError(
             f"{info.name} is {value:g}{' ' + info.unit if info.unit else ''}, but {bounds}."
         )
+    if not math.isfinite(value):
+        raise _refused(info, value, "must be a finite number")
     if info.kind is float:
         return float(value)
     if value != value // 1:
@@ -174,7 +179,48 @@ def _number(info: ParamInfo, value: object) -> float:
 
 
 def _refused(info: ParamInfo, value: object, why: str) -> ParameterError:
-    return ParameterError(f"{info.name} is {value!r}, but {why}.")
+    return ParameterError(f"{info.name} is {_shown(value)}, but {why}.")
+
+
+def _shown(value: object) -> str:
+    """A value in one line of an error."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def of_kind(kind: type[P], given: object) -> P:
+    """Return parameters that were given whole, if they are of the right kind.
+
+    Raises
+    ------
+    ParameterError
+        If they are not.
+    """
+    if not isinstance(given, kind):
+        raise ParameterError(
+            f"The parameters are of type {type(given).__name__}, but must be {kind.__name__}."
+        )
+    return given
+
+
+def number_between(
+    name: str, value: object, low: float, high: float, *, whole: bool = False
+) -> float:
+    """Return a number that the user gave to a function, which must lie in bounds.
+
+    Raises
+    ------
+    ParameterError
+        With one sentence that names it, its value and the bounds.
+    """
+    if isinstance(value, _Scalar) and value.shape == ():
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ParameterError(f"{name} is {_shown(value)}, but must be a number.")
+    if not low <= value <= high or (whole and value != value // 1):
+        kind = "be a whole number between" if whole else "lie between"
+        raise ParameterError(f"{name} must {kind} {low:g} and {high:g}.")
+    return int(value) if whole else float(value)
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
@@ -185,9 +231,9 @@ def check_choice(name: str, value: object, choices: object) -> None:
     ParameterError
         With one sentence that names the argument, its value and what is allowed.
     """
-    if value not in get_args(choices):
+    if not isinstance(value, str) or value not in get_args(choices):
         allowed = ", ".join(get_args(choices))
-        raise ParameterError(f"{name} is {value!r}, but must be one of {allowed}.")
+        raise ParameterError(f"{name} is {_shown(value)}, but must be one of {allowed}.")
 
 
 def merged(kind: type[P], given: P | None, settings: Mapping[str, object]) -> P:
@@ -217,10 +263,8 @@ def merged(kind: type[P], given: P | None, settings: Mapping[str, object]) -> P:
     ...
     napari_atomlens.errors.ParameterError: AnalysisParams has no 'spacing'; ...
     """
-    if given is not None and not isinstance(given, kind):
-        raise ParameterError(
-            f"The parameters are of type {type(given).__name__}, but must be {kind.__name__}."
-        )
+    if given is not None:
+        given = of_kind(kind, given)
     names = [info.name for info in describe(kind if given is None else type(given))]
     for name in settings:
         if name not in names:

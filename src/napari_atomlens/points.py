@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from napari_atomlens.errors import CalibrationError
+from napari_atomlens.errors import CalibrationError, ParameterError
 
 
 def spacing(positions: np.ndarray, frame: np.ndarray | None = None, n_frames: int = 5) -> float:
@@ -110,6 +110,25 @@ def near_pairs(
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     step = places[pairs[:, 0]] - places[pairs[:, 1]]
     return pairs, np.hypot(step[:, 0], step[:, 1])
+
+
+def as_places(given: object, what: str = "places") -> np.ndarray:
+    """Return places (n, 2) that the user gave as finite numbers.
+
+    Raises
+    ------
+    ParameterError
+        If they are not.
+    """
+    try:
+        found = np.asarray(given)
+        if found.dtype.kind not in "iuf" or found.ndim != 2 or found.shape[1] != 2:
+            raise ValueError("shape")
+    except (TypeError, ValueError, RuntimeError):
+        raise ParameterError(f"The {what} must be rows of two numbers (y, x).") from None
+    if not np.isfinite(found).all() or np.abs(found, dtype=float).max(initial=0) > 1e7:
+        raise ParameterError(f"The {what} are not all finite numbers that can be meant.")
+    return found.astype(float)
 
 
 def inside_polygon(positions: ArrayLike, vertices: ArrayLike) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napari_atomlens.errors import AtomLensError
+from napari_atomlens.errors import AtomLensError, ParameterError
 
 #: Called with (done, total, what); a total of 0 means that it is not known.
 Report = Callable[[int, int, str], object]
@@ -88,5 +88,7 @@ def as_progress(given: ProgressLike) -> Progress:
         return given
     if given is None:
         return Progress()
+    if not callable(given):
+        raise ParameterError("progress must be a Progress or a function of (done, total).")
     tell = given
     return Progress(lambda done, total, what: tell(done, total))

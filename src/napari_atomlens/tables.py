@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.errors import ParameterError, TableError
 
 F, I, B, S = "float64", "int64", "bool", "object"
 #: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
@@ -351,14 +351,119 @@ def need_columns(table: pd.DataFrame, columns: Iterable[str], what: str) -> None
 
     Raises
     ------
-    ParameterError
-        With one sentence that names those that are missing.
+    TableError
+        With one sentence that names those that are missing, or there twice.
     """
     if not isinstance(table, pd.DataFrame):
-        raise ParameterError(f"The {what} must be a pandas table, not {type(table).__name__}.")
+        raise TableError(f"The {what} must be a pandas table, not {type(table).__name__}.")
     missing = [c for c in columns if c not in table]
     if missing:
-        raise ParameterError(f"The {what} table has no column {', '.join(missing)}.")
+        raise TableError(f"The {what} table has no column {', '.join(missing)}.")
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise TableError(f"The {what} table has two columns {twice}.")
+
+
+#: What a column holds, by its name.
+_HOLDS = {c: kind for name in reversed(TABLES) for c, kind in TABLES[name].items()}
+#: No place lies farther out than this, in pixels.
+FARTHEST_PX = 1e7
+
+
+def check_table(
+    table: pd.DataFrame,
+    needed: Iterable[str] = ("y_px", "x_px"),
+    what: str = "atoms",
+    *,
+    places: bool = True,
+) -> pd.DataFrame:
+    """Return a table whose columns hold what their names say: the one check of what is given.
+
+    Numbers that were written as texts become numbers, species become texts ("" where there is
+    none); the rows and their index stay as they are.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    needed : iterable of str
+        Columns that it must have.
+    what : str
+        What the rows are.
+    places : bool
+        Every row has a place: positions without one are refused, nothing is left out silently.
+
+    Raises
+    ------
+    TableError
+        If it is no table, lacks a column or has it twice, a column of numbers holds others, or a
+        place or a frame is none.
+    """
+    need_columns(table, needed, what)
+    for y, x in (("site_y_px", "site_x_px"), ("seen_y_px", "seen_x_px"), ("y_nm", "x_nm")):
+        if (y in table) != (x in table):
+            raise TableError(f"The {what} table has no column {x if y in table else y}.")
+    if isinstance(table.index, pd.MultiIndex) or table.index.name in table:
+        table = table.reset_index(drop=True)  # pandas cannot tell the two apart
+    changed: dict[str, pd.Series] = {}
+    for column in table.columns:
+        values, kind = table[column], None
+        if isinstance(column, str):
+            kind = _HOLDS.get(column) or (F if unit(column) else None)
+        if kind in (F, I) and values.dtype.kind not in "iuf":
+            changed[column] = values = _as_numbers(values, what)
+        elif kind == S and column.startswith("species"):
+            changed[column] = values.astype(object).where(values.notna(), "").map(str)
+        if column in ("frame", "atom_id"):
+            exact = values.to_numpy(float)
+            if not (np.abs(exact) < 2.0**62).all() or (exact != np.floor(exact)).any():
+                raise TableError(f"The {column} of some {what} is not a whole number.")
+            if values.dtype.kind != "i":
+                changed[column] = values.astype(np.int64)
+        elif places and column in ("y_px", "x_px") and len(values):
+            if not np.isfinite(values.to_numpy(float)).all():
+                raise TableError(
+                    f"Some {what} have no position ({column} is not a finite number); leave them "
+                    "out first."
+                )
+            if np.abs(values.to_numpy(float)).max() > FARTHEST_PX:
+                raise TableError(f"Some {what} lie absurdly far out ({column}).")
+    return table.assign(**changed) if changed else table
+
+
+def _as_numbers(values: pd.Series, what: str) -> pd.Series:
+    """Return a column as numbers, where it holds some in another way."""
+    try:
+        if values.dtype.kind == "c" or values.dtype.kind in "mM":
+            raise TypeError("other numbers")
+        numbers = pd.to_numeric(values.astype(object))
+        if numbers.dtype.kind == "c":
+            raise TypeError("complex")
+        return pd.Series(numbers.astype(float), index=values.index)
+    except (TypeError, ValueError, OverflowError):
+        raise TableError(
+            f"The column {values.name} of the {what} table does not hold numbers."
+        ) from None
+
+
+def chosen_rows(rows: object, n: int) -> np.ndarray:
+    """Return the numbers of rows that were chosen: by number, or by a mask of all `n`.
+
+    Raises
+    ------
+    ParameterError
+        If that chooses no rows of a table of `n`.
+    """
+    try:
+        array = np.asarray(rows)
+    except (TypeError, ValueError):
+        array = np.zeros((), object)
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.int64)
+    if array.dtype.kind == "b" and array.shape == (n,):
+        return np.flatnonzero(array)
+    if array.dtype.kind in "iu" and array.ndim == 1 and array.min() >= 0 and array.max() < n:
+        return array.astype(np.int64)
+    raise ParameterError(f"The rows must be numbers from 0 to {n - 1}, or a mask of all {n} rows.")
 
 
 NEEDED = ("y_px", "x_px", "species")
@@ -369,12 +474,10 @@ def check_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
 
     Raises
     ------
-    ParameterError
+    TableError
         If a column is missing, a position is not finite, or an id appears twice.
     """
-    missing = [c for c in NEEDED if c not in atoms]
-    if missing:
-        raise ParameterError(f"The atoms table has no column {', '.join(missing)}.")
+    need_columns(atoms, NEEDED, "atoms")
     clean = atoms.reset_index(drop=True)
     if "source" in clean:
         # the lattice's vacant sites are no atoms
@@ -383,12 +486,7 @@ def check_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
         clean = clean.assign(frame=0)
     if "atom_id" not in clean:
         clean = clean.assign(atom_id=np.arange(len(clean), dtype=np.int64))
-    try:
-        places = clean[["y_px", "x_px"]].to_numpy(dtype=float)
-    except (TypeError, ValueError):
-        raise ParameterError("The positions of the atoms are not all numbers.") from None
-    if not np.isfinite(places).all():
-        raise ParameterError("The positions of the atoms are not all finite numbers.")
+    clean = check_table(clean)
     if clean["atom_id"].duplicated().any():
-        raise ParameterError("Two atoms have the same atom_id.")
+        raise TableError("Two atoms have the same atom_id.")
     return clean

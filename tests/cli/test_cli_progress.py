@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from napari_atomlens.cli.progress import bar, until_stopped
-from napari_atomlens.runs.watch import LEDGER
+from napari_atomlens.runs.shelf import LEDGER
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
 

@@ -16,7 +16,7 @@ import napari_atomlens as al
 from napari_atomlens.contours import polygons
 from napari_atomlens.contours.surroundings import surroundings
 from napari_atomlens.contours.tracing import trace
-from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.errors import CalibrationError, ImageError, TableError
 
 INVARIANT = [
     "eccentricity", "aspect", "solidity", "circularity", "fourier_1_minor",
@@ -240,12 +240,19 @@ def test_a_result_is_described_with_its_maps_and_image():
     assert table.site_offset_px[24] == pytest.approx(0.3, abs=0.02)
 
 
+TWO_ATOMS = pd.DataFrame({"frame": 0, "atom_id": [0, 1], "y_px": 5.0, "x_px": 5.0})
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
         (lambda: al.describe_contours("no contours"), ImageError),
         (lambda: al.describe_contours([np.zeros((0, 2))]), ImageError),
-        (lambda: al.describe_contours([wobbly(0)], pd.DataFrame({"frame": [0, 0]})), ImageError),
+        (lambda: al.describe_contours([wobbly(0)], pd.DataFrame({"frame": [0, 0]})), TableError),
+        (lambda: al.describe_contours([wobbly(0)], TWO_ATOMS), ImageError),
+        (lambda: al.describe_contours([np.zeros((5, 3))]), ImageError),
+        (lambda: al.describe_contours({"a": [wobbly(0)]}), ImageError),
+        (lambda: al.describe_contours([[1, 2], [3]]), ImageError),
         (lambda: al.describe_contours({4: [wobbly(0)]}, image=np.zeros((2, 9, 9))), ImageError),
         (lambda: al.describe_contours([wobbly(0)], pixel_size_nm=-1), CalibrationError),
         (lambda: al.describe_contours(np.full((5, 5), -1)), ImageError),

@@ -228,7 +228,7 @@ def test_bad_edits_are_refused_and_leave_no_trace() -> None:
 
 
 def test_bad_tables_are_refused() -> None:
-    with pytest.raises(TableError, match="lack"):
+    with pytest.raises(TableError, match="no column"):
         Corrections(square().drop(columns="atom_id"))
     with pytest.raises(TableError, match="unique"):
         Corrections(pd.concat([square(), square()]))

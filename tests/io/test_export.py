@@ -159,9 +159,9 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = atoms().drop(columns=["y_nm", "x_nm"])
     with pytest.raises(TableError, match="pixel size is not known"):
         structures.to_ase(bare)
-    with pytest.raises(TableError, match="lacks y_px, x_px"):
+    with pytest.raises(TableError, match="no column y_px, x_px"):
         structures.to_atomai(pd.DataFrame({"a": [1]}))
-    with pytest.raises(TableError, match="no numbers"):
+    with pytest.raises(TableError, match="no position"):
         structures.to_atomai(atoms().assign(y_px=np.nan))
     with pytest.raises(FormatError, match=r"cannot be written as \.doc"):
         write_atoms(tmp_path / "a.doc", bare)

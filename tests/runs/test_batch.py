@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,11 @@ from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects import parts
 from napari_atomlens.io.projects.parts import Parts, partition_names
 from napari_atomlens.progress import Progress
-from napari_atomlens.runs import tasks
+from napari_atomlens.runs import readable, tasks
 from napari_atomlens.runs.batch import find_inputs, run_batch
 from napari_atomlens.runs.movie import read_table
 from napari_atomlens.runs.params import BatchParams
-from napari_atomlens.runs.tasks import _open
+from napari_atomlens.runs.tasks import Task, _open
 from napari_atomlens.runs.workers import Cluster
 from napari_atomlens.simulation import seed_for, simulate
 
@@ -67,6 +68,22 @@ def same_as_analyze(out: Path, data: Path) -> None:
             expected = getattr(al.analyze(str(data / str(name))), table)
             rows = rows.drop(columns="file").reset_index(drop=True)
             pd.testing.assert_frame_equal(rows, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("table", ["frames", "atoms"])
+def test_a_part_that_a_power_cut_emptied_is_made_anew(
+    folder: Path, tmp_path: Path, table: str
+) -> None:
+    out = tmp_path / "out"
+    run_batch([folder], out, SMALL)
+    for part in ("00000004", "scout"):
+        (path,) = out.glob(f"{table}/file=movie.npy/part-{part}.parquet")
+        path.write_bytes(b"")
+        with pytest.warns(UserWarning, match=rf"Part {part} of movie\.npy is damaged"):
+            summary = run_batch([folder], out, SMALL)
+        assert summary.complete and summary.n_frames == 8
+        assert summary.n_new_frames == (2 if part == "00000004" else 7)
+        same_as_analyze(out, folder)
 
 
 @pytest.mark.parametrize("processes", [False, True])
@@ -151,11 +168,12 @@ def test_a_frame_that_cannot_be_read_costs_no_other(
             return movie[f]
 
     np.save(tmp_path / "a.npy", movie)
-    whole = _open(str(tmp_path / "a.npy"))
+    path = str(tmp_path / "a.npy")
+    whole = _open(Task("", "", path, "", SMALL))
     from dataclasses import replace
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "_open", lambda path: replace(whole, data=Damaged()))
+        patch.setattr(tasks, "_open", lambda task: replace(whole, data=Damaged()))
         done = run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL)
     assert done.failures[["file", "frame"]].values.tolist() == [["a.npy", 3]]
     assert "the block is damaged" in done.failures["reason"][0]
@@ -337,3 +355,147 @@ def test_command(folder: Path, tmp_path: Path) -> None:
         cli.app, ["batch", str(folder / "2024.npy"), "--out", str(tmp_path / "two")]
     )
     assert run.exit_code == 0, run.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are text there")
+def test_names_that_are_not_utf8_or_very_long(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    odd = [os.fsdecode(b"caf\xe9.npy"), os.fsdecode(b"caf\xe8.npy")]
+    names = [*odd, "n" * 251 + ".npy", "é" * 120 + ".npy", "a.npy"]
+    for k, name in enumerate(names):
+        np.save(data / name, frames(1)[k * 0 : 1])
+    params = BatchParams(chunk_frames=2, spacing_px=10, maps=True)
+    done = run_batch([data], out, params)
+    assert done.complete and len(done.failures) == 0 and done.n_frames == len(names)
+    assert read_table(out)["file"].nunique() == len(names)
+    assert run_batch([data], out, params).n_new_frames == 0
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_a_file_that_grew_or_shrank_is_done_anew_with_its_maps(tmp_path: Path, n: int) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    params = BatchParams(chunk_frames=2, spacing_px=10, maps=True)
+    np.save(path, frames(4))
+    run_batch([path], out, params)
+    np.save(path, frames(n)[:, :80, :72])
+    done = run_batch([path], out, params)
+    assert done.complete and done.n_frames == n == done.n_new_frames and not len(done.failures)
+    saved = al.load(out)
+    expected = al.analyze(str(path), spacing_px=10)
+    np.testing.assert_array_equal(np.asarray(saved.probabilities), expected.probabilities)
+
+
+def test_a_file_that_changes_while_it_is_analysed_is_done_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, frames(6))
+    other, begun = frames(4)[::-1], []
+    analyse = tasks._analyse_frame
+
+    def change(movie: Any, frame: int, plan: Any) -> Any:
+        begun.append(frame)
+        if len(begun) == 3:
+            np.save(path, other)
+        return analyse(movie, frame, plan)
+
+    monkeypatch.setattr(tasks, "_analyse_frame", change)
+    done = run_batch([path], out, SMALL, workers=1)
+    assert done.complete and done.n_frames == 4 and not len(done.failures)
+    got = read_table(out).drop(columns="file")
+    pd.testing.assert_frame_equal(got, al.analyze(str(path)).atoms, check_exact=True)
+
+
+def test_a_folder_that_is_removed_meanwhile_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, frames(6))
+    analyse, begun = tasks._analyse_frame, []
+
+    def remove(movie: Any, frame: int, plan: Any) -> Any:
+        begun.append(frame)
+        if len(begun) == 4:
+            shutil.rmtree(out)
+        return analyse(movie, frame, plan)
+
+    monkeypatch.setattr(tasks, "_analyse_frame", remove)
+    with pytest.raises(FormatError, match="was removed while the batch wrote to it"):
+        run_batch([path], out, BatchParams(chunk_frames=1), workers=1)
+    monkeypatch.undo()
+    shutil.rmtree(out, ignore_errors=True)
+    assert run_batch([path], out, SMALL).n_frames == 6
+
+
+def test_a_damaged_note_of_another_file_is_its_own_failure(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, frames(1))
+        run_batch([tmp_path / name], out, SMALL)
+    (out / "files" / "a.npy.json").write_bytes(b"\x00{")
+    done = run_batch([tmp_path / "b.npy"], out, SMALL)
+    assert list(done.failures["file"]) == ["a.npy"]
+    assert "damaged" in done.failures["reason"][0] and done.n_files == 2
+    done = run_batch([tmp_path / "a.npy"], out, SMALL)
+    assert not len(done.failures) and done.n_frames == 2
+
+
+def hang(path: Path) -> None:
+    """Stands for a library that goes round."""
+    time.sleep(3600)
+
+
+def test_a_reader_that_hangs_costs_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readable, "_read_a_frame", hang)
+    np.save(tmp_path / "a.npy", frames(1))
+    (tmp_path / "bad.dm3").write_bytes(b"\0\0\0\x03" + bytes(100))
+    params = BatchParams(limit_s=0.5)
+    done = run_batch([tmp_path / "a.npy", tmp_path / "bad.dm3"], tmp_path / "out", params)
+    assert done.complete and done.n_frames == 1
+    assert list(done.failures["file"]) == ["bad.dm3"]
+    assert "took longer than 0.5 s" in done.failures["reason"][0]
+
+
+RACE = """
+import sys, time
+from pathlib import Path
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.runs.batch import _locked
+folder, mark = Path(sys.argv[1]), Path(sys.argv[1]) / "mark"
+print("ready", flush=True)
+sys.stdin.readline()
+entered = 0
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    try:
+        with _locked(folder):
+            mark.touch(exist_ok=False)  # fails where another is in
+            entered += 1
+            mark.unlink()
+    except ParameterError:
+        pass
+print(entered)
+"""
+
+
+def test_of_batches_that_start_together_one_wins(tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(tmp_path)], text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for one in both:
+        assert one.stdout is not None and one.stdin is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in both:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    said = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [0, 0, 0], said
+    assert sum(int(out) for out, _ in said) > 100

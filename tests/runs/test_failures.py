@@ -15,7 +15,7 @@ from napari_atomlens.image import as_stack
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs import provenance, tasks
 from napari_atomlens.runs.batch import run_batch
-from napari_atomlens.runs.ledger import Ledger
+from napari_atomlens.runs.ledger import Ledger, Row
 from napari_atomlens.runs.movie import read_table
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.plan import make_plan
@@ -110,11 +110,33 @@ def test_pixels_that_cannot_be_read_have_no_hash() -> None:
 
 
 def test_the_ledger_lists_what_was_done_oldest_first(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger = Ledger(tmp_path / "ledger.sqlite", "here")
     for name in ("b", "a"):
-        ledger.put(name, (3, 1.0), "hash", "analysed", 1, "{}")
-    assert [row["name"] for row in ledger.rows()] == ["b", "a"]
+        ledger.put(name, Row(3, 1, "hash", "analysed", 1), {"event": "analysed", "name": name})
+    assert [row["key"] for row in ledger.rows()] == ["b", "a"]
     assert ledger.twin("hash", "c") in ("a", "b") and ledger.twin("other", "c") == ""
+    assert ledger.files() == Ledger(tmp_path / "ledger.sqlite").files()
+
+
+def test_an_event_waits_in_the_ledger_until_all_have_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", "here")
+    ids = [ledger.put(n, Row(), {"name": n}, hooks=n == "a") for n in ("a", "b")]
+    assert len(set(ids)) == 2
+    again = Ledger(tmp_path / "ledger.sqlite", "here")
+    assert [one for one, _ in again.untold("told")] == ids  # the same id after a restart
+    assert [plain["name"] for _, plain in again.untold("hooked")] == ["a"]
+    assert Ledger(tmp_path / "ledger.sqlite", "there").untold("told") == []
+    for to in ("told", "logged", "hooked"):
+        again.told(to, ids)
+        assert again.untold(to) == []
+    third = ledger.put("c", Row(), {"name": "c"})
+    assert third not in ids  # also where the others are forgotten
+
+
+def test_a_folder_of_results_has_one_owner(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert ledger.claim("a/1.npy", "1.npy") and not ledger.claim("b/1.npy", "1.npy")
+    assert ledger.claim("b/1.npy", "1.npy-2") and ledger.claim("a/1.npy", "1.npy")
 
 
 def test_maps_of_many_frames_go_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -81,6 +82,54 @@ def test_other_movies_and_damaged_folders_are_sentences(fake: FakeAnalysis, tmp_
         al.read_table(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("table", ["frames", "atoms", "outlines"])
+@pytest.mark.parametrize("part", ["00000000", "00000001-0001"])
+def test_a_damaged_part_is_set_aside_made_anew_and_said(
+    fake: FakeAnalysis, tmp_path: Path, table: str, part: str
+) -> None:
+    movie = lattice(4, frames=8)
+    run = al.analyze_movie(movie, tmp_path)
+    for _ in range(6):
+        next(run)
+    run.close()
+    whole = al.read_table(tmp_path)
+    path = tmp_path / table / f"part-{part}.parquet"
+    content = path.read_bytes()
+    path.write_bytes(b"" if table == "frames" else content[: len(content) // 2])  # a power cut
+    with pytest.raises(FormatError, match="Run the same again"):
+        al.read_table(tmp_path, table)
+    with pytest.warns(UserWarning, match=f"Part {part} is damaged: it was moved to damaged"):
+        again = [r.frame for r in al.analyze_movie(movie, tmp_path)]
+    redone = [0, 1, 2, 3] if part == "00000000" else [5]
+    assert again == [*redone, 6, 7]
+    assert (tmp_path / "damaged" / table / f"part-{part}.parquet").read_bytes() != content
+    after = al.read_table(tmp_path)
+    assert after.groupby("frame").size().tolist() == [16] * 8
+    pd.testing.assert_frame_equal(after[after["frame"] < 6].reset_index(drop=True), whole)
+
+
+def test_maps_are_on_the_disk_before_their_frame_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tables say is analysed has its maps, whenever the power goes."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def noted(handle: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(str(b)), replace(a, b))[1])
+    image, _ = al.simulate("honeycomb", (96, 96), 10.0)
+    list(al.analyze_movie([image, image], tmp_path, spacing_px=10.0, maps=True))
+    last = next(k for k, n in enumerate(done) if n.endswith("frames/part-00000000-0001.parquet"))
+    chunks = [p for p in (tmp_path / "maps.zarr").rglob("*") if p.is_file()]
+    assert len(chunks) >= 3 + 2 and {str(p) for p in chunks} <= set(done[:last])
+    folders = {str(p.parent) for p in chunks}
+    assert folders <= set(done[:last])
+
+
 def test_a_run_that_died_between_its_last_frame_and_the_part(
     fake: FakeAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,11 +140,24 @@ def test_a_run_that_died_between_its_last_frame_and_the_part(
 
     with monkeypatch.context() as broken:
         broken.setattr(Parts, "close", die)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(
+            FormatError, match=r"No space left on device\. What is finished is kept"
+        ):
             list(al.analyze_movie(movie, tmp_path))
     assert list(al.analyze_movie(movie, tmp_path)) == []  # nothing is analysed again
     assert {f.name for f in tmp_path.rglob("*.parquet")} == {"part-00000000.parquet"}
     assert len(al.read_table(tmp_path)) == 64
+
+
+def test_two_runs_do_not_write_into_one_folder(fake: FakeAnalysis, tmp_path: Path) -> None:
+    movie = lattice(4, frames=4)
+    first = al.analyze_movie(movie, tmp_path / "out")
+    next(first)
+    with pytest.raises(FormatError, match="another run writes there"):
+        next(al.analyze_movie(movie, tmp_path / "out"))
+    assert [r.frame for r in first] == [1, 2, 3]
+    assert list(al.analyze_movie(movie, tmp_path / "out")) == []  # free again, and complete
+    assert len(al.read_table(tmp_path / "out")) == 64
 
 
 def test_the_scale_of_the_first_run_is_that_of_the_second(

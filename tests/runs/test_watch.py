@@ -16,22 +16,19 @@ from typer.testing import CliRunner
 
 import napari_atomlens as al
 import napari_atomlens.runs.scan as scan_module
-from napari_atomlens import files
+from napari_atomlens import folders
 from napari_atomlens.cli import app
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import digest
 from napari_atomlens.runs.hooks import Event
 from napari_atomlens.runs.ledger import Ledger
 from napari_atomlens.runs.params import WatchParams
-from napari_atomlens.runs.watch import LEDGER, LOG, FolderWatch, stream
+from napari_atomlens.runs.shelf import LEDGER
+from napari_atomlens.runs.stream import stream
+from napari_atomlens.runs.watch import FolderWatch
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 
 QUICK = WatchParams(analysis="none", settle_s=0.02, poll_s=0.01, tries=2)
-EVENTS: list[str] = []
-
-
-def hook(event: Event) -> None:
-    EVENTS.append(event.name)
 
 
 def scan(seed: int = 0, size: int = 128) -> np.ndarray:
@@ -89,7 +86,8 @@ def test_half_written_corrupt_and_repeated_files(tmp_path: Path) -> None:
     events = {e.name: e for e in run(tmp_path)}
     assert events["half.npy"].event == "skipped" and events["half.npy"].message
     assert {events["other.npy"].event, events["copy.npy"].event} == {"analysed", "repeated"}
-    assert "empty.npy" not in events and "note.log" not in events
+    assert events["empty.npy"].message == "empty.npy is empty (zero bytes)."
+    assert events["empty.npy"].event == "failed" and "note.log" not in events
     assert not (tmp_path / "atomlens_results" / "half.npy").exists()
     # still broken: given up after the second try, until it changes
     assert [e.event for e in run(tmp_path)] == ["failed"]
@@ -98,13 +96,25 @@ def test_half_written_corrupt_and_repeated_files(tmp_path: Path) -> None:
     assert [(e.name, e.event) for e in run(tmp_path)] == [("half.npy", "analysed")]
 
 
-def test_a_file_that_still_grows_is_left_alone(tmp_path: Path) -> None:
-    watching = FolderWatch(tmp_path, WatchParams(analysis="none", settle_s=5, poll_s=0.01))
-    np.save(tmp_path / "new.npy", scan())
+def test_a_file_rests_when_it_has_not_changed_since_it_was_looked_at(tmp_path: Path) -> None:
+    watching = FolderWatch(tmp_path, WatchParams(analysis="none", settle_s=0.2, poll_s=0.01))
+    file = tmp_path / "new.npy"
+    save(file, scan())  # a second ago by its own date, which nobody believes
     assert watching.ready() == []
-    past = time.time() - 10
-    os.utime(tmp_path / "new.npy", (past, past))
-    assert [p.name for p in watching.ready()] == ["new.npy"]
+    for k in range(3):
+        time.sleep(0.15)
+        with file.open("ab") as growing:
+            growing.write(bytes(k + 1))
+        assert watching.ready() == []
+    time.sleep(0.25)
+    assert [job.name for job in watching.ready()] == ["new.npy"]
+
+
+def test_dates_in_the_future_do_not_matter(tmp_path: Path) -> None:
+    save(tmp_path / "a.npy", scan())
+    os.utime(tmp_path / "a.npy", (time.time() + 1e6,) * 2)
+    (event,) = run(tmp_path)
+    assert event.event == "analysed" and event.seconds["wait"] < 60
 
 
 def test_killed_while_writing_leaves_nothing_half(tmp_path: Path, monkeypatch) -> None:
@@ -114,11 +124,11 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path: Path, monkeypatch) -
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "swap_folder", killed)
+        patch.setattr(folders, "swap_folder", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     out = tmp_path / "atomlens_results"
-    assert not (out / "a.npy").exists() and Ledger(out / LEDGER).get("a.npy") is None
+    assert not (out / "a.npy").exists() and Ledger(out / LEDGER).files()["../a.npy"].size == -1
     assert [e.event for e in run(tmp_path)] == ["analysed"]
     assert (out / "a.npy" / "run.json").exists()
     assert not list(out.glob(".*.part"))
@@ -131,7 +141,8 @@ def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
     assert event.event == "analysed" and event.counts["atoms"] > 300
     folder = tmp_path / "elsewhere" / "scan.npy"
     written = {"atoms.csv", "defects.csv", "steps.csv", "run.json"}
-    assert {p.name for p in folder.iterdir() if p.is_file()} == written
+    there = {p.name for p in folder.iterdir() if p.is_file()}
+    assert {name for name in there if not name.startswith(".")} == written
     again = al.load(folder)
     assert len(again.atoms) == event.counts["atoms"] == len(pd.read_csv(folder / "atoms.csv"))
     assert len(again.table("defects")) == event.counts["defects"]
@@ -139,15 +150,10 @@ def test_analysis_of_silicon_writes_tables(tmp_path: Path) -> None:
     assert line["counts"] == event.counts and "result" not in line
 
 
-def test_low_scores_are_rejected_and_hooks_are_called(tmp_path: Path) -> None:
-    EVENTS.clear()
+def test_low_scores_are_rejected(tmp_path: Path) -> None:
     save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(128, 128)))
-    params = WatchParams(analysis="atoms", settle_s=0.02, min_score=0.6, hook=f"{__name__}:hook")
-    (event,) = run(tmp_path, params)
+    (event,) = run(tmp_path, WatchParams(analysis="atoms", settle_s=0.02, min_score=0.6))
     assert event.event == "rejected" and event.counts == {}
-    assert EVENTS == ["noise.npy"]
-    with pytest.raises(ParameterError, match="hook"):
-        FolderWatch(tmp_path, WatchParams(hook="nowhere:nothing"))
     with pytest.raises(ParameterError, match="no folder"):
         FolderWatch(tmp_path / "missing")
 
@@ -193,12 +199,3 @@ def test_defects_go_into_the_library_once(tmp_path: Path) -> None:
     save(tmp_path / "more.npy", scan(4, 192))
     (event,) = run(tmp_path, broken)
     assert event.event == "analysed" and "library" in event.message
-
-
-def test_a_hook_that_fails_does_not_end_the_watch(tmp_path: Path) -> None:
-    save(tmp_path / "a.npy", scan(0))
-    save(tmp_path / "b.npy", scan(1))
-    events = run(tmp_path, WatchParams(analysis="none", settle_s=0.02, hook="operator:truediv"))
-    assert [e.event for e in events] == ["analysed", "analysed"]
-    log = (tmp_path / "atomlens_results" / LOG).read_text().splitlines()
-    assert [json.loads(v)["name"] for v in log] == [e.name for e in events]

@@ -10,12 +10,13 @@ import pytest
 from session_scene import SPACING, atoms_at, places, result, session_of
 
 from napari_atomlens.errors import FormatError
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.session import autosave
 from napari_atomlens.session.by_hand import Hand
 from napari_atomlens.session.editing import READ_ONLY
 from napari_atomlens.session.edits import Corrections, actions
 from napari_atomlens.session.edits.corrections import Change
-from napari_atomlens.session.project import OpenProject, lock_of
+from napari_atomlens.session.project import OpenProject
 from napari_atomlens.session.review import atom_text, doubtful_text, n_seen, stale_text
 from napari_atomlens.session.session import Session
 
@@ -71,7 +72,7 @@ def test_what_cannot_be_done_is_a_sentence() -> None:
 def test_a_read_only_project_is_left_alone(tmp_path: Path) -> None:
     session = session_of()
     session.edit(actions.delete, [3])
-    session.project = OpenProject(tmp_path, lock_of(tmp_path / "a.atomlens"), read_only=True)
+    session.project = OpenProject(tmp_path, folder_lock(tmp_path / "a.atomlens"), read_only=True)
     for do in (lambda: session.edit(actions.delete, [4]), session.undo, session.redo):
         session.problem = ""
         assert do() is None and session.problem == READ_ONLY
@@ -88,14 +89,18 @@ def test_edits_that_reach_no_disk_still_hold_in_tables(
     session.edit(actions.delete, [3])
     ear = Ear(session)
 
-    def full(entry: object) -> None:
+    def full(*given: object) -> None:
         raise FormatError("The disk is full.")
 
-    monkeypatch.setattr(session.corrections.journal, "listener", full)
-    assert session.edit(actions.delete, [4]) is None and session.problem == "The disk is full."
-    assert ear.order == ["begins", "reset", "told"]
-    # it is noted: what is shown is what holds
-    assert len(session.corrections.journal) == 2 and len(session.atoms()) == 23
+    with monkeypatch.context() as patch:
+        patch.setattr(autosave.JournalFile, "append", full)
+        patch.setattr(autosave, "write_table", full)
+        for k in (4, 5):
+            assert session.edit(actions.delete, [k]) is not None
+            assert "The disk is full" in session.problem  # each time, until there is room
+            assert ear.order[-3:] == ["begins", "edited", "told"]
+    assert len(session.corrections.journal) == 3 and len(session.atoms()) == 22
+    assert session.undo() is not None and session.problem == ""
 
 
 def test_every_edit_is_on_the_disk(tmp_path: Path) -> None:

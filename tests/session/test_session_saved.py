@@ -11,8 +11,9 @@ from session_scene import SPACING, atoms_at, places, session_of
 
 import napari_atomlens as al
 from napari_atomlens.errors import FormatError
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.session.edits import Corrections, actions
-from napari_atomlens.session.project import lock_of, open_project
+from napari_atomlens.session.project import open_project
 from napari_atomlens.session.saved import open_sessions, save_session
 from napari_atomlens.session.session import Session
 
@@ -52,7 +53,7 @@ def test_what_a_window_has_open_is_not_overwritten(tmp_path: Path) -> None:
         save_session(session, path)
     opened.lock.release()
     assert save_session(session, path) == path
-    assert not lock_of(path).path.exists()
+    assert not folder_lock(path).path.exists()
     # of a project that is another one, the lock is another one
     other = open_project(tmp_path / "other", opened)
     assert other is not opened and not other.read_only

@@ -131,3 +131,43 @@ def test_what_is_unlike_all_scans_is_not_judged() -> None:
     verdict = al.assess(strange)
     assert verdict.label == "not sure" and verdict.score == 0.5
     assert verdict.reasons[0].endswith(".") and verdict.features["strangeness"] > 1
+
+
+@pytest.mark.parametrize("fill", [0.0, 5.5, np.nan])
+@pytest.mark.parametrize("lines", [3, 20, 60, 128])
+def test_a_scan_that_was_stopped(lines: int, fill: float) -> None:
+    z = np.full((256, 256), fill)
+    z[:lines] = np.random.default_rng(lines).normal(size=(lines, 256)).cumsum(1) * 0.1
+    if lines < 32:
+        with pytest.raises(ImageError, match=f"Only {lines} of 256 lines were recorded"):
+            al.assess(z)
+        return
+    verdict = al.assess(z)
+    assert not verdict.usable_mask[lines:].any()
+    assert any("not recorded" in r for r in verdict.reasons)
+
+
+def test_no_image_of_numbers_is_a_crash() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(128, 128)).cumsum(1)
+    ramp = np.arange(128.0)[None] + np.zeros((128, 128))
+    spike, spikes = base.copy(), base.copy()
+    spike[3, 3], spikes[3, 3], spikes[4, 4] = 1e300, -1.7e308, 1.7e308
+    nearly = np.where(np.arange(128)[:, None] < 40, base, 0)
+    nearly[40:, 0] = 1
+    plain = al.assess(base)
+    for image in (
+        ramp, ramp + 1e-9 * ramp.T, spike, spikes, nearly, np.where(base > 5, 1, 0) * 1.0,
+        np.indices((128, 128)).sum(0) % 2, rng.random((64, 64)) > 0.5, base.astype(np.float16),
+        rng.integers(-(2**62), 2**62, (64, 64)), np.where(rng.random((64, 64)) > 0.5, np.inf, 0.5),
+        *(rng.normal(size=s) for s in ((32, 32), (32, 500), (500, 32), (33, 47), (44, 45))),
+    ):  # fmt: skip
+        try:
+            verdict = al.assess(image)
+        except ImageError as error:
+            assert str(error).endswith(".")
+        else:
+            assert 0 <= verdict.score <= 1
+    for scale in (1e154, 1e-154, 1e300, 1e-300, 2.0**-40):  # the unit does not matter
+        scaled = al.assess(base * scale)
+        assert scaled.label == plain.label and abs(scaled.score - plain.score) < 1e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QLineEdit, QPushButton
 
 from napari_atomlens.segmentation import list_models
+from napari_atomlens.segmentation.zoo import BUNDLED
 from napari_atomlens.simulation import simulate
+from napari_atomlens.training import Adapted
 from napari_atomlens.widgets.correct.learning import outside
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -72,6 +75,38 @@ def test_learn_look_and_keep(desk: tuple[Any, Any], qtbot: Any, tmp_path: Path) 
     qtbot.mouseClick(widget.findChild(QPushButton, "keep"), Qt.MouseButton.LeftButton)
     assert "dark-square" in {m.name for m in list_models()}
     assert {x.name for x in viewer.layers} == {"dark", "corrected"}
+
+
+def test_an_earlier_model_of_that_name_is_not_replaced_unasked(
+    desk: tuple[Any, Any], qtbot: Any, tmp_path: Path
+) -> None:
+    _, widget = desk
+    panel, status = widget._adapt, widget.findChild(QLabel, "adapt_status")
+    made = tmp_path / "made" / "mine.safetensors"
+    made.parent.mkdir()
+    shutil.copyfile(BUNDLED / "graphene.safetensors", made)
+    made.with_suffix(".md").write_text("# mine\n")
+    (tmp_path / "models").mkdir()
+    kept = [tmp_path / "models" / f"mine{end}" for end in (".md", ".safetensors")]
+    for file in kept:
+        file.write_text("an earlier one")
+    panel.result = Adapted(made, "mine", 0.5, 0.9, 0.9, 0.9, 1.0, [1.0], 1.0)
+    name, keep = widget.findChild(QLineEdit, "model_name"), widget.findChild(QPushButton, "keep")
+    name.setText("mine")
+    panel._show_choice(True)
+
+    def press() -> str:
+        qtbot.mouseClick(keep, Qt.MouseButton.LeftButton)
+        return str(status.text())
+
+    assert "mine already" in press() and keep.text() == "Replace"
+    name.setText("mine-2")  # another name in its place: nothing is replaced any more
+    assert keep.text() == "Keep"
+    name.setText("mine")
+    assert "mine already" in press() and keep.text() == "Replace"
+    assert {file.read_text() for file in kept} == {"an earlier one"}
+    assert "Saved" in press() and panel.result is None
+    assert kept[1].read_bytes() == (BUNDLED / "graphene.safetensors").read_bytes()
 
 
 def test_the_recipe_stop_and_discard(desk: tuple[Any, Any], qtbot: Any, tmp_path: Path) -> None:

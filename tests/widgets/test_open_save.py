@@ -15,7 +15,14 @@ import pandas as pd
 import pytest
 from napari.layers import Points
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+)
 
 from napari_atomlens import tables
 from napari_atomlens.errors import AtomLensError
@@ -230,6 +237,53 @@ def test_opening_goes_on_beside_the_window(
     assert [x.name for x in viewer.layers] == names and served == [0]
 
 
+def answer(qtbot: Any, text: str, asked: list[str]) -> None:
+    """Press a button of the question once it is there."""
+
+    def press() -> None:
+        box = QApplication.activeModalWidget()
+        if not isinstance(box, QMessageBox):
+            QTimer.singleShot(20, press)
+            return
+        asked.append(box.text())
+        (button,) = [b for b in box.buttons() if b.text().replace("&", "") == text]
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    QTimer.singleShot(20, press)
+
+
+def test_a_project_that_the_window_has_open_is_reverted_when_asked(
+    viewer: Any, qtbot: Any, tmp_path: Path, recwarn: Any
+) -> None:
+    editor = fill(viewer)
+    panel = ProjectPanel(viewer)
+    qtbot.addWidget(panel)
+    path = panel.save(tmp_path / "work")
+    assert path is not None
+    names = [x.name for x in viewer.layers]
+    editor.perform(actions.delete, [3, 4])
+    viewer.add_points(np.zeros((1, 2)), name="mine")
+    asked: list[str] = []
+    answer(qtbot, "Cancel", asked)
+    viewer.open(str(path), plugin="napari-atomlens")
+    assert "work.atomlens is open in this window already" in asked[0]
+    assert [x.name for x in viewer.layers] == [*names, "mine"]
+    assert len(editor.layer.data) == 28
+    answer(qtbot, "Revert", asked)
+    viewer.open(str(path), plugin="napari-atomlens")
+    assert sorted(x.name for x in viewer.layers) == sorted([*names, "mine"])
+    again = editor_of(viewer.layers[names[-1]])
+    assert len(again.layer.data) == 30 and not again.is_read_only
+    assert again.perform(actions.delete, [5]) is not None
+    editor.autosave.pause()  # what the end of napari does
+    (lost,) = autosave.find_unsaved()
+    assert len(autosave.restore(lost).atoms()) == 28  # what was given up is not lost
+    viewer.layers.clear()  # the panel holds the project: still this window
+    viewer.open(str(path), plugin="napari-atomlens")
+    assert not editor_of(viewer.layers[names[-1]]).is_read_only and len(asked) == 2
+    assert not [w for w in recwarn if "another window" in str(w.message)]
+
+
 def test_a_damaged_project_changes_nothing(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
     fill(viewer)
     panel = ProjectPanel(viewer)
@@ -373,6 +427,33 @@ def test_restoring_takes_no_edits_from_a_layer_of_the_same_name(viewer: Any) -> 
     layer = restore.show_restored(viewer, autosave.find_unsaved()[0])
     assert editor.layer in viewer.layers and layer in viewer.layers
     assert len(editor.layer.data) == 29 and len(layer.data) == 28
+
+
+def test_restoring_adds_to_what_is_there(viewer: Any) -> None:
+    """Points of the user, and atoms that were found anew and not yet edited, stay."""
+    mine = viewer.add_points(np.ones((3, 2)), name="atoms · gold")
+    editor = fill(viewer)
+    editor.layer.name = mine.name  # napari makes it another one
+    before = [(x.name, len(x.data)) for x in viewer.layers]
+    leave_unsaved()
+    layer = restore.show_restored(viewer, autosave.find_unsaved()[0])
+    after = [(x.name, len(x.data)) for x in viewer.layers if x is not layer]
+    assert after == before and len(layer.data) == 28
+    assert {mine, editor.layer, layer} <= set(viewer.layers)
+
+
+def test_a_damaged_session_says_so(viewer: Any, qtbot: Any, first_use: None) -> None:
+    leave_unsaved(3)
+    (journal,) = autosave.autosave_folder().glob("*/journal-1.jsonl")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0] + b"?" * 50 + b"\n" + lines[2])
+    viewer.window.add_plugin_dock_widget("napari-atomlens", "Calibrate")
+    bar = bar_of(viewer, qtbot)
+    text = bar.findChild(QLabel).text()
+    assert text.startswith("1 edit of atoms · gold (") and "damaged in line 2" in text
+    click(qtbot, bar, "restore")
+    (layer,) = [x for x in viewer.layers if isinstance(x, Points)]
+    assert len(layer.data) == 29
 
 
 def test_settings_of_the_docks_come_back_with_the_project(

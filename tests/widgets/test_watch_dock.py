@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,9 @@ from qtpy.QtWidgets import (
     QTableWidget,
 )
 
-from napari_atomlens.runs.watch import FolderWatch
+from napari_atomlens.runs import watch
+from napari_atomlens.runs.params import WatchParams
+from napari_atomlens.runs.scan import ScanResult, scan_file
 from napari_atomlens.simulation.silicon import SiliconParams, simulate_silicon
 from napari_atomlens.widgets.layers import watched as module
 from napari_atomlens.widgets.layers.roles import entry
@@ -141,38 +142,36 @@ def test_closing_the_dock_ends_the_watch(bench: Bench, tmp_path: Path) -> None:
     assert not (tmp_path / "atomlens_results" / "late.npy").exists()
 
 
-def test_a_stop_is_quick_and_the_file_in_work_is_finished(
+def slow_reader(
+    path: Path, stamp: tuple[int, int], params: WatchParams, threads: int
+) -> ScanResult:
+    (path.parent / "begun").touch()
+    time.sleep(0 if (path.parent / "free").exists() else 3600)
+    return scan_file(path, stamp, params, threads)
+
+
+def test_a_stop_is_quick_and_the_file_in_work_is_taken_again(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, free = threading.Event(), threading.Event()
-    process = FolderWatch.process
-
-    def slow(self: FolderWatch, path: Path) -> Any:
-        begun.set()
-        free.wait(30)
-        return process(self, path)
-
-    monkeypatch.setattr(FolderWatch, "process", slow)
+    monkeypatch.setattr(watch, "scan_file", slow_reader)
     save(tmp_path / "a.npy", scan(4))
     bench.watch(tmp_path, "none")
-    bench.qtbot.waitUntil(begun.is_set, timeout=WAIT)
+    bench.qtbot.waitUntil((tmp_path / "begun").exists, timeout=WAIT)
     with bench.qtbot.waitSignal(bench.widget.finished, timeout=2_000):  # slack: others work, too
         bench.click()
     assert bench.status == "Cancelled. The next start goes on from here."
     assert bench.child(QLineEdit, "folder").isEnabled()
-    bench.click()
-    assert "is being finished; try again in a moment" in bench.status
-    free.set()
-    log = tmp_path / "atomlens_results" / "events.jsonl"
-    bench.qtbot.waitUntil(log.exists, timeout=WAIT)
+    (tmp_path / "free").touch()
 
     def started() -> bool:
         if not bench.widget.is_running:
             bench.click()
         return bool(bench.widget.is_running)
 
-    bench.qtbot.waitUntil(started, timeout=WAIT)
+    bench.qtbot.waitUntil(started, timeout=WAIT)  # the first one is ending
+    bench.qtbot.waitUntil(lambda: bench.rows().get("a.npy", "")[:8] == "analysed", timeout=WAIT)
     bench.stop()
+    log = tmp_path / "atomlens_results" / "events.jsonl"
     assert len(log.read_text().splitlines()) == 1  # once
 
 

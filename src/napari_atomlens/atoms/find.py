@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.ways import Refine
-from napari_atomlens.params import check_choice
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.params import check_choice, number_between, of_kind
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.segmentation.probabilities import Probabilities
 
@@ -148,7 +150,13 @@ def find_atoms(
     True
     >>> quick = al.find_atoms(al.segment(image, spacing_px=10.0), refine="centroid")
     """
+    fit = of_kind(FitParams, fit)
     check_choice("refine", refine, Refine)
+    if not isinstance(probabilities, Probabilities) or not isinstance(calibration, Mapping | None):
+        raise ParameterError("Atoms are found in Probabilities, with a dictionary to calibrate.")
+    min_probability = number_between("min_probability", min_probability, 0, 1)
+    frame = int(number_between("frame", frame, 0, 2**40, whole=True))
+    first_id = int(number_between("first_id", first_id, 0, 2**60, whole=True))
     positions, evidence, shares = find_peaks(probabilities)
     chance = calibrated(evidence, calibration or {})
     # what may be a column still takes its light away from its neighbours

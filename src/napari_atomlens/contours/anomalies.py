@@ -21,8 +21,9 @@ import pandas as pd
 
 from napari_atomlens import arrays
 from napari_atomlens.contours.evidence import FAINTEST, kinds
-from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import Params, param
+from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.params import Params, of_kind, param
+from napari_atomlens.tables import check_table
 
 #: What is looked at where nothing else is asked for, in words for low and high.
 #: Only columns that are there and vary are used; those of the raw image come first.
@@ -151,6 +152,7 @@ def find_anomalies(table: pd.DataFrame, params: AnomalyParams = AnomalyParams())
     """
     from scipy import stats  # here and below: it takes a quarter of a second to load
 
+    params, table = of_kind(AnomalyParams, params), check_table(table, (), "sites", places=False)
     names = chosen(table, params.columns)
     z, distance, p = _judged(table, names, params)
     q = benjamini_hochberg(p)
@@ -169,6 +171,8 @@ def chosen(table: pd.DataFrame, columns: str) -> list[str]:
     """Descriptors to compare: those asked for, else the first set that is there."""
     if columns.strip():
         names = [c.strip() for c in columns.split(",") if c.strip()]
+        if not names:
+            raise ParameterError("columns names no column to compare sites by.")
         missing = [c for c in names if c.removeprefix("log ") not in table]
         if missing:
             raise ParameterError(f"There is no column {missing[0]!r} to compare sites by.")
@@ -186,7 +190,10 @@ def chosen(table: pd.DataFrame, columns: str) -> list[str]:
 
 
 def _values(table: pd.DataFrame, name: str) -> np.ndarray:
-    values = np.array(table[name.removeprefix("log ")], dtype=float)
+    try:
+        values = np.array(table[name.removeprefix("log ")], dtype=float)
+    except (TypeError, ValueError):
+        raise TableError(f"The column {name} of the sites table does not hold numbers.") from None
     if name.startswith("log "):
         with np.errstate(invalid="ignore", divide="ignore"):
             values = np.where(values > 0, np.log(values), np.nan)

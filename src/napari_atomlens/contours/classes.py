@@ -19,7 +19,8 @@ from napari_atomlens import arrays
 from napari_atomlens.contours.surroundings import nearest
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.image import Pixels, Stack, as_stack
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
+from napari_atomlens.tables import check_table, chosen_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -92,9 +93,6 @@ class Classes:
 
 def _chosen(sites: pd.DataFrame, rows: ArrayLike | None) -> pd.DataFrame:
     """Return the sites that are classified, or say why they cannot be."""
-    for column in ("frame", "y_px", "x_px"):
-        if column not in sites:
-            raise ParameterError(f"Sites without the column {column!r} cannot be classified.")
     chosen = sites if rows is None else sites.iloc[_places(rows, len(sites))]
     if len(chosen) < 4:
         raise ParameterError(f"Classes need at least four sites, but there are {len(chosen)}.")
@@ -138,22 +136,23 @@ def classify_sites(
     >>> len(al.classify_sites(image, atoms).label) == len(atoms)
     True
     """
+    params = of_kind(ClassParams, params)
+    sites = check_table(sites, ("frame", "y_px", "x_px"), "sites")
     stack, chosen = as_stack(image), _chosen(sites, rows)
     fold = params.fold or symmetry(chosen if "n_neighbours" in chosen else sites)
     spacing, angle = spacing_of(sites), lattice_angle(sites, fold)
     copies = oriented_patches(stack, chosen, fold, params, spacing, angle)
-    sites = chosen
     whole = np.flatnonzero(np.isfinite(copies).all((1, 2, 3)))
     if len(whole) < 4:
         raise ImageError("The patches round these sites leave the image; choose a smaller radius.")
     scores = orbit_components(copies[whole], params)
     choice = alignment(scores, params.seed)
-    patches = np.full((len(sites), *copies.shape[2:]), np.nan)
+    patches = np.full((len(chosen), *copies.shape[2:]), np.nan)
     patches[whole] = copies[whole, choice]
     found = components(patches[whole].reshape(len(whole), -1), params)
-    embedding = np.full((len(sites), found.shape[1]), np.nan)
+    embedding = np.full((len(chosen), found.shape[1]), np.nan)
     embedding[whole] = found
-    label = np.full(len(sites), -1)
+    label = np.full(len(chosen), -1)
     label[whole], bic = cluster(embedding[whole], params)
     means = [patches[label == k].mean(0) for k in range(label.max() + 1)]
     return Classes(
@@ -240,11 +239,11 @@ def lattice_angle(sites: pd.DataFrame, fold: int) -> float:
 def _places(rows: ArrayLike, n: int) -> np.ndarray:
     """Rows as places, whether they are given as a mask or as numbers."""
     array = np.asarray(rows)
-    if array.dtype == bool or array.dtype == object:
+    if array.ndim and (array.dtype == bool or array.dtype == object):
         if len(array) != n:
             raise ParameterError(f"The mask has {len(array)} rows, but there are {n} sites.")
         return np.flatnonzero(array.astype(bool))
-    return array.astype(np.int64)
+    return chosen_rows(array, n)
 
 
 def spacing_of(sites: pd.DataFrame) -> float:

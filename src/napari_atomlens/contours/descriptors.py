@@ -21,8 +21,8 @@ from napari_atomlens import tables
 from napari_atomlens.contours import mask, polygons
 from napari_atomlens.contours.surroundings import surroundings
 from napari_atomlens.errors import ImageError
-from napari_atomlens.image import check_pixel_size
-from napari_atomlens.params import Params, param
+from napari_atomlens.image import Pixels, as_pixels, check_pixel_size
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.segmentation.probabilities import column_probability
 from napari_atomlens.segmentation.zoo import roles_of
 
@@ -102,7 +102,13 @@ def describe_contours(
     >>> {"area_px2", "eccentricity", "n_neighbours"} <= set(described)
     True
     """
+    params = of_kind(DescribeParams, params)
     size = check_pixel_size(pixel_size_nm)
+    if atoms is not None:
+        needed = ["frame", "atom_id", "y_px", "x_px"]
+        if isinstance(atoms, pd.DataFrame) and "site_y_px" in atoms:
+            needed.append("site_x_px")
+        atoms = tables.check_table(atoms, needed)
     frames: Mapping[int, Any]
     known: pd.DataFrame | None = None
     maps = partial(_plane, probability)
@@ -114,12 +120,12 @@ def describe_contours(
         if size is None:
             size = check_pixel_size(source.provenance.get("pixel_size_nm"))
     elif isinstance(source, Mapping):
-        frames = {int(f): v for f, v in source.items()}
+        frames = {_frame_number(f): _as_outlines(v) for f, v in source.items()}
     elif isinstance(source, np.ndarray) and source.dtype.kind in "iub" and source.ndim in (2, 3):
         stack = source[None] if source.ndim == 2 else source
         frames = dict(enumerate(stack))
     elif isinstance(source, Sequence) or (isinstance(source, np.ndarray) and source.ndim == 3):
-        frames = {0: source}
+        frames = {0: _as_outlines(source)}
     else:
         raise ImageError(
             "Contours are outlines (m, 2), one list or one per frame, or a label image of integers."
@@ -139,6 +145,27 @@ def describe_contours(
     return tables.make("contours", joined, n)
 
 
+def _frame_number(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
+        raise ImageError(f"Outlines belong to frames by their number, not {given!r}.")
+    return int(given)
+
+
+def _as_outlines(group: Any) -> Any:
+    """Return outlines as arrays of vertices; a label image as it is."""
+    if isinstance(group, np.ndarray) and group.dtype.kind in "iub" and group.ndim == 2:
+        return group
+    try:
+        outlines = [np.asarray(o, float) for o in group]
+    except (TypeError, ValueError):
+        outlines = [np.zeros(0)]
+    if any(o.ndim != 2 or o.shape[1] != 2 or not len(o) for o in outlines):
+        raise ImageError("Every outline is an array (m, 2) of rows and columns.")
+    if not all(np.isfinite(o).all() for o in outlines):
+        raise ImageError("Some outlines have vertices that are no finite numbers.")
+    return outlines
+
+
 def _columns_of(result: Any, frame: int, position: int) -> np.ndarray | None:
     """Probability of a column (H, W) in the frame at a position of a result with maps."""
     maps = result.probabilities
@@ -149,16 +176,20 @@ def _columns_of(result: Any, frame: int, position: int) -> np.ndarray | None:
 
 def _plane(stack: Any, frame: int, position: int) -> np.ndarray | None:
     """One frame (H, W) of an image or a movie."""
-    if stack is None or 0 in np.shape(stack):
+    if stack is None:
         return None
-    shape = np.shape(stack)
+    if not isinstance(stack, Pixels):
+        stack = as_pixels(stack)
+    shape = tuple(stack.shape)
+    if 0 in shape:
+        return None
     if len(shape) == 2:
-        return np.asarray(stack, float)
+        return as_pixels(stack).astype(float)
     if len(shape) != 3:
         raise ImageError(f"Maps have two or three axes, but these have {len(shape)}.")
     if not 0 <= frame < shape[0]:
         raise ImageError(f"There is no frame {frame}: the maps have {shape[0]}.")
-    return np.asarray(stack[frame], float)
+    return as_pixels(stack[frame]).astype(float)
 
 
 def _frames(

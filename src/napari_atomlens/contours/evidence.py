@@ -20,8 +20,9 @@ from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
 from napari_atomlens.image import Pixels, Stack, as_stack
 from napari_atomlens.lattice.sites import complete_sites
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.points import nearest_distance
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -90,7 +91,8 @@ def describe_sites(
         - ``raw_misfit``: rms of what none of these explains, in ordinary heights;
         - ``raw_aspect``, ``raw_orientation_rad``: the same stretch as aspect and angle.
 
-        NaN for kinds of fewer than eight sites, and for patches that leave the image.
+        NaN for kinds of fewer than eight sites, for patches that leave the image, and for sites
+        where the image is masked or not-a-number.
 
     Raises
     ------
@@ -106,7 +108,10 @@ def describe_sites(
     >>> bool(abs(sites["raw_strength"].median() - 1) < 0.1)
     True
     """
+    params = of_kind(EvidenceParams, params)
     stack = as_stack(image)
+    atoms = check_table(atoms, ("y_px", "x_px"))
+    atoms = atoms if "frame" in atoms else atoms.assign(frame=0)
     sites = complete_sites(atoms) if complete else atoms.reset_index(drop=True)
     if len(sites) and not 0 <= sites["frame"].min() <= sites["frame"].max() < len(stack):
         raise ImageError(f"The atoms belong to frames that the image, with {len(stack)}, lacks.")
@@ -148,6 +153,9 @@ def _by_frame(
         if not sound.all():
             level = float(np.nanmean(image)) if sound.any() else 0.0
             image = np.where(sound, image, level)
+        span = float(np.ptp(image))
+        if span and not 1e-30 < span < 1e30:  # all that is measured is relative
+            image = (image - image.min()) / span
         place = group[["y_px", "x_px"]].to_numpy(float)
         site = group[["site_y_px", "site_x_px"]].to_numpy(float)
         centre = np.where(np.isfinite(site), site, place)
@@ -156,7 +164,11 @@ def _by_frame(
         names, kind = np.unique(group["kind"].to_numpy().astype(str), return_inverse=True)
         size = np.bincount(kind, minlength=len(names))
         kind = np.where(size[kind] >= FEWEST, kind, -1)
-        yield group.index.to_numpy(), measure_sites(image, centre, kind, params)
+        found = measure_sites(image, centre, kind, params)
+        # nobody knows what is where the image was masked or not-a-number
+        at = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
+        found[~sound[at[:, 0], at[:, 1]]] = np.nan
+        yield group.index.to_numpy(), found
 
 
 def measure_sites(
@@ -364,6 +376,7 @@ def explain(
         weighted = table * weight[:, None]
         normal = weighted @ table.transpose(0, 2, 1)
         ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / m
+        ridge = np.maximum(ridge, 1e-30)  # where nothing is seen of a site
         solve.append(np.linalg.solve(normal + ridge * np.eye(m), weighted))
     for turn in range(ROUNDS):
         left = rim.ravel().copy()

@@ -26,6 +26,9 @@ from napari_atomlens.contours.polygons import (
     padded,
     ragged,
 )
+from napari_atomlens.errors import ImageError
+from napari_atomlens.image import as_pixels
+from napari_atomlens.params import number_between
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Neighbours whose bisectors limit an outline.
@@ -34,10 +37,22 @@ N_NEIGHBOURS = 8
 FARTHEST = 0.7
 #: Atoms closer together than this (px) are outlined on a map of twice the sampling.
 COARSE = 16.0
+#: Sampling is made so many times finer at most.
+MOST_ZOOM = 16
 #: Pixels of the patches that are worked on at a time.
 CHUNK_PIXELS = 1 << 18
 #: Pixels of a band of a large map; maps up to 2048 x 2048 are one.
 BAND_PIXELS = 1 << 22
+
+
+def _checked_map(probability: object, frame: object, level: object) -> np.ndarray:
+    """Return the map of one frame, if it and what goes with it can be used."""
+    found = as_pixels(probability).astype(np.float32)
+    if found.ndim != 2 or not found.size:
+        raise ImageError(f"A map of one frame has two axes, but this has {found.ndim}.")
+    number_between("frame", frame, -1, 2**40, whole=True)
+    number_between("level", level, 1e-6, 1)
+    return found
 
 
 def outline(
@@ -91,10 +106,13 @@ def outline(
     >>> len(contours) == len(outlines)
     True
     """
+    atoms = tables.check_table(atoms, ("y_px", "x_px", "atom_id"))
+    probability = _checked_map(probability, frame, level)
+    which = None if which is None else tables.chosen_rows(which, len(atoms))
     if not len(atoms) or (which is not None and not len(which)):
         return tables.empty("contours"), []
     centres, watch = atoms[["y_px", "x_px"]].to_numpy(float), as_progress(progress)
-    vertices, counts = trace(np.asarray(probability, np.float32), centres, level, watch, which)
+    vertices, counts = trace(probability, centres, level, watch, which)
     watch.check()
     rows = slice(None) if which is None else which
     ids = atoms["atom_id"].to_numpy()[rows]
@@ -134,12 +152,15 @@ def trace(
     if n > 1:
         distance, near = scipy.spatial.cKDTree(centres).query(centres, k=min(N_NEIGHBOURS + 1, n))
         distance, near = distance[:, 1:], near[:, 1:]
-        typical = float(np.median(distance[:, 0]))
+        apart = distance[:, 0][distance[:, 0] > 0]  # atoms may lie on one another
+        typical = float(np.median(apart)) if len(apart) else min(probability.shape) / 2.0
     else:
         distance, near = np.zeros((1, 0)), np.zeros((1, 0), int)
         typical = min(probability.shape) / 2.0
     zoom = 1
-    while zoom * typical < COARSE:  # small atoms: vertices a pixel apart would cut their corners
+    while (
+        zoom * typical < COARSE and zoom < MOST_ZOOM
+    ):  # small atoms: vertices a pixel apart would cut their corners
         zoom *= 2
     places, distance = zoom * centres, zoom * distance
     farthest = max(FARTHEST * zoom * typical, 1.5)

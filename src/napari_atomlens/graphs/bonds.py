@@ -24,6 +24,7 @@ from napari_atomlens.graphs.plausible import dimness, log_odds, select
 from napari_atomlens.graphs.rings import MAX_RING, Rings, trace_rings
 from napari_atomlens.graphs.rules import Rules, preset
 from napari_atomlens.lattice.sites import vacant_sites
+from napari_atomlens.params import of_kind
 from napari_atomlens.points import near_pairs
 from napari_atomlens.tables import check_atoms
 
@@ -262,6 +263,7 @@ def bond(
     clean = check_atoms(atoms)
     if isinstance(rules, str):
         rules = choose_rules(clean)[0] if rules == "auto" else preset(rules)
+    rules = of_kind(Rules, rules)
     clean = _name_species(clean, rules)
     places, calibrated = in_nm(clean, rules)
     drawn = as_seen(clean, places)

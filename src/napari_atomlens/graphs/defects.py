@@ -16,7 +16,7 @@ from napari_atomlens.graphs.bonds import BondGraph, bond
 from napari_atomlens.graphs.finding import Finding, hill, join_labels
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.graphs.types import defect_graph, same_type, wl_hashes
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.points import connected, near_pairs
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def find_defects(
     >>> al.find_defects(atoms, rules="graphene-si")["formula"].tolist()
     ['Si1C3']
     """
+    params = of_kind(DefectParams, params)
     made = graph if isinstance(graph, BondGraph) else bond(graph, rules)
     if not len(made.atoms):
         return tables.empty("defects")

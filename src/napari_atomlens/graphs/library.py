@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens.cards import Card
-from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
 from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.image import Pixels, as_stack
+from napari_atomlens.untrusted import open_hdf5, parse_json, path_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -40,6 +42,16 @@ APPLICATION_ID = 0x414C444C
 #: A writer waits so long for the others.
 WAIT_S = 60.0
 _BINS = 16
+#: What damaged rows raise.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    OverflowError,
+)
 
 #: Each brings the file from one version to the next; never change one that was released.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -275,6 +287,31 @@ def cut_patch(frame: np.ndarray, centre: tuple[float, float], side: float) -> np
     return padded
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _reads(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let a method of a library that reads rows say in one sentence what is wrong with them."""
+
+    @functools.wraps(method)
+    def careful(*given: _P.args, **named: _P.kwargs) -> _T:
+        library = given[0]
+        assert isinstance(library, DefectLibrary)
+        try:
+            return method(*given, **named)
+        except AtomLensError:
+            raise
+        except sqlite3.ProgrammingError as error:
+            raise FormatError(f"{library.path.name} is closed ({error}).") from error
+        except (sqlite3.Error, *_DAMAGE) as error:
+            raise FormatError(
+                f"{library.path.name} is damaged: {type(error).__name__}: {error}."
+            ) from error
+
+    return careful
+
+
 class DefectLibrary(Card):
     """A library in one SQLite file; made where there is none.
 
@@ -302,14 +339,18 @@ class DefectLibrary(Card):
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         if not create and not self.path.exists():
             raise FormatError(f"There is no library {self.path.name}.")
         try:
             self._db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA trusted_schema = OFF")  # nobody has signed the file
+            # the end of the journal, too, is on the disk: a power cut takes no entry back
+            self._db.execute("PRAGMA synchronous = EXTRA")
+            self._refuse_programs()
             self._migrate()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, *_DAMAGE) as error:
             with contextlib.suppress(AttributeError, sqlite3.Error):
                 self._db.close()
             raise FormatError(f"{self.path.name} is no defect library: {error}.") from error
@@ -326,6 +367,15 @@ class DefectLibrary(Card):
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _refuse_programs(self) -> None:
+        """Refuse a file whose views or triggers would run with every look at it."""
+        (n,) = self._db.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') "
+            "OR sql LIKE 'CREATE VIRTUAL%'"
+        ).fetchone()
+        if n:
+            raise FormatError(f"{self.path.name} is no defect library: it holds more than tables.")
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -390,8 +440,8 @@ class DefectLibrary(Card):
     def _facts(self) -> dict[str, object]:
         try:
             n, formulas = len(self), self.formulas()
-        except sqlite3.ProgrammingError:
-            return {"entries": "closed"}
+        except FormatError as error:
+            return {"entries": "closed" if "is closed" in str(error) else str(error)}
         pairs = zip(formulas["formula"], formulas["count"], strict=True)
         return {
             "entries": f"{n:,} of {len(formulas):,} formulas",
@@ -401,13 +451,18 @@ class DefectLibrary(Card):
     def _picture(self) -> np.ndarray | None:
         """Return the newest entry that has an image."""
         try:
-            found = self._db.execute(
-                "SELECT id FROM defects WHERE patch IS NOT NULL ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-        except sqlite3.ProgrammingError:
+            return self._newest_patch()
+        except FormatError:
             return None
+
+    @_reads
+    def _newest_patch(self) -> np.ndarray | None:
+        found = self._db.execute(
+            "SELECT id FROM defects WHERE patch IS NOT NULL ORDER BY id DESC LIMIT 1"
+        ).fetchone()
         return self.get(found[0]).patch if found else None
 
+    @_reads
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM defects").fetchone()[0])
 
@@ -468,12 +523,14 @@ class DefectLibrary(Card):
                 (number, name, float(value), unit, method),
             )
 
+    @_reads
     def _must_exist(self, number: int) -> None:
         if not self._db.execute("SELECT 1 FROM defects WHERE id = ?", (number,)).fetchone():
             raise ParameterError(f"There is no defect {number} in this library.")
 
     # ----------------------------------------------------------------- search
 
+    @_reads
     def get(self, number: int) -> Entry:
         """Return one entry.
 
@@ -489,9 +546,9 @@ class DefectLibrary(Card):
         species, places, pairs = _structure(row["structure"])
         patch = None
         if row["patch"] is not None:
-            shape = json.loads(row["patch_shape"])
-            patch = np.frombuffer(row["patch"], np.float16).astype(np.float32).reshape(shape[:2])
-            patch = patch * shape[3] + shape[2]
+            height, width, low, span = json.loads(row["patch_shape"])
+            patch = np.frombuffer(row["patch"], np.float16).astype(np.float32)
+            patch = patch.reshape(int(height), int(width)) * float(span) + float(low)
         tags = self._db.execute("SELECT tag FROM tags WHERE defect_id = ? ORDER BY tag", (number,))
         values = self._db.execute(
             "SELECT name, value FROM properties WHERE defect_id = ? ORDER BY name", (number,)
@@ -501,12 +558,14 @@ class DefectLibrary(Card):
             row["formula"], row["kind"], row["graph_hash"], species, places, pairs,
             score=missing if row["score"] is None else row["score"], patch=patch,
             pixel_size_nm=missing if row["pixel_size_nm"] is None else row["pixel_size_nm"],
-            source=row["source"], provenance=json.loads(row["provenance"]),
-            instrument=json.loads(row["instrument"]), notes=row["notes"],
+            source=row["source"], provenance=parse_json(row["provenance"], "The provenance"),
+            instrument=parse_json(row["instrument"], "What the instrument wrote"),
+            notes=row["notes"],
             tags=tuple(t for (t,) in tags), properties=dict(values.fetchall()),
             id=row["id"], uid=row["uid"], created=row["created"],
         )  # fmt: skip
 
+    @_reads
     def table(
         self,
         *,
@@ -562,6 +621,7 @@ class DefectLibrary(Card):
             found = found.reset_index()[columns]
         return found
 
+    @_reads
     def formulas(self) -> pd.DataFrame:
         """Count the entries of every formula, the most frequent first."""
         rows = self._db.execute(
@@ -569,6 +629,7 @@ class DefectLibrary(Card):
         )
         return pd.DataFrame(rows.fetchall(), columns=["formula", "count"])
 
+    @_reads
     def with_subgraph(self, pattern: nx.Graph) -> list[int]:
         """Ids of the entries whose graph holds `pattern`.
 
@@ -604,6 +665,7 @@ class DefectLibrary(Card):
             ]
         return sorted(ids, reverse=True)
 
+    @_reads
     def similar(self, entry: Entry, n: int = 10) -> pd.DataFrame:
         """Return the entries most like `entry`, with their ``distance`` (0 is equal).
 
@@ -672,15 +734,13 @@ def read_published(path: str | Path, rules: Rules | str = "graphene-si") -> list
     FormatError
         If the file is damaged or of another format.
     """
-    import h5py
-
     source = Path(path)
     entries = []
     try:
-        with h5py.File(source) as file:
+        with open_hdf5(source) as file:
             image = np.squeeze(file["nn_input"][()]).astype(np.float32)
             pixel_nm = float(file["nn_input"].attrs["scan size"]) / 1000 / image.shape[1]
-            instrument = json.loads(file["nn_input"].attrs.get("metadata", "{}"))
+            instrument = parse_json(file["nn_input"].attrs.get("metadata", "{}"), source.name)
             keys = sorted(k for k in file if k.startswith("defect_coord"))
             stored = [
                 (str(file[k].attrs.get("defect type", source.parent.name)), file[k][()])
@@ -714,12 +774,16 @@ def read_published(path: str | Path, rules: Rules | str = "graphene-si") -> list
 
 
 def _structure(text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    data = json.loads(text)
-    return (
-        data["species"],
-        np.asarray(data["places_nm"], float).reshape(-1, 2),
-        np.asarray(data["pairs"], int).reshape(-1, 2),
-    )
+    """Species, places and bonds of an entry, which fit each other."""
+    data = parse_json(text, "The structure of a defect")
+    species = [str(s) for s in data["species"]]
+    places = np.asarray(data["places_nm"], float).reshape(-1, 2)
+    pairs = np.asarray(data["pairs"], int).reshape(-1, 2)
+    if len(places) != len(species) or not np.isfinite(places).all():
+        raise FormatError("The structure of a defect is damaged: its atoms have no places.")
+    if len(pairs) and not 0 <= pairs.min() <= pairs.max() < len(species):
+        raise FormatError("The structure of a defect is damaged: a bond has no atom.")
+    return species, places, pairs
 
 
 def _row(entry: Entry, uid: str, created: str) -> dict[str, object]:

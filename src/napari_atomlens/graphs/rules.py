@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.params import Params, param
+from napari_atomlens.untrusted import path_of, read_toml
 
 #: Stands for any species in a bond rule.
 ANY = "*"
@@ -131,6 +131,10 @@ class Rules(Params):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for word in ("host", "known"):
+            names = getattr(self, word)
+            if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
+                raise ParameterError(f"{word} is {names!r}, but must be a list of names.")
         if not self.host:
             raise ParameterError(f"The rules {self.name!r} name no host species.")
         if not self.bonds:
@@ -252,7 +256,7 @@ class Rules(Params):
             return cls(bonds=bonds, species=species, classes=classes, **rest)
         except ParameterError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ParameterError(
                 f"These rules cannot be used: {type(error).__name__}: {error}."
             ) from error
@@ -285,14 +289,7 @@ class Rules(Params):
         ParameterError
             If a value is missing, unknown or out of bounds.
         """
-        source = Path(path)
-        try:
-            data = tomllib.loads(source.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FormatError(f"{source.name} could not be read: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FormatError(f"{source.name} is not a TOML file: {error}.") from error
-        return cls.from_dict(data)
+        return cls.from_dict(read_toml(path_of(path)))
 
 
 _SILICON = ("Si1C3", "Si1C4", "Si2C4", "Si2C5", "Si2C6", "Si3C4", "Si3C6", "Si4C6")
@@ -439,6 +436,7 @@ def preset(name: str) -> Rules:
     ('C',)
     """
     every = presets()
-    if name not in every:
-        raise ParameterError(f"There are no rules {name!r}; there are {', '.join(every)}.")
+    if not isinstance(name, str) or name not in every:
+        known = ", ".join(every)
+        raise ParameterError(f"There are no rules {str(name)[:60]!r}; there are {known}.")
     return every[name]

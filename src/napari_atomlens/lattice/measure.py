@@ -31,6 +31,7 @@ from napari_atomlens.lattice.strain import (
 )
 from napari_atomlens.lattice.summary import describe_regions, join_frames, message_of
 from napari_atomlens.lattice.vacancies import add_vacancies
+from napari_atomlens.params import of_kind
 from napari_atomlens.points import inside_polygon
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
@@ -97,6 +98,7 @@ def measure_lattice(
     >>> round(float(lattice.lattices["a_nm"][0]), 2)
     0.25
     """
+    params = of_kind(LatticeParams, params)
     size = check_pixel_size(pixel_size_nm)
     table = _checked(atoms)
     polygon = _polygon(reference)
@@ -130,13 +132,10 @@ def measure_lattice(
 
 def _checked(atoms: pd.DataFrame) -> pd.DataFrame:
     """Return the atoms without vacant sites, complete and sorted by frame."""
-    if not isinstance(atoms, pd.DataFrame):
-        raise TableError("The atoms must be a pandas table with the columns y_px and x_px.")
-    missing = [c for c in ("y_px", "x_px") if c not in atoms]
-    if missing:
-        raise TableError(f"The atoms table has no column {' and '.join(missing)}.")
+    tables.need_columns(atoms, ("y_px", "x_px"), "atoms")
     if "source" in atoms:
         atoms = atoms[atoms["source"].astype(str) != "lattice"]
+    atoms = tables.check_table(atoms)
     n = len(atoms)
     columns: dict[str, object] = {str(c): atoms[c].to_numpy() for c in atoms if c not in MEASURED}
     columns.setdefault("frame", np.zeros(n, np.int64))
@@ -146,8 +145,6 @@ def _checked(atoms: pd.DataFrame) -> pd.DataFrame:
         table = tables.make("atoms", columns, n)
     except (TypeError, ValueError) as error:
         raise TableError(f"The atoms table holds values that are no numbers ({error}).") from None
-    if not np.isfinite(table[["y_px", "x_px"]].to_numpy()).all():
-        raise TableError("Some atoms have no position (y_px or x_px is not a finite number).")
     return table.sort_values("frame", kind="stable", ignore_index=True)
 
 
@@ -161,7 +158,7 @@ def _polygon(reference: str | Sequence[object] | np.ndarray) -> np.ndarray | Non
         return None
     try:
         vertices = np.asarray(reference, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         vertices = np.zeros(0)
     if vertices.shape == (4,):
         y0, x0, y1, x1 = vertices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import arrays
+from napari_atomlens import arrays, tables
 from napari_atomlens.errors import TableError
 
 
@@ -49,8 +49,7 @@ def shrink_positions(atoms: pd.DataFrame) -> pd.DataFrame:
     True
     """
     needed = {"y_px", "x_px", "y_err_px", "x_err_px", "site_y_px", "site_x_px", "sublattice"}
-    if missing := needed - set(atoms.columns):
-        raise TableError(f"The atoms table has no column {', '.join(sorted(missing))}.")
+    atoms = tables.check_table(atoms, sorted(needed))
     if not atoms["site_y_px"].notna().any():
         raise TableError("The atoms have no lattice sites yet; measure the lattice first.")
     out = atoms.copy()
@@ -59,7 +58,8 @@ def shrink_positions(atoms: pd.DataFrame) -> pd.DataFrame:
     error = atoms[["y_err_px", "x_err_px"]].to_numpy(float)
     moved = place - site
     known = np.isfinite(moved).all(1) & np.isfinite(error).all(1)
-    kinds = atoms["sublattice"].to_numpy() + 1000 * atoms["frame"].to_numpy()
+    frame = atoms["frame"].to_numpy() if "frame" in atoms else 0
+    kinds = atoms["sublattice"].to_numpy() + 1000 * frame
     factor = _factors(moved, error, known, kinds)
     new = np.where(known[:, None], site + factor[:, None] * moved, place)
     out["y_shrunken_px"], out["x_shrunken_px"] = new.T

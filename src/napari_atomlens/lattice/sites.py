@@ -123,12 +123,12 @@ def expected(positions: np.ndarray, link: np.ndarray, vectors: np.ndarray) -> np
     """
     n = len(positions)
     out = np.full((n, 2), np.nan)
-    if not n or not len(vectors):
+    opposites = [int(np.argmin(np.hypot(*(vectors + v).T))) for v in vectors]
+    if not n or not any(k < o for k, o in enumerate(opposites)):
         return out
     there = np.where((link >= 0)[..., None], positions[link], np.nan)
-    opposite = [int(np.argmin(np.hypot(*(vectors + v).T))) for v in vectors]
-    half = [k for k, o in enumerate(opposite) if k < o]
-    middles = np.stack([0.5 * (there[:, k] + there[:, opposite[k]]) for k in half], axis=1)
+    half = [k for k, o in enumerate(opposites) if k < o]
+    middles = np.stack([0.5 * (there[:, k] + there[:, opposites[k]]) for k in half], axis=1)
     step = np.nanmedian(there - positions[:, None], axis=0)
     one_sided = there - step
     for values, fewest in ((one_sided, 3), (middles, 2)):

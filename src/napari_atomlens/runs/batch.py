@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +23,15 @@ import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import Json, Lock
+from napari_atomlens.files import Json, Lock, known_as
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.formats.kinds import find_files, is_store
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import VERSION as LAYOUT_VERSION
-from napari_atomlens.io.projects.note import write_note
+from napari_atomlens.io.projects.note import read_note, write_note
 from napari_atomlens.io.projects.parts import Parts, partition_names
-from napari_atomlens.params import as_dict, merged
+from napari_atomlens.params import as_dict, merged, number_between
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.store import Failure
@@ -38,9 +40,12 @@ from napari_atomlens.runs.workers import Cluster, Threads
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.untrusted import path_of, read_json
 
 #: Raised when a later version can no longer go on with the folders of this one.
 VERSION = 2
+#: A file that changes so often while it is analysed is a failure.
+MOST_CHANGES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +97,12 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
         If one does not exist, or nothing is left.
     """
     found: dict[Path, None] = {}
+    if isinstance(inputs, (str, os.PathLike)):
+        inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ParameterError("A batch takes a list of files and folders.")
     for given in inputs:
-        path = Path(given).expanduser().absolute()
+        path = path_of(given).expanduser().absolute()
         if not path.exists():
             raise ParameterError(f"There is no file {given}.")
         if path.is_dir() and not is_store(path):
@@ -148,19 +157,19 @@ def _settings(
         raise ParameterError(
             f"{folder.name} is not empty and holds no batch; choose another folder."
         )
-    known = {Path(p): name for name, p in now["files"].items()}
-    new = [p for p in paths if p not in known]
+    known = {str(p): name for name, p in now["files"].items()}
+    new = [p for p in paths if known_as(p) not in known]
     names = partition_names([*now["files"], *(p.name for p in new)])[len(now["files"]) :]
-    known |= dict(zip(new, names, strict=True))
-    now["files"] = {name: str(p) for p, name in known.items()}
+    known |= dict(zip(map(known_as, new), names, strict=True))
+    now["files"] = {name: p for p, name in known.items()}
     write_note(file, now)
-    return params, {p: known[p] for p in paths}
+    return params, {p: known[known_as(p)] for p in paths}
 
 
 def _earlier(file: Path) -> Json:
     """Settings of the run that began a folder."""
     try:
-        before: Json = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json(file)
         version = int(before["batch_version"])
         known = isinstance(before["files"], dict)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -183,7 +192,14 @@ def _chunks(scout: Task, info: Json, done: set[str]) -> list[Task]:
         if frames and part not in done:
             given = None if size is None else (float(size[0]), float(size[1]))
             out.append(
-                replace(scout, part=part, frames=frames, pixel_size_nm=given, plan=info["plan"])
+                replace(
+                    scout,
+                    part=part,
+                    frames=frames,
+                    pixel_size_nm=given,
+                    plan=info["plan"],
+                    stamp=(int(info["size"]), int(info["mtime_ns"])),
+                )
             )
     return out
 
@@ -297,9 +313,9 @@ def _disk_error(folder: Path, error: OSError) -> FormatError:
 
 def _workers(asked: int | None) -> int:
     """Number of workers, as many as cores where nobody says."""
-    if asked is not None and not 1 <= int(asked) <= 10_000:
-        raise ParameterError(f"workers is {asked}, but must lie between 1 and 10000.")
-    return int(asked or runtime.cores())
+    if asked is None:
+        return int(runtime.cores())
+    return int(number_between("workers", asked, 1, 10_000, whole=True))
 
 
 def _place(
@@ -329,10 +345,14 @@ class _Run:
         self.folder, self.params, self.size, self.names = folder, params, size, names
         self._progress = progress
         self.parts = Parts(folder)
-        self.parts.sweep()
+        for sentence in self.parts.sweep():
+            warnings.warn(sentence, stacklevel=4)
         self.stop = threading.Event()
         self.fatal = ""
         self.n_new = self.n_done = self.n_all = self.n_failed = 0
+        #: Of files that changed in the meantime: what they were.
+        self._changed: dict[str, list[tuple[int, int] | None]] = {}
+        self._frames_of: dict[str, int] = {}
 
     def tasks(self) -> Iterator[Task]:
         """What is left to do: scouts of new files, chunks of known ones."""
@@ -342,7 +362,7 @@ class _Run:
                 self._forget_failed(task)
             info = _known(task)
             if info is None:
-                task.store.parts.forget()
+                task.store.forget()
                 yield task
                 continue
             left = _chunks(task, info, task.store.parts.done())
@@ -367,6 +387,15 @@ class _Run:
             self.stop.set()
             return []
         follow: list[Task] = []
+        if not (self.folder / layout.BATCH).exists():
+            self.fatal = (
+                f"{self.folder.name} was removed while the batch wrote to it; what was in it is "
+                "lost. Run the same command again."
+            )
+            self.stop.set()
+            return []
+        if done.changed:
+            return self._once_more(done)
         if done.error:
             self._failed(done)
         else:
@@ -374,12 +403,28 @@ class _Run:
             self.n_done += done.n_frames
             self.n_failed += done.n_failed
             if done.info:
-                self.n_all += int(done.info["shape"][0])
+                n = self._frames_of[done.task.file] = int(done.info["shape"][0])
+                self.n_all += n
                 follow = _chunks(done.task, done.info, set())
         if self._progress.stopped:
             self.stop.set()
         self._tell()
         return follow
+
+    def _once_more(self, done: Done) -> list[Task]:
+        """Begin a file again that has changed while it was analysed: parts of two do not mix."""
+        scout = replace(done.task, part=SCOUT, frames=(), plan=None, stamp=None)
+        if done.task.stamp in self._changed.setdefault(scout.file, []):
+            return []  # of the same change, by another part
+        self._changed[scout.file].append(done.task.stamp)
+        if len(self._changed[scout.file]) > MOST_CHANGES:
+            self._failed(Done(scout, error=done.error))
+            return []
+        n = self._frames_of.pop(scout.file, 0)
+        self.n_all -= n
+        self.n_done = max(0, self.n_done - n)
+        scout.store.forget()
+        return [scout]
 
     def _failed(self, done: Done) -> None:
         """Write down what failed, so that the table of failures knows it."""
@@ -409,7 +454,7 @@ def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
     """Write the tables of files and failures, and sum up."""
     infos = []
     for path in sorted((folder / "files").glob("*.json")):
-        infos.append({"file": path.stem, **json.loads(path.read_text(encoding="utf-8"))})
+        infos.append({"file": path.stem, **_note_of(path)})
     frames = Parts(folder).read("frames")
     failures = _failures(infos, frames)
     files = pd.DataFrame([{c: i.get(c) for c in _FILE_COLUMNS} for i in infos])
@@ -427,8 +472,17 @@ def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
         n_new_frames=run.n_new,
         failures=failures,
         seconds=seconds,
-        complete=not run.stop.is_set(),
+        complete=not run.stop.is_set() and len(frames) >= run.n_done,
     )
+
+
+def _note_of(path: Path) -> Json:
+    """What is known of a file; of one that is none of this run it may be damaged."""
+    try:
+        note = read_note(path)
+        return {"path": "", "error": "", **note}
+    except FormatError as error:
+        return {"path": "", "error": f"{error} Give this file again to have it analysed anew."}
 
 
 def _failures(infos: list[Json], frames: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,8 +17,9 @@ from napari_atomlens import points, segmentation, tables
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
-from napari_atomlens.errors import CalibrationError, ImageError
+from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
 from napari_atomlens.image import Stack, is_height
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
@@ -154,7 +155,7 @@ def analyze_frames(
     [0]
     """
     opened = open_source(source, pixel_size_nm, technique)
-    movie, watch, wanted = opened.movie, as_progress(progress), params or AnalysisParams()
+    movie, watch, wanted = opened.movie, as_progress(progress), _wanted(params, plan)
     order = check_frames(frames, movie.shape[0])
     if plan is None:  # what cannot be used is said before anything is computed
         find_model(wanted.model)
@@ -167,6 +168,13 @@ def analyze_frames(
             frames=order, progress=watch,
         )  # fmt: skip
         yield from _frames(movie, order, plan, watch)
+
+
+def _wanted(params: AnalysisParams | None, plan: Plan | None) -> AnalysisParams:
+    """Return the parameters that are meant, if they and the plan are what they should be."""
+    if not isinstance(plan, Plan | None):
+        raise ParameterError(f"A plan is needed, not {type(plan).__name__}.")
+    return AnalysisParams() if params is None else of_kind(AnalysisParams, params)
 
 
 def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iterator[FrameResult]:
@@ -189,14 +197,30 @@ def _frames(movie: Stack, order: list[int], plan: Plan, watch: Progress) -> Iter
 
 
 def check_frames(frames: Sequence[int] | None, n_frames: int) -> list[int]:
-    """Return the frames that are asked for, all by default.
+    """Return the frames that are asked for, each once and in their order, all by default.
 
     Raises
     ------
+    ParameterError
+        If they are no list of whole numbers.
     ImageError
         If one does not exist.
     """
-    order = list(range(n_frames)) if frames is None else [int(f) for f in frames]
+    if frames is None:
+        return list(range(n_frames))
+    order: list[int] = []
+    try:
+        if isinstance(frames, (str, bytes, Mapping)):
+            raise TypeError("no list")
+        for given in frames:
+            if isinstance(given, (bool, np.bool_)) or given != int(given):
+                raise ValueError("no whole number")
+            order.append(int(given))
+    except (TypeError, ValueError, OverflowError):
+        raise ParameterError("frames must be a list of whole numbers, such as [0, 1, 5].") from None
+    order = list(dict.fromkeys(order))
+    if not order:
+        raise ParameterError("frames is empty; leave it out to analyse all of them.")
     for f in order:
         if not 0 <= f < n_frames:
             raise ImageError(f"Frame {f} does not exist; the movie has {n_frames} frames.")

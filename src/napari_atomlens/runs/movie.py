@@ -6,13 +6,16 @@ killed run has nothing to do again but the frames it was at. Memory holds the fr
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Json
+from napari_atomlens.files import Json, make_folder
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import write_note
@@ -26,9 +29,11 @@ from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
 from napari_atomlens.runs.source import Given, Source, open_source
 from napari_atomlens.runs.store import Store, fingerprint_of
+from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.following import MovieResult
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
+from napari_atomlens.untrusted import check_links, path_of
 
 #: Frames per part.
 PART = 50
@@ -74,7 +79,8 @@ def analyze_movie(
     Raises
     ------
     FormatError
-        If the folder holds the results of another movie or of other parameters, or is damaged.
+        If the folder holds results of another movie or of other parameters, or is damaged, full
+        or written by another run.
 
     Examples
     --------
@@ -88,18 +94,54 @@ def analyze_movie(
     order = check_frames(frames, opened.shape[0])
     if not order:
         return
-    run = _Movie(Path(folder), opened, chosen, order, maps)
-    if run.done:
-        watch(run.done, len(order))
-    if not run.missing or watch.stopped:
-        return
-    yield from _missing(run, watch)
+    with _alone(root := path_of(folder)):
+        with _writing(root):
+            run = _Movie(root, opened, chosen, order, maps)
+        yield from _missing(run, watch)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the folder of a movie: two runs would write the same parts.
+
+    Raises
+    ------
+    FormatError
+        If another run writes there.
+    """
+    lock = folder_lock(root)
+    if not lock.acquire():
+        raise FormatError(
+            f"{root.name} cannot be written now: another run writes there, or nothing can be "
+            "written to the folder in which it is."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """Write inside; a full disk is a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise FormatError(
+            f"{root.name} cannot be written: {error.strerror or error}. What is finished is kept; "
+            "make room and run the same again to go on."
+        ) from error
 
 
 def _missing(run: _Movie, watch: Progress) -> Iterator[FrameResult]:
     """Analyse and write the frames that are missing."""
+    if run.done:
+        watch(run.done, len(run.order))
+    if not run.missing or watch.stopped:
+        return
     # what the first frames gave (scale, model, window) is that of later runs as well
-    plan = run.begin()
+    with _writing(run.store.root):
+        plan = run.begin()
     for (part, index), result in zip(
         run.missing,
         loop.analyze_frames(
@@ -109,7 +151,8 @@ def _missing(run: _Movie, watch: Progress) -> Iterator[FrameResult]:
         ),
         strict=False,
     ):  # fmt: skip
-        run.put(part, index, result)
+        with _writing(run.store.root):
+            run.put(part, index, result)
         watch(run.done, len(run.order))
         yield result
 
@@ -124,9 +167,10 @@ class _Movie:
         self.parts = [order[k : k + PART] for k in range(0, len(order), PART)]
         self.mark = fingerprint_of(source, params, source.pixel_size_nm, order)
         self.maps = maps
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         self.note = self._known()
-        self.store.parts.sweep()
+        for sentence in self.store.parts.sweep():
+            warnings.warn(sentence, stacklevel=4)
         whole, ones = self.store.parts.done(), self.store.parts.ones()
         todo = [k for k in range(len(self.parts)) if _name(k) not in whole]
         self.ready = {(k, i) for k in todo for i in range(len(self.parts[k]))
@@ -212,6 +256,8 @@ def read_table(
     ------
     FormatError
         If there is nothing, or it is damaged.
+    ParameterError
+        If there is no such column.
 
     Examples
     --------
@@ -222,10 +268,14 @@ def read_table(
     >>> al.read_table("results", columns=["frame", "y_px", "x_px"]).columns.tolist()
     ['frame', 'y_px', 'x_px']
     """
-    root = Path(folder)
+    root = path_of(folder)
+    check_links(root)
     if name in layout.later_names(root):
         table = layout.read_later(root, name)
-        return table if columns is None else table[list(columns)]
+        if columns is None:
+            return table
+        need_columns(table, columns, name)
+        return table[list(columns)]
     if name not in (*layout.FRAME_TABLES, "frames") or not (root / "frames").is_dir():
         raise FormatError(f"{root.name} holds no {name}.")
     return Parts(root).read(name, columns)
@@ -277,7 +327,7 @@ def follow_folder(
     >>> len(al.follow_folder("results").tracks) == sum(len(frame.atoms) for frame in done)
     True
     """
-    root, watch = Path(folder), as_progress(progress)
+    root, watch = path_of(folder), as_progress(progress)
     note = Store(root).note() if root.is_dir() else None
     if note is None:
         raise FormatError(f"{root.name} is no folder of an analysed movie.")

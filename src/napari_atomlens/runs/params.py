@@ -60,6 +60,10 @@ class BatchParams(AnalysisParams):
         8, "frames that are written together, the most that a killed worker costs", ge=1, le=10_000
     )  # fmt: skip
     maps: bool = param(False, "also write the probability maps, as zarr")
+    limit_s: float = param(
+        300.0, "a file that takes longer to be opened is given up; the others go on", unit="s",
+        ge=0.1, le=86400,
+    )  # fmt: skip
     retry: bool = param(False, "try files and frames again that failed in an earlier run")
 
     def analysis(self) -> AnalysisParams:
@@ -92,8 +96,24 @@ class WatchParams(Params):
         0.25, "a file is complete when it rests for so long", unit="s", ge=0, le=3600
     )
     tries: int = param(
-        5, "times that an unreadable file is tried before it must change", ge=1, le=100
+        5, "times that a file that fails is tried before it must change", ge=1, le=100
     )
+    limit_s: float = param(
+        300.0, "a file that takes longer is given up; the next one is taken", unit="s",
+        ge=0.1, le=86400,
+    )  # fmt: skip
+    workers: int | None = param(
+        None, "files side by side, each in a process of its own; by default as many as cores, at "
+        "most 4", ge=1, le=1000,
+    )  # fmt: skip
+    newest_first: bool = param(False, "where files wait the newest is taken first")
+    subfolders: bool = param(False, "also watch the folders in the folder")
     min_score: float = param(0.0, "scans with a lower score are not analysed", ge=0, le=1)
-    hook: str = param("", "module:function that is called with every event")
+    hook: str = param(
+        "", "module:function that is called with every event, or the name of a hook of an "
+        "installed package; several with commas",
+    )  # fmt: skip
+    hook_limit_s: float = param(
+        30.0, "a hook that takes longer is ended", unit="s", ge=0.1, le=86400
+    )
     library: str = param("", "defect library to which the defects of H-Si(100) are added")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import stat
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,18 +14,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from napari_atomlens import __version__, stm, tables
-from napari_atomlens.files import Json, new_folder_beside
+from napari_atomlens import __version__, segmentation, stm, tables
+from napari_atomlens.errors import AtomLensError, FormatError
+from napari_atomlens.files import Json
+from napari_atomlens.folders import WRITTEN
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
 from napari_atomlens.image import as_stack, image_hash, is_height
 from napari_atomlens.io.export.tables import write_csv
+from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.io.projects.note import read_note
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.result import Result
-from napari_atomlens.stm.assessment import Verdict, assess
+from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.zoo import find_model
+from napari_atomlens.stm.assessment import WEIGHTS, Verdict, assess, assessment_network
 from napari_atomlens.stm.levelling import level
 from napari_atomlens.stm.rows import shows_dimer_rows
+
+#: What an earlier version wrote beside the results, without a list of it.
+OURS = ("atoms.csv", "defects.csv", "steps.csv")
 
 
 @dataclass(eq=False)
@@ -52,6 +64,59 @@ class ScanResult:
     kind: str
     seconds: dict[str, float]
     result: Result | None = None
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Size of a file and when it changed, in ns; of a store, of all of its files.
+
+    Raises
+    ------
+    OSError
+        If it is gone, or cannot be looked at.
+    """
+    inside = path.rglob("*") if path.is_dir() else ()
+    stats = [path.stat(), *(p.stat() for p in inside)]
+    files = [s for s in stats if stat.S_ISREG(s.st_mode)]
+    return sum(s.st_size for s in files), max(s.st_mtime_ns for s in stats)
+
+
+def scan_file(path: Path, stamp: tuple[int, int], params: WatchParams, threads: int) -> ScanResult:
+    """Read, assess and analyse a file; in a process of its own, since readers may hang.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    stamp : tuple of int
+        See :func:`stamp_of`: what was looked at.
+    params : WatchParams
+    threads : int
+        That PyTorch may use.
+
+    Raises
+    ------
+    AtomLensError
+        If it cannot be used, or has changed since.
+    """
+    clock = time.perf_counter()
+    if params.analysis != "none":
+        runtime.pin(threads)
+    image = read(path)[0]
+    data = np.asarray(image.data if image.data.ndim == 2 else image.data[0])
+    if stamp_of(path) != stamp:
+        raise FormatError(f"{path.name} changed while it was read.")
+    seconds = time.perf_counter() - clock
+    scan = analyse_scan(data, image.pixel_size_nm, params)
+    scan.seconds = {"read": seconds, **scan.seconds}
+    return scan
+
+
+def warm_up(params: WatchParams) -> None:
+    """Load the networks before the first scan comes."""
+    if params.analysis != "none":
+        for name in ("universal", "h-si-100"):
+            with contextlib.suppress(AtomLensError):
+                segmentation.load_network(find_model(name))
+    assessment_network(WEIGHTS)
 
 
 def analyse_scan(
@@ -123,11 +188,38 @@ def write_scan(target: Path, scan: ScanResult, source: Json) -> None:
     scan : ScanResult
     source : mapping
         What is known of the file.
+
+    Raises
+    ------
+    FormatError
+        If another program holds the folder.
+    OSError
+        If it cannot be written; what was there is left as it was.
     """
-    with new_folder_beside(target) as fresh:
+    with layout.writing_folder(target, more=OURS) as fresh:
         layout.write(fresh, _saved(scan, source))
         for name, table in scan.tables.items():
             write_csv(fresh / f"{name}.csv", table)
+
+
+def source_of_scan(folder: Path) -> Json:
+    """What :func:`write_scan` was told of the source; empty where the folder is none of it."""
+    try:
+        note = read_note(folder / layout.NOTE)
+        record = dict(note["provenance"])
+        return record if isinstance(record["source"], str) else {}
+    except (FormatError, KeyError, TypeError, ValueError, OSError):
+        return {}
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all is there that was written for a scan: a power cut may leave files empty."""
+    try:
+        listed = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+        # the user may have changed a table since: only its size of then is not asked for
+        return all((folder / name).stat().st_size >= min(1, n) for name, n in listed.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False
 
 
 def _saved(scan: ScanResult, source: Json) -> layout.Saved:

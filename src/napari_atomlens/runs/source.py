@@ -7,6 +7,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from napari_atomlens.errors import printable
 from napari_atomlens.image import Image, Pixels, Stack, as_stack, check_pixel_size
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
@@ -72,7 +73,7 @@ def open_source(
     """
     if isinstance(source, (str, Path)):
         technique = technique or technique_of(source)
-        return source_of(read(source)[0], Path(source).name, pixel_size_nm, technique)
+        return source_of(read(source)[0], printable(Path(source).name), pixel_size_nm, technique)
     if isinstance(source, Image):
         return source_of(source, source.name, pixel_size_nm, technique)
     return Source(as_stack(source), "array", check_pixel_size(pixel_size_nm), technique)

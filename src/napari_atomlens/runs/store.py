@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Json
+from napari_atomlens.files import Json, sync_folder, sync_tree
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import VERSION, read_note, write_note
 from napari_atomlens.io.projects.parts import Parts
@@ -155,8 +156,16 @@ class Store:
         """Join the frames of a part."""
         self.parts.close(part, layout.FRAME_TABLES)
 
+    def forget(self) -> None:
+        """Remove all that is known of the source, its maps too: it is another one now."""
+        self.parts.forget()
+        shutil.rmtree(layout.maps_path(self.root, self.file), ignore_errors=True)
+
     def put_maps(self, n_frames: int, result: FrameResult) -> None:
-        """Write the maps of one frame in the place of the frame in its source."""
+        """Write the maps of one frame in the place of the frame in its source.
+
+        They are on the disk when this returns: the frame counts once its tables are written.
+        """
         import zarr
 
         place = layout.maps_path(self.root, self.file)
@@ -173,7 +182,15 @@ class Store:
                     dtype="float16",
                 )  # fmt: skip
                 root.attrs["classes"] = list(result.classes)
+                sync_tree(place)
+                for above in (place.parent, self.root):
+                    sync_folder(above)
             array[result.frame] = values
+            chunks = place / name / "c" / str(result.frame)
+            if chunks.is_dir():  # zarr writes none of nothing but zeros
+                sync_tree(chunks)
+                sync_folder(chunks.parent)
+                sync_folder(chunks.parent.parent)
 
 
 class MapStore:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_atomlens.errors import AtomLensError, FormatError
+from napari_atomlens.errors import AtomLensError, FormatError, printable
 from napari_atomlens.files import Json
 from napari_atomlens.image import Image, Stack
 from napari_atomlens.io.formats.kinds import technique_of
@@ -23,6 +23,7 @@ from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.plan import Plan, make_plan, plan_of
+from napari_atomlens.runs.readable import check_readable
 from napari_atomlens.runs.source import Source, source_of
 from napari_atomlens.runs.store import Failure, Outcome, Store
 from napari_atomlens.segmentation import runtime
@@ -43,6 +44,8 @@ class Task:
     pixel_size_nm: tuple[float, float] | None = None
     frames: tuple[int, ...] = ()
     plan: Json | None = None
+    #: Size and time of the file when it was scouted.
+    stamp: tuple[int, int] | None = None
 
     @property
     def store(self) -> Store:
@@ -60,6 +63,7 @@ class Done:
     n_failed: int = 0
     error: str = ""  # of the whole file
     fatal: str = ""  # of the whole run
+    changed: bool = False  # the file, since it was scouted
     info: Json = field(default_factory=dict)
 
 
@@ -67,17 +71,33 @@ _opened: OrderedDict[tuple[str, int, int], Image] = OrderedDict()
 _opening = threading.Lock()
 
 
-def _open(path: str) -> Image:
-    """First image of a file; the two latest stay open, so that chunks need not read again."""
-    file = Path(path)
+def _stamp(path: str) -> tuple[int, int]:
+    """Size and time of a file.
+
+    Raises
+    ------
+    FormatError
+        If it is gone.
+    """
     try:
-        stat = file.stat()
+        stat = Path(path).stat()
     except OSError as error:
-        raise FormatError(f"{file.name} could not be opened: {error.strerror}.") from error
-    key = (path, stat.st_size, stat.st_mtime_ns)
+        raise FormatError(f"{Path(path).name} could not be opened: {error.strerror}.") from error
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _open(task: Task) -> Image:
+    """First image of a file; the two latest stay open, so that chunks need not read again."""
+    key = (task.path, *_stamp(task.path))
+    with _opening:
+        if key in _opened:
+            _opened.move_to_end(key)
+            return _opened[key]
+    if task.part == SCOUT:
+        check_readable(Path(task.path), task.params.limit_s)
     with _opening:
         if key not in _opened:
-            _opened[key] = read(file)[0]
+            _opened[key] = read(task.path)[0]
         _opened.move_to_end(key)
         while len(_opened) > 2:
             _opened.popitem(last=False)
@@ -85,16 +105,8 @@ def _open(path: str) -> Image:
 
 
 def _source(task: Task) -> Source:
-    name = Path(task.path).name
-    return source_of(_open(task.path), name, task.pixel_size_nm, technique_of(task.path))
-
-
-def _pin() -> None:
-    """One thread per frame: frames side by side are faster than threads within one."""
-    import torch
-
-    runtime.prepare()
-    torch.set_num_threads(1)
+    name = printable(Path(task.path).name)
+    return source_of(_open(task), name, task.pixel_size_nm, technique_of(task.path))
 
 
 def _analyse_frame(movie: Stack, frame: int, plan: Plan) -> Outcome:
@@ -111,7 +123,7 @@ def _analyse_frame(movie: Stack, frame: int, plan: Plan) -> Outcome:
 
 def _written(task: Task, n_frames: int, outcomes: list[Outcome]) -> Done:
     """Write the frames of a task as one part; their maps were written one by one."""
-    task.store.write(task.part, outcomes, task.path)
+    task.store.write(task.part, outcomes, printable(task.path))
     found = [o for o in outcomes if isinstance(o, FrameResult)]
     n_atoms = sum(len(o.atoms) for o in found)
     return Done(task, len(outcomes), n_atoms, len(outcomes) - len(found))
@@ -129,6 +141,7 @@ def _kept(task: Task, n_frames: int, outcome: Outcome) -> Outcome:
 
 def _scout(task: Task) -> Done:
     """Open a file and analyse its first frames, until the spacing of the lattice is settled."""
+    size, mtime_ns = _stamp(task.path)
     source = _source(task)
     n_frames = source.shape[0]
     plan = make_plan(
@@ -144,10 +157,9 @@ def _scout(task: Task) -> Done:
         if plan.spacing_px and isinstance(outcome, FrameResult):
             break
     done = _written(task, n_frames, outcomes)
-    stat = Path(task.path).stat()
     done.info = task.store.begin(
-        plan, source, list(range(n_frames)), maps=task.params.maps, path=task.path,
-        size=stat.st_size, mtime_ns=stat.st_mtime_ns, error="", name=source.image_name,
+        plan, source, list(range(n_frames)), maps=task.params.maps,
+        path=printable(task.path), size=size, mtime_ns=mtime_ns, error="", name=source.image_name,
         shape=list(source.shape), pixel_size_nm=source.pixel_size_nm,
         time_step_s=source.time_step_s, spacing_px=plan.spacing_px, scouted=len(outcomes),
         model=plan.model_name, model_chosen=plan.reason or "given",
@@ -156,17 +168,23 @@ def _scout(task: Task) -> Done:
 
 
 def _chunk(task: Task) -> Done:
-    """Analyse some frames of a scouted file."""
+    """Analyse some frames of a scouted file, as long as it is the same."""
+    name = printable(Path(task.path).name)
+    changed = Done(task, changed=True, error=f"{name} changes while it is analysed.")
+    if _stamp(task.path) != task.stamp:
+        return changed
     source = _source(task)
     plan, n_frames = plan_of(task.plan or {}), source.shape[0]
     outcomes = [_kept(task, n_frames, _analyse_frame(source.movie, f, plan)) for f in task.frames]
+    if _stamp(task.path) != task.stamp:
+        return changed
     return _written(task, n_frames, outcomes)
 
 
 def _guarded(work: Callable[[Task], Done], task: Task) -> Done:
     """Do a task; a full disk ends the run, everything else ends the file."""
     try:
-        _pin()
+        runtime.pin()  # frames side by side are faster than threads within one
         return work(task)
     except AtomLensError as error:
         return Done(task, error=str(error))

@@ -1,67 +1,79 @@
 """Beside the instrument: every new file of a folder, or frame of a stream, is analysed once.
 
-A ledger (SQLite) in the folder of results says what was done; it survives a killed process.
-A file counts as complete when its size and time rest for a moment and it can be read. What
-cannot be read is skipped with a word and tried again when it changes, and a few times anyway.
+A ledger (SQLite) in the folder of results says what was done; it survives a killed process. A
+file counts as complete when it has not changed for a moment since it was looked at, whatever its
+date says. It is read and analysed in a process of its own that may crash or hang; what fails is
+skipped with a sentence, and tried again when it changes and a few times anyway.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
-import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from napari_atomlens import segmentation
-from napari_atomlens.errors import AtomLensError, FormatError, ParameterError
-from napari_atomlens.files import digest
-from napari_atomlens.image import Image
-from napari_atomlens.io.formats.kinds import find_files
-from napari_atomlens.io.formats.readers import read
-from napari_atomlens.progress import ProgressLike, as_progress
-from napari_atomlens.runs.hooks import Event, call_hooks, find_hooks
-from napari_atomlens.runs.ledger import Ledger
+from napari_atomlens.errors import AtomLensError, FormatError, ParameterError, printable
+from napari_atomlens.files import Lock, digest, digest_of_text
+from napari_atomlens.io.formats.kinds import find_files, is_searched
+from napari_atomlens.params import of_kind
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
+from napari_atomlens.runs.apart import Apart, ApartError, TimeLimitError
+from napari_atomlens.runs.hooks import MOST_HANGS, Event, Hooks, event_from, event_of
+from napari_atomlens.runs.ledger import Row
+from napari_atomlens.runs.outbox import Outbox
 from napari_atomlens.runs.params import WatchParams
-from napari_atomlens.runs.scan import ScanResult, add_to_library, analyse_scan, write_scan
-from napari_atomlens.segmentation.zoo import find_model
-from napari_atomlens.stm.assessment import WEIGHTS, _network
+from napari_atomlens.runs.scan import ScanResult, add_to_library, scan_file, stamp_of, warm_up
+from napari_atomlens.runs.shelf import INCOMPLETE, Shelf
+from napari_atomlens.runs.team import Team
+from napari_atomlens.untrusted import path_of
 
-LEDGER = "atomlens_watch.sqlite"
-#: Every event of a folder, one line of JSON each, with the latency of every stage.
-LOG = "events.jsonl"
-
-
-def results_folder(folder: Path, params: WatchParams) -> Path:
-    """Folder of the results."""
-    return Path(params.out) if params.out else folder / "atomlens_results"
-
-
-def stamp_of(path: Path) -> tuple[int, float]:
-    """Size of a file and when it changed; of a store, of all of its files.
-
-    Raises
-    ------
-    OSError
-        If it is gone, or cannot be looked at.
-    """
-    inside = path.rglob("*") if path.is_dir() else ()
-    stats = [path.stat(), *(p.stat() for p in inside)]
-    files = [s for s in stats if stat.S_ISREG(s.st_mode)]
-    return sum(s.st_size for s in files), max(s.st_mtime for s in stats)
+#: An empty file rests so many times longer before it is mentioned: it may be about to be filled.
+EMPTY_RESTS = 10
+#: Seconds that a run that is to end waits for files that do not stop changing.
+ONCE_WAITS_S = 30.0
+#: A file of the same content is in work: what is done depends on what that gives.
+LATER = "later"
+#: What is said of files that are taken again.
+UNDONE = ("", "skipped", INCOMPLETE)
 
 
-def _first_image(path: Path) -> Image:
+@dataclass(frozen=True)
+class _Job:
+    """A file that is to be analysed."""
 
-    images = read(path)
-    if not images:
-        raise FormatError(f"{path.name} holds no image.")
-    return images[0]
+    path: Path
+    name: str
+    key: str
+    stamp: tuple[int, int]
+    first_seen: float
+    row: Row | None
+
+    @property
+    def tries(self) -> int:
+        """How often this content was tried, this time counted."""
+        return 1 + (self.row.tries if self.row and self.row.stamp == self.stamp else 0)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a job gave: a scan, or a sentence."""
+
+    scan: ScanResult | None = None
+    sha256: str = ""
+    what: str = ""
+    message: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Seen:
+    """A file as it was seen, and since when."""
+
+    stamp: tuple[int, int]
+    since: float
 
 
 class FolderWatch:
@@ -75,122 +87,154 @@ class FolderWatch:
     Raises
     ------
     ParameterError
-        If the folder does not exist or a parameter is out of bounds.
+        If the folder does not exist, a hook cannot be called or a parameter is out of bounds.
     """
 
     def __init__(self, folder: str | Path, params: WatchParams = WatchParams()) -> None:
-        self.folder, self.params = Path(folder), params
+        self.folder, self.params = path_of(folder), of_kind(WatchParams, params)
         if not self.folder.is_dir():
             raise ParameterError(f"There is no folder {self.folder}.")
         self.out = results_folder(self.folder, params)
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.ledger = Ledger(self.out / LEDGER)
+            self.shelf = Shelf(self.out, self.folder)
         except (OSError, sqlite3.Error) as error:
             raise ParameterError(f"Results cannot be written to {self.out} ({error}).") from None
-        self.hooks = find_hooks(params.hook)
-        self._seen: dict[str, tuple[tuple[int, float], float]] = {}
+        self.hooks = Hooks(params.hook, params.hook_limit_s)
+        self._seen: dict[str, _Seen] = {}
         self._next: dict[str, float] = {}
-        self._finished: dict[str, tuple[int, float]] = {}
-        # a file was touched so lately, at the last look, that it may not be complete
+        self._tried: set[str] = set()
+        self._busy: set[str] = set()
+        self._contents: dict[str, str] = {}  # of files in work
         self._unsettled = False
+        self._behind = self._done = 0
 
-    def ready(self) -> list[Path]:
-        """Return files that rest and are not done yet, the oldest first."""
-        now, self._unsettled = time.time(), False
-        found = []
+    def ready(self, *, once: bool = False) -> list[_Job]:
+        """Return files that rest and are not done yet, in the order in which they are taken."""
+        now, self._unsettled = time.monotonic(), False
+        found: list[_Job] = []
         try:
-            paths = find_files(self.folder)
+            paths = find_files(self.folder, subfolders=self.params.subfolders)
         except OSError:  # a share that is away for a moment
             return []
         for path in paths:
-            name = path.name
+            key = self.shelf.key(path)
             try:
                 stamp = stamp_of(path)
             except OSError:
                 continue
-            size, changed = stamp
-            known = self._seen.get(name)
-            if known is None or known[0] != stamp:
-                self._seen[name] = (stamp, now)
-                # nothing touched it since: it rested before we looked
-                rests = now - changed >= self.params.settle_s
-            else:
-                rests = now - max(min(known[1], now), changed) >= self.params.settle_s
-            if not rests:
+            row = self.shelf.rows.get(key)
+            if key in self._busy or (row and row.stamp == stamp and row.status not in UNDONE):
+                continue
+            seen = self._seen.get(key)
+            if seen is None or seen.stamp != stamp:
+                # its own date is not believed: clocks of instruments differ
+                seen = self._seen[key] = _Seen(stamp, now)
+                self._next.pop(key, None)
+            settles = self.params.settle_s * (EMPTY_RESTS if not stamp[0] and not once else 1)
+            if once and key in self._tried:
+                continue
+            if now < max(seen.since + settles, self._next.get(key, 0.0)):
                 self._unsettled = True
-                continue
-            if size == 0 or now < self._next.get(name, 0.0):
-                continue
-            if self._finished.get(name) == stamp:
-                continue
-            row = self.ledger.get(name)
-            if row and (row[0], row[1]) == stamp and row[3] != "skipped":
-                self._finished[name] = stamp  # until it changes
-                continue
-            found.append((changed, path))
-        return [p for _, p in sorted(found)]
+            else:
+                name = printable(path.relative_to(self.folder).as_posix())
+                found.append(_Job(path, name, key, stamp, seen.since, row))
+        found.sort(key=lambda job: job.stamp[1], reverse=self.params.newest_first)
+        return found
 
-    def process(self, path: Path) -> Event:
-        """Read, assess, analyse and store one file; an unreadable one gives an event."""
-        start = time.time()
-        stamp = stamp_of(path)
-        row = self.ledger.get(path.name)
-        same = bool(row and (row[0], row[1]) == stamp)
-        tries = (row[4] if row and same else 0) + 1
-        seconds = {"wait": max(0.0, start - stamp[1])}
-        sha256 = ""
-        clock = time.perf_counter()
+    # ------------------------------------------------------------------ one file
+
+    def _work(self, job: _Job, process: Apart, threads: int) -> _Outcome:
+        """Read, assess and analyse a file; what is wrong with it becomes a sentence."""
+        sha256, limit = "", self.params.limit_s
+        seconds = {"wait": max(0.0, time.monotonic() - job.first_seen)}
+        last = job.tries >= self.params.tries
         try:
-            sha256 = digest(path)
-            twin = self.ledger.twin(sha256, path.name)
-            if twin:
-                event = Event("repeated", path.name, f"The same as {twin}, which is analysed.")
-                self.ledger.put(path.name, stamp, sha256, "repeated", tries, event.as_json())
-                return event
-            if row and row[2] == sha256 and row[3] == "analysed":  # touched, not changed
-                event = Event("repeated", path.name, "Its content has not changed.")
-                self.ledger.put(path.name, stamp, sha256, "analysed", tries, event.as_json())
-                return event
-            image = _first_image(path)
-            data = np.asarray(image.data if image.data.ndim == 2 else image.data[0])
-            if stamp_of(path) != stamp:
-                raise FormatError(f"{path.name} changed while it was read.")
-            seconds["read"] = time.perf_counter() - clock
-            scan = analyse_scan(data, image.pixel_size_nm, self.params)
-        except (AtomLensError, OSError, ValueError, EOFError) as error:
-            return self._skipped(path, stamp, sha256, tries, error)
+            if not job.stamp[0]:
+                return _Outcome(what="failed", message=f"{job.name} is empty (zero bytes).")
+            sha256 = process.call(limit, digest, job.path)
+            if known := self._known(job, sha256):
+                return known
+            scan = process.call(limit, scan_file, job.path, job.stamp, self.params, threads)
+        except TimeLimitError as error:
+            last |= job.tries > 1  # it would only take as long once more
+            why = f"{job.name} could not be analysed. {error}"
+        except ApartError as error:
+            why = f"{job.name} could not be analysed: {error}"
+        except (AtomLensError, OSError, sqlite3.Error) as error:
+            why = str(error)
+        else:
+            return _Outcome(scan, sha256, seconds=seconds | scan.seconds)
+        word = "failed" if last else "skipped"
+        return _Outcome(None, sha256, word, printable(" ".join(why.split())))
+
+    def _known(self, job: _Job, sha256: str) -> _Outcome | None:
+        """What is to be said of content that was analysed before, None where it was not."""
+        if job.row and job.row.hash == sha256 and job.row.status == "analysed":
+            return _Outcome(None, sha256, "analysed", "Its content has not changed.")
+        if self._contents.setdefault(sha256, job.key) != job.key:
+            return _Outcome(None, sha256, LATER)
+        twin = self.shelf.ledger.twin(sha256, job.key)
+        if not twin:
+            return None
+        message = f"The same as {twin.rpartition('/')[2]}, which is analysed."
+        return _Outcome(None, sha256, "repeated", message)
+
+    def _finish(self, job: _Job, outcome: _Outcome) -> Event | None:
+        """Store what a job gave, if that can be done."""
+        self._busy.discard(job.key)
+        if outcome.sha256 and self._contents.get(outcome.sha256) == job.key:
+            del self._contents[outcome.sha256]
+        if outcome.what == LATER:
+            self._again(job, 0.1)
+            return None
+        try:
+            return self._store(job, outcome)
+        except (OSError, sqlite3.Error, FormatError) as error:
+            self._again(job, 0.0)
+            sentence = self.shelf.hold(error)
+            return Event("skipped", job.name, sentence, behind=self._behind) if sentence else None
+        except Exception as error:  # tables that nobody foresaw are the failure of this file
+            why = f"{job.name} could not be stored: {type(error).__name__}: {error}"
+            return self._finish(job, _Outcome(None, outcome.sha256, "failed", printable(why)))
+
+    def _again(self, job: _Job, seconds: float) -> None:
+        """Take a file once more, also where each is taken once."""
+        self._tried.discard(job.key)
+        self._next[job.key] = time.monotonic() + seconds
+
+    def _store(self, job: _Job, outcome: _Outcome) -> Event:
+        """Write what a job gave, and take note of it.
+
+        Raises
+        ------
+        OSError, sqlite3.Error, FormatError
+            If results cannot be written at the moment.
+        """
+        folder = job.row.folder if job.row else ""
+        row = Row(*job.stamp, outcome.sha256, outcome.what, job.tries, folder)
+        scan, hooks = outcome.scan, bool(self.hooks)
+        if scan is None:
+            word = "repeated" if outcome.what == "analysed" else outcome.what
+            if word == "skipped":
+                self._next[job.key] = time.monotonic() + min(30.0, 0.3 * 2**job.tries)
+            event = Event(word, job.name, outcome.message, behind=self._behind)
+            return self.shelf.put(job.key, row, event, hooks=hooks)
         clock = time.perf_counter()
-        target = self.out / path.name
-        write_scan(target, scan, {"file": path.name, "sha256": sha256, "size": stamp[0]})
+        if job.row and job.row.status == INCOMPLETE:
+            scan.messages.append("Its results were incomplete and have been made again.")
+        row = self.shelf.write(job.key, job.name, row, scan)
         if self.params.library:
             try:
-                add_to_library(self.params.library, scan, f"{path.name} {sha256[:12]}")
-            except (AtomLensError, OSError) as error:
+                add_to_library(self.params.library, scan, f"{job.name} {outcome.sha256[:12]}")
+            except (AtomLensError, OSError, sqlite3.Error) as error:
                 scan.messages.append(f"Nothing was added to the library: {error}")
-        seconds |= scan.seconds | {"store": time.perf_counter() - clock}
-        seconds["total"] = time.time() - stamp[1]
-        event = event_of(path.name, scan, self.params, seconds, str(target))
-        self.ledger.put(path.name, stamp, sha256, "analysed", tries, event.as_json())
-        return event
+        seconds = outcome.seconds | {"store": time.perf_counter() - clock}
+        seconds["total"] = time.monotonic() - job.first_seen
+        place = printable(str(self.shelf.out / row.folder))
+        event = event_of(job.name, scan, self.params, seconds, place)
+        return self.shelf.put(job.key, row, replace(event, behind=self._behind), hooks=hooks)
 
-    def _skipped(
-        self, path: Path, stamp: tuple[int, float], digest: str, tries: int, error: Exception
-    ) -> Event:
-        """Take note of a file that could not be used; it is tried again a few times."""
-        word = "failed" if tries >= self.params.tries else "skipped"
-        event = Event(word, path.name, str(error).splitlines()[0] if str(error) else word)
-        self.ledger.put(path.name, stamp, digest, word, tries, event.as_json())
-        self._next[path.name] = time.time() + min(30.0, 0.3 * 2**tries)
-        return event
-
-    def _tell(self, event: Event) -> Event:
-        with contextlib.suppress(OSError):  # a full disk must not end the watch
-            line = json.loads(event.as_json()) | {"at": time.strftime("%Y-%m-%dT%H:%M:%S")}
-            with (self.out / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line, ensure_ascii=False) + "\n")
-        call_hooks(self.hooks, event)
-        return event
+    # ------------------------------------------------------------------ the loop
 
     def run(self, progress: ProgressLike = None, *, once: bool = False) -> Iterator[Event]:
         """Yield an event for every file, for ever, or once for all that are there.
@@ -198,53 +242,115 @@ class FolderWatch:
         Parameters
         ----------
         progress : Progress, optional
-            Asked between files and between looks whether to stop.
+            Told what there is to say and how many files wait; asked whether to stop. Files in
+            work are then let go: the next start takes them again.
         once : bool
-            End when nothing is left to do (files that rest but cannot be read are tried once).
+            End when nothing is left to do (what fails is tried once).
+
+        Raises
+        ------
+        ParameterError
+            If another watch of this folder writes the same results.
         """
         watch = as_progress(progress)
-        tried: set[str] = set()
-        warm_up()
+        lock = Lock(self.out / f".watch-{digest_of_text(self.shelf.source)[:16]}.lock")
+        if not lock.acquire():
+            raise ParameterError(f"Another watch of {self.folder.name} is at work.")
+        team: Team[_Job, _Outcome] = Team(self.params.workers)
+        self.hooks.reopen()
+        ledger = self.shelf.ledger
+        if not self.hooks:
+            ledger.told("hooked", [one for one, _ in ledger.untold("hooked")])
+        outbox = Outbox(ledger, self.out, self.hooks)
+        try:
+            outbox.wake()
+            for event_id, plain in ledger.untold("told"):  # the process was killed
+                yield from self._told(outbox, event_from(plain, event_id))
+            if not once:
+                team.warm_up(lambda process: process.call(600, warm_up, self.params))
+            self._say_subfolders()
+            yield from self._loop(watch, team, outbox, once=once)
+            if once:
+                outbox.wait(MOST_HANGS * self.params.hook_limit_s + ONCE_WAITS_S)
+        finally:
+            team.close()
+            outbox.close(5.0)
+            self.hooks.close()
+            lock.release()
+
+    def _loop(
+        self, watch: Progress, team: Team[_Job, _Outcome], outbox: Outbox, *, once: bool
+    ) -> Iterator[Event]:
+        self._tried, self._done, waited = set(), 0, time.monotonic()
+        self._busy.clear()
+        self._contents.clear()
         while not watch.stopped:
-            waiting = [p for p in self.ready() if not (once and p.name in tried)]
-            for path in waiting:
-                if watch.stopped:
-                    return
-                tried.add(path.name)
-                try:
-                    event = self.process(path)
-                except FileNotFoundError:  # moved away in the meantime
-                    continue
-                yield self._tell(event)
-            if once and not waiting and not self._unsettled:
+            held = self.shelf.is_held()
+            outbox.ledger = self.shelf.ledger
+            jobs = [] if held else self.ready(once=once)
+            self._tell(watch, len(jobs) + team.n_running)
+            while jobs and team.has_room:
+                self._begin(team, jobs.pop(0), len(jobs))
+            busy = team.n_running > 0
+            if busy:
+                waited = time.monotonic()
+            for job, outcome in team.finished(self.params.poll_s) if busy else ():
+                self._behind = len(jobs) + team.n_running
+                event = self._finish(job, outcome)
+                if event is not None:
+                    yield from self._told(outbox, event)
+            if once and self._is_all_done(bool(busy or jobs or held), waited):
                 return
-            if not waiting:
+            if not busy:
                 time.sleep(self.params.poll_s)
 
+    def _is_all_done(self, busy: bool, waited: float) -> bool:
+        """Whether a run that is to end may end: nothing is in work, and nothing will be soon."""
+        if self.shelf.n_held >= self.params.tries:  # a disk stays full: nobody waits for ever
+            return True
+        late = time.monotonic() - waited > ONCE_WAITS_S
+        return not busy and (late or not self._unsettled)
 
-def event_of(
-    name: str,
-    scan: ScanResult,
-    params: WatchParams,
-    seconds: dict[str, float],
-    folder: str = "",
-) -> Event:
-    """What is told of a scan that was analysed, or rejected for its low score."""
-    low = scan.verdict.score < params.min_score
-    return Event(
-        "rejected" if low else "analysed", name, " ".join(scan.messages), scan.verdict.score,
-        scan.verdict.label, {k: len(v) for k, v in scan.tables.items()}, seconds, folder, scan,
-    )  # fmt: skip
+    def _begin(self, team: Team[_Job, _Outcome], job: _Job, waiting: int) -> None:
+        threads = team.threads(1 + waiting + team.n_running)
+        self._busy.add(job.key)
+        self._tried.add(job.key)
+        team.start(job, lambda process: self._work(job, process, threads))
 
-
-def warm_up() -> None:
-    """Load the networks before the first file comes."""
-    for name in ("universal", "h-si-100"):
+    def _told(self, outbox: Outbox, event: Event) -> Iterator[Event]:
+        """Yield an event, and take note that it was heard."""
+        self._done += 1
+        if not event.id:  # the ledger cannot be written
+            yield event
+            return
+        outbox.add(event)
         try:
-            segmentation.load_network(find_model(name))
-        except AtomLensError:
-            continue
-    _network(WEIGHTS)
+            yield event
+        finally:
+            # else it is told again at the next start
+            with contextlib.suppress(sqlite3.Error):
+                self.shelf.ledger.told("told", [event.id])
+
+    def _tell(self, watch: Progress, behind: int) -> None:
+        while self.shelf.sayings:
+            watch.say(self.shelf.sayings.pop(0))
+        watch(self._done, self._done + behind, "")
+
+    def _say_subfolders(self) -> None:
+        if self.params.subfolders:
+            return
+        try:
+            n = sum(is_searched(path) for path in self.folder.iterdir())
+        except OSError:
+            return
+        if n:
+            which = "Its folder is" if n == 1 else f"Its {n} folders are"
+            self.shelf.sayings.append(f"{which} not watched; only when subfolders are asked for.")
+
+
+def results_folder(folder: Path, params: WatchParams) -> Path:
+    """Folder of the results."""
+    return Path(params.out) if params.out else folder / "atomlens_results"
 
 
 def watch_folder(
@@ -267,51 +373,3 @@ def watch_folder(
     ['analysed']
     """
     yield from FolderWatch(folder, params).run(progress, once=once)
-
-
-def stream(
-    frames: Iterable[Image | ArrayLike],
-    params: WatchParams = WatchParams(),
-    *,
-    pixel_size_nm: tuple[float, float] | None = None,
-) -> Iterator[Event]:
-    """Analyse frames as they come, without files: what an instrument hands over.
-
-    Parameters
-    ----------
-    frames : iterable of array-like (H, W), or of images of :func:`napari_atomlens.read`
-        STM or STEM.
-    params : WatchParams
-        ``out``, ``poll_s``, ``settle_s`` and ``tries`` have no meaning here.
-    pixel_size_nm : tuple of float, optional
-        (y, x), where a frame does not say.
-
-    Yields
-    ------
-    Event
-        "analysed", "rejected", or "failed" with a sentence; one for each frame.
-
-    Examples
-    --------
-    >>> import napari_atomlens as al
-    >>> image, _ = al.simulate("honeycomb", (96, 96), 10.0)
-    >>> events = al.stream([image], al.WatchParams(analysis="atoms"))
-    >>> [event.event for event in events]
-    ['analysed']
-    """
-    hooks = find_hooks(params.hook)
-    warm_up()
-    for k, frame in enumerate(frames):
-        start = time.perf_counter()
-        name = str(getattr(frame, "name", "") or f"frame {k}")
-        size = getattr(frame, "pixel_size_nm", None) or pixel_size_nm
-        data = frame if isinstance(frame, np.ndarray) else getattr(frame, "data", frame)
-        try:
-            scan = analyse_scan(np.asarray(data), size, params)
-        except AtomLensError as error:
-            event = Event("failed", name, str(error))
-        else:
-            seconds = {**scan.seconds, "total": time.perf_counter() - start}
-            event = event_of(name, scan, params, seconds)
-        call_hooks(hooks, event)
-        yield event

@@ -6,6 +6,7 @@ from .scale import find_spacing
 from .zoo import (
     ModelInfo,
     find_model,
+    left_out,
     list_models,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "Probabilities",
     "find_model",
     "find_spacing",
+    "left_out",
     "list_models",
     "predict_classes",
     "segment",

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
-from napari_atomlens.errors import CalibrationError
+from napari_atomlens.errors import CalibrationError, ModelError, ParameterError
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
@@ -269,6 +269,8 @@ def choose_model(
     StoppedError
         If it is asked to stop.
     """
+    if not isinstance(technique, str):
+        raise ParameterError(f"technique is {technique!r}, but must be a text, such as STM.")
     universal, watch = find_model("universal"), as_progress(progress)
 
     def stay(why: str, spacing: float = 0.0) -> Choice:
@@ -307,13 +309,15 @@ def choose_model(
         )  # fmt: skip
     # the user's own models first, then the nearest in distance
 
-    best = min(
-        right,
+    right.sort(
         key=lambda m: (
             m.path.parent == BUNDLED,
             min(abs(lattice.spacing_nm / s - 1) for s in m.lattice["spacing_nm"]),
         ),
     )
+    best, damage = _first_sound(right)
+    if best is None:
+        return stay(damage.rstrip("."), spacing)
     score = {}
     for m in (universal, best):
         crops = _crops(frame, spacing, m.preferred_spacing_px, 1)
@@ -323,7 +327,21 @@ def choose_model(
             f"the lattice is that of {best.name}, but that model explains less of this image "
             f"({score[best.name]:.2f} against {score['universal']:.2f})", spacing,
         )  # fmt: skip
-    return Choice(best, f"Model {best.name}: this is a {lattice.in_words()}.", spacing)
+    why = f"Model {best.name}: this is a {lattice.in_words()}."
+    return Choice(best, f"{why} {damage}".strip(), spacing)
+
+
+def _first_sound(models: list[ModelInfo]) -> tuple[ModelInfo | None, str]:
+    """First model whose weights can be used, and sentences of those before it."""
+    damage: list[str] = []
+    for info in models:
+        try:
+            load_network(info)
+        except ModelError as error:  # one bad file must not cost the others
+            damage.append(str(error))
+        else:
+            return info, " ".join(damage)
+    return None, " ".join(damage)
 
 
 def as_wanted(lattices: list[ImagePeriod]) -> dict[str, object]:

@@ -14,6 +14,8 @@ from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import ModelInfo, header_of, roles_of
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_atomlens.segmentation.network import ColumnNet
 
 
@@ -53,19 +55,45 @@ def _build(path: Path) -> ColumnNet:
         )
     try:
         state = load_file(str(path))
+        _check_weights(path, state)
         net = ColumnNet(facts["n_classes"], tuple(facts["widths"]))
         missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
         wrong = [k for k in missing.missing_keys if not k.endswith("num_batches_tracked")]
         if wrong or missing.unexpected_keys:
             raise KeyError(f"{len(wrong)} weights are missing")
-    except (SafetensorError, RuntimeError, KeyError, OSError) as error:
-        first = str(error).splitlines()[0]
+    except ModelError:
+        raise
+    except (SafetensorError, RuntimeError, KeyError, OSError, TypeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"The weights in {path.name} are damaged: {first}") from None
     return net
 
 
+def _check_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Refuse weights that make every image a failure.
+
+    Raises
+    ------
+    ModelError
+        If some are no numbers, or all weights of a layer are zero.
+    """
+    for name, values in state.items():
+        if not values.numel() or not values.float().isfinite().all():
+            raise ModelError(f"The weights in {path.name} are damaged: {name} holds no numbers.")
+        if values.ndim > 1 and not values.any():
+            raise ModelError(f"The weights in {path.name} are damaged: {name} is nothing but zero.")
+        if name.endswith("running_var") and (values < 0).any():
+            raise ModelError(f"The weights in {path.name} are damaged: {name} is negative.")
+
+
 def write_model(path: Path, net: ColumnNet, facts: Json) -> Path:
-    """Write weights and what is known of them as one safetensors file, atomically."""
+    """Write weights and what is known of them as one safetensors file, atomically.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be written; what was there is left as it was.
+    """
     from safetensors.torch import save
 
     classes = facts.get("classes", list(UNIVERSAL_CLASSES))
@@ -81,7 +109,15 @@ def write_model(path: Path, net: ColumnNet, facts: Json) -> Path:
         for k, v in net.state_dict().items()
         if not k.endswith("num_batches_tracked")
     }
-    return write_whole(path, save(state, {"atomlens": json.dumps(metadata)}))
+    return _write(path, save(state, {"atomlens": json.dumps(metadata)}))
+
+
+def _write(path: Path, content: bytes) -> Path:
+    try:
+        return write_whole(path, content)
+    except OSError as error:
+        why = error.strerror or error
+        raise ModelError(f"The model {path.name} could not be written: {why}.") from error
 
 
 def update_facts(path: Path, **facts: object) -> Path:
@@ -92,4 +128,4 @@ def update_facts(path: Path, **facts: object) -> Path:
     with safe_open(str(path), "pt") as file:
         known = json.loads(file.metadata()["atomlens"])
     text = json.dumps({**known, **facts})
-    return write_whole(path, save(load_file(str(path)), {"atomlens": text}))
+    return _write(path, save(load_file(str(path)), {"atomlens": text}))

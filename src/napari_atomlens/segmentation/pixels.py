@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from napari_atomlens.errors import ImageError
-from napari_atomlens.image import grey
+from napari_atomlens.image import as_pixels, grey
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -36,11 +36,7 @@ def as_frame(image: ArrayLike) -> np.ndarray:
     ImageError
         With one sentence that says what is wrong.
     """
-    array = np.asarray(image)
-    if array.dtype == object or array.dtype.kind in "SUVMm":
-        raise ImageError("The image does not hold numbers.")
-    if np.iscomplexobj(array):
-        raise ImageError("The image is complex; take its absolute value, phase or real part first.")
+    array = as_pixels(image)
     if array.ndim == 3 and array.shape[-1] in (3, 4) and min(array.shape[:2]) >= SMALLEST_PX:
         array = grey(array)
     if array.ndim != 2:

@@ -33,6 +33,14 @@ def prepare() -> int:
     return int(torch.get_num_threads())
 
 
+def pin(threads: int = 1) -> None:
+    """Let PyTorch use so many threads in this thread: those beside it have theirs."""
+    import torch
+
+    prepare()
+    torch.set_num_threads(threads)
+
+
 def release() -> None:
     """Give memory that is kept for the next tensor back to the system, where that can be done."""
     if sys.platform.startswith("linux"):

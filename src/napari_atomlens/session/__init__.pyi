@@ -1,5 +1,6 @@
-from .project import load_opened
+from .project import held_here, load_opened
 
 __all__ = [
+    "held_here",
     "load_opened",
 ]

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec
 import pandas as pd
 from psygnal import Signal
 
-from napari_atomlens.errors import AtomLensError, FormatError
+from napari_atomlens.errors import AtomLensError
 from napari_atomlens.session.autosave import Autosave
 from napari_atomlens.session.edits import Conflict, Corrections
 from napari_atomlens.session.edits.corrections import Change
@@ -145,29 +145,18 @@ class Editing:
     def _follow(self, do: Callable[[], Change | None]) -> Change | None:
         self.edit_begins.emit(False)
         self.problem = ""
-        before = len(self._corrections.journal.log)
         change = None
         try:
             change = do()
         except AtomLensError as error:
             self.problem = str(error)
-            if isinstance(error, FormatError) and len(self._corrections.journal.log) > before:
-                # the edit is noted but not on the disk: what is shown must be what holds
-                self._refold()
         if change is not None:
             self._after_edit(change)
             self.edited.emit(change)
+        if self.autosave is not None and not self.problem:
+            self.problem = self.autosave.problem  # until the edits can be kept again
         self.told.emit()
         return change
-
-    def _refold(self) -> None:
-        """Make the tables from the journal anew."""
-        c = self._corrections
-        fresh = Corrections.restore(c.machine(), c.journal.entries(), "", c.spacing_px)
-        for f in c.frames():
-            c.columns(f).data = fresh.columns(f).data
-        self._on_atoms_changed(frozenset(c.frames()))
-        self.atoms_reset.emit()
 
     def last_edit(self) -> str:
         """Say what was edited last; "" where nothing was, or it was taken back."""

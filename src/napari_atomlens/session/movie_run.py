@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import __version__, tables
+from napari_atomlens import __version__, cells, tables
 from napari_atomlens.errors import AtomLensError, FormatError, ImageError, ParameterError
 from napari_atomlens.files import write_whole
 from napari_atomlens.graphs.bonds import bond
@@ -253,7 +253,7 @@ def save_movie(data: MovieData, folder: Path, record: dict[str, Any]) -> list[st
             made = (data.defects.tracks, data.defects.events)
             for name, table in zip(DEFECT_TABLES, made, strict=True):
                 path = folder / f"{name.replace(' ', '_')}.csv"
-                names.append(write_whole(path, table.to_csv(index=False)).name)
+                names.append(write_whole(path, cells.csv_text(table)).name)
     except OSError as error:
         raise FormatError(f"The tables could not be written: {error.strerror}.") from error
     return names

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import AtomLensError, FormatError
-from napari_atomlens.files import Lock, new_folder_beside
+from napari_atomlens.files import Lock, make_folder
+from napari_atomlens.folders import folder_lock
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects import window
 from napari_atomlens.io.projects.folder import target_of
@@ -30,6 +32,8 @@ CORRECTIONS = "napari-atomlens-corrections"
 PROJECT = "napari-atomlens-project"
 #: Arrays up to this size are copied before they are written: edits go on meanwhile.
 OWN_BYTES = 256 << 20
+#: Projects that this process has open, by their places.
+_HELD: WeakValueDictionary[Path, OpenProject] = WeakValueDictionary()
 #: One project is written at a time: two threads of this process may want the same place.
 _WRITING = threading.Lock()
 
@@ -76,11 +80,6 @@ class Workspace:
     version: int = WINDOW_VERSION
 
 
-def lock_of(path: Path) -> Lock:
-    """Return the lock of a project, a hidden file beside it (saving exchanges the folder)."""
-    return Lock(path.with_name(f".{path.name}.lock"))
-
-
 def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProject:
     """Take the lock of a project; it is read-only where another window has it.
 
@@ -94,8 +93,19 @@ def open_project(path: str | Path, known: OpenProject | None = None) -> OpenProj
     mine = known is not None and not known.read_only and known.path.resolve() == target.resolve()
     if known is not None and mine and known.lock.acquire():
         return known
-    lock = lock_of(target)
-    return OpenProject(target, lock, read_only=not lock.acquire())
+    lock = folder_lock(target)
+    mine = lock.acquire()
+    opened = OpenProject(target, lock, read_only=not mine)
+    if mine:
+        layout.recover(target, lock)
+        _HELD[target.resolve()] = opened
+    return opened
+
+
+def held_here(path: str | Path) -> OpenProject | None:
+    """Project that this process itself has open, None where it has it not (or another has)."""
+    found = _HELD.get(Path(path).resolve())
+    return found if found is not None and found.lock.is_held else None
 
 
 def read_only_sentence(path: Path) -> str:
@@ -192,13 +202,13 @@ def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | N
     """
     target = target_of(path)
     mine = opened is not None and opened.path.resolve() == target.resolve()
-    lock = opened.lock if mine and opened is not None else lock_of(target)
+    lock = opened.lock if mine and opened is not None else folder_lock(target)
     with _WRITING:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if not lock.acquire():
                 raise FormatError(read_only_sentence(target))
-            with new_folder_beside(target) as folder:
+            with layout.writing_folder(target, lock) as folder:
                 window.write_window(folder, snapshot.layers, snapshot.settings)
         except OSError as error:
             raise FormatError(
@@ -243,6 +253,7 @@ def load_workspace(path: str | Path, find: window.Find | None = None) -> Workspa
         If it is missing, not a project, damaged or of a later version.
     """
     folder = Path(path)
+    layout.recover(folder)
     if not folder.exists():
         raise FormatError(f"{folder.name} does not exist.")
     if not (folder / layout.WINDOW).is_file():
@@ -275,19 +286,26 @@ def _corrections_of(edits: window.Edits) -> Corrections:
     return c
 
 
-def load_opened(path: str | Path) -> Workspace:
+def load_opened(path: str | Path, known: OpenProject | None = None) -> Workspace:
     """Read a project that the layers then hold open together; what to say is in its messages.
+
+    Parameters
+    ----------
+    path : path
+    known : OpenProject, optional
+        What this window has open; a window does not lock itself out.
 
     Raises
     ------
     FormatError
         If it cannot be read.
     """
-    opened = open_project(path)
+    opened = open_project(path, known)
     try:
         space = load_workspace(path)
     except AtomLensError:
-        opened.lock.release()
+        if opened is not known:
+            opened.lock.release()
         raise
     if opened.read_only:
         space.messages.insert(0, read_only_sentence(opened.path))

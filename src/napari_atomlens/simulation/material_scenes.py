@@ -152,7 +152,7 @@ class Recipe:
             )  # fmt: skip
         except ParameterError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ParameterError(
                 f"This recipe cannot be used: {type(error).__name__}: {error}."
             ) from error

@@ -7,6 +7,7 @@ ranges that never meet (:func:`seed_for`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
 from napari_atomlens.cards import Card, by_size, counted
+from napari_atomlens.errors import ParameterError
+from napari_atomlens.params import number_between
 from napari_atomlens.simulation import crystals, faults
 from napari_atomlens.simulation.formation import render_columns, render_truth
 
@@ -408,6 +411,35 @@ def add_dose(
     return gain * faults.shot_noise(scene.clean() * scale, rng) + offset
 
 
+#: What the arguments of :func:`simulate` lie between.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "spacing_px": (2, 2000), "rotation_deg": (-1e6, 1e6), "background": (0, 1e6),
+    "jitter": (0, 1), "vacancies": (0, 1), "dopants": (0, 1), "dopant_factor": (0, 1e6),
+    "seed": (0, 2**62),
+}  # fmt: skip
+#: Longest side of a simulated image.
+_LONGEST_PX = 20_000
+
+
+def _checked_size(shape: object) -> tuple[int, int]:
+    """Return (height, width) of an image, if they can be."""
+    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)) or len(shape) != 2:
+        raise ParameterError("shape must be two whole numbers, height and width.")
+    height, width = (number_between("shape", s, 8, _LONGEST_PX, whole=True) for s in shape)
+    return int(height), int(width)
+
+
+def _crystal(lattice: object, arguments: Mapping[str, float]) -> crystals.Crystal:
+    """Make a crystal of a name."""
+    if not isinstance(lattice, str) or lattice not in crystals.CRYSTALS:
+        known = ", ".join(crystals.CRYSTALS)
+        raise ParameterError(f"There is no lattice {str(lattice)[:60]!r}; there are {known}.")
+    try:
+        return crystals.CRYSTALS[lattice](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"The crystal cannot be made: {error}.") from error
+
+
 def simulate(
     lattice: str = "honeycomb",
     shape: tuple[int, int] = (512, 512),
@@ -460,11 +492,21 @@ def simulate(
     >>> image.shape, truth.spacing_px
     ((96, 96), 10.0)
     """
-    rng = np.random.default_rng(seed)
-    cell = crystals.CRYSTALS[lattice](**crystal)
+    size = _checked_size(shape)
+    given = {"spacing_px": spacing_px, "rotation_deg": rotation_deg, "background": background,
+             "jitter": jitter, "vacancies": vacancies, "dopants": dopants,
+             "dopant_factor": dopant_factor, "seed": seed}  # fmt: skip
+    for name, value in given.items():
+        number_between(name, value, *_BOUNDS[name], whole=name == "seed")
+    if sigma is not None:
+        number_between("sigma", sigma, 1e-3, 10)
+    if counts != np.inf:
+        number_between("counts", counts, 0, 1e12)
+    rng = np.random.default_rng(int(seed))
+    cell = _crystal(lattice, crystal)
     width = 0.5 * sum(cell.sigma) if sigma is None else sigma
     scene, _ = scene_from_crystal(
-        cell, shape, spacing_px, rng, rotation_rad=np.deg2rad(rotation_deg), sigma=width,
+        cell, size, spacing_px, rng, rotation_rad=np.deg2rad(rotation_deg), sigma=width,
         aspect=min(cell.aspect), jitter=jitter, boundary=boundary,
     )  # fmt: skip
     weakest = scene.amplitude.min()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.simulation import faults
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.stm.site_kinds import ALONG_NM, KINDS, ROW_NM, STEP_NM
@@ -279,6 +279,7 @@ def simulate_silicon(p: SiliconParams = SiliconParams()) -> SiliconScan:
     >>> scan.image.shape, len(scan.defects)
     ((128, 128), 7)
     """
+    p = of_kind(SiliconParams, p)
     rng = np.random.default_rng(p.seed)
     shape, pixel = (p.size_px, p.size_px), p.pixel_size_nm
     terrace, steps = _terraces(shape, p.steps, pixel, rng)

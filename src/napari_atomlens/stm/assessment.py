@@ -20,7 +20,7 @@ import scipy
 from napari_atomlens import arrays
 from napari_atomlens.cards import Card, by_size
 from napari_atomlens.errors import ImageError, ModelError
-from napari_atomlens.image import Image, Pixels
+from napari_atomlens.image import Image, as_stack
 from napari_atomlens.stm.background import finite_image
 from napari_atomlens.stm.rows import FEWEST_RATIO, find_peak, whitened_spectrum
 from napari_atomlens.stm.scars import find_scars
@@ -46,6 +46,8 @@ ONE_ECHO = 0.12
 WEIGHTS = Path(__file__).parent / "weights" / "assess.safetensors"
 #: Larger scans are assessed on a sample of about this side: windows of the scan.
 LARGEST_PX = 512
+#: A scan of fewer lines, or columns, cannot be assessed.
+FEWEST_LINES = 32
 _SAID = {
     "double tip": "Features repeat {what} away, as a second tip makes them.",
     "noisy": "Noise is {noise:.1f} times as strong as what the lines have in common.",
@@ -182,7 +184,7 @@ def _echo(rest: np.ndarray, smallest: int = 4) -> tuple[list[float], tuple[float
             continue
         ac = _autocorrelation(part)
         cy, cx = np.asarray(ac.shape) // 2
-        reach = min(cy, cx, 44)
+        reach = min(cy - 1, cx - 1, 44)
         view = ac[cy - reach : cy + reach + 1, cx - reach : cx + reach + 1].copy()
         y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         r = np.hypot(y, x)
@@ -287,7 +289,7 @@ def _wander(z: np.ndarray) -> list[float]:
         value = np.where(allowed, power, 0)
         i, j = np.unravel_index(value.argmax(), value.shape)
         k = np.array([fy[i, 0], fx[0, j]])
-        length = float(np.hypot(*k))
+        length = max(float(np.hypot(*k)), 1 / w)  # 0 where there is no power at all
         wave = calm * np.exp(-2j * np.pi * (k[0] * y + k[1] * x))
         sigma = 0.75 / length
         a = scipy.ndimage.gaussian_filter(wave.real, sigma) + 1j * scipy.ndimage.gaussian_filter(
@@ -357,13 +359,14 @@ def _bending(z: np.ndarray) -> list[float]:
         rows = yy * n[0] + n[0] // 2
         cols = np.broadcast_to((kx * n[1])[:, None, None], rows.shape)
         value = scipy.ndimage.map_coordinates(smooth, [rows, cols], order=1, mode="constant")
-        score = (weight[:, None, None] * value).sum(0) / weight.sum()
+        score = (weight[:, None, None] * value).sum(0) / max(weight.sum(), 1e-12)
         i0, j0 = len(shears) // 2, len(stretches) // 2
         k, j = np.unravel_index(score.argmax(), score.shape)
         still = score[i0 - 1 : i0 + 2, j0 - 1 : j0 + 2].max()
         out += [
             float(score[i0, j0]), float(score.max() - score[i0, j0]), float(score.max() - still),
-            float(abs(shears[k])), float(abs(stretches[j])), float(strength.max()),
+            float(abs(shears[k])), float(abs(stretches[j])),
+            float(strength.max(initial=0.0)),
         ]  # fmt: skip
     return out
 
@@ -429,7 +432,7 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     f["lattice"], f["lattice_share"], rest = _lattice(hp)
     smooth = scipy.ndimage.gaussian_filter(rest, 1.0)
     f["rest"] = float(smooth.std())
-    f["rest_spread"] = _spread(smooth) / f["rest"]
+    f["rest_spread"] = _spread(smooth) / max(f["rest"], 1e-30)
     echoes, where = _echo(smooth)
     for k, value in enumerate(echoes):
         f[f"echo_{k}"] = value
@@ -489,7 +492,8 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
     f["missing"] = missing
     f["size"] = float(np.log(min(h, w)))
     low = np.percentile(slow, 25)
-    lumps = slow - low > 3.0 + 2 * _spread(slow[slow < np.median(slow)])
+    below = slow[slow < centre]
+    lumps = slow - low > 3.0 + 2 * (_spread(below) if len(below) else 0.0)
     row = at if f["jump"] > 2.2 else place[int(np.argmax(change))]
     signal = max(f["rows_1"], 1e-3)
     return f, {
@@ -499,8 +503,16 @@ def measure_scan(image: ArrayLike) -> tuple[dict[str, float], Places]:
 
 
 @lru_cache(maxsize=2)
-def _network(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, list[str]]]:
-    """Layers of the network (weight, bias, ...), what it knows of scans, and facts of it."""
+def assessment_network(
+    path: Path,
+) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, list[str]]]:
+    """Layers of the network (weight, bias, ...), what it knows of scans, and facts of it.
+
+    Raises
+    ------
+    ModelError
+        If they cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -598,13 +610,7 @@ def judge_scan(vectors: np.ndarray, layers: list[np.ndarray]) -> np.ndarray:
 
 def _first_frame(image: ArrayLike | Image) -> np.ndarray:
     """Return the pixels of an image, or of the first frame of a movie."""
-    data: ArrayLike | Pixels
-    if isinstance(image, Image):
-        data = image.data
-    else:
-        data = image if isinstance(image, np.ndarray) else getattr(image, "data", image)
-    pixels = data if isinstance(data, Pixels) else np.asarray(data)
-    return np.asarray(pixels[0] if pixels.ndim == 3 else pixels)
+    return as_stack(image)[0]
 
 
 def assess(image: ArrayLike | Image) -> Verdict:
@@ -622,7 +628,7 @@ def assess(image: ArrayLike | Image) -> Verdict:
     Raises
     ------
     ImageError
-        If it is no image, too small, or constant.
+        If it is no image, too small, or constant, or too few of its lines were recorded.
 
     Examples
     --------
@@ -630,12 +636,13 @@ def assess(image: ArrayLike | Image) -> Verdict:
     >>> al.assess(al.simulate_silicon(al.SiliconParams(size_px=256, seed=2)).image).label
     'good'
     """
-    z = finite_image(_first_frame(image), 32)
+    z = _unscaled(_without_empty_lines(finite_image(_first_frame(image), FEWEST_LINES)))
     first, part = _recorded(z)
     small, step = _sample(part)
-    features, places = measure_scan(small)
+    with np.errstate(all="ignore"):  # what is no number is limited in the vector of features
+        features, places = measure_scan(small)
     features["missing"] = float(np.isnan(z).mean())
-    layers, known, facts = _network(WEIGHTS)
+    layers, known, facts = assessment_network(WEIGHTS)
     vector = as_vector(features, facts["features"])
     chance = judge_scan(vector[None], layers)[0]
     faults = {name: float(p) for name, p in zip(FAULTS, chance, strict=True)}
@@ -679,10 +686,48 @@ def _doubt_drift(change: float, uniform: float) -> str:
     return ""
 
 
+def _without_empty_lines(z: np.ndarray) -> np.ndarray:
+    """Scan with NaN in the lines that were not recorded, whatever the instrument put there.
+
+    No line of a measurement holds one value only; a scan that was stopped is filled with such
+    lines.
+    """
+    finite = np.isfinite(z)
+    low = np.where(finite, z, np.inf).min(1)
+    high = np.where(finite, z, -np.inf).max(1)
+    empty = low >= high
+    if empty.all():
+        raise ImageError("The scan is constant along its lines; there is nothing to assess.")
+    return np.where(empty[:, None], np.nan, z)
+
+
+def _unscaled(z: np.ndarray) -> np.ndarray:
+    """Scan in a unit in which its values are about 1: squares of 1e154 or 1e-300 are no numbers.
+
+    By powers of two, and less a value of its own: nothing is rounded that was not before.
+    """
+    finite = z[np.isfinite(z)]
+    middle = np.median(finite)
+    with np.errstate(over="ignore"):
+        limit = 1e6 * arrays.spread(finite, centre=middle)
+        if limit > 0:  # one pixel of 1e300 would hide all others
+            z = np.clip(z, middle - limit, middle + limit)
+    for _ in range(2):  # a wide range of large numbers is no number either
+        z = np.ldexp(z, -int(np.frexp(np.nanmax(np.abs(z)))[1]))
+        if np.nanmax(np.abs(z)) > 1e3 * np.ptp(z[np.isfinite(z)]):
+            z = z - z[np.isfinite(z)][0]
+    return z
+
+
 def _recorded(z: np.ndarray) -> tuple[int, np.ndarray]:
     """Lines that were recorded, of a scan that was stopped; all where little is missing."""
+    begun = int(np.isfinite(z).any(1).sum())
+    if begun < FEWEST_LINES:
+        raise ImageError(
+            f"Only {begun} of {len(z)} lines were recorded; an assessment needs {FEWEST_LINES}."
+        )
     there = np.isfinite(z).mean(1) > 0.5
-    if there.mean() > 0.98 or there.sum() < 32:
+    if there.mean() > 0.98 or there.sum() < FEWEST_LINES:
         return 0, z
     rows = np.flatnonzero(there)
     return int(rows[0]), z[rows[0] : rows[-1] + 1]

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
+from napari_atomlens.image import as_pixels
 from napari_atomlens.segmentation.pixels import as_frame
 
 if TYPE_CHECKING:
@@ -22,13 +23,11 @@ def finite_image(image: ArrayLike, smallest: int = 8) -> np.ndarray:
     ImageError
         If it is no image, too small, or holds no number.
     """
-    array = np.asarray(image)
+    array = as_pixels(image)
     if array.ndim != 2:
         raise ImageError(f"A scan has two axes, but this has {array.ndim}.")
     if min(array.shape) < smallest:
         raise ImageError(f"A scan needs at least {smallest} x {smallest} pixels.")
-    if array.dtype.kind not in "buif":
-        raise ImageError("A scan must hold real numbers.")
     array = array.astype(np.float64)
     array[~np.isfinite(array)] = np.nan
     if np.isnan(array).all():

@@ -21,8 +21,10 @@ import scipy
 
 from napari_atomlens.contours.classes import numbered_by_size
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import Params, param
+from napari_atomlens.image import as_pixels
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.segmentation.probabilities import Probabilities
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -155,9 +157,10 @@ def group_defects(
     >>> len(groups.label) == len(found.defects)
     True
     """
-    for column in ("y_px", "x_px", "kind"):
-        if column not in defects:
-            raise ParameterError(f"Defects without the column {column!r} cannot be grouped.")
+    params = of_kind(GroupParams, params)
+    defects = check_table(defects, ("y_px", "x_px", "kind"), "defects", places=False)
+    if not isinstance(probabilities, Probabilities):
+        raise ParameterError("Defects are grouped by the Probabilities in which they were found.")
     local = (defects["kind"] != "step edge").to_numpy()
     features = np.full(
         (len(defects), (probabilities.soft.shape[0] + 1) * (len(RINGS_PX) - 1)), np.nan
@@ -184,7 +187,7 @@ def group_defects(
 
 def patches(image: ArrayLike, places: pd.DataFrame, radius_px: float) -> np.ndarray:
     """Patches (n, s, s) of an image round places, reflected at its borders."""
-    z = np.asarray(image, float)
+    z = as_pixels(image).astype(float)
     r = max(2, int(np.ceil(radius_px)))
     padded = np.pad(z, r, mode="reflect" if min(z.shape) > r else "edge")
     at = np.rint(places[["y_px", "x_px"]].to_numpy(float)).astype(int)

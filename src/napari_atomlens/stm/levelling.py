@@ -5,12 +5,14 @@ Every function returns a new image; NaN pixels stay NaN and do not count.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_atomlens.params import Params, param
+from napari_atomlens.image import PixelSize, check_pixel_size
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.stm.background import finite_image, fit_surface, level_lines, subtract_facet
 from napari_atomlens.stm.scars import remove_scars
 from napari_atomlens.stm.terraces import find_terraces
@@ -44,7 +46,10 @@ class LevelParams(Params):
 
 
 def level(
-    image: ArrayLike, params: LevelParams = LevelParams(), *, pixel_size_nm: float | None = None
+    image: ArrayLike,
+    params: LevelParams = LevelParams(),
+    *,
+    pixel_size_nm: float | PixelSize | None = None,
 ) -> np.ndarray:
     """Level a scan: scars, surface, lines.
 
@@ -52,7 +57,7 @@ def level(
     ----------
     image : array-like, shape (H, W)
     params : LevelParams
-    pixel_size_nm : float, optional
+    pixel_size_nm : float or tuple of float, optional
         Pixel size, for terraces.
 
     Returns
@@ -74,7 +79,8 @@ def level(
     >>> bool(np.abs(flat).max() < 1e-6)
     True
     """
-    z = finite_image(image)
+    params = of_kind(LevelParams, params)
+    z, size = finite_image(image), check_pixel_size(pixel_size_nm)
     if params.scars:
         z = remove_scars(z)
     if params.surface == "plane":
@@ -84,7 +90,9 @@ def level(
     elif params.surface == "facet":
         z = subtract_facet(z)
     elif params.surface == "terraces":
-        return find_terraces(z, pixel_size_nm=pixel_size_nm).levelled
+        return find_terraces(
+            z, pixel_size_nm=None if size is None else math.sqrt(size[0] * size[1])
+        ).levelled
     if params.lines != "none":
         z = level_lines(z, params.lines, params.line_degree)
     return np.asarray(z)

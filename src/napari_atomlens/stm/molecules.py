@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from napari_atomlens import arrays
+from napari_atomlens import arrays, points
 from napari_atomlens.cards import Card
 from napari_atomlens.errors import ImageError, ParameterError
 from napari_atomlens.image import Pixels, as_stack
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.points import connected
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.stm.background import bridged, finite_image
@@ -509,6 +509,7 @@ def read_film(
     >>> round(film.spacing_px)
     20
     """
+    params = of_kind(MoleculeParams, params)
     z = level(image, LevelParams(surface="facet", lines="median", scars=False))
     z = bridged(z)
     if places is None:
@@ -519,9 +520,11 @@ def read_film(
         if len(found) < 3:
             raise ImageError("Fewer than three whole molecules were found.")
     else:
-        found = np.asarray(places, float).reshape(-1, 2)
-        if len(found) < 3 or not np.isfinite(found).all():
+        found = points.as_places(places)
+        if len(found) < 3:
             raise ParameterError("A film needs at least three finite positions.")
+        if not ((found > -0.5) & (found < np.asarray(z.shape) - 0.5)).all():
+            raise ParameterError("Some places of the film lie outside of the image.")
         spacing = params.spacing_px or float(
             np.median(scipy.spatial.cKDTree(found).query(found, 2)[0][:, 1])
         )

@@ -14,9 +14,9 @@ import scipy
 from napari_atomlens import arrays, segmentation, tables
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.cards import Card, by_size, counted
-from napari_atomlens.errors import CalibrationError
+from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.image import check_pixel_size
-from napari_atomlens.params import as_dict
+from napari_atomlens.params import as_dict, of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.stm.assessment import Verdict, assess
@@ -446,6 +446,7 @@ def analyze_silicon(
     >>> {"kind", "kind_probability", "terrace"} <= set(result.defects)
     True
     """
+    params = of_kind(SiliconAnalysisParams, params)
     seconds: dict[str, float] = {}
     messages: list[str] = []
     watch = as_progress(progress)
@@ -456,6 +457,8 @@ def analyze_silicon(
         seconds[name] = seconds.get(name, 0.0) + now - clock[0]
         clock[0] = now
 
+    if not (verdict is None or callable(verdict) or isinstance(verdict, Verdict)):
+        raise ParameterError(f"A verdict of assess is needed, not {type(verdict).__name__}.")
     pixel: float | None = None
     sizes = check_pixel_size(pixel_size_nm)
     if sizes is not None:

@@ -17,10 +17,10 @@ import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.points import connected, nearest_distance
 from napari_atomlens.progress import ProgressLike, as_progress
-from napari_atomlens.tables import need_columns
+from napari_atomlens.tables import check_table
 
 #: What can be watched: value, its error, and the one measured between corrected places.
 QUANTITIES: dict[str, tuple[str, str, str]] = {
@@ -37,6 +37,8 @@ SHARE = {"step": 0.6, "passing": 0.25, "trend": 0.15}
 SPENT = 0.6
 #: Frames on either side of a step, at least: one frame off is an outlier, not a step.
 SHORTEST = 2
+#: Columns of dumbbells that are to be watched.
+NEEDED = ("frame", "dumbbell_id", "y_px", "x_px")
 _FOUND = ["frame", "last", "dumbbell_id", "quantity", "kind", "size", "size_err", "score"]
 #: Fewer dumbbells than this in a frame say nothing of the frame as a whole.
 FEWEST = 12
@@ -150,7 +152,7 @@ def series(dumbbells: pd.DataFrame, quantity: str, params: ChangeParams = Change
             f"{quantity!r} cannot be watched; choose from {', '.join(QUANTITIES)}."
         )
     column, error_column, corrected = QUANTITIES[quantity]
-    need_columns(dumbbells, ("frame", "dumbbell_id", column), "dumbbells")
+    dumbbells = check_table(dumbbells, ("frame", "dumbbell_id", column), "dumbbells", places=False)
     if params.remove_scan and corrected in dumbbells:
         column = corrected
     ids, frames = np.unique(dumbbells["dumbbell_id"]), np.unique(dumbbells["frame"])
@@ -394,7 +396,8 @@ def find_changes(
     >>> changes["frame"].tolist()
     [10]
     """
-    need_columns(dumbbells, ("frame", "dumbbell_id", "y_px", "x_px"), "dumbbells")
+    params = of_kind(ChangeParams, params)
+    dumbbells = check_table(dumbbells, NEEDED, "dumbbells", places=False)
     rows: list[tuple[object, ...]] = []
     names, watch = params.quantities, as_progress(progress)
     if len(dumbbells) and dumbbells["frame"].nunique() >= 2 * SHORTEST:
@@ -563,7 +566,7 @@ def neighbour_correlation(
     P. A. P. Moran, Biometrika 37, 17 (1950); for independent values with weights of one the
     standard deviation is close to 1 / sqrt(number of pairs).
     """
-    need_columns(dumbbells, ("frame", "dumbbell_id", "y_px", "x_px"), "dumbbells")
+    dumbbells = check_table(dumbbells, NEEDED, "dumbbells", places=False)
     score = deviations(dumbbells, quantity, params)["score"].to_numpy()
     frame = dumbbells["frame"].to_numpy()
     place = dumbbells[["y_px", "x_px"]].to_numpy(float)

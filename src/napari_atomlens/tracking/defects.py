@@ -16,8 +16,9 @@ import scipy
 from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike
-from napari_atomlens.tables import need_columns
+from napari_atomlens.tables import check_table
 from napari_atomlens.tracking.linking import link, track_events
 from napari_atomlens.tracking.params import LinkParams, MovingDefectParams
 
@@ -107,8 +108,10 @@ def follow_defects(
     >>> al.follow_defects(defects, atoms).tracks["track_id"].tolist()
     [0, 0, 0, 0, 0]
     """
-    need_columns(defects, ("frame", "defect_id", "y_px", "x_px", "formula", "kind"), "defects")
-    need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
+    params = of_kind(MovingDefectParams, params)
+    known = ("frame", "defect_id", "y_px", "x_px", "formula", "kind")
+    defects = check_table(defects, known, "defects", places=False)
+    atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     if drift is None:
         linked = link(atoms)
         drift = pd.DataFrame(linked.attrs.get("drift", {"frame": []}))

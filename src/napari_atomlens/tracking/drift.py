@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from napari_atomlens.tables import need_columns
+from napari_atomlens.tables import check_table
 from napari_atomlens.tracking.linking import link_arrays, prepare_links
 from napari_atomlens.tracking.params import LinkParams
 
@@ -35,8 +35,8 @@ def estimate_drift(atoms: pd.DataFrame, guess: pd.DataFrame | None = None) -> pd
 
 def remove_drift(table: pd.DataFrame, drift: pd.DataFrame) -> pd.DataFrame:
     """Add ``y_corr_px`` and ``x_corr_px``, the positions less the drift; raw ones stay."""
-    need_columns(table, ("frame", "y_px", "x_px"), "atoms")
-    need_columns(drift, ("frame", "drift_y_px", "drift_x_px"), "drift")
+    table = check_table(table, ("frame", "y_px", "x_px"))
+    drift = check_table(drift, ("frame", "drift_y_px", "drift_x_px"), "drift")
     at = drift.set_index("frame").reindex(table["frame"])
     return table.assign(
         y_corr_px=table["y_px"].to_numpy() - at["drift_y_px"].to_numpy(),

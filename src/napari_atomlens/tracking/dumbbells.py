@@ -17,8 +17,9 @@ import scipy
 
 from napari_atomlens import arrays, tables
 from napari_atomlens.image import check_pixel_size
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
-from napari_atomlens.tables import need_columns
+from napari_atomlens.tables import check_table
 from napari_atomlens.tracking.linking import Detections, link_arrays
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
@@ -361,14 +362,14 @@ def measure_dumbbells(
     >>> dumbbells["length_px"].round(2).unique().tolist()
     [6.0]
     """
-    need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
+    params = of_kind(DumbbellParams, params)
+    atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     tell = as_progress(progress)
     extra = (
         "length_err_nm", "y_err_px", "x_err_px", "intensity_ratio_err", "grain",
         "y_corr_px", "x_corr_px",
     )  # fmt: skip
-    good = np.isfinite(atoms[["y_px", "x_px"]].to_numpy(float)).all(1)
-    a_table = atoms[good].sort_values("frame", kind="stable", ignore_index=True)
+    a_table = atoms.sort_values("frame", kind="stable", ignore_index=True)
     frame = a_table["frame"].to_numpy(np.int64)
     place = a_table[["y_px", "x_px"]].to_numpy(float)
     pairs = pair_up(frame, place, params)
@@ -400,7 +401,8 @@ def measure_dumbbells(
     ratio = volume[b] / volume[a]
     at = moved.set_index("frame").loc[frame[a], ["drift_y_px", "drift_x_px"]].to_numpy()
     nm = np.hypot(vector[:, 0] * size[0], vector[:, 1] * size[1])
-    ids = a_table["atom_id"].to_numpy() if "atom_id" in a_table else np.flatnonzero(good)
+    rows = np.argsort(atoms["frame"].to_numpy(), kind="stable")
+    ids = a_table["atom_id"].to_numpy() if "atom_id" in a_table else rows
     half = [0.5 * np.hypot(column(e)[a], column(e)[b]) for e in ("y_err_px", "x_err_px")]
     tell(3, 4)
     columns = {
@@ -524,7 +526,7 @@ def _add_corrected(
 def _add_ellipse(table: pd.DataFrame, contours: pd.DataFrame, atoms: pd.DataFrame) -> pd.DataFrame:
     """Add the second reading: the ellipse of the outlines of both columns."""
     need = ("atom_id", "area_px2", "major_px", "minor_px", "orientation_rad")
-    need_columns(contours, need, "contours")
+    contours = check_table(contours, need, "contours", places=False)
     known = contours.drop_duplicates("atom_id").set_index("atom_id")
     places = atoms.drop_duplicates("atom_id").set_index("atom_id")[["y_px", "x_px"]]
     both = []

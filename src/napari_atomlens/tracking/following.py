@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_atomlens import tables
+from napari_atomlens import cells, tables
 from napari_atomlens.cards import Card
 from napari_atomlens.files import write_whole
 from napari_atomlens.progress import ProgressLike, as_progress
@@ -153,7 +153,7 @@ def save_followed(
     """
     where = Path(folder)
     written = [
-        write_whole(where / f"{name}.csv", getattr(followed, name).to_csv(index=False))
+        write_whole(where / f"{name}.csv", cells.csv_text(getattr(followed, name)))
         for name in SAVED
     ]
     if provenance is not None:

@@ -14,9 +14,10 @@ import pandas as pd
 import scipy
 
 from napari_atomlens import arrays, points, tables
-from napari_atomlens.errors import ParameterError
+from napari_atomlens.errors import TableError
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
-from napari_atomlens.tables import need_columns
+from napari_atomlens.tables import check_table, need_columns
 from napari_atomlens.tracking.params import LinkParams
 from napari_atomlens.tracking.shift import common_shift
 
@@ -28,6 +29,7 @@ LEARN = 20
 FEW = 50
 #: A frame missed counts as this part of the squared search radius: the fresher track wins.
 MISSED = 0.02
+_NONE = np.zeros(0)
 
 
 @dataclass
@@ -58,14 +60,9 @@ def prepare_links(atoms: pd.DataFrame, species: bool = False) -> Detections:
     ParameterError
         If columns are missing or positions are not numbers.
     """
-    need_columns(atoms, ("frame", "y_px", "x_px"), "atoms")
+    atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     place = atoms[["y_px", "x_px"]].to_numpy(float)
-    if not np.isfinite(place).all():
-        raise ParameterError("Some atoms have no position (NaN); leave them out before linking.")
-    frame = atoms["frame"].to_numpy()
-    if len(frame) and not np.isfinite(frame.astype(float)).all():
-        raise ParameterError("Some atoms have no frame (NaN); leave them out before linking.")
-    frame = frame.astype(np.int64)
+    frame = atoms["frame"].to_numpy(np.int64)
     order = np.argsort(frame, kind="stable")
     codes = np.zeros(len(atoms), np.int64)
     if species:
@@ -218,7 +215,9 @@ def link_arrays(
     reach = params.search_px or REACH * spacing
     known = None
     if guess is not None:
-        need_columns(guess, ("frame", "drift_y_px", "drift_x_px"), "drift")
+        guess = check_table(guess, ("frame", "drift_y_px", "drift_x_px"), "drift")
+        if guess["frame"].duplicated().any():
+            raise TableError("The drift table has a frame twice.")
         known = guess.set_index("frame").reindex(frames)[["drift_y_px", "drift_x_px"]].to_numpy()
     track = np.full(len(found.frame), -1, np.int64)
     drift = np.zeros((len(frames), 3))
@@ -376,11 +375,11 @@ def link(
     >>> linked["track_id"].nunique() == len(truth.y)
     True
     """
+    params = of_kind(LinkParams, params)
+    atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     found = prepare_links(atoms, params.species == "stays")
     if not len(found.frame):
-        return atoms.assign(
-            track_id=np.zeros(0, np.int64), y_corr_px=np.zeros(0), x_corr_px=np.zeros(0)
-        )
+        return atoms.assign(track_id=_NONE.astype(np.int64), y_corr_px=_NONE, x_corr_px=_NONE)
     linked = link_arrays(found, params, drift, progress)
     track = np.empty_like(linked.track)
     track[found.order] = linked.track

@@ -1,5 +1,6 @@
-from .adaptation import Adapted, Step, adapt, adapting, discard, keep
+from .adaptation import Adapted, Step, adapt, adapting
 from .fourier import fourier_labels, fourier_recipe
+from .keeping import check_new, discard, is_kept, keep
 from .labelled import (
     Labelled,
     label_frame,
@@ -16,9 +17,11 @@ __all__ = [
     "Labelled",
     "TrainParams",
     "adapt",
+    "check_new",
     "discard",
     "fourier_labels",
     "fourier_recipe",
+    "is_kept",
     "keep",
     "label_frame",
     "train",

@@ -21,16 +21,18 @@ import torch
 from napari_atomlens import __version__
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.errors import ModelError, TableError
-from napari_atomlens.files import Json, user_folder, write_whole
+from napari_atomlens.files import Json, write_whole
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import unfused_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.predict import predict_classes
-from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model
+from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 from napari_atomlens.simulation.scenes import seed_for, simulate
 from napari_atomlens.simulation.scoring import Score, match, score
 from napari_atomlens.simulation.training_scenes import noise_only, training_pair
+from napari_atomlens.training.keeping import check_name
 from napari_atomlens.training.labelled import Crops, Labelled
 from napari_atomlens.training.loop import distance_to, loss_of
 from napari_atomlens.training.params import AdaptParams
@@ -310,6 +312,7 @@ def adapt(
     >>> adapted.name
     'mine'
     """
+    p = of_kind(AdaptParams, p)
     watch = as_progress(progress)
     for what in adapting(frames, p, watch):
         if isinstance(what, Adapted):
@@ -327,6 +330,8 @@ def adapting(
 
     Parameters, errors: see :func:`adapt`.
     """
+    if not isinstance(frames, Sequence) or not all(isinstance(f, Labelled) for f in frames):
+        raise TableError("What is learned from are frames of label_frame.")
     if not frames:
         raise TableError("Correct at least one frame first: there is nothing to learn from.")
     check_name(p.name)
@@ -367,7 +372,7 @@ def adapting(
         time.monotonic() - start, facts=facts,
     )  # fmt: skip
     result.sentence = _sentence(result)
-    path.with_suffix(".md").write_text(_card(result, info), encoding="utf-8")
+    write_whole(path.with_suffix(".md"), _card(result, info))
     yield result
 
 
@@ -413,48 +418,6 @@ def _learn(
         torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimiser.step()
         yield Step(step + 1, p.steps, float(loss.detach()))
-
-
-def check_name(name: str) -> None:
-    """Check the name of a new model.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be a file name, or is that of a bundled model.
-    """
-    if not name or name == "auto" or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
-        raise ModelError(f"{name!r} cannot be the name of a model; use letters, digits and -.")
-    if (BUNDLED / f"{name}.safetensors").exists():
-        raise ModelError(f"{name} is a bundled model, which stays as it is; choose another name.")
-
-
-def keep(adapted: Adapted) -> ModelInfo:
-    """Move an adapted model and its card into the user's folder of models.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be written.
-    """
-    folder = user_folder("models")
-    target = folder / f"{adapted.name}.safetensors"
-    try:
-        for source in (adapted.path.with_suffix(".md"), adapted.path):  # the weights last
-            write_whole(folder / source.name, source.read_bytes())
-    except OSError as error:
-        raise ModelError(f"The model could not be saved: {error.strerror}.") from error
-    discard(adapted)
-    adapted.path = target
-    return find_model(adapted.name)
-
-
-def discard(adapted: Adapted) -> None:
-    """Remove an adapted model that is not kept."""
-    import shutil
-
-    if adapted.path.parent != user_folder("models"):
-        shutil.rmtree(adapted.path.parent, ignore_errors=True)
 
 
 def _facts(info: ModelInfo) -> Json:

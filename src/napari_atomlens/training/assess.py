@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.linalg import block_diag
 
+from napari_atomlens.files import write_whole
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.simulation.scans import faulty_scan
 from napari_atomlens.stm.assessment import FAULTS, KNOWN, as_vector, measure_scan
@@ -126,10 +127,9 @@ def write_network(
     n_scans: int,
 ) -> Path:
     """Write fitted layers with what is known of scans and of the training."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder = Path(p.out)
-    folder.mkdir(parents=True, exist_ok=True)
     keys = [f"layer_{k:02d}" for k in range(len(layers))]
     training = asdict(p)
     training.pop("out")
@@ -137,8 +137,5 @@ def write_network(
     facts = {"features": names, "faults": list(FAULTS), "layers": keys, "training": training}
     path = folder / "assess.safetensors"
     tensors = dict(zip([*keys, *KNOWN], [*layers, *known], strict=True))
-    save_file(
-        {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, str(path),
-        metadata={"atomlens": json.dumps(facts)},
-    )  # fmt: skip
-    return path
+    plain = {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}
+    return write_whole(path, save(plain, {"atomlens": json.dumps(facts)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from napari_atomlens import __version__
@@ -11,9 +12,9 @@ from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import update_facts
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 from napari_atomlens.simulation.material_scenes import Recipe
-from napari_atomlens.training.adaptation import check_name
 from napari_atomlens.training.calibrate import calibrate
 from napari_atomlens.training.held_out import Figures, figures_facts, held_out, lattice_facts
+from napari_atomlens.training.keeping import check_name, check_new, is_kept
 from napari_atomlens.training.loop import train
 from napari_atomlens.training.materials import from_recipe, load_recipe, save_recipe
 from napari_atomlens.training.params import CrystalParams, TrainParams
@@ -83,6 +84,15 @@ def finish(
     return find_model(str(path))
 
 
+def _is_of(name: str, recipe: Recipe) -> bool:
+    """Whether the user's model of a name was trained with a recipe: it may go on."""
+    try:
+        info = find_model(str(user_folder("models") / f"{name}.safetensors"))
+    except ModelError:
+        return False
+    return json.dumps(info.recipe) == json.dumps(recipe.as_dict())
+
+
 def train_crystal(
     crystal: str | Path,
     recipe: str | Path | None = None,
@@ -113,7 +123,8 @@ def train_crystal(
     Raises
     ------
     FormatError, ParameterError, ModelError
-        If a file cannot be used, or the checkpoints in the folder are of another recipe.
+        If a file cannot be used, the checkpoints in the folder are of another recipe, or the user
+        has another model of that name.
     """
     name = p.name or Path(crystal).stem
     check_name(name)
@@ -126,6 +137,8 @@ def train_crystal(
             f"The folder {folder.name} holds the training of another recipe; choose another "
             "name or folder, or remove it."
         )
+    if is_kept(name) and not _is_of(name, made):
+        check_new(name)
     save_recipe(kept, made)
     stopped, watch = False, as_progress(progress)
 

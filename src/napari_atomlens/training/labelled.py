@@ -17,6 +17,7 @@ from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
 from napari_atomlens.segmentation.pixels import as_frame
 from napari_atomlens.segmentation.spacing import check_spacing
 from napari_atomlens.simulation.formation import render_truth
+from napari_atomlens.tables import check_table, need_columns
 
 #: Width of a column over the spacing where nobody measured it, and its outline over the width.
 WIDTH, OUTLINE = 0.28, 1.18
@@ -54,13 +55,10 @@ class Labelled:
 
 def _usable_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
     """Return the atoms without vacant sites, or say why nothing can be learned from them."""
-    missing = {"y_px", "x_px"} - set(atoms.columns)
-    if missing:
-        raise TableError(f"The corrected atoms lack {', '.join(sorted(missing))}.")
+    need_columns(atoms, ("y_px", "x_px"), "corrected atoms")
     if "source" in atoms:
         atoms = atoms[atoms["source"].astype(str) != "lattice"]
-    if not np.isfinite(atoms[["y_px", "x_px"]].to_numpy(float)).all():
-        raise TableError("Some corrected atoms have no position.")
+    atoms = check_table(atoms)
     if len(atoms) < FEWEST:
         raise TableError(
             f"A corrected frame needs at least {FEWEST} atoms to learn from, but this has "

@@ -18,6 +18,7 @@ from torch.nn import functional as nnf
 
 from napari_atomlens.errors import ModelError
 from napari_atomlens.files import write_whole
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.loading import load_network, write_model
 from napari_atomlens.segmentation.network import ColumnNet
@@ -202,6 +203,7 @@ def train(
     ...
     napari_atomlens.errors.ParameterError: ...
     """
+    p = of_kind(TrainParams, p)
     watch = as_progress(progress)
     goal = material(p.material)
     folder = Path(p.out or f"runs/{goal.name}")

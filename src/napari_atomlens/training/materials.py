@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import write_whole
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
 from napari_atomlens.segmentation.zoo import ModelInfo
@@ -23,6 +23,7 @@ from napari_atomlens.simulation import (
 from napari_atomlens.simulation.known_materials import RECIPES
 from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.simulation.scenes import Scene
+from napari_atomlens.untrusted import read_json
 
 #: What :func:`material` knows by name.
 TRAINABLE = ("universal", "graphene", "silicon-110", "tmd", "perovskite")
@@ -130,10 +131,4 @@ def load_recipe(path: Path) -> Recipe:
     FormatError, ParameterError
         If the file cannot be read, or holds no recipe.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path.name} is not a recipe ({type(error).__name__}).") from error
-    if not isinstance(data, dict):
-        raise FormatError(f"{path.name} is not a recipe.")
-    return Recipe.from_dict(data)
+    return Recipe.from_dict(read_json(path))

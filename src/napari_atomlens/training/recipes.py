@@ -31,7 +31,6 @@ A recipe file looks like this; every line may be left out::
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import Json
 from napari_atomlens.simulation.material_scenes import Defect, Recipe
 from napari_atomlens.simulation.projection import ProjectedColumns, formula, project
+from napari_atomlens.untrusted import read_toml
 
 _KEYS = {"material", "zone_axis", "thick", "exponent", "faintest", "classes", "defects",
          "merge_nm", "technique", "boundaries"}  # fmt: skip
@@ -102,6 +102,12 @@ def _defect(data: Json) -> Defect:
     )  # fmt: skip
 
 
+def _check_shares(data: Json) -> None:
+    for word in ("merge_nm", "faintest", "boundaries"):
+        if not 0 <= float(data.get(word, 0)) <= 1:
+            raise ParameterError(f"{word} is {data[word]}, but must lie between 0 and 1.")
+
+
 def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None) -> Recipe:
     """Make a recipe of a crystal file and, if there is one, a recipe file.
 
@@ -123,17 +129,11 @@ def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None
     FormatError, ParameterError
         If a file cannot be read, or says something that cannot be.
     """
-    data: Json = {}
-    if recipe is not None:
-        try:
-            data = tomllib.loads(Path(recipe).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FormatError(f"{recipe} could not be read: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FormatError(f"{Path(recipe).name} is not a TOML file: {error}.") from error
+    data: Json = {} if recipe is None else read_toml(Path(recipe))
     if wrong := set(data) - _KEYS:
         raise ParameterError(f"A recipe has no {sorted(wrong)[0]!r}; see the manual of recipes.")
     try:
+        _check_shares(data)
         low, high = (float(v) for v in data.get("exponent", (1.5, 2.0)))
         exponent = (low, high)
         columns = read_crystal(
@@ -163,7 +163,7 @@ def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None
             exponent, str(data.get("technique", "STEM")), float(data.get("boundaries", 0.15)),
             bool(data.get("thick", False)),
         )  # fmt: skip
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, KeyError) as error:
         if isinstance(error, (FormatError, ParameterError)):
             raise
         raise ParameterError(f"The recipe cannot be used: {error}.") from error

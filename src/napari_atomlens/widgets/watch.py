@@ -31,7 +31,10 @@ from napari_atomlens.widgets.layers.watched import show_watched
 MOST_ROWS = 500
 COLUMNS = ("file", "what", "score", "found", "wait", "read", "assess", "analyse", "store", "total")
 STAGES = COLUMNS[4:]
-SHOWN = ("analysis", "pixel_size_nm", "min_score", "out", "library", "hook")
+SHOWN = (
+    "analysis", "pixel_size_nm", "min_score", "subfolders", "newest_first", "out", "library",
+    "hook",
+)  # fmt: skip
 
 
 class WatchWidget(Dock):
@@ -79,7 +82,7 @@ class WatchWidget(Dock):
         def work(progress: Progress) -> Iterator[Event]:
             events = watching.run(progress)
             while True:
-                # a file that is in work when it is stopped is finished, though nobody waits for it
+                # what is written when it is stopped is finished, though nobody waits for it
                 with at_work(watching.out):
                     event = next(events, None)
                 if event is None:
@@ -88,7 +91,7 @@ class WatchWidget(Dock):
 
         return Task(
             work, self._show, lambda: "", f"Watching; results go to {watching.out}.",
-            needs_torch=True, after_cancel="The next start goes on from here.",
+            noun="files", after_cancel="The next start goes on from here.",
         )  # fmt: skip
 
     def _show(self, events: list[Event]) -> None:
@@ -102,6 +105,7 @@ class WatchWidget(Dock):
             self.say(
                 f"{len(totals)} analysed lately; median {np.median(totals):.2f} s from "
                 f"complete file to result. Last: {events[-1].name}."
+                + (f" {behind} files wait." if (behind := events[-1].behind) > 1 else "")
             )
         for event in events:
             self.told.emit(event)

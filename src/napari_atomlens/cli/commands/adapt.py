@@ -41,11 +41,16 @@ def run(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the new model even where it is not better.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an earlier model of that name.")
+    ] = False,
     *,
     params: AdaptParams,
     recipe: FourierParams,
 ) -> None:
     """Teach a model what you have corrected, or what the Fourier recipe says of one frame."""
+    if not replace:
+        training.check_new(params.name)  # before the work, not after it
     labelled = _labelled(image, atoms, pixel_size, parse_frames(frames), recipe)
     with bar("step", "Stopped after {done} steps; no model was kept.") as progress:
         result = training.adapt(labelled, params, progress)
@@ -56,7 +61,7 @@ def run(
         training.discard(result)
         say("The new model was not kept (--keep keeps it).")
         raise typer.Exit(1)
-    typer.echo(f"The model {result.name} is in {training.keep(result).path}.")
+    typer.echo(f"The model {result.name} is in {training.keep(result, replace=replace).path}.")
 
 
 def _labelled(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from napari_atomlens.cli.output import say
-from napari_atomlens.segmentation.zoo import find_model, list_models
+from napari_atomlens.segmentation.zoo import find_model, left_out, list_models
 
 
 def run(
@@ -24,5 +24,7 @@ def run(
         typer.echo(f"{info.name}: {about}; {info.preferred_spacing_px:g} px between columns")
         typer.echo(f"    classes: {', '.join(info.classes)}")
         typer.echo(f"    weights: {info.path}")
+    for sentence in left_out():
+        say(sentence)
     if not found:
         say("There are no models.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,9 @@ from napari_atomlens.cli.progress import until_stopped
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs.params import WatchParams
 from napari_atomlens.runs.watch import FolderWatch
+
+#: Seconds between two lines that say how many files wait.
+SAYS_EVERY_S = 10.0
 
 
 def run(
@@ -27,6 +31,20 @@ def run(
     watching = FolderWatch(folder, params)
     say(f"Watching {folder}; results go to {watching.out}. Ctrl-C ends.")
     with until_stopped(lambda: "Stopped; the next start goes on from here.") as stop:
-        for event in watching.run(Progress(stop=stop), once=once):
+        for event in watching.run(Progress(_Behind(), stop), once=once):
             typer.echo(event.as_json())
             sys.stdout.flush()
+
+
+class _Behind:
+    """Says what there is to say, and now and then how many files wait."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if what:
+            say(what)
+        elif total - done > 1 and time.monotonic() - self._said > SAYS_EVERY_S:
+            self._said = time.monotonic()
+            say(f"{total - done} files wait.")

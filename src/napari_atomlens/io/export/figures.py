@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.errors import FormatError, ImageError, ParameterError
+from napari_atomlens.errors import FormatError, ImageError
 from napari_atomlens.files import UNFINISHED, new_file_beside, user_file, write_whole
+from napari_atomlens.image import PixelSize, as_pixels, check_pixel_size
+from napari_atomlens.params import number_between
+from napari_atomlens.tables import check_table
+from napari_atomlens.untrusted import path_of
 
 #: Colours of species, told apart also by colour-blind readers.
 COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")
@@ -31,7 +35,7 @@ def scale_bar(width_px: int, pixel_size_nm: float) -> tuple[float, str]:
 
 def as_grey(image: np.ndarray) -> np.ndarray:
     """Stretch an image to 8 bits between its 0.5th and 99.5th percentile."""
-    pixels = np.asarray(image, float)
+    pixels = as_pixels(image).astype(float)
     if pixels.ndim != 2 or not pixels.size:
         raise ImageError("A figure shows one image of two axes.")
     finite = pixels[np.isfinite(pixels)]
@@ -42,8 +46,9 @@ def as_grey(image: np.ndarray) -> np.ndarray:
 
 def _groups(atoms: pd.DataFrame | None) -> list[tuple[str, str, np.ndarray]]:
     """Species, colour and positions (x, y) of the atoms."""
-    if atoms is None or not len(atoms):
+    if atoms is None:
         return []
+    atoms = check_table(atoms)
     names = atoms["species"].astype(str) if "species" in atoms else pd.Series("", atoms.index)
     out = []
     for k, name in enumerate(sorted(names.unique())):
@@ -55,7 +60,7 @@ def _groups(atoms: pd.DataFrame | None) -> list[tuple[str, str, np.ndarray]]:
 def svg_figure(
     image: np.ndarray,
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     radius_px: float = 2.5,
 ) -> str:
@@ -66,14 +71,15 @@ def svg_figure(
     image : ndarray, shape (H, W)
     atoms : pandas.DataFrame, optional
         Of this frame.
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
         (y, x); without it there is no scale bar.
     radius_px : float
         Radius of the circles.
     """
     from imageio.v3 import imwrite
 
-    grey = as_grey(image)
+    grey, pixel_size_nm = as_grey(image), check_pixel_size(pixel_size_nm)
+    radius_px = number_between("radius_px", radius_px, 0, 1e4)
     height, width = grey.shape
     file = io.BytesIO()
     imwrite(file, grey, extension=".png")
@@ -112,7 +118,7 @@ def svg_figure(
 def draw_figure(
     image: np.ndarray,
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     radius_px: float = 2.5,
     zoom: int = 1,
@@ -120,6 +126,9 @@ def draw_figure(
     """Return an image with its atoms and a scale bar as pixels, uint8 of shape (H, W, 3)."""
     from PIL import Image, ImageDraw
 
+    pixel_size_nm = check_pixel_size(pixel_size_nm)
+    radius_px = number_between("radius_px", radius_px, 0, 1e4)
+    zoom = int(number_between("zoom", zoom, 1, 100, whole=True))
     grey = Image.fromarray(as_grey(image)).convert("RGB")
     tall = 1.0 if pixel_size_nm is None else pixel_size_nm[0] / pixel_size_nm[1]
     width, height = zoom * grey.width, max(1, round(zoom * grey.height * tall))
@@ -143,7 +152,7 @@ def draw_figure(
 
 def _target(path: str | Path, what: str, *known: str) -> tuple[Path, str]:
     """Where to write and as what, by the extension, which must be one of these."""
-    target = Path(path)
+    target = path_of(path)
     kind = target.suffix.lower()
     if kind not in known:
         raise FormatError(f"{what} are {' or '.join(known)}, not {kind or 'without extension'}.")
@@ -154,7 +163,7 @@ def save_figure(
     path: str | Path,
     image: np.ndarray,
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     radius_px: float = 2.5,
     zoom: int = 1,
@@ -167,7 +176,7 @@ def save_figure(
     image : ndarray, shape (H, W)
     atoms : pandas.DataFrame, optional
         Of this frame.
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
         (y, x); without it there is no scale bar.
     radius_px : float
         Radius of the circles.
@@ -194,11 +203,24 @@ def save_figure(
         return write_whole(target, lambda file: imwrite(file, picture, extension=".png"))
 
 
+def _each(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield frames; a sentence where there are none."""
+    try:
+        found = iter(frames)
+    except TypeError:
+        raise ImageError("A movie is a sequence of frames.") from None
+    first = next(found, None)
+    if first is None:
+        raise ImageError("The movie has no frame.")
+    yield first
+    yield from found
+
+
 def save_movie(
     path: str | Path,
     frames: Iterable[np.ndarray],
     atoms: pd.DataFrame | None = None,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     *,
     per_second: float = 10.0,
     zoom: int = 1,
@@ -211,7 +233,7 @@ def save_movie(
         ``.gif``, or ``.mp4`` where imageio-ffmpeg is installed.
     frames : iterable of ndarray, each (H, W)
     atoms : pandas.DataFrame, optional
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
     per_second : float
         Frames per second.
     zoom : int
@@ -224,8 +246,7 @@ def save_movie(
     """
     from imageio.v2 import get_writer
 
-    if not 0 < per_second <= 1000:
-        raise ParameterError(f"per_second is {per_second:g}, but must lie between 0 and 1000.")
+    per_second = number_between("per_second", per_second, 1e-3, 1000)
     target, kind = _target(path, "Movies", ".gif", ".mp4")
     if kind == ".mp4":
         try:
@@ -234,13 +255,15 @@ def save_movie(
             raise FormatError(
                 "MP4 needs ffmpeg; install it with `pip install imageio-ffmpeg`, or write a .gif."
             ) from error
+    if atoms is not None:
+        atoms = check_table(atoms, ("frame", "y_px", "x_px"))
     with user_file(target), new_file_beside(target, UNFINISHED + kind) as fresh:
         if kind == ".mp4":
             writer = get_writer(fresh, format="FFMPEG", fps=per_second, macro_block_size=2)
         else:
             writer = get_writer(fresh, duration=1000 / per_second, loop=0)
         with writer:
-            for f, frame in enumerate(frames):
+            for f, frame in enumerate(_each(frames)):
                 here = None if atoms is None else atoms[atoms["frame"] == f]
                 writer.append_data(draw_figure(frame, here, pixel_size_nm, zoom=zoom))
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.io.export.structures import checked
 from napari_atomlens.io.export.tables import write_table
+from napari_atomlens.tables import check_table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -31,6 +33,16 @@ def element(species: str) -> str:
     return letters if known else "X"
 
 
+def _line(text: str) -> str:
+    """A text between quotation marks in one line."""
+    return " ".join(text.split()).replace('"', "'").replace("\\", "/")
+
+
+def _word(text: str) -> str:
+    """A text that is one word."""
+    return re.sub(r"[\s\"]+", "_", text.strip()) or "none"
+
+
 def extxyz(entries: Sequence[Entry]) -> str:
     """Extended XYZ, one frame for each entry, in angstrom; y points up, z is 0.
 
@@ -39,12 +51,12 @@ def extxyz(entries: Sequence[Entry]) -> str:
     text = []
     for e in entries:
         comment = (
-            f'Properties=species:S:1:pos:R:3:column:S:1 pbc="F F F" formula="{e.formula}" '
-            f'kind="{e.kind}" uid={e.uid or "none"}'
+            'Properties=species:S:1:pos:R:3:column:S:1 pbc="F F F" '
+            f'formula="{_line(e.formula)}" kind="{_line(e.kind)}" uid={_word(e.uid)}'
         )
         text += [str(len(e.species)), comment]
         for s, (y, x) in zip(e.species, 10 * e.places_nm, strict=True):
-            text.append(f"{element(s):<3s}{x:12.5f}{-y:12.5f}{0.0:12.5f} {s}")
+            text.append(f"{element(s):<3s}{x:12.5f}{-y:12.5f}{0.0:12.5f} {_word(s)}")
     return "\n".join(text) + "\n"
 
 
@@ -97,8 +109,7 @@ def to_graph(atoms: pd.DataFrame, bonds: pd.DataFrame) -> nx.Graph:
     import networkx as nx
 
     table = checked(atoms, "atom_id", "y_px", "x_px")
-    if missing := {"atom_a", "atom_b"} - set(bonds):
-        raise TableError(f"The table of bonds lacks {', '.join(sorted(missing))}.")
+    bonds = check_table(bonds, ("atom_a", "atom_b"), "bonds", places=False)
     lost = (set(bonds["atom_a"]) | set(bonds["atom_b"])) - set(table["atom_id"])
     if lost:
         raise TableError(f"{len(lost)} atoms of the bonds are not in the table of atoms.")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import user_file, write_whole
+from napari_atomlens.image import PixelSize, check_pixel_size
 from napari_atomlens.io.export.figures import draw_figure, svg_figure
 
 if TYPE_CHECKING:
@@ -104,11 +105,11 @@ def _text(value: object) -> str:
 
 
 def _facts(
-    result: Reported, pixel_size_nm: tuple[float, float] | None
+    result: Reported, pixel_size_nm: float | PixelSize | None
 ) -> tuple[tuple[float, float] | None, list[dict[str, object]], list[dict[str, object]]]:
     """Pixel size, what is to say of a result, and of each of its species."""
     atoms = result.atoms
-    known = pixel_size_nm or result.provenance.get("pixel_size_nm")
+    known = check_pixel_size(pixel_size_nm) or result.provenance.get("pixel_size_nm")
     y, x = np.broadcast_to(np.asarray(known, float), (2,))
     size = None if known is None else (float(y), float(x))
     species: list[dict[str, object]] = [
@@ -142,7 +143,7 @@ def html_report(
     result: Reported,
     *,
     title: str = "AtomLens",
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     frame: int = 0,
 ) -> str:
     """Return one page: the image with its atoms, tables, histograms and provenance.
@@ -154,7 +155,7 @@ def html_report(
     result : napari_atomlens.Result
         What ``analyze`` gave.
     title : str
-    pixel_size_nm : tuple of float, optional
+    pixel_size_nm : float or tuple of float, optional
         By default that of the provenance of the result.
     frame : int
         Which frame `image` is.
@@ -260,7 +261,7 @@ def draw_report(
     result: Reported,
     *,
     title: str = "AtomLens",
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     frame: int = 0,
 ) -> Image:
     """Return the page of :func:`html_report` as a picture of an A4 sheet, for PDF.
@@ -309,7 +310,7 @@ def save_report(
     result: Reported,
     *,
     title: str = "AtomLens",
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     frame: int = 0,
 ) -> Path:
     """Write a report of one page: ``.html`` (:func:`html_report`) or ``.pdf``.

@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.elements import SYMBOLS
-from napari_atomlens.errors import FormatError, TableError
+from napari_atomlens.errors import CalibrationError, FormatError, ParameterError, TableError
 from napari_atomlens.files import new_file_beside, user_file, write_whole
+from napari_atomlens.image import PixelSize, check_pixel_size
 from napari_atomlens.io.export.tables import write_table
-from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, optional_library
+from napari_atomlens.io.formats.atoms import CARRIED, UNKNOWN, join_names, optional_library
+from napari_atomlens.tables import check_table, need_columns
+from napari_atomlens.untrusted import path_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,24 +42,32 @@ def checked(atoms: pd.DataFrame, *columns: str) -> pd.DataFrame:
         If a column is missing (positions in pixels by default) or a position is no number.
     """
     needed = columns or ("y_px", "x_px")
-    if missing := [c for c in needed if c not in atoms]:
-        raise TableError(f"The table of atoms lacks {', '.join(missing)}.")
-    if not np.isfinite(atoms[list(needed)].to_numpy(float)).all():
-        raise TableError("The table of atoms holds positions that are no numbers.")
-    return atoms if "frame" in atoms else atoms.assign(frame=0)
+    table = check_table(atoms, needed, places="y_px" in needed)
+    if not np.isfinite(table[list(needed)].to_numpy(float)).all():
+        raise TableError("Some atoms have no position (it is not a finite number).")
+    return table if "frame" in table else table.assign(frame=0)
 
 
 def _in_nm(atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None) -> pd.DataFrame:
     """Atoms with their positions in nm, from the pixel size where it is given."""
+    need_columns(atoms, (), "atoms")
     if pixel_size_nm is not None:
-        checked(atoms)
+        atoms = checked(atoms)
         y, x = pixel_size_nm
         atoms = atoms.assign(y_nm=atoms["y_px"] * y, x_nm=atoms["x_px"] * x)
-    if not {"y_nm", "x_nm"} <= set(atoms) or (atoms["y_nm"].isna().all() and len(atoms)):
+    if not {"y_nm", "x_nm"} <= set(atoms) or (len(atoms) and atoms["y_nm"].isna().all()):
         raise TableError(
             "The pixel size is not known; calibrate the image first, or give the pixel size."
         )
     return checked(atoms, "y_nm", "x_nm")
+
+
+def _box(size_nm: object) -> tuple[float, float] | None:
+    """Height and width of an image, checked as the size of a pixel is."""
+    try:
+        return check_pixel_size(size_nm)
+    except CalibrationError:
+        raise CalibrationError("The size of the image must be (height, width), in nm.") from None
 
 
 def element_of(species: str) -> str:
@@ -71,7 +82,7 @@ def write_atoms(
     path: str | Path,
     atoms: pd.DataFrame,
     *,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     elements: Mapping[str, str] | None = None,
     size_nm: tuple[float, float] | None = None,
 ) -> Path:
@@ -107,7 +118,7 @@ def write_atoms(
     >>> len(al.read_atoms("sheet.csv")) == len(truth.y)
     True
     """
-    target = Path(path)
+    target = path_of(path)
     kind = target.suffix.lower()
     if kind not in (".csv", ".parquet", ".xyz", ".extxyz", ".cif", ".npz"):
         raise FormatError(f"Atoms cannot be written as {kind or 'a file without extension'}.")
@@ -134,7 +145,7 @@ def write_atoms(
 def to_ase(
     atoms: pd.DataFrame,
     *,
-    pixel_size_nm: tuple[float, float] | None = None,
+    pixel_size_nm: float | PixelSize | None = None,
     elements: Mapping[str, str] | None = None,
     size_nm: tuple[float, float] | None = None,
 ) -> list[Atoms]:
@@ -158,14 +169,17 @@ def to_ase(
         what was measured, ``info`` what :func:`from_ase` needs to come back.
     """
     structure = optional_library("ase", "ase").Atoms
-    table = _in_nm(atoms, pixel_size_nm)
+    size, box = check_pixel_size(pixel_size_nm), _box(size_nm)
+    if not isinstance(elements, Mapping | None):
+        raise ParameterError("elements must be a dictionary of species and elements.")
+    table = _in_nm(atoms, size)
     out = []
     for frame in np.unique(table["frame"].to_numpy()):
         here = table[table["frame"] == frame]
         y, x = here["y_nm"].to_numpy(float), here["x_nm"].to_numpy(float)
-        height, width = size_nm or (float(y.max()), float(x.max()))
+        height, width = box or (float(y.max()), float(x.max()))
         names = here["species"].astype(str).to_list() if "species" in here else [""] * len(here)
-        symbols = [(elements or {}).get(n) or element_of(n) for n in names]
+        symbols = [element_of(str((elements or {}).get(n) or n)) for n in names]
         found = structure(
             symbols=symbols, positions=10 * np.c_[x, height - y, np.zeros(len(x))],
             cell=10 * np.array([max(width, 0.1), max(height, 0.1), _VACUUM_NM]), pbc=False,
@@ -176,9 +190,9 @@ def to_ase(
         for column in CARRIED:
             if column in here:
                 found.set_array(column, here[column].to_numpy(copy=True))
-        found.info.update(frame=int(frame), height_nm=height, kinds="|".join(kinds))
-        if pixel_size_nm is not None:
-            found.info.update(pixel_y_nm=pixel_size_nm[0], pixel_x_nm=pixel_size_nm[1])
+        found.info.update(frame=int(frame), height_nm=height, kinds=join_names(kinds.tolist()))
+        if size is not None:
+            found.info.update(pixel_y_nm=size[0], pixel_x_nm=size[1])
         out.append(found)
     return out
 
@@ -204,7 +218,7 @@ def to_atomai(atoms: pd.DataFrame) -> dict[int, np.ndarray]:
 
 
 def to_hyperspy(
-    image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None = None
+    image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: float | PixelSize | None = None
 ) -> BaseSignal:
     """Return an image or movie as a ``hyperspy.signals.Signal2D`` with a marker on every atom.
 
@@ -223,7 +237,7 @@ def to_hyperspy(
     api = optional_library("hyperspy.api", "hyperspy")
     table = checked(atoms)
     signal = api.signals.Signal2D(np.asarray(image))
-    size = pixel_size_nm or (1.0, 1.0)
+    size = check_pixel_size(pixel_size_nm) or (1.0, 1.0)
     for axis, scale in zip(signal.axes_manager.signal_axes, size[::-1], strict=True):
         axis.scale = scale
         axis.units = "nm" if pixel_size_nm else "px"
@@ -240,7 +254,7 @@ def to_hyperspy(
 
 
 def to_atomap(
-    image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: tuple[float, float] | None = None
+    image: np.ndarray, atoms: pd.DataFrame, pixel_size_nm: float | PixelSize | None = None
 ) -> Atom_Lattice:
     """Return one frame as an ``atomap.Atom_Lattice`` with a sublattice per species.
 
@@ -260,7 +274,7 @@ def to_atomap(
     table = checked(atoms)
     if table["frame"].nunique() > 1:
         raise TableError("Atomap takes one frame at a time.")
-    y, x = pixel_size_nm or (1.0, 1.0)
+    y, x = check_pixel_size(pixel_size_nm) or (1.0, 1.0)
     if abs(y / x - 1) > 1e-3:
         raise TableError("Atomap knows square pixels only; resample the image first.")
     names = table["species"].astype(str) if "species" in table else pd.Series("", table.index)

@@ -9,8 +9,10 @@ from typing import Protocol
 
 import pandas as pd
 
-from napari_atomlens.errors import AtomLensError
+from napari_atomlens.cells import csv_text
+from napari_atomlens.errors import AtomLensError, TableError, printable
 from napari_atomlens.files import write_whole
+from napari_atomlens.tables import need_columns
 
 #: Tables that a result may have, in the order of the workflow; the first two always.
 WRITTEN = ("atoms", "contours", "bonds", "defects", "tracks", "dumbbells")
@@ -35,11 +37,21 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     ------
     OSError
         If it cannot be written; what was there is left as it was.
+    TableError
+        If a column holds what Parquet cannot.
     """
+    need_columns(table, (), "written")
     if Path(path).suffix.lower() == ".csv":
-        return write_whole(path, lambda file: table.to_csv(file, index=False))
-    plain = {c: str for c in table if table[c].dtype == "category"}
-    return write_whole(path, lambda file: table.astype(plain).to_parquet(file, index=False))
+        return write_whole(path, csv_text(table))
+    out = table.astype({c: str for c in table if table[c].dtype == "category"})
+    try:
+        return write_whole(path, lambda file: out.to_parquet(file, index=False))
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        clean = out.map(lambda v: printable(v) if isinstance(v, str) else v)
+        return write_whole(path, lambda file: clean.to_parquet(file, index=False))
+    except (ValueError, TypeError, NotImplementedError) as error:
+        first = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise TableError(f"The table cannot be written as Parquet: {first}.") from error
 
 
 class Tabled(Protocol):

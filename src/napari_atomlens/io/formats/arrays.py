@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.untrusted import inside, parse_json, read_json
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -78,7 +78,7 @@ def read_nion(path: Path) -> list[Image]:
 
     with zipfile.ZipFile(path) as archive:
         data = np.load(io.BytesIO(archive.read("data.npy")), allow_pickle=False)
-        metadata = json.loads(archive.read("metadata.json"))
+        metadata = parse_json(archive.read("metadata.json"), path.name)
     return [nion_image(path.name, data, metadata)]
 
 
@@ -103,10 +103,9 @@ def nion_image(name: str, data: np.ndarray | da.Array, metadata: Json) -> Image:
 def _beside(path: Path) -> Json:
     file = path.with_suffix(".json")
     try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError):
+        return read_json(inside(file.parent, file.name)) if file.is_file() else {}
+    except (FormatError, OSError):  # of somebody else, or a name that is too long by a letter
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _field_of_view(tree: object, shape: tuple[int, ...]) -> tuple[float, float] | None:

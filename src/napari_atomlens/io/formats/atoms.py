@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import tables
+from napari_atomlens import cells, tables
 from napari_atomlens.errors import FormatError
+from napari_atomlens.untrusted import path_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,17 +58,21 @@ def read_file(path: str | Path) -> pd.DataFrame:
     0   1.0   3.0
     1   2.0   4.0
     """
-    source = Path(path)
+    source = path_of(path)
     kind = source.suffix.lower()
     if not source.exists():
         raise FormatError(f"{source.name} does not exist.")
     try:
         if kind == ".csv":
-            table = pd.read_csv(source, keep_default_na=True)
+            table = read_csv(source)
         elif kind == ".parquet":
             table = pd.read_parquet(source)
         elif kind in (".xyz", ".extxyz", ".cif"):
-            table = from_ase(optional_library("ase.io", "ase").read(str(source), index=":"))
+            # the kind is said: by itself the library looks for others, and for "@" in the name
+            with source.open(encoding="utf-8", errors="replace") as file:
+                form = "cif" if kind == ".cif" else "extxyz"
+                read = optional_library("ase.io", "ase").read
+                table = from_ase(read(file, index=":", format=form))
         else:
             raise FormatError(f"{source.name} is not a table of atoms.")
     except FormatError:
@@ -77,6 +84,45 @@ def read_file(path: str | Path) -> pd.DataFrame:
     for column in table.columns:
         if table[column].dtype in ("str", "object") or tables.ATOMS.get(column) == tables.S:
             table[column] = table[column].astype(object).where(table[column].notna(), "")
+    return table
+
+
+def join_names(names: Sequence[str]) -> str:
+    r"""Return names as one text of one line that no reader takes for a number.
+
+    Examples
+    --------
+    >>> join_names(["C", "bright\ncolumn"])
+    ':C|bright%0Acolumn'
+    """
+    return ":" + "|".join(re.sub(r"[^\w .+*/-]|[^\S ]", _quoted, n) for n in names)
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return quote(found[0], safe="", errors="replace")
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names that :func:`join_names` joined; files of earlier versions have them bare."""
+    if not text.startswith(":"):
+        return text.split("|")
+    return [unquote(n) for n in text[1:].split("|")]
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table from CSV as it was written: numbers to the last digit, texts as they were."""
+    table = pd.read_csv(path)
+    # once more: "NA" and "007" are texts where the others are
+    texts = [
+        k for k, c in enumerate(table)
+        if table[c].dtype in ("str", "object") or tables.ATOMS.get(str(c)) == tables.S
+    ]  # fmt: skip
+    if texts:
+        raw = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False)
+        for at, k in enumerate(texts):
+            texts_of = np.array([cells.unguarded(t) for t in raw.iloc[:, at]], dtype=object)
+            table.isetitem(k, texts_of)
+    table.columns = [cells.unguarded(str(c)) for c in table.columns]
     return table
 
 
@@ -95,7 +141,7 @@ def from_ase(structures: Sequence[Atoms]) -> pd.DataFrame:
             table["x_px"] = table["x_nm"] / float(info["pixel_x_nm"])
         known = [n.replace(UNKNOWN, "") for n in structure.get_chemical_symbols()]
         if "kind" in structure.arrays and "kinds" in info:
-            kinds = np.array(str(info["kinds"]).split("|"), dtype=object)
+            kinds = np.array(split_names(str(info["kinds"])), dtype=object)
             known = list(kinds[structure.arrays["kind"]])
         table["species"] = pd.Series(known, dtype=object)
         for column in CARRIED:

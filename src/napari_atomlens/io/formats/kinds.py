@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,12 +157,44 @@ def is_image_file(path: Path) -> bool:
         return not re.search(r"_\d{4}\.mtrx$", path.name, re.IGNORECASE)
     if kind.name == "emi":
         return not any(path.parent.glob(f"{escape(path.stem)}_[0-9]*.ser"))
-    return not path.is_dir()
+    return path.is_file()  # a pipe would be waited for
 
 
-def find_files(folder: Path) -> list[Path]:
-    """Return the images of a folder that are to be analysed, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if is_image_file(path))
+def find_files(folder: Path, *, subfolders: bool = False) -> list[Path]:
+    """Return the images of a folder that are to be analysed, in the order of their names.
+
+    What cannot be looked at (a link to itself, a folder that nobody may read) is left out.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    subfolders : bool
+        Those in its folders, too; not in folders of results, hidden ones, and links.
+
+    Raises
+    ------
+    OSError
+        If the folder itself cannot be read.
+    """
+    found, inside = [], []
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(OSError):
+            if is_image_file(path):
+                found.append(path)
+            elif subfolders and is_searched(path):
+                inside.append(path)
+    for path in inside:
+        with contextlib.suppress(OSError):
+            found += find_files(path, subfolders=True)
+    return found
+
+
+def is_searched(path: Path) -> bool:
+    """Whether a folder in a folder may hold images, and is none and no results of ours."""
+    if path.name.startswith((".", "~")) or path.is_symlink() or not path.is_dir():
+        return False
+    ours = ("run.json", "batch.json", "atomlens_watch.sqlite")
+    return not is_store(path) and not any((path / name).exists() for name in ours)
 
 
 def kind_of(path: Path) -> Kind:
@@ -173,13 +206,15 @@ def kind_of(path: Path) -> Kind:
         If it is missing, empty, of no known kind, or not what its extension says.
     """
     name, said = path.name, named(path)
-    if not path.exists():
-        raise FormatError(f"{name} does not exist.")
-    if path.is_dir():
-        if is_store(path):
-            return BY_NAME["zarr"]
-        raise FormatError(f"{name} is a folder, not an image.")
     try:
+        if not path.exists():
+            raise FormatError(f"{name} does not exist.")
+        if path.is_dir():
+            if is_store(path):
+                return BY_NAME["zarr"]
+            raise FormatError(f"{name} is a folder, not an image.")
+        if not path.is_file():  # a pipe or a device has no end
+            raise FormatError(f"{name} is no file.")
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.untrusted import inside
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -48,6 +50,7 @@ def read_tiff(path: Path) -> list[Image]:
     images = []
     with _complaints() as complaints, tifffile.TiffFile(path) as file:
         metadata = _metadata(file)
+        _check_parts(path, file)
         for index, series in enumerate(file.series):
             size, step = _calibration(file, index)
             name = path.name if len(file.series) == 1 else f"{path.name}: {series.name or index}"
@@ -59,6 +62,26 @@ def read_tiff(path: Path) -> list[Image]:
     if damage := [text for text in complaints if "corrupted" in text]:
         raise FormatError(f"{path.name} is truncated or damaged: {damage[0]}.")
     return images
+
+
+def _check_parts(path: Path, file: TiffFile) -> None:
+    """Refuse a series in several files that names any which are not beside this one."""
+    import tifffile
+
+    names: set[str] = set()
+    if file.is_ome:
+        # what the library takes the names from, entities and all
+        root = ElementTree.fromstring(file.ome_metadata or "<OME/>")
+        own = root.get("UUID")
+        parts = [e for e in root.iter() if e.tag.endswith("UUID") and (not own or e.text != own)]
+        names = {n for e in parts if (n := e.get("FileName"))}
+    elif file.is_ndtiff and (index := path.with_name("NDTiff.index")).is_file():
+        names = {entry[1] for entry in tifffile.read_ndtiff_index(index)}
+    for name in sorted(names - {path.name}):
+        if not inside(path.parent, name).is_file():
+            raise FormatError(
+                f"{path.name} needs {name} beside it, which has others of its frames."
+            )
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import kind_of
+from napari_atomlens.untrusted import path_of
 
 
 def read(path: str | Path) -> list[Image]:
@@ -43,7 +44,7 @@ def read(path: str | Path) -> list[Image]:
     >>> images[0].name, images[0].axes, images[0].data.shape
     ('movie.tif', 'tyx', (3, 64, 96))
     """
-    path = Path(path)
+    path = path_of(path)
     kind = kind_of(path)
     try:
         images = kind.read(path)
@@ -70,6 +71,7 @@ def _unique_names(images: list[Image]) -> list[Image]:
     seen: dict[str, int] = {}
     out = []
     for image in images:
-        n = seen[image.name] = seen.get(image.name, 0) + 1
-        out.append(image if n == 1 else replace(image, name=f"{image.name} ({n})"))
+        name = printable(image.name)
+        n = seen[name] = seen.get(name, 0) + 1
+        out.append(replace(image, name=name if n == 1 else f"{name} ({n})"))
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,6 +27,7 @@ from napari_atomlens.image import (
 from napari_atomlens.io.formats.arrays import nion_image
 from napari_atomlens.io.formats.guards import check_hdf5
 from napari_atomlens.io.formats.vendors import read_vendor
+from napari_atomlens.untrusted import check_links, open_hdf5, parse_json
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -76,10 +76,8 @@ Load: TypeAlias = "Callable[[Dataset], np.ndarray | da.Array]"
 
 def read_hdf5(path: Path) -> list[Image]:
     """Read an HDF5 file of a layout that we know, else its numeric datasets."""
-    import h5py
-
     check_hdf5(path)
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         if "Data" in file and "Image" in file["Data"] and "Presentation" in file:
             velox = True
         else:
@@ -99,7 +97,8 @@ def read_zarr(path: Path) -> list[Image]:
             raise FormatError(f"{path.name} is not a zip file of zarr, or it is truncated.")
         with zarr.storage.ZipStore(path, mode="r") as store:
             root = zarr.open(store, mode="r")
-            return _layouts(path, root, np.asarray)  # type: ignore[arg-type]
+            return _layouts(path, root, lambda array: np.asarray(_numeric(array)))  # type: ignore[arg-type]
+    check_links(path)
     root = zarr.open(str(path), mode="r")
     if isinstance(root, zarr.Array):
         size, step = _attrs_calibration(dict(root.attrs))
@@ -122,7 +121,15 @@ def _load_hdf5(path: Path, dataset: Dataset) -> np.ndarray | da.Array:
     return lazy_frames(frame, dataset.shape, dataset.dtype)
 
 
+def _numeric(array: Dataset) -> Dataset:
+    """Return an array of numbers as it is; of others nothing is decoded (it may be a pickle)."""
+    if array.dtype.kind not in "buifcV" or array.dtype.hasobject:
+        raise FormatError(f"{array.name} holds no numbers, so it is no image.")
+    return array
+
+
 def _load_zarr(array: Dataset) -> np.ndarray | da.Array:
+    array = _numeric(array)
     if array.nbytes <= LAZY_BYTES or array.ndim != 3:
         return np.asarray(array[...])
     import dask.array as da
@@ -336,10 +343,9 @@ def _atomnet(name: str, root: Group, load: Load) -> list[Image]:
 
 def _json(text: object) -> Json:
     try:
-        found = json.loads(text_of(text)) if text is not None else {}
-    except ValueError:
+        return {} if text is None else parse_json(text_of(text), "The metadata")
+    except FormatError:  # the pixels are there nevertheless
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 # Berkeley EMD ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pandas as pd
 from napari_atomlens.errors import TableError
 from napari_atomlens.io.formats.atoms import SUFFIXES, read_file
 from napari_atomlens.io.projects import folder as layout
+from napari_atomlens.untrusted import path_of
 
 
 def holds_atoms(path: str | Path) -> bool:
@@ -47,7 +48,7 @@ def read_atoms(path: str | Path) -> pd.DataFrame:
     0   1.0   3.0      0
     1   2.0   4.0      0
     """
-    place = Path(path)
+    place = path_of(path)
     table = layout.read_saved(place).atoms if place.is_dir() else read_file(place)
     return table if "frame" in table else table.assign(frame=0)
 

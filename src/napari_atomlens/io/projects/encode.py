@@ -18,6 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.errors import printable
+from napari_atomlens.files import write_whole
+from napari_atomlens.untrusted import inside
+
 #: Arrays and lists with more values, and tables with more rows, have files of their own.
 SMALL, FEW_ROWS = 64, 2
 
@@ -130,7 +134,6 @@ class Encoder:
                     "n": len(value)}  # fmt: skip
         name = f"tables/{self._n}.parquet"
         self._n += 1
-        (self._folder / "tables").mkdir(exist_ok=True)
         value = value.copy()
         value.columns = [str(c) for c in value.columns]
         objects = [c for c in value.columns if value[c].dtype == object]
@@ -138,7 +141,11 @@ class Encoder:
             kinds = {type(v) for v in value[column]}
             if len(kinds) > 1:
                 value[column] = value[column].map(str)
-        value.to_parquet(self._folder / name)
+        try:
+            write_whole(self._folder / name, value.to_parquet)
+        except UnicodeEncodeError:  # the name of a file that is not UTF-8
+            clean = value.map(lambda v: printable(v) if isinstance(v, str) else v)
+            write_whole(self._folder / name, clean.to_parquet)
         return {"!table": name, "objects": objects}
 
     def _column(self, where: str, column: pd.Series) -> dict[str, object]:
@@ -201,7 +208,7 @@ def decode(value: object, folder: Path, get_array: Callable[[str], np.ndarray]) 
             columns = {c: _series(x, back) for c, x in v["!rows"].items()}
             return pd.DataFrame(columns or None, index=pd.RangeIndex(v["n"]))
         if "!table" in v:
-            table = pd.read_parquet(folder / v["!table"])
+            table = pd.read_parquet(inside(folder, v["!table"]))
             return table.astype(dict.fromkeys(v.get("objects", []), object))
         if "!map" in v:
             return {_key(back(k)): back(x) for k, x in v["!map"]}

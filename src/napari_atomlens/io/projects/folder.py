@@ -15,7 +15,10 @@ every layer beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +27,8 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import new_folder_beside
+from napari_atomlens.files import Lock, make_folder
+from napari_atomlens.folders import folder_lock, leftovers, new_folder_beside, recover_folder
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.projects import old
 from napari_atomlens.io.projects.note import (
@@ -35,6 +39,7 @@ from napari_atomlens.io.projects.note import (
     write_note,
 )
 from napari_atomlens.io.projects.parts import Parts, read_parquet
+from napari_atomlens.untrusted import inside, path_of
 
 FORMAT = "napari-atomlens run"
 NOTE, BATCH, WINDOW = "run.json", "batch.json", "project.json"
@@ -43,6 +48,17 @@ MAPS = ("probabilities", "unfamiliar")
 #: Maps up to this size are read at once, larger ones when they are needed.
 IN_MEMORY_BYTES = 256 << 20
 WHOLE = "00000000"
+#: Patterns of what a folder of results may hold that we wrote, in any version.
+OURS = (
+    NOTE, BATCH, WINDOW, "result.json", "files/*.json",
+    *(f"{table}/{where}part-*.parquet" for table in (*FRAME_TABLES, "frames")
+      for where in ("", "file=*/")),
+    *(f"tables/{table}.parquet" for table in tables.TABLES), "tables/[0-9]*.parquet",
+    "maps.zarr/*", "maps/*.zarr/*", "maps.npz", "arrays.npz", "arrays.zarr/*",
+    "corrections/*/machine.parquet", "corrections/*/atoms.parquet",
+    "corrections/*/journal.jsonl", "corrections/*/about.json",
+    "atoms.parquet", "contours.parquet", "outlines.parquet",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -94,12 +110,12 @@ def no_maps(n_classes: int, shape: Sequence[int] = (0, 0)) -> tuple[np.ndarray, 
 
 def note_path(root: Path, file: str = "") -> Path:
     """File that says what is known of a source."""
-    return root / "files" / f"{file}.json" if file else root / NOTE
+    return inside(root / "files", f"{file}.json") if file else root / NOTE
 
 
 def maps_path(root: Path, file: str = "") -> Path:
     """Store of the maps of a source."""
-    return root / "maps" / f"{file}.zarr" if file else root / "maps.zarr"
+    return inside(root / "maps", f"{file}.zarr") if file else root / "maps.zarr"
 
 
 def target_of(path: str | Path) -> Path:
@@ -180,11 +196,81 @@ def save_saved(path: str | Path, saved: Saved) -> Path:
     """
     target = target_of(path)
     try:
-        with new_folder_beside(target) as fresh:
+        with writing_folder(target) as fresh:
             write(fresh, saved)
     except OSError as error:
         raise FormatError(f"{target.name} could not be written: {error}.") from error
     return target
+
+
+@contextlib.contextmanager
+def writing_folder(
+    target: Path, lock: Lock | None = None, more: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Give an empty folder for results that then takes the place of those of a folder.
+
+    What the user put there stays.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+    lock : Lock, optional
+        Of the folder, where who calls holds it already.
+    more : sequence of str
+        Patterns of what an earlier version wrote there, too.
+
+    Raises
+    ------
+    FormatError
+        If another program holds the folder.
+    OSError
+        If it cannot be written.
+    """
+    make_folder(target.parent)
+    own = None if lock is not None else folder_lock(target)
+    if own is not None and not own.acquire():
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+        raise FormatError(f"{target.name} is open in another program; it was left as it is.")
+    try:
+        recover_folder(target, (*OURS, *more))
+        # in a folder that holds no results nothing is ours
+        ours = (*OURS, *more) if is_results(target) else ()
+        with new_folder_beside(target, ours) as fresh:
+            yield fresh
+    finally:
+        if own is not None:
+            own.release()
+
+
+def recover(target: Path, held: Lock | None = None) -> bool:
+    """Bring a folder of results back whose writer was killed between two steps.
+
+    Hidden copies of it that killed writers left go.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+    held : Lock, optional
+        Of the folder, where who calls has it already.
+
+    Returns
+    -------
+    bool
+        Whether it was missing and is there again.
+    """
+    if not leftovers(target):
+        return False
+    lock = held or folder_lock(target)
+    if not lock.acquire():  # its writer lives, or nothing can be written here
+        return False
+    try:
+        with contextlib.suppress(OSError):
+            return recover_folder(target, OURS)
+        return False
+    finally:
+        if held is None:
+            lock.release()
 
 
 def write(root: Path, saved: Saved) -> None:
@@ -250,7 +336,8 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
     FormatError
         If it is missing, not of ours, damaged or of a later version.
     """
-    root = Path(path)
+    root = path_of(path)
+    recover(root)
     if not root.exists():
         raise FormatError(f"{root.name} does not exist.")
     if not is_results(root):
@@ -375,7 +462,7 @@ def _window(root: Path) -> Saved:
     for entry in note["layers"]:
         if "corrections" not in entry:
             continue
-        parts.append(read_parquet(root / entry["corrections"] / "atoms.parquet"))
+        parts.append(read_parquet(inside(root, entry["corrections"]) / "atoms.parquet"))
         ours = dict(entry["attributes"].get("metadata") or {}).get("napari-atomlens") or {}
         runs += ours.get("runs", [])
     full = [p for p in parts if len(p)]

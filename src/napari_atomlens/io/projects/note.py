@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import Json, write_whole
+from napari_atomlens.untrusted import check_links, read_json
 
 #: Latest versions of the layouts that this version of the package can read.
 VERSION, WINDOW_VERSION = 3, 4
@@ -27,7 +28,7 @@ def for_json(value: object) -> object:
 
 def write_note(path: Path, note: Mapping[str, object]) -> None:
     """Write a text of what is known, whole or not at all."""
-    write_whole(path, json.dumps(note, indent=1, default=for_json, ensure_ascii=False) + "\n")
+    write_whole(path, json.dumps(note, indent=1, default=for_json) + "\n")
 
 
 def read_note(path: Path, latest: int = VERSION, needs: tuple[str, ...] = ()) -> Json:
@@ -48,11 +49,11 @@ def read_note(path: Path, latest: int = VERSION, needs: tuple[str, ...] = ()) ->
     """
     name = path.parent.name
     try:
-        note = dict(json.loads(path.read_text(encoding="utf-8")))
+        note = read_json(path)
         version = int(note.get("format_version", latest))
         if lacking := [key for key in needs if key not in note]:
             raise ValueError(f"it does not say {lacking[0]}")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:  # a FormatError is one
         raise FormatError(
             f"{name} is damaged: its {path.name} cannot be read ({error})."
         ) from error
@@ -65,17 +66,18 @@ def read_note(path: Path, latest: int = VERSION, needs: tuple[str, ...] = ()) ->
 
 @contextlib.contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Read inside; whatever damaged files raise becomes one sentence.
+    """Read inside, and nothing outside; whatever damaged files raise becomes one sentence.
 
     Raises
     ------
     FormatError
-        If anything goes wrong.
+        If anything goes wrong, or a link leads out of the folder.
     """
+    check_links(folder)
     try:
         yield
     except FormatError:
         raise
     except Exception as error:  # damaged files raise errors of every type
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise FormatError(f"{folder.name} is damaged: {type(error).__name__}: {first}") from error
+        first = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+        raise FormatError(f"{folder.name} is damaged: {type(error).__name__}: {first}.") from error

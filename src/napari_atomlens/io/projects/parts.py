@@ -10,6 +10,7 @@ is there twice, whatever was killed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,13 +19,18 @@ from urllib.parse import quote, unquote
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.errors import FormatError
-from napari_atomlens.files import UNFINISHED
+from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.files import UNFINISHED, digest_of_text, make_folder
 from napari_atomlens.io.export.tables import write_table
 
 #: Written last: a part is done when its rows are in this table.
 LAST = "frames"
-_PART = re.compile(r"part-(?P<part>[^-]+)(-(?P<one>\d+))?\.parquet")
+#: How long the name of a partition may be in a path, in bytes: something is added to it.
+LONGEST_NAME = 150
+#: Where damaged parts are kept.
+ASIDE = "damaged"
+#: Files that a killed writer left: ours, and those of zarr.
+_LEFT = re.compile(rf"\.part-.*{re.escape(UNFINISHED)}|.*\.[0-9a-f]{{32}}(\.partial|\.tmp)")
 
 
 def partition_names(names: Iterable[str]) -> list[str]:
@@ -45,6 +51,11 @@ def partition_names(names: Iterable[str]) -> list[str]:
         safe = re.sub(r"[^\w.+ -]", "_", name).strip() or "file"
         if re.fullmatch(r"[\d._+-]*(e\d+)?|nan|inf|null|true|false", safe, re.IGNORECASE):
             safe = f"file {safe}"
+        if len(quote(safe, safe=" +")) > LONGEST_NAME:  # a folder and files are called so
+            start, ending = safe, f"-{digest_of_text(name)[:16]}{Path(safe).suffix[:16]}"
+            while len(quote(start + ending, safe=" +")) > LONGEST_NAME:
+                start = start[:-1]
+            safe = start + ending
         unique, n = safe, 1
         while unique.lower() in taken:  # some file systems do not tell A from a
             n += 1
@@ -65,6 +76,16 @@ def with_objects(table: pd.DataFrame) -> pd.DataFrame:
         if table[column].dtype == "str":
             table[column] = table[column].astype(object)
     return table
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file begins and ends as Parquet does: it was written to its end."""
+    mark = b"PAR1"
+    with path.open("rb") as file:
+        if file.read(4) != mark or file.seek(0, os.SEEK_END) < 12:
+            return False
+        file.seek(-4, os.SEEK_END)
+        return file.read() == mark
 
 
 class Parts:
@@ -161,15 +182,47 @@ class Parts:
             for path in self.folder(table).glob(f"part-{part or '*'}.parquet"):
                 path.unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Remove what killed writers left behind: half-written files, parts that are not done."""
-        for path in self.root.rglob(f".*{UNFINISHED}"):
-            path.unlink(missing_ok=True)
+    def sweep(self) -> list[str]:
+        """Set damaged parts aside, to be made anew, and remove what killed writers left behind.
+
+        Those are half-written files, and parts that are not done.
+
+        Returns
+        -------
+        list of str
+            What was set aside, a sentence for each part.
+        """
+        for path in self.root.rglob("*"):
+            if _LEFT.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+        said = self._set_damaged_aside()
         for table in (*self._tables(), LAST):
             for folder in (self.root / table, *(self.root / table).glob("file=*")):
                 counts = self._valid(self.root / LAST / folder.relative_to(self.root / table))
                 for key in self._keys(folder) - counts:
                     (folder / f"part-{key}.parquet").unlink(missing_ok=True)
+        return said
+
+    def _set_damaged_aside(self) -> list[str]:
+        """Move parts of which a table is damaged (a power cut, a bad disk) out of the way."""
+        said, names = [], [*self._tables(), LAST]
+        for place in (self.root / LAST, *sorted((self.root / LAST).glob("file=*"))):
+            below = place.relative_to(self.root / LAST)
+            for key in sorted(self._valid(place)):
+                paths = [self.root / t / below / f"part-{key}.parquet" for t in names]
+                there = [p for p in paths if p.is_file()]
+                if all(map(_is_parquet, there)):
+                    continue
+                for path in reversed(there):  # the mark that it is complete first
+                    aside = self.root / ASIDE / path.relative_to(self.root)
+                    make_folder(aside.parent)
+                    path.replace(aside)
+                file = f" of {unquote(below.name.removeprefix('file='))}" if below.name else ""
+                said.append(
+                    f"Part {key}{file} is damaged: it was moved to {ASIDE}, its frames are "
+                    "analysed again."
+                )
+        return said
 
     def _tables(self) -> list[str]:
         places = [*self.root.glob("*/part-*.parquet"), *self.root.glob("*/file=*/part-*.parquet")]
@@ -204,6 +257,8 @@ class Parts:
         ------
         FormatError
             If a part is damaged.
+        ParameterError
+            If there is no such column.
         """
         import pyarrow as pa
         import pyarrow.dataset as ds
@@ -221,10 +276,14 @@ class Parts:
                 [str(p) for p in paths], format="parquet",
                 partition_base_dir=str(self.root / table), partitioning=hive if many else None,
             )  # fmt: skip
+            if unknown := set(columns or ()) - set(data.schema.names):
+                raise ParameterError(f"The table {table} has no column {sorted(unknown)[0]}.")
             found = data.to_table(columns=None if columns is None else list(columns)).to_pandas()
         except (OSError, KeyError, pa.ArrowException) as error:
+            first = (str(error).splitlines() or [""])[0][:150].rstrip(".")
             raise FormatError(
-                f"The table {table} of {self.root.name} is damaged: {error}"
+                f"The table {table} of {self.root.name} is damaged: {first}. Run the same again: "
+                "damaged parts are set aside and made anew."
             ) from error
         found = with_objects(found)
         keys = [k for k in ("file", "frame") if k in found]

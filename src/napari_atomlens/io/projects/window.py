@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError
-from napari_atomlens.files import Json, digest
+from napari_atomlens.files import Json, digest, write_whole
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects import folder as layout
@@ -28,6 +28,7 @@ from napari_atomlens.io.projects.encode import Encoder, decode
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.io.projects.note import WINDOW_VERSION, read_note, reading
 from napari_atomlens.io.projects.parts import read_parquet
+from napari_atomlens.untrusted import inside, read_json
 
 #: Images with a file of their own are copied into the project up to this size.
 COPY_BYTES = 256 << 20
@@ -164,16 +165,19 @@ def write_window(
         "left_out": encoder.left_out,
     }  # fmt: skip
     _write_arrays(folder / ARRAYS, arrays)
-    whole = json.dumps(text, indent=1, ensure_ascii=False)
-    (folder / layout.WINDOW).write_text(whole, encoding="utf-8")
+    write_whole(folder / layout.WINDOW, json.dumps(text, indent=1))
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as one file that numpy loads; a name may be any (``savez`` takes keywords)."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    def put(whole: BinaryIO) -> None:
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    write_whole(path, put)
 
 
 def _pixels(
@@ -208,7 +212,6 @@ def _vectors(keep: Callable[[str, np.ndarray], Json], where: str, layer: SavedLa
 
 
 def _write_edits(folder: Path, edits: Edits) -> None:
-    folder.mkdir(parents=True)
     write_table(folder / "machine.parquet", edits.machine)
     write_table(folder / "atoms.parquet", edits.atoms)
     JournalFile(folder / "journal.jsonl", edits.entries).close()
@@ -217,7 +220,7 @@ def _write_edits(folder: Path, edits: Edits) -> None:
         "spacing_px": edits.spacing_px if np.isfinite(edits.spacing_px) else None,
         "conflicts": edits.conflicts,
     }
-    (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    write_whole(folder / "about.json", json.dumps(about, indent=1))
 
 
 def first_frame_hash(data: Any) -> str:
@@ -302,13 +305,15 @@ def _read(folder: Path, text: Json, find: Find | None) -> SavedWindow:
         except FormatError as error:
             out.messages.append(f"{attributes.get('name', 'A layer')}: {error}")
             continue
-        edits = _read_edits(folder / entry["corrections"]) if "corrections" in entry else None
+        edits = (
+            _read_edits(inside(folder, entry["corrections"])) if "corrections" in entry else None
+        )
         out.layers.append(SavedLayer(data, attributes, entry["type"], edits))
     return out
 
 
 def _read_edits(folder: Path) -> Edits:
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = read_json(folder / "about.json")
     spacing = about["spacing_px"]
     return Edits(
         read_parquet(folder / "machine.parquet"), read_parquet(folder / "atoms.parquet"),
@@ -330,7 +335,7 @@ def _data(entry: Json, folder: Path, stored: _Stored, find: Find | None) -> Any:
         where = entry["ragged"]
         return _split(stored.array(f"{where}/vertices"), stored.array(f"{where}/lengths"))
     if "shapes" in entry:  # up to version 3 a table
-        table = read_parquet(folder / entry["shapes"]["!table"])
+        table = read_parquet(inside(folder, entry["shapes"]["!table"]))
         axes = [c for c in table.columns if c.startswith("axis-")]
         lengths = np.bincount(table["shape"].to_numpy(int), minlength=entry["n"])
         return _split(table[axes].to_numpy(float), lengths)

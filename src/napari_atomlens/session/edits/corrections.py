@@ -115,14 +115,10 @@ class Corrections:
 
     @staticmethod
     def _check(table: pd.DataFrame) -> None:
-        missing = {"frame", "atom_id", "y_px", "x_px"} - set(table.columns)
-        if missing:
-            raise TableError(f"The atoms lack {', '.join(sorted(missing))}.")
+        tables.check_table(table, ("frame", "atom_id", "y_px", "x_px"))
         ids = table["atom_id"].to_numpy()
         if len(np.unique(ids)) != len(ids):
             raise TableError("The atoms have ids that are not unique.")
-        if not np.isfinite(table[["y_px", "x_px"]].to_numpy(float)).all():
-            raise TableError("Some atoms have no position.")
 
     # --------------------------------------------------------------- what there is
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -257,6 +257,26 @@ class Journal:
             )
             for e in self.edits
         ]
+
+
+def sound_entries(entries: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Take the entries of a journal as far as each follows on those before it.
+
+    Returns
+    -------
+    entries : list of dict
+    damage : str
+        Why no more were taken; "" where all were.
+    """
+    journal, sound, damage = Journal(user="-"), [], ""
+    for entry in entries:
+        try:
+            journal.extend(entry)
+        except TableError as error:
+            damage = str(error)
+            break
+        sound.append(dict(entry))
+    return sound, damage
 
 
 def _now() -> str:

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyqtgraph as pg
 import scipy
-from qtpy.QtCore import QEvent, QPointF, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import (  # type: ignore[attr-defined]
+    QBuffer,
+    QEvent,
+    QIODevice,
+    QPointF,
+    Qt,
+    Signal,
+)
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.points import inside_polygon
 
 if TYPE_CHECKING:
@@ -57,19 +65,32 @@ class Plot(pg.PlotWidget):
             axis.enableAutoSIPrefix(False)
 
     def save(self, path: Path) -> None:
-        """Write the plot as PNG or SVG, by the ending of the name."""
-        if path.suffix.lower() != ".svg":
+        """Write the plot as PNG or SVG, by the ending of the name.
+
+        Raises
+        ------
+        FormatError
+            If the file cannot be written.
+        """
+        drawn = QBuffer()
+        drawn.open(QIODevice.OpenModeFlag.WriteOnly)
+        if path.suffix.lower() == ".svg":
+            self._draw_svg(drawn)
+        else:
             from pyqtgraph.exporters import ImageExporter
 
-            ImageExporter(self.getPlotItem()).export(str(path))
-            return
+            ImageExporter(self.getPlotItem()).export(toBytes=True).save(drawn, "PNG")
+        with user_file(path) as target:
+            write_whole(target, bytes(drawn.data().data()))
+
+    def _draw_svg(self, device: QBuffer) -> None:
         # the SVG exporter of pyqtgraph 0.14 stops at some paths; Qt's own does not
         from qtpy.QtCore import QRectF, QSize
         from qtpy.QtGui import QPainter
         from qtpy.QtSvg import QSvgGenerator
 
         target = QSvgGenerator()
-        target.setFileName(str(path))
+        target.setOutputDevice(device)
         target.setSize(QSize(self.width(), self.height()))
         target.setViewBox(QRectF(0, 0, self.width(), self.height()))
         painter = QPainter(target)

@@ -40,7 +40,7 @@ class AdaptPanel(QWidget):
         self._desk = desk
         self.result: training.Adapted | None = None
         self._losses: list[float] = []
-        self._ending = ""
+        self._ending = self._asked = ""
         self._enough = threading.Event()
         self._job = Job(self)
         self._create_fields()
@@ -61,6 +61,7 @@ class AdaptPanel(QWidget):
             self._column.addWidget(widget)
         self._column.addLayout(choice)
         self._show_choice(False)
+        self._name.changed.connect(lambda: self._show_choice(self.result is not None))
         self._job.results.connect(self._on_results)
         self._job.noted.connect(self._status.setText)
         self._job.failed.connect(self._on_failed)
@@ -171,6 +172,7 @@ class AdaptPanel(QWidget):
     # ---------------------------------------------------------------- keep or discard
 
     def _show_choice(self, on: bool) -> None:
+        self._asked = ""
         self._keep.setVisible(on)
         self._discard.setVisible(on)
         if on and self.result is not None:
@@ -181,8 +183,16 @@ class AdaptPanel(QWidget):
     def _on_keep(self) -> None:
         if self.result is None:
             return
+        name = str(self._name.value)
+        if training.is_kept(name) and self._asked != name:
+            self._asked = name
+            self._keep.setText("Replace")
+            self._status.setText(
+                f"There is a model {name} already. Give the new one another name, or press Replace."
+            )
+            return
         try:
-            info = training.keep(self.result)
+            info = training.keep(self.result, name, replace=self._asked == name)
         except AtomLensError as error:
             self._status.setText(str(error))
             return

@@ -17,7 +17,7 @@ from napari_atomlens import contours
 from napari_atomlens.contours.anomalies import AnomalyParams
 from napari_atomlens.contours.classbook import ClassBook
 from napari_atomlens.contours.classes import Classes
-from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.errors import FormatError, ParameterError, TableError
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.params import as_dict
 from napari_atomlens.progress import Progress
@@ -389,7 +389,11 @@ class ExploreWidget(Dock):
     def export_plot(self, path: Path) -> None:
         """Save the plot that is shown (the scatter plot where none is)."""
         page = self._pages[self.tabs.currentIndex()]
-        (page.plot or self._scatter.scatter).save(path)
+        try:
+            (page.plot or self._scatter.scatter).save(path)
+        except FormatError as error:
+            self.refuse(str(error))
+            return
         self.say(f"Saved {path.name}.")
 
     def _on_export_table(self) -> None:

@@ -73,6 +73,8 @@ def session_of(layer: Layer) -> Session:
     ['Au']
     """
     layer = inspect.unwrap(layer)
+    if not hasattr(layer, "unique_id"):
+        raise ParameterError(f"A layer of napari is needed, not {type(layer).__name__}.")
     for key in (str(layer.unique_id), str(entry(layer).get("source_id", ""))):
         found = SESSIONS.get(key)
         if found is not None:
@@ -100,6 +102,8 @@ def sessions(viewer: napari.viewer.Viewer | ViewerModel) -> list[Session]:
     >>> [session.name for session in al.sessions(viewer)]
     ['gold', 'silver']
     """
+    if not hasattr(viewer, "layers"):
+        raise ParameterError(f"A viewer of napari is needed, not {type(viewer).__name__}.")
     found: list[Session] = []
     for layer in viewer.layers:
         with contextlib.suppress(ParameterError):

@@ -18,13 +18,18 @@ LOOK_MS = 5
 
 def main_window() -> QMainWindow | None:
     """Main window of napari, None where there is none that can be seen."""
+    return next(iter(main_windows()), None)
+
+
+def main_windows() -> list[QMainWindow]:
+    """All main windows that can be seen."""
     if "qtpy" not in sys.modules:  # a script: nobody to ask, and perhaps no Qt at all
-        return None
+        return []
     from qtpy.QtWidgets import QApplication, QMainWindow
 
     app = QApplication.instance()
     windows = app.topLevelWidgets() if isinstance(app, QApplication) else []
-    return next((w for w in windows if isinstance(w, QMainWindow) and w.isVisible()), None)
+    return [w for w in windows if isinstance(w, QMainWindow) and w.isVisible()]
 
 
 def beside(work: Callable[[], T]) -> T:

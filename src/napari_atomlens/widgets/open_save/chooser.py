@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_atomlens import session
 from napari_atomlens.widgets.open_save import reader
-from napari_atomlens.widgets.open_save.beside import beside, main_window
+from napari_atomlens.widgets.open_save.beside import beside, main_window, main_windows
 
 if TYPE_CHECKING:
     from napari_atomlens.widgets.open_save.reader import LayerTuple
@@ -24,10 +25,57 @@ def get_reader(
     """Return the function that opens a file in napari, None where the file is not for us.
 
     As :func:`napari_atomlens.widgets.open_save.reader.get_reader`, but where there is a window, the
-    images of a file that holds more than a few are offered by name.
+    images of a file that holds more than a few are offered by name, and for a project that the
+    window has open already it is asked whether to go back to what was saved.
     """
     found = reader.get_reader(path)
+    if found is reader.read_project:
+        return read_or_revert
     return read_chosen if found is reader.read_layers else found
+
+
+def read_or_revert(path: str | Path) -> list[LayerTuple]:
+    """Open a project for napari; one that this window has open is opened anew only when asked to.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read.
+    """
+    held, window = session.held_here(path), main_window()
+    if held is None or window is None:
+        return reader.read_project(path)
+    import napari
+
+    viewer = napari.current_viewer()
+    layers = [] if viewer is None else list(viewer.layers)
+    mine = [x for x in layers if any(v is held for v in x.metadata.values())]
+    if not mine and len(main_windows()) > 1:
+        return reader.read_project(path)  # another window has it
+    if mine and not ask_revert(held.path.name, window):
+        return NOTHING
+    space = beside(lambda: session.load_opened(path, held))
+    for layer in mine:
+        if viewer is not None and layer in viewer.layers:
+            viewer.layers.remove(layer)
+    return reader.layers_of(space)
+
+
+def ask_revert(name: str, parent: Any = None) -> bool:
+    """Ask whether to go back to what was saved of a project that this window has open."""
+    from qtpy.QtWidgets import QMessageBox
+
+    box = QMessageBox(parent)
+    box.setObjectName("revert_project")
+    box.setWindowTitle("Revert project")
+    box.setText(
+        f"{name} is open in this window already. Revert to what was saved? Its layers are opened "
+        "anew; edits made since then are offered as unsaved when napari starts again."
+    )
+    revert = box.addButton("Revert", QMessageBox.ButtonRole.AcceptRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.exec()
+    return box.clickedButton() is revert
 
 
 def read_chosen(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:

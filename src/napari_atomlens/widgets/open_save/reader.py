@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_atomlens import io, session
 from napari_atomlens.errors import FormatError
@@ -13,6 +13,9 @@ from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import is_store, kind_of, named
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.widgets.open_save.beside import beside
+
+if TYPE_CHECKING:
+    from napari_atomlens.session.project import Workspace
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -66,9 +69,13 @@ def read_project(path: str | Path) -> list[LayerTuple]:
     FormatError
         If it cannot be read.
     """
-    space = beside(lambda: session.load_opened(path))
+    return layers_of(beside(lambda: session.load_opened(path)))
+
+
+def layers_of(space: Workspace) -> list[LayerTuple]:
+    """Return the layers of a project that was read; what is to be said is a warning."""
     for message in space.messages:
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=3)
     return space.layers
 
 

@@ -12,11 +12,10 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.session import autosave
 from napari_atomlens.session.autosave import UnsavedSession
-from napari_atomlens.session.edits import Corrections
 from napari_atomlens.session.project import CORRECTIONS
 from napari_atomlens.widgets.base.layout import button
 from napari_atomlens.widgets.layers import convert, placing, roles, styles
-from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
+from napari_atomlens.widgets.layers.atoms import editor_of
 from napari_atomlens.widgets.layers.registry import all_layers
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ def describe(unsaved: UnsavedSession) -> str:
     """Say what was never saved."""
     edits = f"{unsaved.n_edits} edit{'' if unsaved.n_edits == 1 else 's'}"
     when = unsaved.started[:16].replace("T", " ")
-    return f"{edits} of {unsaved.about.get('layer', 'a layer')} ({when} UTC) were never saved."
+    said = f"{edits} of {unsaved.about.get('layer', 'a layer')} ({when} UTC) were never saved."
+    return f"{said} {unsaved.damage}".rstrip()
 
 
 class RestoreBar(QWidget):
@@ -119,7 +119,8 @@ class RestoreBar(QWidget):
 def show_restored(viewer: napari.viewer.Viewer, unsaved: UnsavedSession) -> Points:
     """Show the atoms of an unsaved session with all their edits.
 
-    They lie above their image, also where that is opened later.
+    They lie above their image, also where that is opened later. They are added to what is there:
+    a layer of the same name stays, with what was edited in it today.
 
     Parameters
     ----------
@@ -141,9 +142,6 @@ def show_restored(viewer: napari.viewer.Viewer, unsaved: UnsavedSession) -> Poin
     table = corrections.atoms()
     ndim = int(about.get("ndim", 2))
     name, entry = str(about.get("layer", "")), dict(about.get("entry") or {})
-    for layer in [x for x in viewer.layers if x.name == name and isinstance(x, Points)]:
-        if _is_earlier(layer, corrections):  # the same atoms as they were before the last edits
-            viewer.layers.remove(layer)
     species = [s for s in dict.fromkeys(table["species"].astype(str)) if s]
     style = styles.AtomStyle(
         size=float(about.get("size", 4.0)), border_color_cycle=styles.class_colours(species)
@@ -163,18 +161,6 @@ def show_restored(viewer: napari.viewer.Viewer, unsaved: UnsavedSession) -> Poin
     editor.autosave.write()  # in this session's own folder, before the old one goes
     autosave.forget(unsaved)
     return layer
-
-
-def _is_earlier(layer: Points, restored: Corrections) -> bool:
-    """Whether a layer has no edit that the restored atoms do not have, too."""
-    editor = layer.metadata.get(EDITOR)
-    if not isinstance(editor, Editor):
-        return True
-    mine, theirs = (
-        [(e.number, e.time, e.action) for e in c.journal.edits]
-        for c in (editor.corrections, restored)
-    )
-    return theirs[: len(mine)] == mine
 
 
 class _OnTop:

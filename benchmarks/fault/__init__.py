@@ -1,0 +1,1 @@
+"""What ``benchmarks/faults.py`` attacks, and how: kills, power cuts, full disks."""
