@@ -453,7 +453,10 @@ def watch_figure(data: Path | None, small: bool) -> None:
     done: set[str] = set()
     end = time.time() + 90  # after the last one that was finished
     while time.time() < end:
-        before, done = done, {Path(r["key"]).name for r in ledger.rows() if r["status"] == "analysed"}
+        before, done = (
+            done,
+            {Path(r["key"]).name for r in ledger.rows() if r["status"] == "analysed"},
+        )
         if done >= set(sound):
             break
         end = time.time() + 90 if done != before else end

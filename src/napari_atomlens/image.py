@@ -431,7 +431,9 @@ def as_pixels(image: object) -> np.ndarray:
 def _computed(data: object) -> np.ndarray:
     """What is lazy as it is computed: numpy itself would drop its mask."""
     found = data.compute() if is_lazy(data) else data
-    return found if isinstance(found, np.ma.MaskedArray) else np.asarray(found)
+    return (
+        found if isinstance(found, np.ndarray) else np.asarray(found)
+    )  # a map of a file stays one
 
 
 class Stack:
