@@ -397,6 +397,22 @@ def test_what_is_left_to_draw_is_forgotten_with_its_layer_and_its_dock(
 # -------------------------------------------------------------------- the window
 
 
+def test_a_dock_that_falls_out_of_the_tabs_at_once_joins_them_again(
+    viewer: Any, qtbot: Any
+) -> None:
+    window = viewer.window._qt_window
+    viewer.window.show()
+    one, two = toy(viewer, "one")._dock(), toy(viewer, "two")._dock()
+    qtbot.waitUntil(lambda: window.tabifiedDockWidgets(one) == [two], timeout=WAIT)
+    area = window.dockWidgetArea(two)
+    window.addDockWidget(area, two)  # out of the tabs, as Qt does on a busy machine
+    assert window.tabifiedDockWidgets(one) == []
+    qtbot.waitUntil(lambda: window.tabifiedDockWidgets(one) == [two], timeout=WAIT)
+    window.addDockWidget(area, two)  # and as the user does later
+    qtbot.wait(700)
+    assert window.tabifiedDockWidgets(one) == []
+
+
 def test_docks_join_the_tabs_and_the_new_one_rises(viewer: Any, qtbot: Any) -> None:
     window = viewer.window._qt_window
     viewer.window.show()

@@ -43,6 +43,8 @@ Slot = Callable[..., object]
 REST_MS = 100
 #: The bar is drawn anew this often.
 POLL_MS = 200
+#: Whether a dock is still among the tabs is looked at once more after this.
+SETTLE_MS = 500
 
 
 class Dock(QWidget):
@@ -99,6 +101,7 @@ class Dock(QWidget):
         self._docked = self._held = self._closed = False
         self._thread_ended = self._cut_short = False
         self._poll = self.timer(POLL_MS, self._show_progress, once=False)
+        self._settled = self.timer(SETTLE_MS, self._join_tabs)
         inside = QWidget()
         self.body = QVBoxLayout(inside)
         self.body.setSpacing(8)
@@ -422,6 +425,8 @@ class Dock(QWidget):
         if not self._docked and self._dock() is not None:
             self._docked = True
             QTimer.singleShot(0, self._join_tabs)
+            # on a busy machine Qt ends its animation later, and takes the dock out again
+            self._settled.start()
 
     def _dock(self) -> QDockWidget | None:
         above = self.parent()
@@ -434,19 +439,19 @@ class Dock(QWidget):
         window = None if mine is None else mine.parent()
         if mine is None or not isinstance(window, QMainWindow):
             return
-        area, together = window.dockWidgetArea(mine), window.tabifiedDockWidgets(mine)
-        for other in window.findChildren(QDockWidget):
-            if (
-                other is not mine
-                and other not in together
-                and other.findChild(Dock) is not None
-                and window.dockWidgetArea(other) == area
-                and not other.isFloating()
-                and not mine.isFloating()
-            ):
-                window.tabifyDockWidget(other, mine)
-                together = window.tabifiedDockWidgets(mine)
-        mine.raise_()
+        area = window.dockWidgetArea(mine)
+        others = [
+            x
+            for x in window.findChildren(QDockWidget)
+            if x is not mine and x.findChild(Dock) is not None
+            and window.dockWidgetArea(x) == area and not x.isFloating()
+        ]  # fmt: skip
+        together = window.tabifiedDockWidgets(mine)
+        if others and not mine.isFloating() and not any(x in together for x in others):
+            window.tabifyDockWidget(others[-1], mine)
+            mine.raise_()
+        elif self._settled.isActive():  # shown just now
+            mine.raise_()
 
     def cleanup(self) -> None:
         """Stop the work and disconnect from the viewer; the layers stay."""
