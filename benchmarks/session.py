@@ -196,7 +196,8 @@ def again(folder: Path, frames: int) -> None:
     say("opened", len(window.corrections.journal), digest(window.corrections.atoms()))
     unsaved = find_unsaved()
     assert unsaved, "nothing is offered"
-    show_restored(window.viewer, unsaved[0])
+    restored = show_restored(window.viewer, unsaved[0])  # beside the atoms of the project
+    window.widget._atoms.choose(restored)
     window.settle()
     n, found = len(window.corrections.journal), digest(window.corrections.atoms())
     say("restored", n, found)
