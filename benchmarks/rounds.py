@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 from report import Report, figure
-from window import button_of, click, is_idle, plain, rest, wait
+from window import button_of, click, is_idle, plain, rest, settings_in, wait
 
 #: What is done in a round: docks and their buttons, one after the other.
 WORK: dict[str, tuple[tuple[str, str], ...]] = {
@@ -275,15 +275,10 @@ def growth(key: str, rounds: int, stand_in: bool) -> tuple[list[Growth], dict[st
     told = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        environment = os.environ | {
-            "ATOMLENS_AUTOSAVE": str(folder / "autosave"),
-            "NAPARI_CONFIG": str(folder / "napari.yaml"),
-            "QT_API": os.environ.get("QT_API", "pyside6"),
-        }
         for alone in ("", "--alone"):
             command = [sys.executable, __file__, "--only", key, "--rounds", str(rounds)]
             command += ["--child", name] + ["--stand-in"] * stand_in + [alone] * bool(alone)
-            done = subprocess.run(command, env=environment, check=False)
+            done = subprocess.run(command, env=settings_in(folder), check=False)
             if done.returncode:
                 raise SystemExit(f"{key} {alone}: the window ended by itself ({done.returncode})")
             told.append(json.loads((folder / f"{alone.strip('-') or 'ours'}.json").read_text()))

@@ -170,6 +170,15 @@ def wait(until: Callable[[], bool], most_s: float = PATIENCE_S) -> bool:
     return until()
 
 
+def settings_in(folder: Path) -> dict[str, str]:
+    """Environment of a window whose settings and unsaved edits lie in a folder of its own."""
+    return os.environ | {
+        "ATOMLENS_AUTOSAVE": str(folder / "autosave"),
+        "NAPARI_CONFIG": str(folder / "napari.yaml"),
+        "QT_API": os.environ.get("QT_API", "pyside6"),
+    }
+
+
 def rest(seconds: float = REST_S) -> None:
     """Run the event loop for a while."""
     end = time.perf_counter() + seconds
@@ -666,15 +675,10 @@ def main() -> None:
         for atoms in args.atoms:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                environment = os.environ | {
-                    "ATOMLENS_AUTOSAVE": str(folder / "autosave"),
-                    "NAPARI_CONFIG": str(folder / "napari.yaml"),
-                    "QT_API": os.environ.get("QT_API", "pyside6"),
-                }
                 command = [sys.executable, __file__, "--atoms", str(atoms), "--child"]
                 command += [str(folder / "rows.json")] + ["--stand-in"] * args.stand_in
                 command += ["--only", *args.only] if args.only else []
-                done = subprocess.run(command, env=environment, check=False)
+                done = subprocess.run(command, env=settings_in(folder), check=False)
                 file = folder / "rows.json"
                 show(atoms, json.loads(file.read_text()) if file.exists() else [])
                 if done.returncode:

@@ -439,3 +439,20 @@ def test_what_was_made_fresh_meanwhile_does_not_keep_the_next_edit_waiting() -> 
     assert derived.is_waiting("contours")
     later[-1]()
     assert made == [frozenset([0])] and not derived.is_stale("contours")
+
+
+def test_what_was_begun_by_somebody_who_left_is_stale() -> None:
+    from napari_atomlens.session.edits.derived import Derived
+
+    derived, begun, later = Derived(), [], []
+    derived.subscribe("bonds")  # the table that is there
+    leave = derived.subscribe(
+        "bonds", lambda frames: None, begin=lambda f, give_up: begun.append(f)
+    )
+    derived.later = later.append
+    derived.changed([0])
+    while later[-1]():
+        pass
+    assert begun == [frozenset([0])] and derived.is_waiting("bonds")
+    leave()
+    assert derived.is_stale("bonds") and not derived.is_waiting("bonds")

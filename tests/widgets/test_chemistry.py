@@ -219,6 +219,28 @@ def test_bonds_follow_beside_the_window_and_the_last_edit_counts(
     assert len(editor.session.table("defects")) == len(find_defects(graph)) > 3
 
 
+def test_a_graph_that_is_built_meanwhile_is_not_replaced_by_one_of_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = correcting(bench)
+    bench.build()
+    free, begun, rebuild = threading.Event(), threading.Event(), graphs.rebuild_frames
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        free.wait(WAIT / 1000)
+        return rebuild(*args)
+
+    monkeypatch.setattr(graphs, "rebuild_frames", slow)
+    bench.delete(np.array([1.0, 2.6]) / PIXEL)
+    bench.qtbot.waitUntil(begun.is_set, timeout=WAIT)
+    bench.build()
+    built = editor.session.table("bonds")
+    free.set()
+    bench.qtbot.wait(500)
+    assert editor.session.table("bonds") is built and not editor.session.is_stale("bonds")
+
+
 def test_an_edit_that_leaves_no_bonds_says_so_from_beside_the_window(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

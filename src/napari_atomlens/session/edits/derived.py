@@ -138,6 +138,8 @@ class Derived:
 
         def unsubscribe() -> None:
             entry.subscribers[:] = [s for s in entry.subscribers if s is not mine]
+            if begin is not None:  # what it has begun does not come any more
+                self._give_up(entry)
             if not entry.subscribers and self._entries.get(name) is entry:
                 del self._entries[name]
 

@@ -261,8 +261,11 @@ class CorrectWidget(Dock):
     def _show_stale(self) -> None:
         editor = self.editor
         derived = None if editor is None else editor.corrections.derived
-        stale = {} if derived is None else derived.stale()
-        stale = {n: f for n, f in stale.items() if derived and not derived.is_waiting(n)}
+        stale = (
+            {n: f for n, f in derived.stale().items() if not derived.is_waiting(n)}
+            if derived is not None
+            else {}
+        )
         text = "" if self._later else stale_text(stale)
         self._stale.setVisible(bool(text))
         if text:

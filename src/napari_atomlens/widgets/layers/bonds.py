@@ -134,6 +134,7 @@ class BondLayers(LayersOfTables):
         if session is None:
             raise RuntimeError("these atoms have no session")
         self._follow(session)
+        self._beside.stop()  # it would follow the graph of before
         self.graph, self.problem = graph, ""
         with self._layers.own_changes():
             self._put(tables, {"rules": graph.rules.as_dict()}, revision)
@@ -216,6 +217,7 @@ class BondLayers(LayersOfTables):
     def _on_table_changed(self, name: str) -> None:
         """Draw what somebody else has made anew; the defects come last."""
         if name == DEFECTS and not self._own:
+            self._beside.stop()
             self.graph, self.problem = None, ""
             self._redraw()
 
