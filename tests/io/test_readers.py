@@ -107,11 +107,66 @@ def test_ome_tiff(tmp_path: Path) -> None:
 
 def test_tiff_channels_are_images_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, STACK[:2], imagej=True, metadata={"axes": "CYX"})
+    tifffile.imwrite(path, STACK[:2], imagej=True, metadata={"axes": "CYX", "mode": "composite"})
     images = read(path)
     assert [i.axes for i in images] == ["yx", "yx"]
     np.testing.assert_array_equal(images[1].data, STACK[1])
-    assert images[0].name != images[1].name
+    assert [i.name for i in images] == ["a.tif: channel 1", "a.tif: channel 2"]
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}])
+def test_what_a_script_wrote_for_other_programs_is_one_movie(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, **options)  # the library calls the frames channels
+    image = one(path)
+    same(image, STACK, None)
+    assert image.name == "a.tif"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"imagej": True, "metadata": {"axes": "CYX", "Labels": ["HAADF", "ABF", "DF4"]}},
+        {"ome": True, "metadata": {"axes": "CYX", "Channel": {"Name": ["HAADF", "ABF", "DF4"]}}},
+    ],
+)
+def test_named_channels_are_detectors(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[:3], **options)
+    assert [i.name for i in read(path)] == ["a.tif: HAADF", "a.tif: ABF", "a.tif: DF4"]
+
+
+def test_named_pages_are_detectors_and_numbered_ones_a_movie(tmp_path: Path) -> None:
+    for file, names in (("d.tif", ["HAADF", "ABF"]), ("f.tif", ["frame 1", "frame 2"])):
+        with tifffile.TiffWriter(tmp_path / file) as out:
+            for k, name in enumerate(names):
+                out.write(STACK[k], metadata=None, description=name)
+    assert [i.name for i in read(tmp_path / "d.tif")] == ["d.tif: HAADF", "d.tif: ABF"]
+    same(one(tmp_path / "f.tif"), STACK[:2], None)
+
+
+def test_pages_that_were_appended_are_one_movie_also_a_large_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    for frame in STACK:
+        tifffile.imwrite(path, frame, append=True)
+    same(one(path), STACK, None)
+    for module in ("image", "io.formats.pictures", "io.formats.numbered"):
+        monkeypatch.setattr(f"napari_atomlens.{module}.LAZY_BYTES", 1000)
+    assert hasattr(one(path).data, "dask")
+    same(one(path), STACK, None)
+
+
+def test_depths_that_were_taken_over_time_are_movies_of_their_own(tmp_path: Path) -> None:
+    path, data = tmp_path / "a.tif", np.arange(4 * 2 * 3 * 20 * 24, dtype=np.uint16)
+    data = data.reshape(4, 2, 3, 20, 24)
+    tifffile.imwrite(path, data, imagej=True, metadata={"axes": "TZCYX", "finterval": 0.5})
+    images = {i.name: i for i in read(path)}
+    assert len(images) == 6 and all(i.time_step_s == 0.5 for i in images.values())
+    np.testing.assert_array_equal(images["a.tif: channel 3, z 2"].data, data[:, 1, 2])
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}])

@@ -38,6 +38,14 @@ PixelSize = Annotated[float | None, PIXEL_SIZE]
 Frames = Annotated[
     str, typer.Option(metavar="LIST", help="Frames, such as 0,5,10-20; all by default.")
 ]
+ImageName = Annotated[
+    str,
+    typer.Option(
+        "--image", metavar="NAME",
+        help="Image of a file that holds several: its name, or a part of it that no other has; "
+        "the first by default.",
+    ),
+]  # fmt: skip
 OutFolder = Annotated[
     Path | None,
     typer.Option(

@@ -32,6 +32,7 @@ def analyze(
     pixel_size_nm: float | tuple[float, float] | None = None,
     frames: Sequence[int] | None = None,
     *,
+    image: str | int | None = None,
     params: AnalysisParams | None = None,
     keep_maps: bool = True,
     progress: ProgressLike = None,
@@ -42,14 +43,17 @@ def analyze(
     Parameters
     ----------
     source : path, Image or array-like
-        A file that :func:`napari_atomlens.read` reads (its first image), an image that it
-        returned, or an array (H, W) or (T, H, W).
+        A file that :func:`napari_atomlens.read` reads, an image that it returned, or an array
+        (H, W) or (T, H, W).
     model : str, optional
         Name or path of a model; "auto", the default, chooses one.
     pixel_size_nm : float or tuple of float, optional
         Overrides what the file says.
     frames : sequence of int, optional
         Which frames; all by default.
+    image : str or int, optional
+        Name of the image of a file that holds several, or a part of it that no other has, or its
+        number; the first by default. The messages of the result name it and those left out.
     params : AnalysisParams, optional
     keep_maps : bool
         Keep the probability and unfamiliar maps; those of long movies go to a temporary
@@ -81,7 +85,7 @@ def analyze(
     """
     named = settings if model is None else {"model": model, **settings}
     chosen = merged(AnalysisParams, params, named)
-    opened = open_source(source, pixel_size_nm)
+    opened = open_source(source, pixel_size_nm, image=image)
     order = check_frames(frames, opened.shape[0])
     return _in_memory(opened, chosen, order, as_progress(progress), keep_maps=keep_maps)
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,13 +25,13 @@ from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import Json, Lock, known_as
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.export.tables import write_csv
-from napari_atomlens.io.formats.kinds import find_files, is_store
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import VERSION as LAYOUT_VERSION
 from napari_atomlens.io.projects.note import read_note, write_note
 from napari_atomlens.io.projects.parts import Parts, partition_names
 from napari_atomlens.params import as_dict, merged, number_between
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
+from napari_atomlens.runs.inputs import find_inputs, said_of_images
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.runs.store import Failure
 from napari_atomlens.runs.tasks import FULL, SCOUT, Done, Task, disk_full
@@ -40,7 +39,7 @@ from napari_atomlens.runs.workers import Cluster, Threads
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import find_model
-from napari_atomlens.untrusted import path_of, read_json
+from napari_atomlens.untrusted import read_json
 
 #: Raised when a later version can no longer go on with the folders of this one.
 VERSION = 2
@@ -63,6 +62,8 @@ class BatchSummary:
     failures : pandas.DataFrame
         One row per file (frame -1) or frame that could not be analysed: file, path, frame,
         reason.
+    messages : list of str
+        Which images of files that hold several were analysed, and which were left out.
     seconds : float
         Wall time of this run.
     complete : bool
@@ -75,43 +76,9 @@ class BatchSummary:
     n_atoms: int
     n_new_frames: int
     failures: pd.DataFrame
+    messages: list[str]
     seconds: float
     complete: bool
-
-
-def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
-    """Files to analyse: those given, and all that we can read in the folders given.
-
-    Parameters
-    ----------
-    inputs : sequence of path
-
-    Returns
-    -------
-    list of pathlib.Path
-        Absolute, in order, each once.
-
-    Raises
-    ------
-    ParameterError
-        If one does not exist, or nothing is left.
-    """
-    found: dict[Path, None] = {}
-    if isinstance(inputs, (str, os.PathLike)):
-        inputs = [inputs]
-    if not isinstance(inputs, Iterable):
-        raise ParameterError("A batch takes a list of files and folders.")
-    for given in inputs:
-        path = path_of(given).expanduser().absolute()
-        if not path.exists():
-            raise ParameterError(f"There is no file {given}.")
-        if path.is_dir() and not is_store(path):
-            found |= dict.fromkeys(find_files(path))
-        else:
-            found[path] = None
-    if not found:
-        raise ParameterError("There is no file to analyse.")
-    return list(found)
 
 
 @contextlib.contextmanager
@@ -134,7 +101,7 @@ def _settings(
     now: Json = {
         "format": "napari-atomlens batch", "format_version": LAYOUT_VERSION,
         "batch_version": VERSION, "atomlens": __version__,
-        "parameters": as_dict(params.analysis()), "maps": params.maps,
+        "parameters": as_dict(params.analysis()), "maps": params.maps, "image": params.image,
         "model": "auto" if params.model == "auto" else info.name,
         "model_sha256": info.file_hash(),
         "precision": "bfloat16" if half_precision() else "float32",
@@ -144,7 +111,15 @@ def _settings(
     file = folder / layout.BATCH
     if file.exists():
         before = _earlier(file)
-        same = ("parameters", "maps", "model_sha256", "precision", "pixel_size_nm", "atomlens")
+        same = (
+            "parameters",
+            "maps",
+            "image",
+            "model_sha256",
+            "precision",
+            "pixel_size_nm",
+            "atomlens",
+        )
         if changed := [k for k in same if before.get(k) != now[k]]:
             raise ParameterError(
                 f"{folder.name} holds a batch with other settings ({', '.join(changed)}); "
@@ -274,7 +249,7 @@ def run_batch(
     1
     """
     chosen, size = merged(BatchParams, params, settings), check_pixel_size(pixel_size_nm)
-    n_workers, paths = _workers(workers), find_inputs(inputs)
+    n_workers, paths = _workers(workers), find_inputs(inputs, chosen.names)
     folder, tell = Path(out).expanduser().absolute(), started or (lambda sentence: None)
     place = partial(_place, n_workers, processes, scheduler, tell)
     return _run(folder, chosen, size, paths, place, as_progress(progress))
@@ -445,8 +420,8 @@ class _Run:
 
 #: What the table of files says of each.
 _FILE_COLUMNS = (
-    "file", "path", "size", "mtime_ns", "error", "name", "shape", "pixel_size_nm", "time_step_s",
-    "spacing_px", "scouted", "model", "model_chosen",
+    "file", "path", "size", "mtime_ns", "error", "name", "left_out", "shape",
+    "pixel_size_nm", "time_step_s", "spacing_px", "scouted", "model", "model_chosen",
 )  # fmt: skip
 
 
@@ -458,7 +433,7 @@ def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
     frames = Parts(folder).read("frames")
     failures = _failures(infos, frames)
     files = pd.DataFrame([{c: i.get(c) for c in _FILE_COLUMNS} for i in infos])
-    for column in ("shape", "pixel_size_nm"):
+    for column in ("shape", "pixel_size_nm", "left_out"):
         if column in files:
             files[column] = [json.dumps(v) if isinstance(v, list) else "" for v in files[column]]
     for name, table in (("failures", failures), ("files", files)):
@@ -471,6 +446,7 @@ def _finish(folder: Path, run: _Run, seconds: float) -> BatchSummary:
         n_atoms=int(frames["n_atoms"].sum()) if len(frames) else 0,
         n_new_frames=run.n_new,
         failures=failures,
+        messages=said_of_images(infos),
         seconds=seconds,
         complete=not run.stop.is_set() and len(frames) >= run.n_done,
     )

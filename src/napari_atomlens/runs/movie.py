@@ -46,6 +46,7 @@ def analyze_movie(
     *,
     pixel_size_nm: float | tuple[float, float] | None = None,
     frames: Sequence[int] | None = None,
+    image: str | int | None = None,
     maps: bool = False,
     progress: ProgressLike = None,
     **settings: object,
@@ -63,6 +64,8 @@ def analyze_movie(
         Overrides what the file says.
     frames : sequence of int, optional
         Which frames; all by default.
+    image : str or int, optional
+        Name or number of the movie of a file that holds several; the first by default.
     maps : bool
         Keep the probability and unfamiliar maps.
     progress : Progress or callable, optional
@@ -90,7 +93,9 @@ def analyze_movie(
     [0]
     """
     chosen, watch = merged(AnalysisParams, params, settings), as_progress(progress)
-    opened = open_source(source, pixel_size_nm)
+    opened = open_source(source, pixel_size_nm, image=image)
+    if opened.sentence and not isinstance(source, Source):
+        warnings.warn(opened.sentence, stacklevel=2)
     order = check_frames(frames, opened.shape[0])
     if not order:
         return

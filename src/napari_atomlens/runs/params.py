@@ -56,6 +56,14 @@ class BatchParams(AnalysisParams):
     AnalysisParams(model='universal', ...)
     """
 
+    image: str = param(
+        "", "image of files that hold several: its name, a pattern or a part of it; empty: the "
+        "first",
+    )  # fmt: skip
+    names: str = param(
+        "", "patterns of names such as *HAADF*.tif, several with commas; empty: all files of a "
+        "folder",
+    )  # fmt: skip
     chunk_frames: int = param(
         8, "frames that are written together, the most that a killed worker costs", ge=1, le=10_000
     )  # fmt: skip
@@ -90,6 +98,13 @@ class WatchParams(Params):
     pixel_size_nm: float | None = param(
         None, "pixel size; by default that in the file", unit="nm", ge=1e-4, le=100
     )
+    image: str = param(
+        "", "image of files that hold several: its name, a pattern or a part of it; empty: the "
+        "first",
+    )  # fmt: skip
+    names: str = param(
+        "", "patterns of names such as *HAADF*.tif, several with commas; empty: every file",
+    )  # fmt: skip
     out: str = param("", "folder of the results; empty: atomlens_results in the watched folder")
     poll_s: float = param(0.1, "pause between two looks", unit="s", ge=0.01, le=3600)
     settle_s: float = param(

@@ -8,6 +8,7 @@ import pandas as pd
 from napari_atomlens import __version__
 from napari_atomlens.files import Json
 from napari_atomlens.image import Stack, image_hash
+from napari_atomlens.io.formats.choice import sentence_of
 from napari_atomlens.params import as_dict
 from napari_atomlens.runs.plan import Plan
 from napari_atomlens.runs.source import Source
@@ -31,7 +32,9 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
         "model_chosen": plan.reason or "given",
         "precision": "bfloat16" if half_precision() else "float32",
         "model_sha256": plan.model.file_hash(),
-        "image": source.name,
+        "file": source.name,
+        "image": source.image_name or source.name,
+        "images_left_out": list(source.left_out),
         "image_sha256": first_hash(source.movie, frames),
         "image_shape": [int(s) for s in source.movie.shape],
         "pixel_size_nm": plan.pixel_size_nm,
@@ -80,4 +83,6 @@ def messages_of(head: Json, rows: pd.DataFrame) -> list[str]:
     reason = head.get("model_chosen", "given")
     if reason != "given" and head.get("model") != "universal":
         out.insert(0, str(reason))
+    if choice := sentence_of(str(head.get("image", "")), head.get("images_left_out") or ()):
+        out.insert(0, choice)
     return out

@@ -21,6 +21,7 @@ from napari_atomlens.folders import WRITTEN
 from napari_atomlens.graphs.library import DefectLibrary, Entry, cut_patch
 from napari_atomlens.image import as_stack, image_hash, is_height
 from napari_atomlens.io.export.tables import write_csv
+from napari_atomlens.io.formats.choice import take_image
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects.note import read_note
@@ -54,6 +55,10 @@ class ScanResult:
     seconds : dict of str to float
     result : Result or None
         Of the analysis of atoms.
+    image_name : str
+        Of the image in its file; "" where there is no file.
+    left_out : tuple of str
+        Other images of the file.
     """
 
     image: np.ndarray
@@ -64,6 +69,8 @@ class ScanResult:
     kind: str
     seconds: dict[str, float]
     result: Result | None = None
+    image_name: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
@@ -100,13 +107,19 @@ def scan_file(path: Path, stamp: tuple[int, int], params: WatchParams, threads: 
     clock = time.perf_counter()
     if params.analysis != "none":
         runtime.pin(threads)
-    image = read(path)[0]
+    taken = take_image(read(path), params.image)
+    image = taken.image
     data = np.asarray(image.data if image.data.ndim == 2 else image.data[0])
     if stamp_of(path) != stamp:
         raise FormatError(f"{path.name} changed while it was read.")
     seconds = time.perf_counter() - clock
     scan = analyse_scan(data, image.pixel_size_nm, params)
     scan.seconds = {"read": seconds, **scan.seconds}
+    scan.image_name, scan.left_out = image.name, taken.left_out
+    if image.data.ndim == 3 and image.data.shape[0] > 1:
+        scan.messages.append(f"The first of {image.data.shape[0]} frames is analysed.")
+    if taken.sentence:
+        scan.messages.append(taken.sentence)
     return scan
 
 
@@ -229,7 +242,8 @@ def _saved(scan: ScanResult, source: Json) -> layout.Saved:
     record = {
         "atomlens": __version__, "image_sha256": image_hash(scan.image),
         "image_shape": [1, *scan.image.shape], "pixel_size_nm": scan.pixel_size_nm, **record,
-        **source, "analysis": scan.kind,
+        **source, "image": scan.image_name, "images_left_out": list(scan.left_out),
+        "analysis": scan.kind,
         "verdict": {"score": verdict.score, "label": verdict.label, "reasons": verdict.reasons,
                     "faults": verdict.faults},
         "counts": {k: len(v) for k, v in scan.tables.items()},

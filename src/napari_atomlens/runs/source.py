@@ -7,13 +7,11 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from napari_atomlens.errors import printable
+from napari_atomlens.errors import ParameterError, printable
 from napari_atomlens.image import Image, Pixels, Stack, as_stack, check_pixel_size
+from napari_atomlens.io.formats.choice import Taken, sentence_of, take_image
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
-
-#: What a run takes: a file, an image that was read, or an array of any library.
-Given = str | Path | Image | Pixels | ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +31,8 @@ class Source:
     time_step_s : float or None
     image_name : str
         Of the image within its file.
+    left_out : tuple of str
+        Other images of the file.
     """
 
     movie: Stack
@@ -41,6 +41,7 @@ class Source:
     technique: str = ""
     time_step_s: float | None = None
     image_name: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,43 +49,64 @@ class Source:
         t, h, w = (int(s) for s in self.movie.shape[:3])
         return t, h, w
 
+    @property
+    def sentence(self) -> str:
+        """Which image of the file it is, "" where there is but one."""
+        return sentence_of(self.image_name, self.left_out)
+
+
+#: What a run takes: a file, an image that was read, an array of any library, or what was opened.
+Given = str | Path | Image | Pixels | ArrayLike | Source
+
 
 def open_source(
     source: Given,
     pixel_size_nm: float | tuple[float, float] | None = None,
     technique: str = "",
+    image: str | int | None = None,
 ) -> Source:
     """Open what a run is given.
 
     Parameters
     ----------
     source : path, Image or array-like
-        A file that :func:`napari_atomlens.read` reads (its first image), an image that it
-        returned, or an array (H, W) or (T, H, W).
+        A file that :func:`napari_atomlens.read` reads, an image that it returned, or an array
+        (H, W) or (T, H, W).
     pixel_size_nm : float or tuple of float, optional
         Overrides what the file says.
     technique : str
         Overrides what the name of the file says.
+    image : str or int, optional
+        Name or number of the image of a file that holds several; the first by default.
 
     Raises
     ------
     FormatError, ImageError, CalibrationError
         If the file, the image or the pixel size cannot be used.
+    ParameterError
+        If an image is to be chosen from what is no file.
     """
     if isinstance(source, (str, Path)):
-        technique = technique or technique_of(source)
-        return source_of(read(source)[0], printable(Path(source).name), pixel_size_nm, technique)
+        technique, taken = technique or technique_of(source), take_image(read(source), image)
+        return source_of(taken, printable(Path(source).name), pixel_size_nm, technique)
+    if image is not None:
+        raise ParameterError("An image is chosen by its name only where a file is given.")
+    if isinstance(source, Source):
+        return source
     if isinstance(source, Image):
-        return source_of(source, source.name, pixel_size_nm, technique)
+        return source_of(Taken(source), source.name, pixel_size_nm, technique)
     return Source(as_stack(source), "array", check_pixel_size(pixel_size_nm), technique)
 
 
 def source_of(
-    image: Image,
+    taken: Taken,
     name: str,
     pixel_size_nm: float | tuple[float, float] | None = None,
     technique: str = "",
 ) -> Source:
     """Return an image that was read as the source of a run."""
+    image = taken.image
     size = check_pixel_size(image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm)
-    return Source(as_stack(image.data), name, size, technique, image.time_step_s, image.name)
+    return Source(
+        as_stack(image.data), name, size, technique, image.time_step_s, image.name, taken.left_out
+    )

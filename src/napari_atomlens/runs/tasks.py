@@ -16,7 +16,8 @@ from pathlib import Path
 
 from napari_atomlens.errors import AtomLensError, FormatError, printable
 from napari_atomlens.files import Json
-from napari_atomlens.image import Image, Stack
+from napari_atomlens.image import Stack
+from napari_atomlens.io.formats.choice import Taken, take_image
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
@@ -67,7 +68,7 @@ class Done:
     info: Json = field(default_factory=dict)
 
 
-_opened: OrderedDict[tuple[str, int, int], Image] = OrderedDict()
+_opened: OrderedDict[tuple[str, str, int, int], Taken] = OrderedDict()
 _opening = threading.Lock()
 
 
@@ -86,9 +87,9 @@ def _stamp(path: str) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _open(task: Task) -> Image:
-    """First image of a file; the two latest stay open, so that chunks need not read again."""
-    key = (task.path, *_stamp(task.path))
+def _open(task: Task) -> Taken:
+    """Image of a file; the two latest stay open, so that chunks need not read again."""
+    key = (task.path, task.params.image, *_stamp(task.path))
     with _opening:
         if key in _opened:
             _opened.move_to_end(key)
@@ -97,7 +98,7 @@ def _open(task: Task) -> Image:
         check_readable(Path(task.path), task.params.limit_s)
     with _opening:
         if key not in _opened:
-            _opened[key] = read(task.path)[0]
+            _opened[key] = take_image(read(task.path), task.params.image)
         _opened.move_to_end(key)
         while len(_opened) > 2:
             _opened.popitem(last=False)
@@ -160,9 +161,10 @@ def _scout(task: Task) -> Done:
     done.info = task.store.begin(
         plan, source, list(range(n_frames)), maps=task.params.maps,
         path=printable(task.path), size=size, mtime_ns=mtime_ns, error="", name=source.image_name,
-        shape=list(source.shape), pixel_size_nm=source.pixel_size_nm,
-        time_step_s=source.time_step_s, spacing_px=plan.spacing_px, scouted=len(outcomes),
-        model=plan.model_name, model_chosen=plan.reason or "given",
+        left_out=list(source.left_out), shape=list(source.shape),
+        pixel_size_nm=source.pixel_size_nm, time_step_s=source.time_step_s,
+        spacing_px=plan.spacing_px, scouted=len(outcomes), model=plan.model_name,
+        model_chosen=plan.reason or "given",
     )  # fmt: skip
     return done
 

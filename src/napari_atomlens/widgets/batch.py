@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFormLayout, QHeaderView, QLineEdit, QTableWidget, QT
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs import batch
+from napari_atomlens.runs.inputs import find_inputs
 from napari_atomlens.runs.params import BatchParams
 from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
@@ -80,7 +81,7 @@ class BatchWidget(Dock):
         if not source or not out:
             raise ParameterError("Choose a folder of images and a folder for the results.")
         params = self._form.value()
-        batch.find_inputs([source])
+        find_inputs([source], params.names)
         check_free(Path(out))
         size, workers = self._pixel_size.value or None, int(self._workers.value) or None
         scheduler = self._scheduler.text().strip() or None
@@ -142,4 +143,6 @@ def sentence(found: batch.BatchSummary) -> str:
         f"{found.n_new_frames} frames in {found.seconds:.0f} s. pandas, polars and DuckDB "
         f"open {found.folder / 'atoms'} as one table."
     )
+    if found.messages:
+        said += "\n" + "\n".join(found.messages)
     return f"Done: {said}" if found.complete else f"Cancelled: {said} {GO_ON}"

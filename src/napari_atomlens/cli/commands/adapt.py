@@ -9,11 +9,12 @@ import numpy as np
 import typer
 
 from napari_atomlens import training
-from napari_atomlens.cli.options import PixelSize, parse_frames
+from napari_atomlens.cli.options import ImageName, PixelSize, parse_frames
 from napari_atomlens.cli.output import say, there
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.image import as_stack
+from napari_atomlens.image import Image, as_stack
+from napari_atomlens.io.formats.choice import take_image
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.io.projects.atoms import in_pixels, read_atoms
 from napari_atomlens.training.labelled import Labelled
@@ -30,6 +31,7 @@ def run(
             "without it the Fourier-subtraction recipe labels the frame.",
         ),
     ] = None,
+    image_name: ImageName = "",
     pixel_size: PixelSize = None,
     frames: Annotated[
         str,
@@ -51,7 +53,10 @@ def run(
     """Teach a model what you have corrected, or what the Fourier recipe says of one frame."""
     if not replace:
         training.check_new(params.name)  # before the work, not after it
-    labelled = _labelled(image, atoms, pixel_size, parse_frames(frames), recipe)
+    taken = take_image(read(there(image)), image_name)
+    if taken.sentence:
+        say(f"{image.name}: {taken.sentence}")
+    labelled = _labelled(taken.image, atoms, pixel_size, parse_frames(frames), recipe)
     with bar("step", "Stopped after {done} steps; no model was kept.") as progress:
         result = training.adapt(labelled, params, progress)
         if progress.stopped:
@@ -65,14 +70,13 @@ def run(
 
 
 def _labelled(
-    path: Path,
+    image: Image,
     atoms: Path | None,
     pixel_size: float | None,
     frames: list[int] | None,
     recipe: FourierParams,
 ) -> list[Labelled]:
     """Return the frames to learn from, with their atoms."""
-    image = read(there(path))[0]
     movie = as_stack(image.data)
 
     def pixels(f: int) -> np.ndarray:

@@ -8,18 +8,17 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from napari_atomlens.cli.options import Frames, OutFolder, PixelSize, parse_frames
+from napari_atomlens.cli.options import Frames, ImageName, OutFolder, PixelSize, parse_frames
 from napari_atomlens.cli.output import each, folders, say
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.errors import ParameterError
-from napari_atomlens.image import as_stack
 from napari_atomlens.io.export import figures
 from napari_atomlens.io.export.report import save_report
 from napari_atomlens.io.export.tables import write_tables
-from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import analysis
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.result import Result
+from napari_atomlens.runs.source import Source, open_source
 
 
 def run(
@@ -28,6 +27,7 @@ def run(
     ],
     pixel_size: PixelSize = None,
     frames: Frames = "",
+    image: ImageName = "",
     out: OutFolder = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print the time spent by stage.")
@@ -54,12 +54,13 @@ def run(
             result = analysis.analyze(
                 str(path), params=params, frames=chosen, keep_maps=False,
                 pixel_size_nm=None if pixel_size is None else (pixel_size, pixel_size),
-                progress=progress,
+                image=image or None, progress=progress,
             )  # fmt: skip
             write_tables(result, places[path])
             _tell(path, places[path], result, verbose)
             if (report or movie) and result.frames:
-                _draw(path, places[path], result, report=report, movie=movie)
+                opened = open_source(path, image=image or None)
+                _draw(opened, places[path], result, report=report, movie=movie)
 
     each(inputs, one)
 
@@ -83,14 +84,14 @@ def _tell(path: Path, folder: Path, result: Result, verbose: bool) -> None:
         typer.echo(f"  {'sum of stages':<16}{total:9.3f} s")
 
 
-def _draw(path: Path, folder: Path, result: Result, *, report: bool, movie: str) -> None:
+def _draw(source: Source, folder: Path, result: Result, *, report: bool, movie: str) -> None:
     """Write the report and the movie of a result beside its tables."""
-    stack = as_stack(read(path)[0].data)
+    stack = source.movie
     if report:
         for kind in ("html", "pdf"):
             save_report(
                 folder / f"report.{kind}", np.asarray(stack[result.frames[0]]), result,
-                title=path.name, frame=result.frames[0],
+                title=source.name, frame=result.frames[0],
             )  # fmt: skip
     if movie:
         order = {f: k for k, f in enumerate(result.frames)}

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from napari_atomlens.cli.output import each
+from napari_atomlens.cli.options import ImageName
+from napari_atomlens.cli.output import each, say
 from napari_atomlens.image import Image
+from napari_atomlens.io.formats.choice import take_image
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.stm.assessment import assess
 
@@ -20,15 +22,22 @@ def run(
         bool, typer.Option("--json", help="One line of JSON for each image.")
     ] = False,
     all_channels: Annotated[
-        bool, typer.Option("--all", help="Every image of a file, not only the first.")
+        bool, typer.Option("--all", help="Every image of a file, not only one.")
     ] = False,
+    image: ImageName = "",
 ) -> None:
     """Say whether STM scans are any good, and why not."""
 
     def one(path: Path) -> None:
         images = read(path)
-        for image in images if all_channels else images[:1]:
-            _tell(image, as_json)
+        if all_channels:
+            for one_of_all in images:
+                _tell(one_of_all, as_json)
+            return
+        taken = take_image(images, image)
+        _tell(taken.image, as_json)
+        if taken.sentence:
+            say(f"{path.name}: {taken.sentence}")
 
     each(inputs, one)
 

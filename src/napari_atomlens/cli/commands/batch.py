@@ -55,6 +55,8 @@ def _tell(found: BatchSummary, out: Path) -> None:
         f"{found.n_atoms} atoms in {found.n_frames} frames of {found.n_files} files -> {out} "
         f"({found.n_new_frames} frames in {found.seconds:.1f} s)"
     )
+    for message in found.messages:
+        say(message)
     for file, frame, reason in found.failures[["file", "frame", "reason"]].itertuples(index=False):
         say(f"{file if frame < 0 else f'{file}, frame {frame}'}: {reason}")
     if len(found.failures):

@@ -10,7 +10,14 @@ import pandas as pd
 import typer
 
 from napari_atomlens import __version__
-from napari_atomlens.cli.options import Frames, OutFolder, PixelSize, Without, parse_frames
+from napari_atomlens.cli.options import (
+    Frames,
+    ImageName,
+    OutFolder,
+    PixelSize,
+    Without,
+    parse_frames,
+)
 from napari_atomlens.cli.output import each, folders, say
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.errors import ParameterError
@@ -46,6 +53,7 @@ def run(
     ],
     pixel_size: PixelSize = None,
     frames: Frames = "",
+    image: ImageName = "",
     reference: Annotated[
         str,
         typer.Option(
@@ -68,7 +76,7 @@ def run(
 
     def one(path: Path) -> None:
         with bar("frames", STOPPED) as progress:
-            given = _read(path, pixel_size, chosen, analysis, progress)
+            given = _read(path, pixel_size, chosen, analysis, progress, image or None)
             found = measure_lattice(
                 given.atoms, lattice, reference=against, pixel_size_nm=given.pixel_size_nm,
                 progress=progress,
@@ -104,13 +112,14 @@ def _read(
     frames: list[int] | None,
     analysis: AnalysisParams,
     progress: Progress,
+    image: str | None,
 ) -> Given:
     """Return the atoms of a table, or of an image that is analysed now."""
     size = None if pixel_size is None else (pixel_size, pixel_size)
     if not holds_atoms(path):
         result = analysing.analyze(
             str(path), params=replace(analysis, contours=False), frames=frames, keep_maps=False,
-            pixel_size_nm=size, progress=progress,
+            pixel_size_nm=size, image=image, progress=progress,
         )  # fmt: skip
         for message in result.messages:
             say(f"{path.name}: {message}")

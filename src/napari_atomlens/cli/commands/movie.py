@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from napari_atomlens.cli.options import Frames, PixelSize, parse_frames
-from napari_atomlens.cli.output import there
+from napari_atomlens.cli.options import Frames, ImageName, PixelSize, parse_frames
+from napari_atomlens.cli.output import say, there
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs.movie import analyze_movie, follow_folder
 from napari_atomlens.runs.params import AnalysisParams
+from napari_atomlens.runs.source import open_source
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
@@ -27,6 +28,7 @@ def run(
     ],
     pixel_size: PixelSize = None,
     frames: Frames = "",
+    image: ImageName = "",
     *,
     analysis: AnalysisParams,
     linking: LinkParams,
@@ -34,13 +36,15 @@ def run(
     changes: ChangeParams,
 ) -> None:
     """Follow every atom and dumbbell through a movie of any length; stops and goes on."""
-    chosen = parse_frames(frames)
+    chosen, opened = (
+        parse_frames(frames),
+        open_source(there(source), pixel_size, image=image or None),
+    )
+    if opened.sentence:
+        say(f"{source.name}: {opened.sentence}")
     stopped = "Stopped after {done} frames; the same command goes on from there."
     with bar("frames", stopped) as progress:
-        for _ in analyze_movie(
-            there(source), out, analysis, pixel_size_nm=pixel_size, frames=chosen,
-            progress=progress,
-        ):  # fmt: skip
+        for _ in analyze_movie(opened, out, analysis, frames=chosen, progress=progress):
             pass
         found = None
         if not progress.stopped:

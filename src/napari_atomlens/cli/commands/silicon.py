@@ -10,15 +10,14 @@ import pandas as pd
 import typer
 
 from napari_atomlens import __version__, stm, tables
-from napari_atomlens.cli.options import Frames, OutFolder, PixelSize, parse_frames
+from napari_atomlens.cli.options import Frames, ImageName, OutFolder, PixelSize, parse_frames
 from napari_atomlens.cli.output import each, folders, say
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.errors import AtomLensError, ParameterError
-from napari_atomlens.image import as_stack
 from napari_atomlens.io.export.tables import write_named
-from napari_atomlens.io.formats.readers import read
 from napari_atomlens.params import as_dict
 from napari_atomlens.progress import Progress
+from napari_atomlens.runs.source import open_source
 from napari_atomlens.stm.groups import GroupParams
 from napari_atomlens.stm.params import SiliconAnalysisParams
 from napari_atomlens.stm.silicon import SiliconResult
@@ -30,6 +29,7 @@ def run(
     ],
     pixel_size: PixelSize = None,
     frames: Frames = "",
+    image: ImageName = "",
     out: OutFolder = None,
     *,
     analysis: SiliconAnalysisParams,
@@ -44,9 +44,10 @@ def run(
     places = folders(inputs, out, "silicon")
 
     def one(path: Path) -> None:
-        image = read(path)[0]
-        movie = as_stack(image.data)
-        size = (pixel_size, pixel_size) if pixel_size else image.pixel_size_nm
+        opened = open_source(path, pixel_size, image=image or None)
+        movie, size = opened.movie, opened.pixel_size_nm
+        if opened.sentence:
+            say(f"{path.name}: {opened.sentence}")
         found = Collected()
         with bar("frames", "Stopped after {done} frames; the tables hold these.") as progress:
             order = _existing(chosen, len(movie))
@@ -61,7 +62,8 @@ def run(
                 progress(k + 1, len(order))
             write_named(
                 found.tables(), places[path],
-                {"atomlens": __version__, "file": path.name, "image": image.name,
+                {"atomlens": __version__, "file": path.name, "image": opened.image_name,
+                 "images_left_out": list(opened.left_out),
                  "parameters": {**as_dict(analysis), "groups": as_dict(groups)},
                  "frames": found.frames}, note="summary.json",
             )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.formats.numbered import are_numbers
 from napari_atomlens.untrusted import inside
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: A picture for print has tens of micrometres to the pixel; such a resolution means nothing.
 _PRINT_NM = 1000.0
+#: Series of more pages are not asked for names of pages.
+_MOST_NAMED = 64
 
 
 def read_picture(path: Path) -> list[Image]:
@@ -53,9 +57,13 @@ def read_tiff(path: Path) -> list[Image]:
         _check_parts(path, file)
         for index, series in enumerate(file.series):
             size, step = _calibration(file, index)
-            name = path.name if len(file.series) == 1 else f"{path.name}: {series.name or index}"
+            name = (
+                path.name
+                if len(file.series) == 1
+                else f"{path.name}: {series.name or f'page {index + 1}'}"
+            )
             try:
-                images += _series(path, name, index, series, size, step, metadata)
+                images += _series(path, name, index, file, series, size, step, metadata)
             except FormatError:
                 if len(file.series) == 1:
                     raise
@@ -106,29 +114,105 @@ def _series(
     path: Path,
     name: str,
     index: int,
+    file: TiffFile,
     series: TiffPageSeries,
     size: tuple[float, float] | None,
     step: float | None,
     metadata: dict[str, object],
 ) -> list[Image]:
-    data: np.ndarray | da.Array
-    axes, shape = str(series.axes), tuple(series.shape)
+    axes = str(series.axes)
     colour = axes.endswith("S")
-    if series.nbytes <= LAZY_BYTES or len(shape) != 3 or colour:
-        data = series.asarray()
+    if sum(s.nbytes for s in file.series) <= LAZY_BYTES or colour:
+        data: np.ndarray | da.Array = series.asarray()
     else:
         data = _lazy(path, index, series)
-    if "C" in axes and not colour:  # channels are images of their own
-        at = axes.index("C")
-        if shape[at] > 1:
-            return [
-                make_image(
-                    f"{name}: channel {c + 1}", data[(slice(None),) * at + (c,)],
-                    size, step, metadata, colour=False,
+    shape = tuple(series.shape)
+    if not colour and "C" in axes and not _is_counted(file, index, series):
+        names = _channel_names(file, index, shape[axes.index("C")])
+        parts = _split(data, axes, "C", names)
+    elif (names := _page_names(series)) and axes[0] == "I":
+        parts = _split(data, axes, "I", names)
+    else:
+        parts = [("", data, axes)]
+    found = []
+    for channel, pixels, left in parts:
+        planes = [(channel, pixels, left)]
+        if len(left) > 3 and not colour and {"Z", "T"} <= set(left):  # depths, each over time
+            n = pixels.shape[left.index("Z")]
+            planes = [
+                (", ".join(filter(None, (channel, plane))), depth, rest)
+                for plane, depth, rest in _split(
+                    pixels, left, "Z", [f"z {k + 1}" for k in range(n)]
                 )
-                for c in range(shape[at])
-            ]  # fmt: skip
-    return [make_image(name, data, size, step, metadata, colour=colour)]
+            ]
+        found += [
+            make_image(f"{name}: {part}" if part else name, one, size, step, metadata,
+                       colour=colour)
+            for part, one, _ in planes
+        ]  # fmt: skip
+    return found
+
+
+def _split(
+    data: np.ndarray | da.Array, axes: str, axis: str, names: list[str]
+) -> list[tuple[str, np.ndarray | da.Array, str]]:
+    """Part by part along an axis: name, pixels, axes that are left."""
+    at = axes.index(axis)
+    left = axes.replace(axis, "", 1)
+    if data.shape[at] == 1:
+        return [("", data[(slice(None),) * at + (0,)], left)]
+    return [(name, data[(slice(None),) * at + (c,)], left) for c, name in enumerate(names)]
+
+
+def _is_counted(file: TiffFile, index: int, series: TiffPageSeries) -> bool:
+    """Whether what is called channels has no more than numbers, and there is no other movie.
+
+    So Python scripts write movies for ImageJ and as OME: the library calls the frames channels.
+    """
+    if str(series.axes) != "CYX":
+        return False
+    if file.is_ome:
+        return all(set(c) <= {"ID", "SamplesPerPixel"} for c in _ome_channels(file, index))
+    about = file.imagej_metadata or {}
+    if about.get("mode", "grayscale") != "grayscale" or "LUTs" in about:
+        return False
+    names = [str(name) for name in about.get("Labels") or ()]
+    return not names or are_numbers(names)
+
+
+def _channel_names(file: TiffFile, index: int, n: int) -> list[str]:
+    """Names of channels: those of the file where there is one for each, else their numbers."""
+    if file.is_ome:
+        names = [str(c.get("Name") or "") for c in _ome_channels(file, index)]
+    else:
+        names = [str(v) for v in (file.imagej_metadata or {}).get("Labels") or ()]
+    names = [" ".join(name.split()) for name in names]
+    known = len(names) == n and all(names) and len(set(names)) == n
+    return names if known else [f"channel {c + 1}" for c in range(n)]
+
+
+def _ome_channels(file: TiffFile, index: int) -> list[dict[str, str]]:
+    """Attributes of the channels of an image of an OME file."""
+    root = ElementTree.fromstring(file.ome_metadata or "<OME/>")
+    images = [e for e in root if e.tag.endswith("}Image") or e.tag == "Image"]
+    if index >= len(images):
+        return []
+    return [dict(e.attrib) for e in images[index].iter() if e.tag.endswith("Channel")]
+
+
+def _page_names(series: TiffPageSeries) -> list[str]:
+    """Names that the pages of a series have of their own, such as those of detectors."""
+    if not 1 < len(series.pages) <= _MOST_NAMED:
+        return []
+    names = []
+    for page in series.pages:
+        tags = getattr(page, "tags", {})  # a frame of a movie that is all alike has none
+        tag = tags.get("PageName") or tags.get("ImageDescription")
+        text = "" if tag is None else str(tag.value)
+        names.append(text.strip())
+    plain = all(0 < len(n) <= 60 and "=" not in n and n.isprintable() for n in names)
+    plain = plain and not any(n.startswith(("{", "<")) for n in names)
+    return names if plain and len(set(names)) == len(names) and not are_numbers(names) else []
 
 
 def _lazy(path: Path, index: int, series: TiffPageSeries) -> np.ndarray | da.Array:
@@ -136,14 +220,18 @@ def _lazy(path: Path, index: int, series: TiffPageSeries) -> np.ndarray | da.Arr
 
     if series.dataoffset is not None:  # contiguous and not compressed
         return tifffile.memmap(path, series=index, mode="r")
-    several = len(series.pages) == series.shape[0]
+    *before, height, width = series.shape
+    n = math.prod(before)
+    several = len(series.pages) == n
 
     def frame(i: int) -> np.ndarray:
         with tifffile.TiffFile(path) as file:
             pages = file.series[index]
-            return np.asarray(pages.asarray(key=i) if several else pages.asarray()[i])
+            if several:
+                return np.asarray(pages.asarray(key=i))
+            return np.asarray(pages.asarray().reshape(n, height, width)[i])
 
-    return lazy_frames(frame, series.shape, series.dtype)
+    return lazy_frames(frame, (n, height, width), series.dtype).reshape(series.shape)
 
 
 def _calibration(file: TiffFile, index: int) -> tuple[tuple[float, float] | None, float | None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import kind_of
+from napari_atomlens.io.formats.numbered import joined
 from napari_atomlens.untrusted import path_of
 
 
@@ -28,7 +29,8 @@ def read(path: str | Path) -> list[Image]:
     Returns
     -------
     list of Image
-        One or more; the channels of a scan are images of their own.
+        One or more; the channels of a scan are images of their own, images that differ in
+        nothing but their number are one movie.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def read(path: str | Path) -> list[Image]:
         raise FormatError(f"{path.name} could not be read as {kind.words}: {why}") from error
     if not images:
         raise FormatError(f"{path.name} holds no image.")
-    return _unique_names(images)
+    return joined(_unique_names(images))
 
 
 def reason(error: BaseException) -> str:

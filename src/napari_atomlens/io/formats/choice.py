@@ -1,0 +1,123 @@
+"""Which image of a file that holds several is meant, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from napari_atomlens.errors import FormatError
+from napari_atomlens.image import Image
+
+#: So many names are listed; of the others there is only their number.
+_LISTED = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """An image, and the names of those beside it in its file.
+
+    Attributes
+    ----------
+    image : Image
+    left_out : tuple of str
+        Names of the others, without that of the file.
+    """
+
+    image: Image
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What to tell the user, "" where there was nothing to choose from."""
+        return sentence_of(self.image.name, self.left_out)
+
+
+def sentence_of(name: str, left_out: Sequence[str]) -> str:
+    """Return the sentence that names the image taken and those left out.
+
+    Examples
+    --------
+    >>> sentence_of("two.emd: HAADF", ["ABF"])
+    'Of 2 images HAADF is taken; ABF is left out (--image or image= chooses another).'
+    """
+    if not left_out:
+        return ""
+    verb = "is" if len(left_out) == 1 else "are"
+    return (
+        f"Of {len(left_out) + 1} images {short_name(name)} is taken; {listed(left_out)} {verb} "
+        "left out (--image or image= chooses another)."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list of words."""
+    shown = list(names[:_LISTED])
+    if more := len(names) - len(shown):
+        shown.append(f"{more} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def short_name(name: str) -> str:
+    """Return the name of an image without that of its file."""
+    return name.partition(": ")[2] or name
+
+
+def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Taken:
+    """Choose one of the images of a file.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        As :func:`napari_atomlens.read` returns them.
+    wanted : str or int, optional
+        Name of the image, with or without that of its file; a pattern such as ``*HAADF*``, or a
+        part of the name that no other has; or its number, from 0. The first by default.
+
+    Raises
+    ------
+    FormatError
+        If there is none of that name, or more than one.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> import numpy as np
+    >>> both = [al.Image(f"scan.sxm: {n}", np.zeros((4, 4)), "yx") for n in ("Z", "Current")]
+    >>> taken = take_image(both, "cur")
+    >>> taken.image.name, taken.left_out
+    ('scan.sxm: Current', ('Z',))
+    """
+    at = 0 if wanted is None or wanted == "" else _place(images, wanted)
+    others = (image for k, image in enumerate(images) if k != at)
+    return Taken(images[at], tuple(short_name(image.name) for image in others))
+
+
+def _place(images: Sequence[Image], wanted: str | int) -> int:
+    names = [image.name for image in images]
+    short = [short_name(name) for name in names]
+    file = "The file" if names[0] == short[0] and len(names) > 1 else names[0].partition(": ")[0]
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(images):
+            raise FormatError(
+                f"There is no image number {wanted}; {file} has {len(images)}, from 0."
+            )
+        return wanted
+    if wanted in names:
+        return names.index(wanted)
+    word = wanted.lower()
+    lower = [name.lower() for name in short]
+    for fits in (
+        [name == word or name.rpartition("/")[2] == word for name in lower],
+        [fnmatchcase(name, word) for name in lower],
+        [word in name for name in lower],
+    ):
+        found = [k for k, fit in enumerate(fits) if fit]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise FormatError(
+                f"{wanted!r} fits {len(found)} images of {file}: "
+                f"{listed([short[k] for k in found])}; name one of them."
+            )
+    raise FormatError(f"{file} has no image {wanted!r}; it has {listed(short)}.")

@@ -1,0 +1,45 @@
+"""Files of many images on the command line: one is named, the others are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import run
+
+import napari_atomlens as al
+
+SCENE = al.simulate("honeycomb", (96, 96), 10.0)[0].astype(np.float32)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "two.npz", ABF=np.zeros_like(SCENE), HAADF=SCENE)
+    return tmp_path / "two.npz"
+
+
+def test_analyze_names_the_image_and_takes_another_by_name(two: Path, tmp_path: Path) -> None:
+    first = run("analyze", two, "--out", tmp_path / "a", "--spacing", 10)
+    assert "Of 2 images ABF is taken; HAADF is left out" in first.output
+    run("analyze", two, "--out", tmp_path / "b", "--spacing", 10, "--image", "HAADF", "--report")
+    about = json.loads((tmp_path / "b" / "provenance.json").read_text())
+    assert about["image"] == "two.npz: HAADF" and about["images_left_out"] == ["ABF"]
+
+
+@pytest.mark.parametrize("command", ["movie", "measure", "assess"])
+def test_other_commands_name_the_image_too(command: str, two: Path, tmp_path: Path) -> None:
+    more = () if command == "assess" else ("--out", tmp_path / "out", "--spacing", 10)
+    done = run(command, two, "--image", "haadf", *more)
+    assert "HAADF is taken; ABF is left out" in done.output
+
+
+def test_a_name_that_is_not_there_is_a_sentence(two: Path) -> None:
+    done = run("analyze", two, "--image", "BF9", code=2)
+    assert "two.npz has no image 'BF9'; it has ABF and HAADF." in done.output
+
+
+def test_a_batch_tells_of_images_that_were_left_out(two: Path, tmp_path: Path) -> None:
+    done = run("batch", two, "--out", tmp_path / "out", "--image", "HAADF", "--workers", 1)
+    assert "two.npz: HAADF is taken; ABF is left out." in done.output
