@@ -30,6 +30,8 @@ ATOMS: dict[str, str] = {
     "x_nm": F,
     "species": S,
     "probability": F,
+    "species_probability": F,
+    "unfamiliar": F,
     "amplitude": F,
     "sigma_px": F,
     "background": F,
@@ -195,6 +197,9 @@ MEANINGS: dict[str, str] = {
     "x_nm": "the same in nm",
     "species": "class of the model, or what the user said",
     "probability": "that there is an atom",
+    "species_probability": "that it is of this species, if it is an atom",
+    "unfamiliar": "how far the image round it is unlike those that the model knows, 0 to 1; 0 in a "
+    "familiar lattice; above 0.5 lattice, bonds and defects leave it out",
     "amplitude": "fitted height over the background, in grey values",
     "sigma_px": "fitted width (standard deviation)",
     "background": "fitted grey value under the atom",

@@ -13,6 +13,7 @@ from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
+from napari_atomlens.atoms.surroundings import unfamiliarity
 from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import check_choice, number_between, of_kind
@@ -165,6 +166,7 @@ def find_atoms(
     )
     positions, chance, shares = positions[known], chance[known], shares[known]
     n = len(positions)
+    strange = unfamiliarity(positions, 1 - evidence[known, 3], probabilities.spacing_px)
     result = _refined(probabilities, positions, shares, refine, fit, progress)
     kinds = probabilities.column_classes
     species = np.asarray(kinds, dtype=object)[shares.argmax(1)] if n else []
@@ -194,7 +196,8 @@ def find_atoms(
         {
             "frame": frame, "y_px": result.y, "x_px": result.x, "species": species,
             "seen_y_px": positions[:, 0], "seen_x_px": positions[:, 1],
-            "probability": chance, "amplitude": result.amplitude, "sigma_px": result.sigma,
+            "probability": chance, "unfamiliar": strange,
+            "amplitude": result.amplitude, "sigma_px": result.sigma,
             "background": result.background, "chi2": unknown_or(result.chi2, n),
             "y_err_px": result.y_err, "x_err_px": result.x_err,
             "fit_ok": result.ok, "edited": False, "source": np.where(result.ok, "fit", "model"),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.cards import Card, counted
+from napari_atomlens.familiar import familiar
 from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.geometry import (
     as_seen,
@@ -225,7 +226,11 @@ def _bonded(clean: pd.DataFrame, drawn: np.ndarray, rules: Rules) -> np.ndarray:
 
 
 def bond(
-    atoms: pd.DataFrame, rules: Rules | str = "auto", *, shape_px: tuple[int, int] | None = None
+    atoms: pd.DataFrame,
+    rules: Rules | str = "auto",
+    *,
+    shape_px: tuple[int, int] | None = None,
+    unfamiliar: bool = False,
 ) -> BondGraph:
     """Connect atoms by chemical rules.
 
@@ -240,6 +245,9 @@ def bond(
     shape_px : tuple of int, optional
         (H, W) of the image: a defect that its border cuts has neighbours that nobody sees, and
         is left out by :func:`~napari_atomlens.graphs.find_defects`.
+    unfamiliar : bool
+        Take in atoms whose neighbourhood is unlike what the model was trained on (see
+        :func:`napari_atomlens.familiar.is_unfamiliar`).
 
     Returns
     -------
@@ -260,7 +268,7 @@ def bond(
     >>> bool(graph.bonds["length_px"].between(9.9, 10.1).all())
     True
     """
-    clean = check_atoms(atoms)
+    clean = check_atoms(atoms) if unfamiliar else familiar(check_atoms(atoms))
     if isinstance(rules, str):
         rules = choose_rules(clean)[0] if rules == "auto" else preset(rules)
     rules = of_kind(Rules, rules)

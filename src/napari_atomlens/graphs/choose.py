@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import CalibrationError, ParameterError
+from napari_atomlens.familiar import familiar
 from napari_atomlens.graphs.geometry import as_species, in_nm
 from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, preset, presets
 from napari_atomlens.points import known_spacing, near_pairs
@@ -72,7 +73,7 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
     >>> rules.host
     ('C',)
     """
-    clean = check_atoms(atoms)
+    clean = familiar(check_atoms(atoms))
     species = tuple(str(s) for s in clean["species"].unique())
     named = _by_species(species)
     if named is not None:
@@ -181,7 +182,7 @@ def learn_bounds(atoms: pd.DataFrame, rules: Rules, *, fewest: int = 8) -> Rules
     ParameterError
         If there are fewer than two host atoms.
     """
-    clean = check_atoms(atoms)
+    clean = familiar(check_atoms(atoms))
     names = as_species(clean["species"], rules)
     clean["species"] = names
     host = names.isin(rules.host).to_numpy()

@@ -68,6 +68,9 @@ class LatticeParams(Params):
     largest_vacancy: int = param(
         8, "a gap of more sites that touch is a hole, not vacancies", unit="sites", ge=1, le=1000
     )
+    unfamiliar: bool = param(
+        False, "take in atoms whose neighbourhood is unlike what the model was trained on"
+    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import scipy
 
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.lattice.cell import deformation, matched_to
 from napari_atomlens.lattice.grain import Grain
@@ -54,6 +56,8 @@ def measure_lattice(
         ``frame``, ``atom_id``, ``amplitude``, ``species``, ``probability``, ``y_err_px`` and
         ``x_err_px`` are used where they are there. Rows of vacant sites are made anew.
     params : LatticeParams
+        Atoms in unfamiliar neighbourhoods (:func:`napari_atomlens.familiar.is_unfamiliar`) are
+        on no site, unless ``unfamiliar`` takes them in.
     reference : "region" or array-like
         What strain is measured against: the mean lattice of each region, or the lattice in a
         rectangle (y0, x0, y1, x1) or polygon (k, 2) of vertices (y, x) in pixels. Then the
@@ -213,13 +217,15 @@ def _measure_frame(
     result = FrameLattice(frame, table)
     amplitude = table["amplitude"].to_numpy(float)
     error = table[["y_err_px", "x_err_px"]].to_numpy(float) * stretch
+    # what is left out still takes its place: no site under it is vacant
+    known = np.flatnonzero(~is_unfamiliar(table) | params.unfamiliar)
     found = find_grains(
-        points, log_level(table), min_atoms=params.min_atoms,
+        points[known], log_level(table.iloc[known]), min_atoms=params.min_atoms,
         min_occupancy=params.min_occupancy, progress=watch,
     )  # fmt: skip
     measured: list[tuple[Grain, LatticeFit]] = []
     for grain in found:
-        grain = renamed(grain, amplitude[grain.rows], like)
+        grain = renamed(replace(grain, rows=known[grain.rows]), amplitude[grain.rows], like)
         fit = fit_lattice(grain, points[grain.rows])
         if fit is not None:
             measured.append((grain, fit))

@@ -19,6 +19,7 @@ from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
+from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import Stack, is_height
 from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
@@ -317,7 +318,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     with _timed(seconds, "contours"):
         if plan.params.contours:
             contours, outlines = outline(probabilities.columns, atoms, frame=f, progress=watch)
-    message = _message(len(atoms), probabilities)
+    message = _message(atoms, probabilities)
     with _timed(seconds, "rows"):
         height = todo.model.name != "h-si-100" and is_height(frame)
         if height and shows_dimer_rows(frame, plan.pixel_size_nm):
@@ -350,10 +351,21 @@ def _atoms(
     return add_nm(atoms, plan.pixel_size_nm)
 
 
-def _message(n_atoms: int, probabilities: Probabilities) -> str:
+#: More than this share of the atoms is told of when they are left out.
+TOLD = 0.01
+
+
+def _message(atoms: pd.DataFrame, probabilities: Probabilities) -> str:
     """What the user must know of a frame."""
-    if not n_atoms:
+    if not len(atoms):
         return "No atom was found in this frame."
+    out = int(is_unfamiliar(atoms).sum())
+    if out > TOLD * len(atoms):
+        are = "stands" if out == 1 else "stand"
+        return (
+            f"{out:,} of {len(atoms):,} atoms {are} where the image is unlike those that the "
+            "model was trained on; lattice, bonds, defects and counts leave them out."
+        )
     unsure = float((probabilities.unfamiliar > 0.5).mean())
     if unsure <= 0.2:
         return ""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from napari_atomlens.cards import Card, by_size, counted
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.files import Json
 from napari_atomlens.graphs.bonds import BondGraph
 from napari_atomlens.graphs.rules import Rules
@@ -263,12 +264,14 @@ class Result(Card):
         return f"Result of {self.provenance.get('image', 'array')}{place}"
 
     def _facts(self) -> dict[str, object]:
+        out = is_unfamiliar(self.atoms)
         species: pd.Series = self.atoms.get("species", pd.Series(dtype=object)).astype(str)
-        kinds = counted(s or "unnamed" for s in species)
+        kinds = counted(s or "unnamed" for s in species[~out])
+        unfamiliar = f"; {out.sum():,} more left out as unfamiliar" if out.any() else ""
         chosen = self.provenance.get("model_chosen", "given")
         return {
             "model": f"{self.provenance.get('model', 'unknown')} ({chosen})",
-            "atoms": f"{len(self.atoms):,}: {kinds}" if len(self.atoms) else "none",
+            "atoms": f"{(~out).sum():,}: {kinds}{unfamiliar}" if len(self.atoms) else "none",
             "contours": f"{len(self.contours):,}",
             "later tables": ", ".join(self.made()) or "made when they are asked for",
             "messages": f"{len(self.messages)}: {self.messages[0]}" if self.messages else "",

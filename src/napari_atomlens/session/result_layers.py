@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
+from napari_atomlens.familiar import UNFAMILIAR
 from napari_atomlens.session.results import ANY_ATOM, map_of
 
 #: Data, attributes and type of a layer, as napari has them.
@@ -61,6 +62,17 @@ class _About:
         }
 
 
+#: Faces of atoms: filled where their neighbourhood is unfamiliar, else nothing.
+UNFAMILIAR_FACE: dict[str, object] = {
+    "face_color": "unfamiliar",
+    "face_colormap": {
+        "colors": [[0.0, 0.0, 0.0, 0.0], [0.55, 0.0, 0.25, 0.9]], "name": "unfamiliar atoms",
+        "nan_color": "transparent",
+    },
+    "face_contrast_limits": (UNFAMILIAR - 1e-3, UNFAMILIAR + 1e-3),
+}  # fmt: skip
+
+
 def _map_layer(payload: Mapping[str, Any], about: _About) -> list[LayerTuple]:
     """Map of all atoms together, where maps were kept."""
     frames = [int(f) for f in payload["frames"]]
@@ -95,7 +107,7 @@ def _atom_layer(payload: Mapping[str, Any], about: _About) -> LayerTuple:
     features["species"] = pd.Categorical(features["species"].astype(str))
     size = 0.33 * about.spacing_px if np.isfinite(about.spacing_px) else 4.0
     attributes = about.attributes(
-        "atoms", features=features, ndim=about.ndim, face_color="transparent",
+        "atoms", features=features, ndim=about.ndim, **UNFAMILIAR_FACE,
         border_color="#4cc9f0", border_width=0.2, size=size,
     )  # fmt: skip
     return np.array(atoms[columns], dtype=float).reshape(-1, about.ndim), attributes, "points"

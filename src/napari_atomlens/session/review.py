@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.segmentation.zoo import role_of
 from napari_atomlens.session.edits import Corrections
@@ -60,7 +61,7 @@ def atom_text(c: Corrections, atom_id: int) -> str:
 
 
 def species_counts(c: Corrections, frame: int, classes: Iterable[str] = ()) -> dict[str, int]:
-    """Count the atoms of a frame by species.
+    """Count the atoms of a frame by species, without those in unfamiliar neighbourhoods.
 
     Parameters
     ----------
@@ -69,7 +70,8 @@ def species_counts(c: Corrections, frame: int, classes: Iterable[str] = ()) -> d
     classes : iterable of str
         Classes of the model: those that are atoms are named also where there are none.
     """
-    here = Counter(str(s) for s in c.columns(frame).data["species"])
+    atoms = c.table(frame)
+    here = Counter(str(s) for s in atoms["species"][~is_unfamiliar(atoms)])
     names = dict.fromkeys([*(n for n in classes if n), *sorted(here)])
     return {n: here[n] for n in names if role_of(n) == "column"}
 

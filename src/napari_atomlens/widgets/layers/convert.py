@@ -44,6 +44,8 @@ def features_from_atoms(atoms: pd.DataFrame, species: Iterable[str]) -> pd.DataF
     The species become categorical, so that napari's features table offers them as a list.
     """
     features = atoms.reset_index(drop=True)
+    if "unfamiliar" not in features:  # the layer draws by it
+        features = features.assign(unfamiliar=np.nan)
     there = [s for s in features["species"].astype(str).unique() if s]
     names = list(dict.fromkeys([*species, *there, ""]))
     return features.assign(species=pd.Categorical(features["species"].astype(str), names))

@@ -336,7 +336,8 @@ class SiteLayers:
     def paint(self, shade: np.ndarray | None, colours: Sequence[str]) -> None:
         """Colour the atoms, each by an index into some colours; without, as they come."""
         if shade is None:
-            self._atoms.face_color = "transparent"
+            ours = entry(self._atoms).get("role") == ATOMS and "unfamiliar" in self._atoms.features
+            self._atoms.face_color = "unfamiliar" if ours else "transparent"
             return
         rgba = np.array([[*bytes.fromhex(c[1:]), 255] for c in colours]) / 255
         self._atoms.face_color = rgba[shade % len(rgba)]

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_atomlens.session.result_layers import UNFAMILIAR_FACE
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
@@ -56,16 +58,22 @@ class LayerStyle:
 
 @dataclass(frozen=True)
 class AtomStyle(LayerStyle):
-    """Points: small rings in the colour of the class; the contours stand round them."""
+    """Points: small rings in the colour of the class; the contours stand round them.
+
+    Rings of atoms in unfamiliar neighbourhoods are filled.
+    """
 
     size: float
     border_color_cycle: dict[str, str]
     border_color: str = "species"
-    face_color: str = "transparent"
     border_width: float = 0.2
     border_width_is_relative: bool = True
     symbol: str = "disc"
     antialiasing: float = 1.0
+
+    def as_kwargs(self) -> dict[str, object]:
+        """Return the arguments for the constructor of the layer."""
+        return super().as_kwargs() | UNFAMILIAR_FACE
 
 
 #: Outlines are not filled: the atoms shine through.
