@@ -193,7 +193,10 @@ def is_watched(suffix: str, kind: kinds.Kind) -> bool:
     """Whether a file of such a name is found in a folder."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"scan{suffix}"
-        path.mkdir() if kind.read.__name__ == "read_zarr" else path.touch()
+        if kind.read.__name__ == "read_zarr":
+            path.mkdir()
+        else:
+            path.write_text("1 2 3 4 5 6 7 8\n" * 8, encoding="utf-8")
         return kinds.is_image_file(path)
 
 

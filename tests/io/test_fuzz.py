@@ -10,7 +10,9 @@ import pytest
 import tifffile
 from fuzz import fuzz, mutate
 from imageio.v3 import imwrite
-from test_readers import DATA, FRAME, STACK, createc, sm4, sxm, write_hdf5, write_mrc
+from small_files import FRAME, createc, emd1, gsf, mul, sxm
+from test_matrices import rows
+from test_readers import DATA, STACK, sm4, write_hdf5, write_mrc
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import read
@@ -32,7 +34,14 @@ def own(folder: Path) -> list[Path]:
     write_mrc(folder / "a.mrc")
     createc(folder / "a.dat", np.stack([FRAME, FRAME]))
     sxm(folder / "a.sxm", True)
+    createc(folder / "b.dat", np.stack([FRAME, FRAME]), at=700)
+    createc(folder / "c.dat", np.stack([FRAME, FRAME]), magic="Parameter", kind="<i2")
     sm4(folder / "a.sm4")
+    gsf(folder / "a.gsf")
+    mul(folder / "a.mul", [(0, FRAME * 1000), (1, FRAME * 1000)])
+    emd1(folder / "a.emd", STACK, (0.5, 0.03, 0.02), ("s", "nm", "nm"))
+    (folder / "a.txt").write_text(rows("\t"))
+    (folder / "a.csv").write_text(rows(";", comma=True))
     return sorted(folder.iterdir())
 
 

@@ -67,7 +67,7 @@ def test_diffraction_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.emi").write_text(
         "<Mode>TEM uP SA</Mode><Label>High tension</Label><Value>300</Value>"
     )
-    assert read_series(tmp_path / "a_1.ser", tmp_path / "a.emi").metadata["beam_energy"] == 300
+    assert read_series(tmp_path / "a_1.ser", tmp_path / "a.emi").metadata["beam_energy_keV"] == 300
 
 
 @pytest.mark.parametrize("name", ["64x64x5_TEM_preview", "128x128_TEM_acquire-sum1"])

@@ -96,11 +96,7 @@ def chosen(viewer: Any, name: str) -> str:
 def test_a_dock_starts_with_the_image_that_is_seen(
     viewer: Any, tmp_path: Path, name: str, dock_first: bool
 ) -> None:
-    if name == "Movie":
-        path = movies(tmp_path)
-    else:
-        pytest.importorskip("nanonispy2")
-        path = scan(tmp_path)
+    path = movies(tmp_path) if name == "Movie" else scan(tmp_path)
     if dock_first:
         _, dock = viewer.window.add_plugin_dock_widget("napari-atomlens", name)
     viewer.open(path, plugin="napari-atomlens")
@@ -115,7 +111,6 @@ def test_a_dock_starts_with_the_image_that_is_seen(
 def test_docks_of_atoms_work_on_the_image_that_is_seen(
     viewer: Any, qtbot: Any, tmp_path: Path, fake: FakeAnalysis
 ) -> None:
-    pytest.importorskip("nanonispy2")
     viewer.open(scan(tmp_path), plugin="napari-atomlens")
     (seen,) = [x.name for x in viewer.layers if x.visible]
     _, find = viewer.window.add_plugin_dock_widget("napari-atomlens", "Find atoms")

@@ -19,6 +19,7 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.formats.facts import about, refuse_spectra
 from napari_atomlens.untrusted import inside, parse_json, read_json
 
 if TYPE_CHECKING:
@@ -88,15 +89,14 @@ def nion_image(name: str, data: np.ndarray | da.Array, metadata: Json) -> Image:
     if len(axes) != data.ndim:
         axes = [{}] * data.ndim
     units = [str(a.get("units") or "") for a in axes]
-    if any(u.lower().endswith("ev") or u in ("rad", "mrad", "1/nm") for u in units):
-        raise FormatError(f"{name} holds spectra or diffraction, no image.")
+    refuse_spectra(name, units)
     size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
     step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if data.ndim == 3 else None
-    kept = {"title": metadata["title"]} if metadata.get("title") else {}
-    if volts := number_of(
-        (metadata.get("metadata") or {}).get("instrument", {}).get("high_tension")
-    ):
-        kept["beam_energy"] = volts / 1000
+    volts = number_of((metadata.get("metadata") or {}).get("instrument", {}).get("high_tension"))
+    kept = about(
+        title=metadata.get("title"), beam_energy_keV=volts / 1000 if volts else None,
+        unit=(metadata.get("intensity_calibration") or {}).get("units"),
+    )  # fmt: skip
     return make_image(name, data, size, step, kept, colour=False)
 
 
@@ -151,30 +151,6 @@ def read_mat(path: Path) -> list[Image]:
     visit(path.name, loadmat(path, simplify_cells=True), None)
     observed = [i for i in images if i.name.endswith(": obs")]
     return observed or images
-
-
-def read_text(path: Path) -> list[Image]:
-    """Read a table of heights as Gwyddion exports it (ASCII, with its header)."""
-    header: dict[str, str] = {}
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if not line.startswith("#"):
-                break
-            key, _, value = line[1:].partition(":")
-            header[key.strip()] = value.strip()
-    data = np.loadtxt(path, comments="#", ndmin=2, encoding="utf-8")
-    if min(data.shape) < MIN_SIDE:
-        raise FormatError(f"{path.name} holds a short table, not an image.")
-    size = None
-    if "Width" in header and "Height" in header:
-        sides = []
-        for key, n in (("Height", data.shape[0]), ("Width", data.shape[1])):
-            value, _, unit = header[key].partition(" ")
-            side = to_nm(value, unit)
-            sides.append(None if side is None else side / n)
-        size = pixel_size(*sides)
-    name = path.name if "Channel" not in header else f"{path.name}: {header['Channel']}"
-    return [make_image(name, data, size, metadata=dict(header))]
 
 
 def read_mrc(path: Path) -> list[Image]:

@@ -11,16 +11,21 @@ from pathlib import Path
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
+from napari_atomlens.io.formats import aarhus, gsf
+from napari_atomlens.io.formats.aarhus import read_mul
 from napari_atomlens.io.formats.arrays import (
     read_mat,
     read_mrc,
     read_nion,
     read_npy,
     read_npz,
-    read_text,
 )
+from napari_atomlens.io.formats.createc import read_createc
+from napari_atomlens.io.formats.gsf import read_gsf
+from napari_atomlens.io.formats.matrices import looks_like_matrix, read_matrix
+from napari_atomlens.io.formats.nanonis import read_sxm
 from napari_atomlens.io.formats.pictures import read_picture, read_tiff
-from napari_atomlens.io.formats.probes import read_createc, read_gwy, read_ibw, read_mtrx, read_sxm
+from napari_atomlens.io.formats.probes import read_gwy, read_ibw, read_mtrx
 from napari_atomlens.io.formats.rhk import read_sm4
 from napari_atomlens.io.formats.trees import read_hdf5, read_zarr
 from napari_atomlens.io.formats.vendors import read_vendor
@@ -87,13 +92,16 @@ KINDS = (
     Kind("emi", "a TIA file", (".emi",), read_vendor, signed=True),
     Kind("sxm", "a Nanonis scan", (".sxm",), read_sxm, "STM", signed=True),
     Kind("gwy", "a Gwyddion file", (".gwy",), read_gwy, "STM", signed=True),
+    Kind("gsf", "a Gwyddion Simple Field", (".gsf",), read_gsf, "STM", signed=True),
+    Kind("mul", "an Aarhus file", (".mul",), read_mul, "STM", signed=True),
     Kind("ibw", "an Igor wave", (".ibw",), read_ibw, "STM"),
     Kind("createc", "a Createc scan", (".dat",), read_createc, "STM", signed=True,
          common=(".dat",)),
     Kind("sm4", "an RHK file", (".sm4",), read_sm4, "STM", signed=True),
     # of a scan NAME--1_1.Z_mtrx the channel is in the suffix
     Kind("mtrx", "an Omicron MATRIX file", (".mtrx", "_mtrx"), read_mtrx, "STM", signed=True),
-    Kind("text", "a table of heights", (".txt",), read_text, common=(".txt",)),
+    Kind("text", "an image in text", (".txt", ".asc", ".csv", ".tsv"), read_matrix,
+         common=(".txt", ".asc", ".csv", ".tsv")),
     Kind("mat", "a MATLAB file", (".mat",), read_mat, also=("hdf5",), common=(".mat",)),
     Kind("nion", "a Nion Swift file", (".ndata", ".ndata1"), read_nion, zipped=True),
 )  # fmt: skip
@@ -108,6 +116,8 @@ _SIGNATURES = (
     (b"PK\x03\x04", "npz"), (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"\0\0\0\x03", "dm3"),
     (b"\0\0\0\x04", "dm4"), (b"II\x97\x01", "ser"), (b"JK\0\x02", "emi"),
     (b":NANONIS_VERSION:", "sxm"), (b"GWYP", "gwy"), (b"GWYO", "gwy"), (b"[Paramco", "createc"),
+    (b"[Paramet32]", "createc"), (b"[Parameter]", "createc"), (gsf.MAGIC, "gsf"),
+    (aarhus.MAGIC, "mul"),
     (b"MATLAB", "mat"), (b"ONTMATRX", "mtrx"),
 )  # fmt: skip
 
@@ -157,7 +167,10 @@ def is_image_file(path: Path) -> bool:
         return not re.search(r"_\d{4}\.mtrx$", path.name, re.IGNORECASE)
     if kind.name == "emi":
         return not any(path.parent.glob(f"{escape(path.stem)}_[0-9]*.ser"))
-    return path.is_file()  # a pipe would be waited for
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    # lists of atoms and notes lie beside images
+    return kind.name != "text" or looks_like_matrix(path)
 
 
 def find_files(folder: Path, *, subfolders: bool = False) -> list[Path]:

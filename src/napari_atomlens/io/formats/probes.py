@@ -1,10 +1,9 @@
-"""Files of scanning probe microscopes: Nanonis, Gwyddion, Igor, Omicron and Createc."""
+"""Files of scanning probe microscopes through libraries: Gwyddion, Igor and Omicron."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,48 +18,8 @@ from napari_atomlens.image import (
     text_of,
     to_nm,
 )
+from napari_atomlens.io.formats.facts import about, heights_in_nm, in_si, number_with_unit, when
 from napari_atomlens.io.formats.vendors import optional
-
-#: Channels that show atoms, best first; the others keep the order of the file.
-_FIRST = ("Z", "Frequency_Shift", "OC_M1_Freq._Shift", "Current")
-#: Where the pixels of a Createc file begin.
-_CREATEC_HEADER = 16384
-
-
-def read_sxm(path: Path) -> list[Image]:
-    """Read a Nanonis scan, every channel and direction as an image that is the right way up."""
-    nanonis = optional("nanonispy2", path)
-    scan = nanonis.read.Scan(str(path))
-    header = scan.header
-    columns, rows = (int(n) for n in header["scan_pixels"])
-    width, height = (to_nm(v, "m") for v in header["scan_range"])
-    size = pixel_size(height / rows if height else None, width / columns if width else None)
-    info = header.get("data_info", {})
-    units = dict(zip(info.get("Name", ()), info.get("Unit", ()), strict=False))
-    up = text_of(header.get("scan_dir")).strip().lower() == "up"
-    found: list[tuple[tuple[int, int], Image]] = []
-    for channel, directions in scan.signals.items():
-        for direction, data in directions.items():
-            data = np.asarray(data)
-            if data.ndim != 2:
-                continue
-            if up:  # the first line was the lowest
-                data = data[::-1]
-            if direction == "backward":
-                data = data[:, ::-1]
-            metadata = {
-                "channel": channel, "direction": direction, "unit": units.get(channel, ""),
-                "bias": text_of(header.get("bias")), "angle_deg": text_of(header.get("scan_angle")),
-                "recorded": f"{header.get('rec_date', '')} {header.get('rec_time', '')}".strip(),
-            }  # fmt: skip
-            name = f"{path.name}: {channel} {direction}"
-            native = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
-            image = make_image(name, native, size, metadata=metadata)
-            finite = native[np.isfinite(native)]
-            flat = not finite.size or finite.min() == finite.max()
-            order = _FIRST.index(channel) if channel in _FIRST else len(_FIRST)
-            found.append(((int(flat), order), image))
-    return [image for _, image in sorted(found, key=lambda f: f[0])]
 
 
 def read_gwy(path: Path) -> list[Image]:
@@ -92,9 +51,31 @@ def read_gwy(path: Path) -> list[Image]:
         )
         title = text_of(tree.get(f"{key}/title")) or key
         name = path.name if len(keys) == 1 else f"{path.name}: {title}"
-        metadata = {"channel": title, "unit": _gwy_unit(part, "si_unit_z")}
-        images.append(make_image(name, data, size, metadata=metadata))
+        data, unit_z = heights_in_nm(data, _gwy_unit(part, "si_unit_z"))
+        metadata = about(channel=title, unit=unit_z, **_gwy_settings(tree, key))
+        images.append(make_image(name, data, size, metadata=metadata, colour=False))
     return images
+
+
+def _gwy_settings(tree: Mapping[str, object], key: str) -> dict[str, object]:
+    """What Gwyddion kept of the settings, of files of programs that call them so."""
+    meta = tree.get(f"{key.removesuffix('/data')}/meta")
+    if not isinstance(meta, Mapping):
+        return {}
+    said = {str(k).lower(): text_of(v) for k, v in meta.items()}
+    bias, unit = number_with_unit(next((said[k] for k in _BIAS if k in said), ""))
+    current, ampere = number_with_unit(next((said[k] for k in _SETPOINT if k in said), ""))
+    angle, _ = number_with_unit(next((said[k] for k in _ANGLE if k in said), ""))
+    return {
+        "bias_V": in_si(bias, unit, "V"), "setpoint_A": in_si(current, ampere, "A"),
+        "scan_rotation_deg": angle, "recorded": when(said.get("date"), said.get("time")),
+    }  # fmt: skip
+
+
+#: What programs call the settings, in lower case.
+_BIAS = ("bias", "bias voltage", "sample bias", "gap voltage")
+_SETPOINT = ("setpoint", "current setpoint", "feedback setpoint", "setpoint current")
+_ANGLE = ("scan angle", "angle", "rotation")
 
 
 def _check_gwy(path: Path, at: int) -> None:
@@ -167,16 +148,20 @@ def read_ibw(path: Path) -> list[Image]:
     ]
     size = pixel_size(to_nm(steps[1], units[1]), to_nm(steps[0], units[0]))
     title = text_of(header.get("bname"))
-    metadata = {"channel": title, "unit": b"".join(np.ravel(header.get("dataUnits", b""))).decode()}
+    unit = b"".join(np.ravel(header.get("dataUnits", b""))).decode("latin-1").strip("\0")
+    if data.dtype.kind in "iuf":
+        data, unit = heights_in_nm(data, unit)
     if data.ndim == 2:
-        return [make_image(path.name, _upright(data), size, metadata=metadata)]
+        metadata = about(channel=title, unit=unit)
+        return [make_image(path.name, _upright(data), size, metadata=metadata, colour=False)]
     labels = wave.get("labels") or []
     names = [text_of(n) for n in labels[2] if text_of(n)] if len(labels) > 2 else []
     images = []
     for k in range(data.shape[2]):
         channel = names[k] if k < len(names) else f"layer {k + 1}"
         name = f"{path.name}: {channel}"
-        images.append(make_image(name, _upright(data[..., k]), size, metadata={"channel": channel}))
+        metadata = about(channel=channel, unit=unit)
+        images.append(make_image(name, _upright(data[..., k]), size, metadata=metadata))
     return images
 
 
@@ -211,10 +196,16 @@ def read_mtrx(path: Path) -> list[Image]:
             to_nm(found.height / data.shape[0], "m"), to_nm(found.width / data.shape[1], "m")
         )
         channel, unit = (text_of(t) for t in found.channel_name_and_unit)
-        metadata = {
-            "channel": channel, "unit": unit, "direction": trace,
-            "angle_deg": number_of(getattr(found, "angle", None)), "title": file.data_set_name,
-        }  # fmt: skip
+        data, unit = heights_in_nm(data, unit)
+        # its angle counts counter-clockwise (access2thematrix, "MTRX_IMAGE.angle")
+        metadata = about(
+            channel=channel,
+            unit=unit,
+            direction=trace,
+            title=file.data_set_name,
+            scan_rotation_deg=number_of(getattr(found, "angle", None)),
+            offset_nm=_offset(found),
+        )
         name = f"{path.name}: {trace}"
         # the first row is the lowest
         upright = np.ascontiguousarray(data[::-1])
@@ -222,30 +213,7 @@ def read_mtrx(path: Path) -> list[Image]:
     return images
 
 
-def read_createc(path: Path) -> list[Image]:
-    """Read a Createc scan; its heights are in units of the converter, as the file has them."""
-    raw = path.read_bytes()
-    header: dict[str, str] = {}
-    for line in raw[:_CREATEC_HEADER].decode("latin-1").splitlines():
-        names, equals, value = line.partition("=")
-        if equals:
-            for name in names.split(" / "):
-                header.setdefault(name.strip(), value.strip())
-    columns, rows = int(header["Num.X"]), int(header["Num.Y"])
-    unpack = zlib.decompressobj()
-    values = np.frombuffer(unpack.decompress(raw[_CREATEC_HEADER:]), np.uint8)
-    values = values[: values.size // 4 * 4].view("<f4")[1:]  # the first value is a dummy
-    if not unpack.eof:
-        raise FormatError(f"{path.name} is truncated.")
-    n = min(values.size // (rows * columns), int(number_of(header.get("Channels")) or 99))
-    if n < 1:
-        raise FormatError(f"{path.name} is truncated.")
-    width, height = (to_nm(header.get(f"Length {a}[A]"), "angstrom") for a in "xy")
-    size = pixel_size(height / rows if height else None, width / columns if width else None)
-    keys = ("BiasVolt.[mV]", "Dacto[A]z", "Titel", "Rotation", "Sec/Image:")
-    metadata = {k: header[k] for k in keys if k in header}
-    channels = values[: n * rows * columns].reshape(n, rows, columns).astype(np.float32)
-    return [
-        make_image(f"{path.name}: channel {k + 1}", channel, size, metadata=metadata)
-        for k, channel in enumerate(channels)
-    ]
+def _offset(found: object) -> tuple[float, float] | None:
+    """Middle of an Omicron frame, (y, x) in nm with y down."""
+    y, x = (to_nm(getattr(found, f"{a}_offset", None), "m") for a in "yx")
+    return None if y is None or x is None else (-y, x)

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image, make_image, pixel_size, to_nm
+from napari_atomlens.io.formats.facts import about, heights_in_nm, when
 
 _INDEX, _PAGES, _HEADER, _DATA, _STRINGS = 1, 2, 3, 4, 10
 _IMAGE, _MOVIE = 0, 7
@@ -111,9 +112,9 @@ def _pages(path: Path, raw: bytes) -> list[Image]:
     first = ("Topography", "Current")
 
     def order(image: Image) -> tuple[int, bool]:
-        channel = image.metadata["channel"]
+        channel = image.metadata.get("channel")
         place = first.index(channel) if channel in first else len(first)
-        return place, image.metadata["direction"] != "forward"
+        return place, image.metadata.get("direction") != "forward"
 
     return sorted(images, key=order)
 
@@ -139,11 +140,25 @@ def _page(path: Path, raw: bytes, objects: dict[int, tuple[int, int]]) -> Image:
         to_nm(abs(page["x_scale"]), text.get("x_unit")),
     )
     direction = _DIRECTION.get(page["direction"], "")
-    metadata = {
-        "channel": text.get("channel", ""), "unit": text.get("unit", ""), "direction": direction,
-        "bias_V": float(page["bias"]), "current_A": float(page["current"]),
-        "angle_deg": float(page["angle"]),
-        "recorded": f"{text.get('date', '')} {text.get('time', '')}".strip(),
-    }  # fmt: skip
+    image, unit = heights_in_nm(image, text.get("unit", ""))
+    metadata = about(
+        channel=text.get("channel"),
+        unit=unit,
+        direction=direction,
+        bias_V=float(page["bias"]),
+        setpoint_A=float(page["current"]),
+        scan_rotation_deg=float(page["angle"]),
+        recorded=when(text.get("date"), text.get("time")),
+        offset_nm=_offset(page, text, image.shape),
+    )
     name = f"{path.name}: {text.get('channel') or 'page'} {direction}".strip()
     return make_image(name, np.ascontiguousarray(image), size, metadata=metadata, colour=False)
+
+
+def _offset(
+    page: dict[str, float], text: dict[str, str], shape: tuple[int, ...]
+) -> tuple[float, float] | None:
+    """Middle of the frame, (y, x) in nm with y down; the offset is that of its first pixel."""
+    x = to_nm(page["x_offset"] + page["x_scale"] * (shape[1] - 1) / 2, text.get("x_unit"))
+    y = to_nm(page["y_offset"] + page["y_scale"] * (shape[0] - 1) / 2, text.get("y_unit"))
+    return None if x is None or y is None else (-y, x)

@@ -99,4 +99,4 @@ def _settings(path: Path, emi: Path | None) -> dict[str, object]:
         raise FormatError(f"{path.name} holds diffraction, no image.")
     found: dict[str, object] = {"mode": mode} if mode else {}
     volts = re.search(r"<Label>High tension</Label>\s*<Value>([\d.]+)</Value>", text)
-    return found | ({"beam_energy": float(volts[1])} if volts else {})
+    return found | ({"beam_energy_keV": float(volts[1])} if volts else {})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from napari_atomlens.files import Json
 from napari_atomlens.image import (
     LAZY_BYTES,
     Image,
-    Pixels,
     lazy_frames,
     make_image,
     number_of,
@@ -25,7 +25,21 @@ from napari_atomlens.image import (
     to_seconds,
 )
 from napari_atomlens.io.formats.arrays import nion_image
+from napari_atomlens.io.formats.emd import emd_parts, refuse_old_py4dstem
+from napari_atomlens.io.formats.facts import about, heights_in_nm, refuse_spectra, when
 from napari_atomlens.io.formats.guards import check_hdf5
+from napari_atomlens.io.formats.nodes import (
+    Dataset,
+    Group,
+    Load,
+    address,
+    dataset_in,
+    group_in,
+    is_dataset,
+    is_group,
+    several,
+    walk,
+)
 from napari_atomlens.io.formats.vendors import read_vendor
 from napari_atomlens.untrusted import check_links, open_hdf5, parse_json
 
@@ -34,44 +48,6 @@ if TYPE_CHECKING:
 
 #: Smaller arrays than this in a file of no known layout are parameters, not images.
 MIN_SIDE = 8
-
-
-class _Named(Protocol):
-    """What groups and datasets of HDF5 and of zarr have in common."""
-
-    @property
-    def name(self) -> str | None:
-        """Path in the file."""
-
-    @property
-    def attrs(self) -> Mapping[str, object]:
-        """What is said of it."""
-
-
-class Dataset(_Named, Pixels, Protocol):
-    """An array of HDF5 or of zarr."""
-
-    @property
-    def nbytes(self) -> int:
-        """Size in memory."""
-
-
-class Group(_Named, Protocol):
-    """A group of HDF5 or of zarr."""
-
-    def keys(self) -> Iterable[str]:
-        """Names of what is in it."""
-
-    def __iter__(self) -> Iterator[str]: ...
-
-    def __contains__(self, key: str, /) -> bool: ...
-
-    def __getitem__(self, key: str, /) -> Node: ...
-
-
-Node: TypeAlias = Group | Dataset
-#: Reads a dataset, all at once or frame by frame.
-Load: TypeAlias = "Callable[[Dataset], np.ndarray | da.Array]"
 
 
 def read_hdf5(path: Path) -> list[Image]:
@@ -137,86 +113,32 @@ def _load_zarr(array: Dataset) -> np.ndarray | da.Array:
     return da.from_array(array, chunks=(1, *array.shape[1:]))
 
 
-def _is_group(node: Node) -> TypeGuard[Group]:
-    return hasattr(node, "keys")
-
-
-def _is_dataset(node: Node) -> TypeGuard[Dataset]:
-    return not _is_group(node)
-
-
-def _group(parent: Group, key: str) -> Group:
-    """Return a group of a group; a FormatError where it is none."""
-    node = parent[key]
-    if not _is_group(node):
-        raise FormatError(f"{key} is an array, not a group.")
-    return node
-
-
-def _dataset(parent: Group, key: str) -> Dataset:
-    """Return an array of a group; a FormatError where it is none."""
-    node = parent[key]
-    if not _is_dataset(node):
-        raise FormatError(f"{key} is a group, not an array.")
-    return node
-
-
-def _walk(
-    group: Group, prefix: str = "", above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, Node]]:
-    """Yield (path, node) of a group and of all below it, depth first; links up are not taken."""
-    own = _address(group)
-    if own in above:
-        return
-    above = (*above, own)
-    yield prefix, group
-    for key in sorted(group.keys()):
-        try:
-            node = group[key]
-        except (KeyError, OSError):  # a link to a file that is not there
-            continue
-        where = f"{prefix}/{key}" if prefix else str(key)
-        if _is_group(node):
-            yield from _walk(node, where, above)
-        else:
-            yield where, node
-
-
 def _layouts(path: Path, root: Group, load: Load) -> list[Image]:
     name = path.name
+    refuse_old_py4dstem(name, root)
     if "Experiments" in root:
-        return _hyperspy(name, _group(root, "Experiments"), load)
-    if "data" in root and "properties" in (data := root["data"]).attrs and _is_dataset(data):
+        return _hyperspy(name, group_in(root, "Experiments"), load)
+    if "data" in root and "properties" in (data := root["data"]).attrs and is_dataset(data):
         return [nion_image(name, load(data), _json(data.attrs["properties"]))]  # Nion Swift
     if "image_data" in root or "nn_input" in root:
         return _atomnet(name, root, load)
-    nodes = list(_walk(root))
-    groups = [(p, n) for p, n in nodes if _is_group(n)]
-    if emd := [(p, g) for p, g in groups if "emd_group_type" in g.attrs and "data" in g]:
-        return _several(name, [(p, partial(_emd, group=g, load=load)) for p, g in emd])
+    nodes = list(walk(root))
+    groups = [(p, n) for p, n in nodes if is_group(n)]
+    if emd := emd_parts(groups, load):
+        return several(name, emd)
     nexus = [(p, g) for p, g in groups if text_of(g.attrs.get("NX_class")) == "NXdata"]
     if found := _once((p, s) for p, g in nexus if (s := _nexus_signal(g)) is not None):
-        return _several(name, [(p, partial(_nexus, found=s, load=load)) for p, s in found])
+        return several(name, [(p, partial(_nexus, found=s, load=load)) for p, s in found])
     if ome := _ome_zarr(name, root, load):
         return ome
     datasets = [
         (p, partial(_plain, dataset=n, load=load)) for p, n in nodes
-        if _is_dataset(n) and n.dtype.kind in "buif" and len(n.shape) >= 2
+        if is_dataset(n) and n.dtype.kind in "buif" and len(n.shape) >= 2
         and sorted(n.shape)[-2] >= MIN_SIDE
     ]  # fmt: skip
     if not datasets:
         raise FormatError(f"{name} holds no dataset that is an image.")
-    return _several(name, datasets)
-
-
-def _address(node: Node) -> str:
-    """What is the same for all links to a group or dataset."""
-    if handle := getattr(node, "id", None):  # HDF5: the name is the path taken, not the target's
-        import h5py
-
-        info = h5py.h5o.get_info(handle)
-        return f"{info.fileno}:{info.addr}"
-    return str(node.name)
+    return several(name, datasets)
 
 
 _Signal: TypeAlias = tuple[Group, Dataset]
@@ -226,22 +148,8 @@ def _once(found: Iterable[tuple[str, _Signal]]) -> list[tuple[str, _Signal]]:
     """Signals without the links to them."""
     kept: dict[str, tuple[str, _Signal]] = {}
     for where, (group, dataset) in found:
-        kept.setdefault(_address(dataset), (where, (group, dataset)))
+        kept.setdefault(address(dataset), (where, (group, dataset)))
     return list(kept.values())
-
-
-def _several(name: str, parts: Sequence[tuple[str, Callable[[str], Image]]]) -> list[Image]:
-    """Read what of several datasets is an image; the error of the first where none is."""
-    images, first = [], None
-    for where, reader in parts:
-        title = name if len(parts) == 1 else f"{name}: {where}"
-        try:
-            images.append(reader(title))
-        except FormatError as error:
-            first = first or error
-    if not images and first is not None:
-        raise first
-    return images
 
 
 def _plain(name: str, dataset: Dataset, load: Load) -> Image:
@@ -276,15 +184,15 @@ def _attrs_calibration(
 
 
 def _hyperspy(name: str, experiments: Group, load: Load) -> list[Image]:
-    groups = [(k, group) for k in experiments if _is_group(group := experiments[k])]
+    groups = [(k, group) for k in experiments if is_group(group := experiments[k])]
     parts = [(k, partial(_experiment, group=g, load=load)) for k, g in groups if "data" in g]
     if not parts:
         raise FormatError(f"{name} holds no signal of HyperSpy.")
-    return _several(name, parts)
+    return several(name, parts)
 
 
 def _experiment(name: str, group: Group, load: Load) -> Image:
-    dataset = _dataset(group, "data")
+    dataset = dataset_in(group, "data")
     axes = [
         dict(group[f"axis-{k}"].attrs) if f"axis-{k}" in group else {}
         for k in range(len(dataset.shape))
@@ -293,15 +201,32 @@ def _experiment(name: str, group: Group, load: Load) -> Image:
     signal = len(navigate) - sum(navigate)
     if signal == 1 or len(navigate) > 3:
         raise FormatError(f"{name} holds {'spectra' if signal == 1 else 'diffraction'}, no image.")
+    refuse_spectra(name, (a.get("units") for a in axes[-2:]))
     size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
     step = to_seconds(axes[0].get("scale"), axes[0].get("units")) if len(axes) == 3 else None
     metadata: dict[str, object] = {}
     if "metadata" in group:
-        for where, node in _walk(_group(group, "metadata")):
-            if _is_group(node):
+        for where, node in walk(group_in(group, "metadata")):
+            if is_group(node):
                 found = {k: v for k, v in node.attrs.items() if not k.startswith("_")}
-                metadata |= {f"{where}.{k}".lstrip("."): _simple(v) for k, v in found.items()}
-    return make_image(name, load(dataset), size, step, metadata, colour=False)
+                place = where.replace("/", ".")
+                metadata |= {f"{place}.{k}".lstrip("."): _simple(v) for k, v in found.items()}
+    kind = str(metadata.get("Signal.signal_type", ""))
+    if re.search("diffraction|EELS|EDS|Luminescence", kind):
+        raise FormatError(f"{name} holds {kind} data of HyperSpy, not an image.")
+    data = load(dataset)
+    unit = re.search(r"\(([^()]*)\)\s*$", str(metadata.get("Signal.quantity", "")))
+    data, said = _in_nm(data, unit[1] if unit else "")
+    metadata |= about(
+        unit=said, title=metadata.get("General.title"),
+        recorded=when(metadata.get("General.date"), metadata.get("General.time")),
+        beam_energy_keV=number_of(metadata.get("Acquisition_instrument.TEM.beam_energy")),
+    )  # fmt: skip
+    return make_image(name, data, size, step, metadata, colour=False)
+
+
+def _in_nm(data: np.ndarray | da.Array, unit: str) -> tuple[np.ndarray | da.Array, str]:
+    return heights_in_nm(data, unit) if isinstance(data, np.ndarray) else (data, unit)
 
 
 def _true(value: object) -> bool:
@@ -321,7 +246,7 @@ def _atomnet(name: str, root: Group, load: Load) -> list[Image]:
     images = []
     keys = [k for k in ("image_data", "nn_input") if k in root]
     for key in keys:
-        dataset = _dataset(root, key)
+        dataset = dataset_in(root, key)
         metadata = _json(dataset.attrs.get("metadata"))
         field = None  # three conventions: number or JSON in picometres, text in nanometres
         if "scan size" in dataset.attrs:
@@ -329,7 +254,7 @@ def _atomnet(name: str, root: Group, load: Load) -> list[Image]:
         elif metadata:
             field = to_nm(metadata.get("scan size"), "pm")
         elif "metadata" in root:
-            metadata = _json(_dataset(root, "metadata")[()])
+            metadata = _json(dataset_in(root, "metadata")[()])
             field = to_nm(metadata.get("scan size"), "nm")
         data = load(dataset)
         if data.ndim == 4 and data.shape[-1] == 1:
@@ -348,35 +273,6 @@ def _json(text: object) -> Json:
         return {}
 
 
-# Berkeley EMD ---------------------------------------------------------------------------------
-
-
-def _emd(name: str, group: Group, load: Load) -> Image:
-    dataset = _dataset(group, "data")
-    n = len(dataset.shape)
-    if n not in (2, 3):
-        raise FormatError(f"{name} has {n} axes; an image has two and a movie three.")
-    steps = [_dim(group, k + 1) for k in range(n)]
-    units = [u for _, u in steps]
-    if any("ev" in u.lower() for u in units):
-        raise FormatError(f"{name} holds spectra, not images.")
-    size = pixel_size(*(to_nm(v, u) for v, u in steps[-2:]))
-    time = to_seconds(*steps[0]) if n == 3 else None
-    return make_image(name, load(dataset), size, time, colour=False)
-
-
-def _dim(group: Group, number: int) -> tuple[float | None, str]:
-    """Step and unit of an axis; its coordinates may be given by the first two alone."""
-    if f"dim{number}" not in group:
-        return None, ""
-    dim = _dataset(group, f"dim{number}")
-    values = np.ravel(np.asarray(dim[()]))
-    unit = text_of(dim.attrs.get("units")).strip("[]")
-    if len(values) < 2 or values.dtype.kind not in "iuf":
-        return None, unit
-    return abs(float(values[-1] - values[0])) / (len(values) - 1), unit
-
-
 # NeXus ----------------------------------------------------------------------------------------
 
 
@@ -387,7 +283,7 @@ def _nexus_signal(group: Group) -> tuple[Group, Dataset] | None:
         old = [k for k in group if text_of(getattr(group[k], "attrs", {}).get("signal")) == "1"]
         key = old[0] if old else ""
     dataset = group[key] if key else group
-    if not _is_dataset(dataset) or len(dataset.shape) < 2:
+    if not is_dataset(dataset) or len(dataset.shape) < 2:
         return None
     return (group, dataset) if dataset.dtype.kind in "buif" else None
 
@@ -408,17 +304,17 @@ def _nexus(name: str, found: tuple[Group, Dataset], load: Load) -> Image:
     for k in range(len(dataset.shape)):
         named = k < len(axes) and axes[k] not in ("", ".") and axes[k] in group
         axis = group[axes[k]] if named else group
-        values = np.ravel(np.asarray(axis[()])) if _is_dataset(axis) else np.empty(0)
+        values = np.ravel(np.asarray(axis[()])) if is_dataset(axis) else np.empty(0)
         if len(values) != dataset.shape[k] or len(values) < 2:
             steps.append((None, ""))
             continue
         unit = text_of(axis.attrs.get("units"))
         steps.append((abs(float(values[-1] - values[0])) / (len(values) - 1), unit))
-    if any("ev" in u.lower() for _, u in steps[-2:]):
-        raise FormatError(f"{name} holds spectra, not images.")
+    refuse_spectra(name, (u for _, u in steps[-2:]))
     size = pixel_size(*(to_nm(v, u) for v, u in steps[-2:]))
     time = to_seconds(*steps[0]) if len(steps) == 3 else None
-    return make_image(name, load(dataset), size, time, colour=False)
+    data, unit = _in_nm(load(dataset), text_of(dataset.attrs.get("units")))
+    return make_image(name, data, size, time, about(unit=unit), colour=False)
 
 
 # OME-Zarr -------------------------------------------------------------------------------------
@@ -440,4 +336,4 @@ def _ome_zarr(name: str, root: Group, load: Load) -> list[Image]:
         times = [k for k, a in enumerate(axes) if a.get("type") == "time" or a["name"] == "t"]
         if times:
             step = to_seconds(scale[times[0]], axes[times[0]].get("unit"))
-    return [make_image(name, load(_dataset(root, first["path"])), size, step, colour=False)]
+    return [make_image(name, load(dataset_in(root, first["path"])), size, step, colour=False)]

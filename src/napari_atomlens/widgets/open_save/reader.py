@@ -11,6 +11,7 @@ from napari_atomlens import io, session
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import is_store, kind_of, named
+from napari_atomlens.io.formats.matrices import looks_like_matrix
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.widgets.open_save.beside import beside
 
@@ -55,10 +56,7 @@ def _ours(path: Path) -> bool:
         kind = kind_of(path)
     except FormatError:
         return False
-    if kind.name == "text":
-        with path.open("rb") as file:
-            return file.read(256).startswith(b"# Channel:")
-    return True
+    return kind.name != "text" or looks_like_matrix(path)
 
 
 def read_project(path: str | Path) -> list[LayerTuple]:
