@@ -320,7 +320,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
             contours, outlines = outline(probabilities.columns, atoms, frame=f, progress=watch)
     message = _message(atoms, probabilities)
     with _timed(seconds, "rows"):
-        height = todo.model.name != "h-si-100" and is_height(frame)
+        height = todo.model.name != "h-si-100" and _may_be_height(frame, plan)
         if height and shows_dimer_rows(frame, plan.pixel_size_nm):
             message = f"{DIMER_ROWS} {message}".strip()
     return FrameResult(
@@ -328,6 +328,11 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         probabilities.unfamiliar, points.spacing(atoms[["y_px", "x_px"]].to_numpy()), message,
         seconds, todo.window if frame.ndim == 2 else 1,
     )  # fmt: skip
+
+
+def _may_be_height(frame: np.ndarray, plan: Plan) -> bool:
+    """Heights in nm need not be small nor of both signs, but programs of probes are known."""
+    return is_height(frame) or (plan.technique == "STM" and frame.ndim == 2)
 
 
 @contextmanager

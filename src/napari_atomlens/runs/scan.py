@@ -113,7 +113,9 @@ def scan_file(path: Path, stamp: tuple[int, int], params: WatchParams, threads: 
     if stamp_of(path) != stamp:
         raise FormatError(f"{path.name} changed while it was read.")
     seconds = time.perf_counter() - clock
-    scan = analyse_scan(data, image.pixel_size_nm, params)
+    scan = analyse_scan(
+        data, image.pixel_size_nm, params, heights=image.metadata.get("unit") == "nm"
+    )
     scan.seconds = {"read": seconds, **scan.seconds}
     scan.image_name, scan.left_out = image.name, taken.left_out
     if image.data.ndim == 3 and image.data.shape[0] > 1:
@@ -133,9 +135,10 @@ def warm_up(params: WatchParams) -> None:
 
 
 def analyse_scan(
-    image: ArrayLike, pixel_size_nm: tuple[float, float] | None, params: WatchParams
-) -> ScanResult:
-    """Assess and analyse one scan.
+    image: ArrayLike, pixel_size_nm: tuple[float, float] | None, params: WatchParams,
+    *, heights: bool = False,
+) -> ScanResult:  # fmt: skip
+    """Assess and analyse one scan, levelled where its file or its values say that it has heights.
 
     Raises
     ------
@@ -160,7 +163,8 @@ def analyse_scan(
         start = time.perf_counter()
         low = params.min_score > 0 and judged.result().score < params.min_score
         kind = "none" if low else _kind_of(z, size, params)
-        found, messages, result = _tables_of(z, size, kind, judged)
+        heights = heights or is_height(z)
+        found, messages, result = _tables_of(z, size, kind, judged, heights)
         seconds["analyse"] = time.perf_counter() - start
         verdict = judged.result()
     if verdict.label != "good":
@@ -176,15 +180,16 @@ def _kind_of(z: np.ndarray, size: tuple[float, float] | None, params: WatchParam
 
 
 def _tables_of(
-    z: np.ndarray, size: tuple[float, float] | None, kind: str, judged: Future[Verdict]
-) -> tuple[dict[str, pd.DataFrame], list[str], Result | None]:
+    z: np.ndarray, size: tuple[float, float] | None, kind: str, judged: Future[Verdict],
+    heights: bool,
+) -> tuple[dict[str, pd.DataFrame], list[str], Result | None]:  # fmt: skip
     """Tables of a scan, sentences, and the result where it is one of atoms."""
     if kind == "silicon":
         scan = stm.analyze_silicon(z, size, verdict=judged.result)
         found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
         return found, [m for m in scan.messages if not m.startswith("This scan may")], None
     if kind == "atoms":
-        flat = level(z) if is_height(z) else z
+        flat = level(z) if heights else z
         result = analyze(flat, pixel_size_nm=size, keep_maps=False)
         return {"atoms": result.atoms}, list(result.messages), result
     return {}, [], None
