@@ -29,6 +29,8 @@ from report import Report
 SEED = 2**33 + 700
 #: Seconds that the processes may take to start before files come.
 START_S = 20.0
+#: Seconds without an event after which a watch has nothing left to do, and is killed all the same.
+SILENT_S = 15.0
 
 
 def silicon(k: int) -> np.ndarray:
@@ -88,7 +90,7 @@ def kills(images: list[np.ndarray], options: list[str], n: int) -> tuple[int, in
             for k in range(n):
                 size = said.stat().st_size
                 process = start(folder, options, file.fileno())
-                end = time.monotonic() + 60
+                end = time.monotonic() + SILENT_S
                 while said.stat().st_size == size and time.monotonic() < end and k:
                     time.sleep(0.01)
                 time.sleep(chance.uniform(0, 1.5))

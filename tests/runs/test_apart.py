@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -75,8 +76,6 @@ def test_one_that_is_closed_lets_go_of_who_waits(process: Apart) -> None:
 
 
 def test_the_script_of_the_user_is_not_run_again(tmp_path: Path) -> None:
-    import subprocess
-
     script = tmp_path / "script.py"
     script.write_text(
         "import os\nfrom napari_atomlens.runs.apart import Apart\nprint('once')\n"
@@ -102,3 +101,19 @@ def test_processes_are_kept_for_the_next_and_end_when_nobody_comes(
         time.sleep(0.02)
     with pytest.raises(LostError):
         one.call(30, os.getpid)
+
+
+def test_a_process_whose_caller_was_killed_ends_without_a_word() -> None:
+    """A killed watch left tracebacks of broken pipes in the terminal of its user."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", apart._START], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert server.stdin is not None and server.stdout is not None and server.stderr is not None
+    apart._send(server.stdin, (time.sleep, (1.0,), {}))
+    assert apart._receive(server.stdout) == apart.BEGUN
+    server.stdout.close()  # nobody reads the answer
+    assert server.wait(60) == 0
+    assert server.stderr.read() == b""
+    server.stdin.close()
+    server.stderr.close()

@@ -78,6 +78,13 @@ class Docks:
         QTest.qWait(100)
         return outer, inner
 
+    def close(self, outer: QDockWidget) -> None:
+        """Press the cross of a dock, which ends it; ``outer.close()`` only hides it."""
+        outer.raise_()
+        QTest.qWait(50)
+        QTest.mouseClick(outer.titleBarWidget().close_button, Qt.MouseButton.LeftButton)
+        QTest.qWait(50)
+
     def look(self, name: str) -> None:
         """Look at a dock in all of its states."""
         outer, inner = self.open(name)
@@ -88,8 +95,7 @@ class Docks:
         if (least := outer.minimumSizeHint().height()) > LOWEST_PX:
             found.setdefault(f"it does not scroll: it is never lower than {least} px")
         self.found[name] = list(found)
-        outer.close()
-        QTest.qWait(50)
+        self.close(outer)
 
     def states(self, name: str, outer: QDockWidget, inner: QWidget) -> Iterator[str]:
         """Bring a dock into one state after the other."""
@@ -157,8 +163,7 @@ class Docks:
             self.main.grab().save(str(self.pictures / f"all_{self.size[0]}x{self.size[1]}.png"))
         self.found["all together"] = found
         for outer in opened:
-            outer.close()
-        QTest.qWait(100)
+            self.close(outer)
         self.main.resize(*self.size)
 
 

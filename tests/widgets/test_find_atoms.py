@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -548,6 +549,18 @@ def test_many_small_frames_are_drawn_in_batches(bench: Bench, fake: FakeAnalysis
     bench.run()
     assert draws[0] == 1 and sum(draws) == 60 and len(draws) < 20
     assert bench.layer("atoms").data.shape == (540, 3)
+
+
+def test_a_model_that_the_list_leaves_out_is_named(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATOMLENS_MODELS", str(tmp_path))
+    (tmp_path / "gold.safetensors").write_bytes(b"no model")
+    other = Bench(bench.viewer, bench.qtbot)
+    assert "gold.safetensors" in other.child(QLabel, "models_left_out").text()
+    assert bench.widget.findChild(QLabel, "models_left_out") is None
+    assert "gold" not in [other.child(QComboBox, "model").itemText(k) for k in range(9)]
+    other.widget.cleanup()
 
 
 def test_opening_the_widget_does_not_load_torch(bench: Bench) -> None:

@@ -442,6 +442,37 @@ def test_restoring_adds_to_what_is_there(viewer: Any) -> None:
     assert {mine, editor.layer, layer} <= set(viewer.layers)
 
 
+@pytest.mark.parametrize("first", ["dock", "restore"])
+def test_correct_follows_atoms_that_are_restored(viewer: Any, first: str) -> None:
+    """Whoever presses Restore goes on with these edits, not with the layer chosen before."""
+    editor = fill(viewer)
+    leave_unsaved()
+    unsaved = autosave.find_unsaved()[0]
+    if first == "restore":
+        layer = restore.show_restored(viewer, unsaved)
+    correct = viewer.window.add_plugin_dock_widget("napari-atomlens", "Correct")[1]
+    if first == "dock":
+        assert correct.editor is editor
+        layer = restore.show_restored(viewer, unsaved)
+    assert correct.editor is editor_of(layer)
+    viewer.add_points(np.zeros((1, 2)), name="something else")  # it is chosen once
+    correct._atoms.choose(editor.layer)
+    viewer.add_image(np.zeros((8, 8)), name="later")
+    assert correct.editor is editor
+
+
+def test_the_bar_leaves_the_window_to_the_image(viewer: Any, qtbot: Any, first_use: None) -> None:
+    leave_unsaved()
+    viewer.window.add_plugin_dock_widget("napari-atomlens", "Calibrate")
+    bar = bar_of(viewer, qtbot)
+    lines = bar.findChild(QLabel).fontMetrics().lineSpacing()
+    qtbot.waitUntil(lambda: bar.height() <= 4 * lines, timeout=WAIT)
+    window = viewer.window._qt_window
+    window.resize(1600, 900)
+    qtbot.waitUntil(lambda: bar.height() <= 3 * lines, timeout=WAIT)
+    assert bar.findChild(QPushButton, "restore").isVisible()
+
+
 def test_a_damaged_session_says_so(viewer: Any, qtbot: Any, first_use: None) -> None:
     leave_unsaved(3)
     (journal,) = autosave.autosave_folder().glob("*/journal-1.jsonl")

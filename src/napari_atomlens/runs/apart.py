@@ -246,7 +246,7 @@ def serve() -> None:
         content = calls.get()
         try:
             function, args, kwargs = pickle.loads(content)
-            _send(answers, BEGUN)
+            _answer(answers, BEGUN)
             answer: object = (True, function(*args, **kwargs))
         except AtomLensError as error:
             answer = (False, error)
@@ -254,10 +254,18 @@ def serve() -> None:
             answer = (False, ApartError("There is not enough memory."))
         except (Exception, SystemExit) as error:  # readers and hooks raise errors of every type
             answer = (False, ApartError(_said(error)))
+        _answer(answers, answer)
+
+
+def _answer(answers: IO[bytes], answer: object) -> None:
+    """Send what came out, or why it cannot be sent; without a word where nobody waits for it."""
+    try:
         try:
             _send(answers, answer)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             _send(answers, (False, ApartError(_said(error))))
+    except OSError:  # whoever asked was killed
+        os._exit(0)
 
 
 def _said(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_atomlens.errors import AtomLensError
-from napari_atomlens.segmentation.zoo import list_models
+from napari_atomlens.segmentation.zoo import left_out, list_models
 
 
 def model_names() -> list[str]:
@@ -12,3 +12,11 @@ def model_names() -> list[str]:
         return ["auto", *(m.name for m in list_models() if m.name != "auto")]
     except (AtomLensError, OSError):
         return ["auto"]
+
+
+def models_left_out() -> str:
+    """Sentences of the models of the user that the lists do not offer, empty where all are well."""
+    try:
+        return " ".join(left_out())
+    except (AtomLensError, OSError):
+        return ""

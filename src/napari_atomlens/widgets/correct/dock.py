@@ -26,6 +26,7 @@ from napari_atomlens.widgets.correct.tools import Tools
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
 from napari_atomlens.widgets.layers.roles import entry, is_atoms, is_given
 from napari_atomlens.widgets.open_save.project import ProjectPanel
+from napari_atomlens.widgets.open_save.restore import take_restored
 
 if TYPE_CHECKING:
     from napari.utils.events import Event
@@ -112,7 +113,10 @@ class CorrectWidget(Dock):
 
     def layers_changed(self) -> None:
         """Choose the atoms that were found, and the image in which they were."""
-        if self._atoms.layer is None:
+        restored = take_restored(self._atoms.offered())
+        if restored is not None:  # whoever asked for their edits goes on with them
+            self._atoms.choose(restored)
+        elif self._atoms.layer is None:
             # a layer of somebody else gets our columns: not before it is chosen
             ours = [x for x in self._atoms.offered() if entry(x)]
             if ours:

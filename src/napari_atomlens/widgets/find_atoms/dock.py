@@ -22,9 +22,9 @@ from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.images import current_frame, length_text, stack_of
-from napari_atomlens.widgets.base.layout import line
+from napari_atomlens.widgets.base.layout import line, sentence
 from napari_atomlens.widgets.base.legend import Legend
-from napari_atomlens.widgets.base.models import model_names
+from napari_atomlens.widgets.base.models import model_names, models_left_out
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.layers import convert, styles
 from napari_atomlens.widgets.layers.contours import AUTO, LABELS, NONE, SHAPES
@@ -89,6 +89,10 @@ class FindAtomsWidget(Dock):
             self._image.widget, self._pixel_size.widget, self._frames, self._form["model"],
             self._form["spacing_px"], self._found, *rest,
         )  # fmt: skip
+        if left := models_left_out():  # a model that the user made and misses in the list
+            note = sentence("models_left_out")
+            note.setText(left)
+            self.add(note)
 
     def _build_layers(self) -> None:
         self._atoms = fields.check(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from napari.layers import Image, Points
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from napari_atomlens.errors import AtomLensError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _ASKED: WeakSet[LayerList] = WeakSet()
 #: Restored layers whose image is not there yet.
 _WAITING: set[_OnTop] = set()
+#: Restored layers that no dock has taken up.
+_NEW: WeakSet[Points] = WeakSet()
 
 
 def offer_restore(viewer: napari.viewer.Viewer) -> RestoreBar | None:
@@ -89,11 +92,22 @@ class RestoreBar(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self._show()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Take no more height than the text needs: the rest is the image's."""
+        super().resizeEvent(event)
+        self._keep_low()
+
+    def _keep_low(self) -> None:
+        row = self.layout()
+        assert row is not None
+        self.setMaximumHeight(max(row.heightForWidth(self.width()), row.minimumSize().height()))
+
     def _show(self) -> None:
         # another window may have answered meanwhile
         self._found = [x for x in self._found if x.folder.is_dir()]
         if self._found:
             self._text.setText(describe(self._found[0]))
+            self._keep_low()
         else:
             self.leave()
 
@@ -102,6 +116,7 @@ class RestoreBar(QWidget):
             show_restored(self._viewer, self._found[0])
         except AtomLensError as error:
             self._text.setText(str(error))
+            self._keep_low()
             return
         self._found.pop(0)
         self._show()
@@ -155,12 +170,30 @@ def show_restored(viewer: napari.viewer.Viewer, unsaved: UnsavedSession) -> Poin
         **style.as_kwargs(),
     )  # fmt: skip
     editor = editor_of(layer)
+    _NEW.add(layer)  # before it is in the window: who hears of it there may take it up
     all_layers(viewer)  # from now on our layers find their images
     viewer.add_layer(layer)
     _OnTop(inspect.unwrap(viewer.layers), layer)
     editor.autosave.write()  # in this session's own folder, before the old one goes
     autosave.forget(unsaved)
     return layer
+
+
+def take_restored(offered: list[Points]) -> Points | None:
+    """Return the first of these layers that was restored and is taken up by nobody; once.
+
+    Parameters
+    ----------
+    offered : list of napari.layers.Points
+
+    Returns
+    -------
+    napari.layers.Points or None
+    """
+    found = next((layer for layer in offered if layer in _NEW), None)
+    if found is not None:
+        _NEW.discard(found)
+    return found
 
 
 class _OnTop:
