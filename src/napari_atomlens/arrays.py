@@ -81,3 +81,60 @@ def peak_positions(centre: np.ndarray, threshold: float) -> tuple[np.ndarray, np
             shift = np.where(curvature < -1e-6, 0.5 * (up - down) / curvature, 0.0)
         offsets.append(np.clip(shift, -0.5, 0.5))
     return np.c_[y + offsets[0], x + offsets[1]], c[y, x]
+
+
+def box_of(mask: np.ndarray) -> tuple[slice, slice]:
+    """Smallest box that holds all true values of a mask, all of it where there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box_of(np.eye(4, dtype=bool)[1:3])
+    (slice(0, 2, None), slice(1, 3, None))
+    """
+    if not mask.any():
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    rows, cols = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def bridge(pixels: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Fill what was not recorded by the mirror image of what lies nearest, in place.
+
+    A network sees there what it sees beyond the border of every image: no step, no streaks.
+
+    Parameters
+    ----------
+    pixels : ndarray of float, shape (H, W)
+    there : ndarray of bool, shape (H, W)
+        What was recorded; at least one pixel.
+
+    Returns
+    -------
+    ndarray
+        The same array.
+    """
+    if there.all():
+        return pixels
+    nearest = scipy.ndimage.distance_transform_edt(
+        ~there, return_distances=False, return_indices=True
+    )
+    bad = np.nonzero(~there)
+    edge = np.stack([n[bad] for n in nearest])
+    at, filled = np.stack(bad), np.zeros(len(bad[0]), bool)
+    place = at.copy()
+    for _ in range(4):  # a hole deeper than what lies beside it: folded once more
+        mirrored = 2 * edge - place
+        for k, side in enumerate(pixels.shape):
+            period = max(2 * (side - 1), 1)
+            folded = np.mod(mirrored[k], period)
+            mirrored[k] = np.minimum(folded, period - folded)
+        place = np.where(filled, place, mirrored)
+        filled |= there[place[0], place[1]]
+        if filled.all():
+            break
+        again = ~filled
+        edge[:, again] = np.stack([n[place[0][again], place[1][again]] for n in nearest])
+    place = np.where(filled, place, np.stack([n[bad] for n in nearest]))
+    pixels[bad] = pixels[place[0], place[1]]
+    return pixels

@@ -587,3 +587,81 @@ def is_height(frame: np.ndarray) -> bool:
     if frame.ndim != 2 or frame.dtype.kind != "f" or not np.isfinite(frame).any():
         return False
     return bool(np.nanmin(frame) < 0 or np.nanmax(frame) < 1e-3)
+
+
+#: Lines beside a border band that are looked at to tell whether it goes on with a vacuum.
+_BESIDE = 2
+#: A vacuum is at least this part of a line long, without a break.
+_VACUUM = 0.25
+
+
+def recorded(frame: ArrayLike) -> np.ndarray:
+    """Which pixels of a frame were recorded.
+
+    Not recorded are masked pixels, what is no finite number, and whole lines or columns of one
+    constant value at the border, as instruments fill up a scan that was stopped and registration
+    fills a frame that it moved. Where the value goes on in the lines beside them it is what was
+    measured: the empty surroundings of a particle, counted as zero, or a detector at its limit.
+
+    Parameters
+    ----------
+    frame : array-like, shape (H, W)
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
+        All true for a frame of one constant value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scan = np.random.default_rng(0).normal(size=(32, 32))
+    >>> scan[20:] = 0
+    >>> recorded(scan).sum(axis=0)[:4]
+    array([20, 20, 20, 20])
+    """
+    pixels = unmasked(_computed(_array_of(frame)))
+    there = np.isfinite(pixels) if pixels.dtype.kind == "f" else np.ones(pixels.shape, bool)
+    if pixels.ndim != 2 or not there.any():
+        return there
+    box = [slice(0, s) for s in pixels.shape]
+    step = max(1, pixels.size // 100_000)
+    few = pixels.ravel()[::step][there.ravel()[::step]].astype(float)
+    same = 1e-3 * float(np.subtract(*np.quantile(few, [0.99, 0.01]))) if few.size else 0.0
+    for _ in range(2):  # an L of rows and columns: the other axis once more
+        for axis in (0, 1):
+            for end in (1, -1):
+                part = np.moveaxis(pixels[tuple(box)], axis, 0)[::end]
+                valid = np.moveaxis(there[tuple(box)], axis, 0)[::end]
+                n = _empty_band(part, valid, same)
+                first, last = box[axis].start, box[axis].stop
+                box[axis] = slice(first + n, last) if end > 0 else slice(first, last - n)
+    if any(b != slice(0, s) for b, s in zip(box, pixels.shape, strict=True)):
+        inside = np.zeros_like(there)
+        inside[tuple(box)] = True
+        there &= inside
+    return there
+
+
+def _empty_band(lines: np.ndarray, valid: np.ndarray, same: float) -> int:
+    """Number of lines that were not recorded, from the first on."""
+    n, value = 0, None
+    while n < len(lines):
+        here = lines[n][valid[n]]
+        if here.size and (here != here[0]).any():
+            break
+        value = here[0] if here.size else value
+        n += 1
+    if n == len(lines) or value is None:  # all of one value each, or no number: nothing to tell
+        return 0
+    for line, good in zip(lines[n : n + _BESIDE], valid[n : n + _BESIDE], strict=True):
+        alike = np.abs(line.astype(float) - float(value)) <= same
+        if _longest_run(alike & good) >= _VACUUM * len(line):
+            return 0
+    return n
+
+
+def _longest_run(flags: np.ndarray) -> int:
+    """Length of the longest run of true values."""
+    steps = np.flatnonzero(np.diff(np.r_[False, flags, False].astype(np.int8)))
+    return int((steps[1::2] - steps[::2]).max(initial=0))

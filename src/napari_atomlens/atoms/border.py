@@ -1,4 +1,4 @@
-"""Columns that must lie just outside of a frame, as the lattice inside goes on."""
+"""Columns that must lie just outside of what was recorded, as the lattice inside goes on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,41 @@ import numpy as np
 import scipy
 
 
+class Scanned:
+    """How far places lie outside of what was recorded of a frame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the frame.
+    recorded : ndarray of bool, optional
+        Which of its pixels were recorded; all by default.
+    """
+
+    def __init__(self, shape: tuple[int, ...], recorded: np.ndarray | None = None) -> None:
+        self.last = np.subtract(shape, 1)
+        self.hole: np.ndarray | None = None
+        if recorded is not None:
+            edt = scipy.ndimage.distance_transform_edt
+            self.hole = np.where(recorded, 0.5 - edt(recorded), edt(~recorded) - 0.5)
+
+    def outwards(self, places: np.ndarray) -> np.ndarray:
+        """Distance of places (n, 2) from what was recorded, negative inside, in pixels."""
+        far = np.maximum(-places, places - self.last).max(axis=1)
+        if self.hole is not None:
+            near = np.clip(np.rint(places), 0, self.last).astype(int)
+            far = np.maximum(far, self.hole[near[:, 0], near[:, 1]])
+        return np.asarray(far)
+
+
 def beyond_border(
     positions: np.ndarray,
     amplitude: np.ndarray,
-    shape: tuple[int, int],
+    scanned: Scanned,
     spacing: float,
     reach: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where columns must lie just outside of a frame, as the lattice inside goes on.
+    """Where columns must lie just outside of what was recorded, as the lattice inside goes on.
 
     Translations of the lattice are the frequent differences between columns of about the
     same height; a column is carried outside by a translation that also leads from another
@@ -22,7 +49,7 @@ def beyond_border(
     Returns
     -------
     positions : ndarray, shape (m, 2)
-        Within `reach` of the border, outside of the frame.
+        Within `reach` of the border, outside of what was recorded.
     source : ndarray of int, shape (m,)
         The column that each was carried from.
     """
@@ -48,18 +75,13 @@ def beyond_border(
         same = np.hypot(*(difference - difference[best]).T) < 0.2 * spacing
         translations.append(difference[same].mean(0))
         left &= ~same
-    rim = np.flatnonzero(
-        np.any(
-            (positions < 3 * spacing) | (positions > np.subtract(shape, 1) - 3 * spacing), axis=1
-        )
-    )
+    rim = np.flatnonzero(scanned.outwards(positions) > -3 * spacing)
     new, source = [], []
     for t in translations:
         target = positions[rim] + t
         inner = 0.1 * spacing  # a column cut in half by the border is often not found
-        outside = np.any((target < inner) | (target > np.subtract(shape, 1 + inner)), axis=1)
-        close = np.all((target > -reach) & (target < np.subtract(shape, 1) + reach), axis=1)
-        k = rim[outside & close]
+        far = scanned.outwards(target)
+        k = rim[(far > -inner) & (far < reach)]
         back, which = tree.query(positions[k] - t, distance_upper_bound=0.2 * spacing)
         leads = np.isfinite(back)
         k, which = k[leads], which[leads]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.atoms.centre_of_mass import centre_of_mass
-from napari_atomlens.atoms.peaks import calibrated, company, find_peaks
+from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.surroundings import unfamiliarity
@@ -89,7 +89,10 @@ def _refined(
     if n and refine in ("fit", "elliptic"):
         params = replace(params, elliptic=params.elliptic or refine == "elliptic")
         groups = width_groups(shares.argmax(1))
-        return fit_columns(frame, positions, spacing, params, groups, progress=progress)
+        return fit_columns(
+            frame, positions, spacing, params, groups, recorded=probabilities.recorded,
+            progress=progress,
+        )  # fmt: skip
     unknown = np.full((6, n), np.nan)
     bare = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     if n and refine == "centroid":
@@ -205,7 +208,9 @@ def find_atoms(
         },
         n,
     )  # fmt: skip
-    table = table[(table["probability"] >= min_probability) & on_image(result, probabilities)]
+    there = share_recorded(np.c_[result.y, result.x], probabilities) > 0.5
+    likely = table["probability"] >= min_probability
+    table = table[likely & there & on_image(result, probabilities)]
     table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
     table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)
     return table

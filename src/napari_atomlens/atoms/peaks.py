@@ -69,6 +69,22 @@ def one_per_place(positions: np.ndarray, strength: np.ndarray, distance: float) 
     return keep
 
 
+#: A column of which less than this was recorded takes no light from its neighbours either.
+FLANK = 0.2
+
+
+def share_recorded(positions: np.ndarray, probabilities: Probabilities) -> np.ndarray:
+    """How much of the core of each column was recorded, 0 to 1; half of one that an edge halves."""
+    if probabilities.recorded is None or not len(positions):
+        return np.ones(len(positions))
+    share = scipy.ndimage.gaussian_filter(
+        probabilities.recorded.astype(np.float32), 0.15 * probabilities.spacing_px, mode="nearest"
+    )
+    return np.asarray(
+        scipy.ndimage.map_coordinates(share, positions.T, order=1, mode="nearest"), float
+    )
+
+
 def find_peaks(
     probabilities: Probabilities, min_height: float = LEAST_HEIGHT
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,7 +105,11 @@ def find_peaks(
         found = find_candidates(*maps, columns_among(probabilities.roles), min_height)
     zoom = np.asarray(probabilities.zoom)
     network_spacing = probabilities.spacing_px * float(zoom.mean())
-    found = found[one_per_place(found.positions, found.height, ONE_PLACE * network_spacing)]
+    # of a column and its mirror image beyond the edge of what was recorded, that stays
+    share = share_recorded((found.positions + 0.5) / zoom - 0.5, probabilities)
+    found, share = found[share > FLANK], share[share > FLANK]
+    strength = found.height * share
+    found = found[one_per_place(found.positions, strength, ONE_PLACE * network_spacing)]
     positions, support = found.positions, found.columns.sum(1)
     shares = found.columns / np.maximum(support, 1e-6)[:, None]
     near = company(positions, support**4, network_spacing)

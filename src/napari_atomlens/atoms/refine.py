@@ -95,8 +95,9 @@ def binning(spacing_px: float) -> int:
     return max(1, int(spacing_px // 12))
 
 
-def grey_levels(data: np.ndarray) -> tuple[float, float]:
-    """Level and scale that bring the grey values of an image to order one."""
+def grey_levels(data: np.ndarray, recorded: np.ndarray | None = None) -> tuple[float, float]:
+    """Level and scale that bring the recorded grey values of an image to order one."""
+    data = data if recorded is None else data[recorded]
     few = data.ravel()[:: max(1, data.size // 200_000)]
     level, high = (float(v) for v in np.quantile(few, [0.01, 0.99]))
     return level, high - level
@@ -118,6 +119,7 @@ def fit_columns(
     params: FitParams = FitParams(),
     group: np.ndarray | None = None,
     *,
+    recorded: np.ndarray | None = None,
     progress: ProgressLike = None,
 ) -> Fit:
     """Fit all columns of a frame together on the original pixels.
@@ -133,6 +135,8 @@ def fit_columns(
     group : ndarray of int, shape (n,), optional
         Columns of one group share their width (see ``FitParams.width``); one group where
         it is not given.
+    recorded : ndarray of bool, shape (H, W), optional
+        Pixels that count; all by default.
     progress : Progress or callable, optional
         Asked before each step whether to stop.
 
@@ -161,10 +165,12 @@ def fit_columns(
     image = np.asarray(image, np.float32)
     clipped = saturated(image)
     data = bin_image(image, factor)
+    void = clipped if recorded is None else ~recorded if clipped is None else clipped | ~recorded
     valid = None
-    if clipped is not None and clipped.any():
-        valid = (bin_image(clipped.astype(np.float32), factor) == 0).astype(np.float32)
-    level, scale = grey_levels(data)
+    if void is not None and void.any():
+        valid = (bin_image(void.astype(np.float32), factor) == 0).astype(np.float32)
+    there = None if recorded is None else bin_image(recorded.astype(np.float32), factor) > 0.5
+    level, scale = grey_levels(data, there)
     start = (np.asarray(positions, float) + 0.5) / factor - 0.5
     order = np.lexsort((start[:, 1], start[:, 0]))
     given = np.zeros(n, np.int64) if group is None else group
@@ -182,7 +188,7 @@ def fit_columns(
     with Crew() as crew:
         system = System(
             data, start[order], group[order], spacing, params.background_spacings * spacing,
-            valid, crew,
+            valid, crew, there,
         )  # fmt: skip
         fit = _fit(system, params, fixed, as_progress(progress))
     undo = np.argsort(order)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from napari_atomlens.atoms.background import Background, strips
-from napari_atomlens.atoms.border import beyond_border
+from napari_atomlens.atoms.border import Scanned, beyond_border
 from napari_atomlens.atoms.noise import Noise
 from napari_atomlens.atoms.patches import POWER, TERMS, Crew, Field, blocks, factors, product
 
@@ -31,7 +31,7 @@ class System:
 
     def __init__(
         self, data: np.ndarray, start: np.ndarray, group: np.ndarray, spacing: float, step: float,
-        valid: np.ndarray | None, crew: Crew,
+        valid: np.ndarray | None, crew: Crew, recorded: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.data, self.start, self.group, self.crew = data, start, group, crew
         self.n = len(start)
@@ -60,12 +60,8 @@ class System:
         # of large images every array counts: these are made once
         self.residual, self.weight = np.zeros_like(data), np.zeros_like(data)
         #: columns within reach of the rim: their neighbours beyond it are missing
-        self.rim = (
-            np.minimum.reduce(
-                [self.y, self.x, data.shape[0] - 1 - self.y, data.shape[1] - 1 - self.x]
-            )
-            < 1.2 * self.typical
-        )
+        self.scanned = Scanned(data.shape, recorded)
+        self.rim = self.scanned.outwards(start) > -1.2 * self.typical
         self.largest = 0.6 * self.typical + 0.35
         sigma = self.first_width()
         self.prior = np.full(self.n, np.log(sigma))
@@ -466,7 +462,7 @@ class System:
         """Add the columns beyond the border, whose light falls into the frame."""
         sigma = float(np.exp(np.median(self.log_sigma)))
         new, source = beyond_border(
-            np.c_[self.y, self.x], self.amplitude, self.data.shape, self.typical, 3 * sigma
+            np.c_[self.y, self.x], self.amplitude, self.scanned, self.typical, 3 * sigma
         )
         if not len(new):
             return

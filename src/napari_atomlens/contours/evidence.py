@@ -18,7 +18,7 @@ import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
-from napari_atomlens.image import Pixels, Stack, as_stack
+from napari_atomlens.image import Pixels, Stack, as_stack, recorded
 from napari_atomlens.lattice.sites import complete_sites
 from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.points import nearest_distance
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 FEWEST = 8
 #: Place and shape of a site are divided by its strength, by no less than this.
 FAINTEST = 0.3
+#: Sites of which less than this was recorded are not measured.
+WHOLE = 0.9
 #: Rounds in which neighbours are told apart.
 ROUNDS = 6
 #: Names of the modes, in their order; the last is not shared with the neighbours.
@@ -148,11 +150,10 @@ def _by_frame(
     """Index of the rows of a frame, and what was measured of them (see `describe_sites`)."""
     for frame in np.unique(sites["frame"].to_numpy()):
         group = sites[sites["frame"] == frame]
-        image = np.asarray(stack[frame], float)
-        sound = np.isfinite(image)
-        if not sound.all():
-            level = float(np.nanmean(image)) if sound.any() else 0.0
-            image = np.where(sound, image, level)
+        image = np.array(stack[frame], float)
+        sound = recorded(image)
+        if sound.any():
+            arrays.bridge(image, sound)
         span = float(np.ptp(image))
         if span and not 1e-30 < span < 1e30:  # all that is measured is relative
             image = (image - image.min()) / span
@@ -165,9 +166,11 @@ def _by_frame(
         size = np.bincount(kind, minlength=len(names))
         kind = np.where(size[kind] >= FEWEST, kind, -1)
         found = measure_sites(image, centre, kind, params)
-        # nobody knows what is where the image was masked or not-a-number
-        at = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
-        found[~sound[at[:, 0], at[:, 1]]] = np.nan
+        if not sound.all():  # nobody knows what is where nothing was recorded
+            reach = 0.3 * nearest_distance(centre)
+            share = scipy.ndimage.gaussian_filter(sound.astype(np.float32), reach, mode="nearest")
+            at = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
+            found[share[at[:, 0], at[:, 1]] < WHOLE] = np.nan
         yield group.index.to_numpy(), found
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from napari_atomlens import points, segmentation, tables
+from napari_atomlens import arrays, points, segmentation, tables
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
 from napari_atomlens.familiar import is_unfamiliar
-from napari_atomlens.image import Stack, is_height
+from napari_atomlens.image import Stack, is_height, recorded
 from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
@@ -306,7 +306,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     seen = rolling_mean(movie, f, todo.window) if summed else frame
     probabilities = segmentation.segment(seen, todo.model, todo.spacing_px, progress=watch)
     if summed:  # found in the sum, measured in the frame
-        probabilities = replace(probabilities, frame=np.nan_to_num(frame).astype(np.float32))
+        probabilities = _measured_in(probabilities, frame)
     if frame.size > LARGE:  # memory must not follow the size of the image
         runtime.release()
     seconds |= probabilities.seconds
@@ -323,9 +323,12 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         height = todo.model.name != "h-si-100" and _may_be_height(frame, plan)
         if height and shows_dimer_rows(frame, plan.pixel_size_nm):
             message = f"{DIMER_ROWS} {message}".strip()
+    unfamiliar = probabilities.unfamiliar
+    if probabilities.recorded is not None:  # drawn as what nobody should trust
+        unfamiliar = np.where(probabilities.recorded, unfamiliar, np.float16(1))
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
-        probabilities.unfamiliar, points.spacing(atoms[["y_px", "x_px"]].to_numpy()), message,
+        unfamiliar, points.spacing(atoms[["y_px", "x_px"]].to_numpy()), message,
         seconds, todo.window if frame.ndim == 2 else 1,
     )  # fmt: skip
 
@@ -333,6 +336,16 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
 def _may_be_height(frame: np.ndarray, plan: Plan) -> bool:
     """Heights in nm need not be small nor of both signs, but programs of probes are known."""
     return is_height(frame) or (plan.technique == "STM" and frame.ndim == 2)
+
+
+def _measured_in(probabilities: Probabilities, frame: np.ndarray) -> Probabilities:
+    """Probabilities of a sum of frames, with one of them to measure the atoms in."""
+    single, there = np.array(frame, np.float32), recorded(frame)
+    if there.all():
+        return replace(probabilities, frame=single)
+    if there.any():
+        arrays.bridge(single, there)
+    return replace(probabilities, frame=np.nan_to_num(single), recorded=there)
 
 
 @contextmanager
@@ -358,23 +371,31 @@ def _atoms(
 
 #: More than this share of the atoms is told of when they are left out.
 TOLD = 0.01
+#: A smaller part of a frame that was not recorded is not mentioned.
+WORTH_SAYING = 0.005
 
 
 def _message(atoms: pd.DataFrame, probabilities: Probabilities) -> str:
     """What the user must know of a frame."""
     if not len(atoms):
         return "No atom was found in this frame."
+    there = probabilities.recorded
+    missing = 0.0 if there is None else 1 - float(there.mean())
+    said = ""
+    if missing >= WORTH_SAYING:
+        said = f"{100 * missing:.0f} % of this frame was not recorded; nothing is said of it."
     out = int(is_unfamiliar(atoms).sum())
     if out > TOLD * len(atoms):
         are = "stands" if out == 1 else "stand"
-        return (
+        return f"{said} ".lstrip() + (
             f"{out:,} of {len(atoms):,} atoms {are} where the image is unlike those that the "
             "model was trained on; lattice, bonds, defects and counts leave them out."
         )
-    unsure = float((probabilities.unfamiliar > 0.5).mean())
+    unfamiliar = probabilities.unfamiliar if there is None else probabilities.unfamiliar[there]
+    unsure = float((unfamiliar > 0.5).mean()) if unfamiliar.size else 0.0
     if unsure <= 0.2:
-        return ""
-    return (
+        return said
+    return f"{said} ".lstrip() + (
         f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
         "on; look at the unfamiliar-region map before you trust the atoms there."
     )

@@ -16,7 +16,6 @@ from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.runs.analysis import analyze
 from napari_atomlens.segmentation.probabilities import column_probability
 from napari_atomlens.segmentation.zoo import roles_of
-from napari_atomlens.stm.background import bridged
 from napari_atomlens.stm.levelling import level
 
 
@@ -32,7 +31,7 @@ class SurfaceSites:
     spacing_px : float
         Distance of nearest sites.
     flat : ndarray, shape (H, W)
-        The levelled scan.
+        The levelled scan, not-a-number where nothing was recorded.
     messages : list of str
     provenance : dict
     """
@@ -82,7 +81,7 @@ def find_on_surface(
     10
     """
     watch = as_progress(progress)
-    flat = bridged(level(image))
+    flat = level(image)
     result = analyze(flat, model, pixel_size_nm, keep_maps=anomalies is not None)
     sites, messages = result.atoms, list(result.messages)
     if anomalies is not None and len(sites) and not watch.stopped:

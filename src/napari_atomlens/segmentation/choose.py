@@ -25,7 +25,7 @@ from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
-from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.pixels import recorded_box
 from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.scale import _crops, find_spacing, response
@@ -281,7 +281,7 @@ def choose_model(
         return stay(f"no other model is for {technique or 'any one material'}")
     if pixel_size_nm is None:
         return stay("the pixel size is unknown, so that the material cannot be told")
-    frame = remove_hot_pixels(as_frame(image))
+    frame = remove_hot_pixels(recorded_box(image))
     runtime.prepare()
     try:
         spacing = check_spacing(spacing_px, frame.shape) or find_spacing(
@@ -370,7 +370,7 @@ def segment(
     Parameters
     ----------
     image : array-like, shape (H, W)
-        Any real number type; NaN and infinite pixels are bridged.
+        Any real number type; what was not recorded (NaN, masks, filled lines) is bridged.
     model : str or ModelInfo
         Name or path of a model; "auto" chooses one as :func:`napari_atomlens.analyze` does.
     spacing_px : float

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional as nnf
 
+from napari_atomlens import arrays
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import (
@@ -19,8 +21,8 @@ from napari_atomlens.segmentation.forward import (
 )
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
-from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
-from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.normalise import grey_range, remove_hot_pixels, two_views
+from napari_atomlens.segmentation.pixels import frame_and_mask
 from napari_atomlens.segmentation.probabilities import LARGE, Probabilities
 from napari_atomlens.segmentation.scale import find_spacing
 from napari_atomlens.segmentation.spacing import check_spacing
@@ -45,7 +47,7 @@ def predict_classes(
     Parameters
     ----------
     image : array-like, shape (H, W)
-        Any real number type; NaN and infinite pixels are bridged.
+        Any real number type; what was not recorded (NaN, masks, filled lines) is bridged.
     model : str or ModelInfo
         Name or path of a model; "auto" takes the universal one.
     spacing_px : float
@@ -76,21 +78,25 @@ def predict_classes(
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
     watch, start = as_progress(progress), time.perf_counter()
-    frame = remove_hot_pixels(as_frame(image))
+    frame, there = frame_and_mask(image)
+    frame = remove_hot_pixels(frame)
     runtime.prepare()
     net = load_network(info)
     seconds = {"prepare": time.perf_counter() - start}
     start = time.perf_counter()
-    spacing = check_spacing(spacing_px, frame.shape) or find_spacing(frame, info, progress=watch)
+    part = frame if there is None else np.ascontiguousarray(frame[arrays.box_of(there)])
+    spacing = check_spacing(spacing_px, frame.shape) or find_spacing(part, info, progress=watch)
     seconds["scale"] = time.perf_counter() - start
     start = time.perf_counter()
     size = network_size(frame.shape, spacing, info.preferred_spacing_px)
     if max(frame.size, size[0] * size[1]) > LARGE:
-        result = _segment_large(frame, info, net, spacing, size, seconds, watch)
+        result = _segment_large(frame, info, net, spacing, size, seconds, watch, there)
+        _leave_empty(result)
         seconds["network"] = time.perf_counter() - start
         return result
     small = resample(torch.from_numpy(frame)[None], size)
-    logits = run_network(net, two_views(small), tile_px, watch=watch)[0]
+    grey = _grey_of_recorded(small, there)
+    logits = run_network(net, two_views(small, grey), tile_px, watch=watch)[0]
     soft = torch.softmax(logits[:-1], 0)
     centre = torch.sigmoid(logits[-1])
     del small, logits  # of large images every copy counts
@@ -108,9 +114,32 @@ def predict_classes(
         frame=frame,
         seconds=seconds,
         roles=info.roles,
+        recorded=there,
     )
+    _leave_empty(result)
     seconds["network"] = time.perf_counter() - start
     return result
+
+
+def _leave_empty(probabilities: Probabilities) -> None:
+    """Nothing is a column where nothing was recorded."""
+    if probabilities.recorded is not None:
+        missing = ~probabilities.recorded
+        probabilities.maps[:, missing] = 0
+        probabilities.maps[probabilities.roles.index("background"), missing] = 1
+
+
+def _grey_of_recorded(
+    small: torch.Tensor, there: np.ndarray | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Level and scale of the grey values of what was recorded, of a resampled frame (1, h, w)."""
+    if there is None:
+        return grey_range(small)
+    mask = nnf.interpolate(
+        torch.from_numpy(there.astype(np.float32))[None, None], size=small.shape[-2:]
+    )
+    known = small[mask[:, 0] > 0.5]
+    return grey_range(known[None] if len(known) else small)
 
 
 def _segment_large(
@@ -121,10 +150,13 @@ def _segment_large(
     size: tuple[int, int],
     seconds: dict[str, float],
     watch: Progress,
+    there: np.ndarray | None,
 ) -> Probabilities:
     """Class probabilities of a frame that is too large to be held several times."""
     small = resample(torch.from_numpy(frame)[None], size)[0]
-    soft, strange, candidates = predict_tiled(net, small, columns_among(info.roles), watch=watch)
+    grey = _grey_of_recorded(small[None], there)
+    kinds = columns_among(info.roles)
+    soft, strange, candidates = predict_tiled(net, small, kinds, grey=grey, watch=watch)
     del small
 
     def full(one: np.ndarray) -> np.ndarray:
@@ -142,4 +174,5 @@ def _segment_large(
         maps=maps, classes=info.classes, centre=nothing, soft=nothing[None], strange=nothing,
         unfamiliar=full(strange), zoom=(size[0] / frame.shape[0], size[1] / frame.shape[1]),
         spacing_px=spacing, frame=frame, seconds=seconds, candidates=candidates, roles=info.roles,
+        recorded=there,
     )  # fmt: skip

@@ -60,6 +60,9 @@ class Probabilities(Card):
     roles : tuple of str
         Role of each class ("background", "column", "contamination"), by default that of its
         name.
+    recorded : ndarray of bool, shape (H, W), or None
+        Pixels that were recorded; in the others `frame` holds the mirror image of what lies
+        beside them. None where all were.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Probabilities(Card):
     seconds: dict[str, float] = field(default_factory=dict)
     candidates: Candidates | None = None
     roles: tuple[Role, ...] = ()
+    recorded: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.roles = self.roles or roles_of(self.classes)

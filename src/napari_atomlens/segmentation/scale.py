@@ -16,13 +16,14 @@ from scipy.spatial import cKDTree
 from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError
+from napari_atomlens.image import recorded
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample, run_network
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
-from napari_atomlens.segmentation.pixels import as_frame
+from napari_atomlens.segmentation.pixels import recorded_box
 from napari_atomlens.segmentation.spacing import LARGEST_PX, SMALLEST_PX
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
 
@@ -133,7 +134,7 @@ def find_spacing(
     """
     info = model if isinstance(model, ModelInfo) else find_model(model)
     watch = as_progress(progress)
-    frame: np.ndarray = image if _ready(image) else remove_hot_pixels(as_frame(image))
+    frame: np.ndarray = image if _ready(image) else remove_hot_pixels(recorded_box(image))
     runtime.prepare()
     net = load_network(info)
     preferred = info.preferred_spacing_px
@@ -220,5 +221,5 @@ def _ready(image: ArrayLike) -> TypeGuard[np.ndarray]:
         isinstance(image, np.ndarray)
         and image.dtype == np.float32
         and image.ndim == 2
-        and bool(np.isfinite(image).all())
+        and bool(recorded(image).all())
     )

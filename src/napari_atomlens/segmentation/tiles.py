@@ -43,6 +43,7 @@ def predict_tiled(
     kinds: Sequence[int],
     part_px: int = PART_PX,
     watch: Progress = Progress(),
+    grey: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Candidates]:
     """Run the network over a resampled frame, window by window.
 
@@ -57,6 +58,8 @@ def predict_tiled(
         Side of the part of a window that is used, a multiple of `GRID_PX`.
     watch : Progress
         Asked before each window, and within, whether to stop.
+    grey : tuple of torch.Tensor, optional
+        Level and scale of the grey values; of the whole frame by default.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def predict_tiled(
     h, w = small.shape
     reach = 3 * SURROUNDINGS_PX + net.halo + 40
     margin = -(-reach // GRID_PX) * GRID_PX
-    grey = grey_range(small[None])
+    grey = grey_range(small[None]) if grey is None else grey
     soft = np.empty((net.n_classes, h, w), np.float16)
     strange = np.empty((h, w), np.float16)
     found: list[Candidates] = []

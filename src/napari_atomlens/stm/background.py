@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_atomlens import arrays
 from napari_atomlens.errors import ImageError
-from napari_atomlens.image import as_pixels
+from napari_atomlens.image import as_pixels, recorded
 from napari_atomlens.segmentation.pixels import as_frame
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def finite_image(image: ArrayLike, smallest: int = 8) -> np.ndarray:
-    """Return a scan as float64 (H, W), with NaN where there is no number.
+    """Return a scan as float64 (H, W), with NaN where nothing was recorded.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def finite_image(image: ArrayLike, smallest: int = 8) -> np.ndarray:
     if min(array.shape) < smallest:
         raise ImageError(f"A scan needs at least {smallest} x {smallest} pixels.")
     array = array.astype(np.float64)
-    array[~np.isfinite(array)] = np.nan
+    array[~recorded(array)] = np.nan
     if np.isnan(array).all():
         raise ImageError("The scan holds no finite number.")
     return array

@@ -496,10 +496,11 @@ def analyze_silicon(
         row_px = float(np.median(found))
     if not found:
         messages.append("Dimer rows are not resolved: defects are found, dimers are not.")
-    contaminated = find_contaminants(flat, row_px)
+    missing = np.isnan(raw)
+    contaminated = find_contaminants(flat, row_px) & ~missing
     stage("rows")
     watch.say("looking for defects")
-    shown = _for_network(flat, contaminated)
+    shown = np.where(missing, np.nan, _for_network(flat, contaminated))
     probabilities = segmentation.predict_classes(shown, params.model, row_px)
     edge = np.zeros(flat.shape, bool)
     for line in terraces.lines:
@@ -509,7 +510,9 @@ def analyze_silicon(
     roles = probabilities.roles
     large = roles.index("contamination") if "contamination" in roles else 0
     blocked = scipy.ndimage.binary_dilation(contaminated, iterations=max(1, int(0.3 * row_px)))
-    defects = find_surface_defects(probabilities, params.min_probability, blocked | beside)
+    defects = find_surface_defects(
+        probabilities, params.min_probability, blocked | beside | missing
+    )
     defects = name_by_halo(defects, flat, row_px)
     stage("defects")
     atoms = tables.empty("atoms")
@@ -517,9 +520,9 @@ def analyze_silicon(
     if params.dimers and not watch.stopped:
         watch.say("placing dimers")
         under = scipy.ndimage.binary_dilation(contaminated, iterations=max(1, int(0.12 * row_px)))
-        atoms = _dimers(flat, terraces, lattices, under, defects)
+        atoms = _dimers(flat, terraces, lattices, under | missing, defects)
         for k, lattice in lattices.items():
-            rows += row_lines(flat, lattice, (terraces.labels == k) & ~blocked)
+            rows += row_lines(flat, lattice, (terraces.labels == k) & ~blocked & ~missing)
         if lattices and not any(v.resolved for v in lattices.values()):
             messages.append("Dimers along the rows are not resolved: rows are given as lines.")
     stage("dimers")

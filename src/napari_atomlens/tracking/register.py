@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from napari_atomlens.image import Pixels
+from napari_atomlens import arrays
+from napari_atomlens.image import Pixels, recorded
 from napari_atomlens.progress import ProgressLike, as_progress
 
 #: Blur of images that are registered on their pixels; the next one where they are less alike
@@ -113,7 +114,9 @@ def image_drift(
     watch = as_progress(progress)
     total, before = np.zeros(2), None
     for done, f in enumerate(order):
-        image = np.nan_to_num(np.asarray(stack[f], float))
+        image = np.array(stack[f], float)
+        there = recorded(image)
+        image = arrays.bridge(image, there) if there.any() else np.nan_to_num(image)
         score = 1.0
         if before is not None:
             step, score = register(before, image, np.zeros(2), reach)

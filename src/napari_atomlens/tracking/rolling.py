@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from napari_atomlens.image import Pixels
+from napari_atomlens import arrays
+from napari_atomlens.image import Pixels, recorded
 from napari_atomlens.tracking.register import register
 
 #: Windows that are tried, one after the other, each about twice as long as the last.
@@ -15,6 +16,8 @@ WINDOWS = (1, 3, 7, 15, 31, 63)
 WORTH = 0.02
 #: Frames that correlate less than this once shifted are added as they are.
 ALIKE = 0.05
+#: A pixel of a sum of which less than this part of one frame was recorded was not.
+LEAST_WEIGHT = 0.5
 
 
 def rolling_mean(stack: Pixels, frame: int, window: int) -> np.ndarray:
@@ -32,31 +35,54 @@ def rolling_mean(stack: Pixels, frame: int, window: int) -> np.ndarray:
     Returns
     -------
     ndarray of float32, shape (H, W)
+        Not-a-number where no frame was recorded.
     """
     from scipy.ndimage import shift as moved
 
     n = int(stack.shape[0])
     width = min(int(window), n)
     first = min(max(frame - width // 2, 0), n - width)
-    centre = np.nan_to_num(np.asarray(stack[frame], np.float32))
-    total, count = centre.astype(float), 1
+    centre, weight = _bridged(stack, frame)
+    total, count = centre * weight, 1
     reach = max(4.0, min(centre.shape[-2:]) / 16)
     for side in (range(frame - 1, first - 1, -1), range(frame + 1, first + width)):
         # outwards, each against the sum so far: it is less noisy than any single frame
         at = np.zeros(2)
         for f in side:
-            image = np.nan_to_num(np.asarray(stack[f], np.float32))
-            step, score = register((total / count).astype(np.float32), image, at, reach)
+            image, there = _bridged(stack, f)
+            step, score = register(_mean(total, weight), image, at, reach)
             if score > ALIKE and np.hypot(*(step - at)) < reach:
                 at = step
-            total += moved(image.astype(float), -at, order=1, mode="nearest")
+            total += moved(image * there, -at, order=1, mode="nearest")
+            whole = bool(there.all())
+            weight += there if whole else moved(there, -at, order=1, mode="nearest")
             count += 1
-    mean = (total / count).astype(np.float32)
+    mean, known = _mean(total, weight), weight >= LEAST_WEIGHT
     if count > 2:  # the first steps were measured between single frames: all of them once more
-        step, score = register(mean, centre, np.zeros(2), reach)
+        step, score = register(mean, centre.astype(np.float32), np.zeros(2), reach)
         if score > ALIKE and np.hypot(*step) < reach:
             mean = moved(mean, step, order=1, mode="nearest")
-    return mean
+            if not known.all():
+                known = moved(known.astype(float), step, order=1, mode="nearest") > 0.5
+    return mean if known.all() else np.where(known, mean, np.float32(np.nan))
+
+
+def _bridged(stack: Pixels, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frame without gaps, and 1.0 where it was recorded, 0.0 elsewhere; both float64."""
+    image = np.array(stack[frame], np.float32)
+    there = recorded(image)
+    if there.any():
+        arrays.bridge(image, there)
+    else:
+        image[:] = 0
+    return image.astype(float), there.astype(float)
+
+
+def _mean(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted mean, float32, bridged where no frame was recorded."""
+    known = weight >= LEAST_WEIGHT
+    mean = (total / np.where(known, weight, 1.0)).astype(np.float32)
+    return mean if known.all() or not known.any() else arrays.bridge(mean, known)
 
 
 def choose_window(stack: Pixels, certainty: Callable[[np.ndarray], float]) -> int:
