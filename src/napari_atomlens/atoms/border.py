@@ -57,24 +57,7 @@ def beyond_border(
     if len(positions) < 12:
         return nothing
     tree = scipy.spatial.cKDTree(positions)
-    some = np.arange(0, len(positions), -(-len(positions) // 250))
-    near = tree.query_ball_point(positions[some], 2.6 * spacing)
-    i = np.repeat(some, [len(v) for v in near])
-    j = np.concatenate(near).astype(np.int64)
-    alike = (i != j) & (np.abs(np.log(amplitude[i] / amplitude[j])) < 0.5)
-    difference = (positions[j] - positions[i])[alike]
-    if not len(difference):
-        return nothing
-    votes = scipy.spatial.cKDTree(difference).query_ball_point(
-        difference, 0.12 * spacing, return_length=True
-    )
-    left = votes >= 0.25 * len(some)
-    translations: list[np.ndarray] = []
-    while left.any() and len(translations) < 24:
-        best = int(np.argmax(np.where(left, votes, 0)))
-        same = np.hypot(*(difference - difference[best]).T) < 0.2 * spacing
-        translations.append(difference[same].mean(0))
-        left &= ~same
+    translations = _translations(positions, amplitude, tree, spacing)
     rim = np.flatnonzero(scanned.outwards(positions) > -3 * spacing)
     new, source = [], []
     for t in translations:
@@ -97,3 +80,28 @@ def beyond_border(
     first = np.array([min(g) == n for n, g in enumerate(groups)])
     far = tree.query(centre)[0] > 0.6 * spacing
     return centre[first & far], carried[first & far]
+
+
+def _translations(
+    positions: np.ndarray, amplitude: np.ndarray, tree: scipy.spatial.cKDTree, spacing: float
+) -> list[np.ndarray]:
+    """Frequent differences between columns of about the same height."""
+    some = np.arange(0, len(positions), -(-len(positions) // 250))
+    near = tree.query_ball_point(positions[some], 2.6 * spacing)
+    i = np.repeat(some, [len(v) for v in near])
+    j = np.concatenate(near).astype(np.int64)
+    alike = (i != j) & (np.abs(np.log(amplitude[i] / amplitude[j])) < 0.5)
+    difference = (positions[j] - positions[i])[alike]
+    if not len(difference):
+        return []
+    votes = scipy.spatial.cKDTree(difference).query_ball_point(
+        difference, 0.12 * spacing, return_length=True
+    )
+    left = votes >= 0.25 * len(some)
+    translations: list[np.ndarray] = []
+    while left.any() and len(translations) < 24:
+        best = int(np.argmax(np.where(left, votes, 0)))
+        same = np.hypot(*(difference - difference[best]).T) < 0.2 * spacing
+        translations.append(difference[same].mean(0))
+        left &= ~same
+    return translations
