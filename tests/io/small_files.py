@@ -130,3 +130,46 @@ def hspy(
             axis.attrs.update({"navigate": navigate, "scale": scale, "units": units})
         for place, values in (metadata or {"General": {"title": "film"}}).items():
             group.require_group(f"metadata/{place}").attrs.update(values)
+
+
+def dm5(
+    path: Path, data: np.ndarray, axes: Sequence[tuple[float, str]], *, kind: str = "",
+) -> None:  # fmt: skip
+    """The tags of DigitalMicrograph in HDF5, with a thumbnail and a box drawn on the image."""
+    with h5py.File(path, "w") as file:
+        for k, pixels in enumerate((np.zeros((8, 8), np.uint8), data)):
+            image = file.create_group(f"ImageList/[{k}]")
+            image.attrs["Name"] = np.bytes_("" if k == 0 else "film")
+            image["ImageData/Data"] = pixels
+            image.create_group("ImageData/Calibrations/Brightness").attrs["Units"] = b"e-"
+            for n, (scale, unit) in enumerate(axes[::-1]):
+                axis = image.create_group(f"ImageData/Calibrations/Dimension/[{n}]")
+                axis.attrs.update({"Scale": np.float32(scale), "Origin": 0.0})
+                axis.attrs["Units"] = np.bytes_(unit.encode())
+            tags = image.create_group("ImageTags")
+            tags.create_group("Microscope Info").attrs["Voltage"] = 200000.0
+            tags.create_group("DigiScan").attrs["Rotation"] = 12.5
+            tags.create_group("DataBar").attrs.update(
+                {"Signal Name": b"HAADF", "Acquisition Date": b"3/21/2018",
+                 "Acquisition Time": b"7:36:14 PM"}
+            )  # fmt: skip
+            tags.create_group("Meta Data").attrs["Format"] = np.bytes_(kind.encode())
+        file.create_group("ImageSourceList/[0]").attrs["ImageRef"] = 1
+        file.create_group("Thumbnails/[0]").attrs["ImageIndex"] = 0
+        drawn = file.create_group("DocumentObjectList/[0]/AnnotationGroupList/[0]")
+        drawn.attrs.update({"AnnotationType": 5, "Rectangle": np.array([1.0, 2.0, 9.0, 10.0])})
+
+
+def mat73(path: Path, arrays: dict[str, np.ndarray], objects: Sequence[str] = ()) -> None:
+    """MATLAB 7.3: HDF5 behind 512 bytes, axes turned; objects have a mark of their own."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_group("#refs#")["a"] = np.zeros((40, 40))
+        for name, array in arrays.items():
+            file[name] = array.T
+            file[name].attrs["MATLAB_class"] = np.bytes_(b"double")
+        for k, kind in enumerate(objects):
+            entry = file.create_dataset(f"object{k}", data=np.zeros((1, 6), np.uint32))
+            entry.attrs["MATLAB_class"] = np.bytes_(kind.encode())
+            entry.attrs["MATLAB_object_decode"] = 3
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")

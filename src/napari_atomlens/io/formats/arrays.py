@@ -124,35 +124,6 @@ def _field_of_view(tree: object, shape: tuple[int, ...]) -> tuple[float, float] 
     return None
 
 
-def read_mat(path: Path) -> list[Image]:
-    """Read the images of a MATLAB file, those of StatSTEM with their pixel size."""
-    from scipy.io import loadmat
-
-    images: list[Image] = []
-
-    def visit(name: str, value: object, size: tuple[float, float] | None) -> None:
-        if isinstance(value, dict):
-            dx = to_nm(value.get("dx"), "angstrom") if "obs" in value else None
-            for key, branch in value.items():
-                if key.startswith("__"):
-                    continue
-                branch_size = pixel_size(dx, dx) if key == "obs" else None
-                visit(f"{name}: {key}", branch, branch_size)
-        elif (
-            isinstance(value, np.ndarray)
-            and value.dtype.kind in "buif"
-            and value.ndim in (2, 3)
-            and min(value.shape[:2]) >= 16
-        ):
-            if value.ndim == 3 and value.shape[2] not in (3, 4):
-                value = np.moveaxis(value, -1, 0)  # MATLAB puts the frames last
-            images.append(make_image(name, value, size))
-
-    visit(path.name, loadmat(path, simplify_cells=True), None)
-    observed = [i for i in images if i.name.endswith(": obs")]
-    return observed or images
-
-
 def read_mrc(path: Path) -> list[Image]:
     """Read an MRC file; a stack or volume becomes a movie."""
     import mrcfile

@@ -21,11 +21,13 @@ FACTS: Final = {
     "bias_V": "of the sample, in V",
     "setpoint_A": "current that the feedback held, in A",
     "beam_energy_keV": "of the electrons, in keV",
-    "scan_rotation_deg": "of the frame, counter-clockwise as it is drawn, in degrees",
+    "scan_rotation_deg": "of the frame, counter-clockwise as it is drawn, in degrees; of electron "
+    "microscopes as their program counts it",
     "offset_nm": "(y, x) of the middle of the frame in the coordinates of the session, y down",
     "recorded": "when, as YYYY-MM-DD HH:MM:SS where the file can be understood",
     "scan_time_s": "how long one frame took, in s",
     "title": "what the user called it",
+    "annotations": "what was drawn on it: kind, place (top, left, bottom, right) in pixels, text",
 }
 
 _RECIPROCAL = re.compile(
@@ -124,7 +126,7 @@ def when(*texts: object) -> str:
 # month and day are only taken apart where no other reading is possible
 _LAYOUTS = (
     "%d.%m.%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y/%m/%d %H:%M:%S",
-    "%d %b %Y %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f",
+    "%d %b %Y %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%m/%d/%Y %I:%M:%S %p",
 )  # fmt: skip
 
 

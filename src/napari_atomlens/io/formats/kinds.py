@@ -14,7 +14,6 @@ from napari_atomlens.image import Image
 from napari_atomlens.io.formats import aarhus, gsf
 from napari_atomlens.io.formats.aarhus import read_mul
 from napari_atomlens.io.formats.arrays import (
-    read_mat,
     read_mrc,
     read_nion,
     read_npy,
@@ -22,6 +21,7 @@ from napari_atomlens.io.formats.arrays import (
 )
 from napari_atomlens.io.formats.createc import read_createc
 from napari_atomlens.io.formats.gsf import read_gsf
+from napari_atomlens.io.formats.matlab import read_mat
 from napari_atomlens.io.formats.matrices import looks_like_matrix, read_matrix
 from napari_atomlens.io.formats.nanonis import read_sxm
 from napari_atomlens.io.formats.pictures import read_picture, read_tiff
@@ -81,8 +81,8 @@ KINDS = (
     Kind("npy", "a NumPy file", (".npy",), read_npy, signed=True, common=(".npy",)),
     Kind("npz", "a NumPy archive", (".npz",), read_npz, signed=True, zipped=True,
          common=(".npz",)),
-    Kind("hdf5", "an HDF5 file", (".h5", ".hdf5", ".hspy", ".nxs", ".emd"), read_hdf5, signed=True,
-         common=(".h5", ".hdf5")),
+    Kind("hdf5", "an HDF5 file", (".h5", ".hdf5", ".hspy", ".nxs", ".emd", ".dm5"),
+         read_hdf5, signed=True, common=(".h5", ".hdf5")),
     Kind("mrc", "an MRC file", (".mrc", ".mrcs"), read_mrc, signed=True),
     Kind("zarr", "a zarr store", (".zarr", ".zspy"), read_zarr, zipped=True,
          left_to_napari=(".zarr",)),

@@ -24,6 +24,7 @@ from napari_atomlens.image import (
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.formats.facts import refuse_spectra
 from napari_atomlens.io.formats.numbered import are_numbers
 from napari_atomlens.untrusted import inside
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: A picture for print has tens of micrometres to the pixel; such a resolution means nothing.
 _PRINT_NM = 1000.0
+#: Tags of DigitalMicrograph: unit and length of a pixel, x before y.
+_GATAN_UNITS, _GATAN_SCALES = (65003, 65004), (65009, 65010)
 #: Series of more pages are not asked for names of pages.
 _MOST_NAMED = 64
 
@@ -56,6 +59,7 @@ def read_tiff(path: Path) -> list[Image]:
         metadata = _metadata(file)
         _check_parts(path, file)
         for index, series in enumerate(file.series):
+            refuse_spectra(path.name, _units(file))
             size, step = _calibration(file, index)
             name = (
                 path.name
@@ -67,7 +71,7 @@ def read_tiff(path: Path) -> list[Image]:
             except FormatError:
                 if len(file.series) == 1:
                     raise
-    if damage := [text for text in complaints if "corrupted" in text]:
+    if damage := [t for t in complaints if "corrupted" in t or "invalid page offset" in t]:
         raise FormatError(f"{path.name} is truncated or damaged: {damage[0]}.")
     return images
 
@@ -123,7 +127,7 @@ def _series(
     axes = str(series.axes)
     colour = axes.endswith("S")
     if sum(s.nbytes for s in file.series) <= LAZY_BYTES or colour:
-        data: np.ndarray | da.Array = series.asarray()
+        data: np.ndarray | da.Array = _pixels(path, series)
     else:
         data = _lazy(path, index, series)
     shape = tuple(series.shape)
@@ -151,6 +155,45 @@ def _series(
             for part, one, _ in planes
         ]  # fmt: skip
     return found
+
+
+def _pixels(path: Path, series: TiffPageSeries, key: int | None = None) -> np.ndarray:
+    """Pixels of a series, or of one of its pages.
+
+    Raises
+    ------
+    FormatError
+        If they are packed in a way that nothing here unpacks.
+    """
+    try:
+        return np.asarray(series.asarray(key=key))
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+    # LZW and others need a large library there, which Pillow does without
+    from PIL import Image as Pillow
+
+    pages = [p for p in series.pages if p is not None]
+    packing = str(getattr(pages[0].compression, "name", pages[0].compression)).replace("_", " ")
+    frames = []
+    try:
+        with Pillow.open(path) as picture:
+            for page in pages if key is None else [pages[key]]:
+                picture.seek(page.index)
+                frames.append(np.asarray(picture))
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(
+            f"{path.name} is packed with {packing}, or damaged; install imagecodecs to read it, or "
+            "save it without compression."
+        ) from error
+    kind = np.dtype(series.dtype)
+    if any(f.dtype.kind != kind.kind or f.dtype.itemsize < kind.itemsize for f in frames):
+        raise FormatError(
+            f"{path.name} is packed with {packing}; install imagecodecs to read it, or save it "
+            "without compression."
+        )
+    whole = np.stack(frames).astype(kind.newbyteorder("="))
+    return whole[0] if key is not None else whole.reshape(series.shape)
 
 
 def _split(
@@ -228,8 +271,8 @@ def _lazy(path: Path, index: int, series: TiffPageSeries) -> np.ndarray | da.Arr
         with tifffile.TiffFile(path) as file:
             pages = file.series[index]
             if several:
-                return np.asarray(pages.asarray(key=i))
-            return np.asarray(pages.asarray().reshape(n, height, width)[i])
+                return _pixels(path, pages, i)
+            return _pixels(path, pages).reshape(n, height, width)[i]
 
     return lazy_frames(frame, (n, height, width), series.dtype).reshape(series.shape)
 
@@ -240,6 +283,8 @@ def _calibration(file: TiffFile, index: int) -> tuple[tuple[float, float] | None
         return found
     imagej = file.imagej_metadata or {}
     step = number_of(imagej.get("finterval"))
+    if (gatan := _gatan(file)) is not None:
+        return gatan, step
     per_unit = [_ratio(file.pages.first.tags.get(f"{axis}Resolution")) for axis in "YX"]
     if None in per_unit:
         return None, step
@@ -252,6 +297,24 @@ def _calibration(file: TiffFile, index: int) -> tuple[tuple[float, float] | None
     if scale is None or y * scale >= _PRINT_NM or x * scale >= _PRINT_NM:
         return None, step
     return pixel_size(y * scale, x * scale), step
+
+
+def _tags(file: TiffFile, *numbers: int) -> list[object]:
+    tags = file.pages.first.tags
+    return [tag.value if (tag := tags.get(n)) is not None else None for n in numbers]
+
+
+def _gatan(file: TiffFile) -> tuple[float, float] | None:
+    """Pixel size that DigitalMicrograph, and HyperSpy after it, write into tags of their own."""
+    units, scales = _tags(file, *_GATAN_UNITS), _tags(file, *_GATAN_SCALES)
+    x, y = (to_nm(s, u) for s, u in zip(scales, units, strict=True))
+    return pixel_size(y, x)
+
+
+def _units(file: TiffFile) -> list[object]:
+    """Units of the axes, wherever they are."""
+    imagej = file.imagej_metadata or {}
+    return [imagej.get("unit"), imagej.get("yunit"), *_tags(file, *_GATAN_UNITS)]
 
 
 def _ratio(tag: TiffTag | None) -> float | None:

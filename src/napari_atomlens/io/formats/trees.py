@@ -25,6 +25,7 @@ from napari_atomlens.image import (
     to_seconds,
 )
 from napari_atomlens.io.formats.arrays import nion_image
+from napari_atomlens.io.formats.dm5 import dm5_parts, is_dm5
 from napari_atomlens.io.formats.emd import emd_parts, refuse_old_py4dstem
 from napari_atomlens.io.formats.facts import about, heights_in_nm, refuse_spectra, when
 from napari_atomlens.io.formats.guards import check_hdf5
@@ -116,6 +117,8 @@ def _load_zarr(array: Dataset) -> np.ndarray | da.Array:
 def _layouts(path: Path, root: Group, load: Load) -> list[Image]:
     name = path.name
     refuse_old_py4dstem(name, root)
+    if is_dm5(root):
+        return several(name, dm5_parts(root, load))
     if "Experiments" in root:
         return _hyperspy(name, group_in(root, "Experiments"), load)
     if "data" in root and "properties" in (data := root["data"]).attrs and is_dataset(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from glob import escape
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +19,14 @@ from napari_atomlens.image import (
     Image,
     is_lazy,
     make_image,
+    number_of,
     pixel_size,
     text_of,
     to_nm,
     to_seconds,
 )
+from napari_atomlens.io.formats.annotations import annotation_of
+from napari_atomlens.io.formats.facts import about, refuse_spectra, when
 from napari_atomlens.io.formats.guards import check_dm
 from napari_atomlens.io.formats.tia import read_series
 
@@ -41,6 +45,7 @@ class _Signal(TypedDict):
     data: np.ndarray | da.Array
     axes: list[dict[str, object]]
     metadata: Json
+    original_metadata: Json
 
 
 def optional(module: str, path: Path) -> ModuleType:
@@ -143,9 +148,7 @@ def _image(name: str, title: str, signal: _Signal) -> Image:
         raise FormatError(
             f"{name} holds {'spectra or diffraction' if len(axes) > 3 else 'a spectrum'}, no image."
         )
-    units = [text_of(a.get("units")).lower() for a in axes]
-    if any(u.endswith("ev") or u in ("1/nm", "1/å", "mrad", "deg") for u in units[-2:]):
-        raise FormatError(f"{name} holds spectra or diffraction, no image.")
+    refuse_spectra(name, (a.get("units") for a in axes[-2:]))
     if len(axes) - sum(bool(a.get("navigate")) for a in axes) == 1:
         raise FormatError(f"{name} holds spectra, no image.")
     size = pixel_size(*(to_nm(a.get("scale"), a.get("units")) for a in axes[-2:]))
@@ -154,11 +157,49 @@ def _image(name: str, title: str, signal: _Signal) -> Image:
         data = data.compute() if data.nbytes <= LAZY_BYTES else data
         if is_lazy(data) and data.ndim == 3:
             data = data.rechunk((1, *data.shape[1:]))
-    metadata: dict[str, object] = {"title": title} if title else {}
-    microscope = signal["metadata"].get("Acquisition_instrument", {})
-    for kind in ("TEM", "SEM"):
-        known = microscope.get(kind, {})
-        metadata |= {k: v for k, v in known.items() if isinstance(v, (str, int, float))}
+    metadata = _settings(signal) | about(title=title)
     if isinstance(data, np.ndarray):
         data = np.ascontiguousarray(data)
     return make_image(name, data, size, step, metadata, colour=None)
+
+
+def _settings(signal: _Signal) -> dict[str, object]:
+    """What the file says of the microscope, under our names, and the rest under the library's."""
+    said = signal["metadata"]
+    known: dict[str, object] = {}
+    for kind in ("TEM", "SEM"):
+        microscope = said.get("Acquisition_instrument", {}).get(kind, {})
+        known |= {k: v for k, v in microscope.items() if isinstance(v, (str, int, float))}
+    volts = known.pop("beam_energy", None)
+    tags, general = signal.get("original_metadata") or {}, said.get("General", {})
+    image = "ImageList.TagGroup0.ImageTags"
+    radians = number_of(_deep(tags, "Scan.ScanRotation"))  # Velox
+    rotation = number_of(_deep(tags, f"{image}.DigiScan.Rotation"))
+    if volts is None and (number := number_of(_deep(tags, f"{image}.Microscope Info.Voltage"))):
+        volts = number / 1000
+    detector = _deep(tags, "BinaryResult.Detector") or _deep(tags, f"{image}.DataBar.Signal Name")
+    dates = [general.get(k) or _deep(tags, f"{image}.DataBar.Acquisition {k.title()}")
+             for k in ("date", "time")]  # fmt: skip
+    return known | about(
+        beam_energy_keV=number_of(volts), detector=text_of(detector), recorded=when(*dates),
+        scan_rotation_deg=rotation if radians is None else math.degrees(radians),
+        annotations=_annotations(tags) or None,
+    )  # fmt: skip
+
+
+def _deep(tags: Json, place: str) -> object:
+    """What stands at a place of the tags, None where it is not there."""
+    node: object = tags
+    for key in place.split("."):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
+
+
+def _annotations(tags: Json) -> list[dict[str, object]]:
+    """What was drawn on an image of DigitalMicrograph."""
+    documents = _deep(tags, "DocumentObjectList")
+    if not isinstance(documents, dict):
+        return []
+    groups = [d.get("AnnotationGroupList") for d in documents.values() if isinstance(d, dict)]
+    entries = [e for group in groups if isinstance(group, dict) for e in group.values()]
+    return [annotation_of(e) for e in entries if isinstance(e, dict) and "AnnotationType" in e]
