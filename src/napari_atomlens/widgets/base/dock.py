@@ -496,3 +496,5 @@ class Dock(QWidget):
     def _on_undocked(self) -> None:
         if self._dock() is None:
             self.cleanup()
+            # Python would destroy it in whatever thread it tidies up in: Qt dies of that
+            self.deleteLater()
