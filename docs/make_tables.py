@@ -20,7 +20,7 @@ from napari_atomlens import tables
 from napari_atomlens.cli import app
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import read
-from napari_atomlens.io.formats import kinds
+from napari_atomlens.io.formats import facts, kinds, told
 from napari_atomlens.params import ParamInfo, Params, describe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,6 +179,32 @@ def files() -> str:
             )
         ),
     )
+    lines += [
+        "",
+        "## What is read of them",
+        "",
+        "Of every layout an image is read. A pixel size, a time or a unit that the file does not",
+        "have is not known, and never guessed.",
+        "",
+    ]
+    lines += table(
+        ("format", "suffixes", "movies from", "pixel size from", "time from", "pixels in",
+         "refused, in a sentence", "tested with"),
+        (
+            (x.name, f"`{x.suffixes}`", x.movies, x.pixel_size, x.time, x.units, x.refused,
+             x.tested)
+            for x in told.LAYOUTS
+        ),
+    )  # fmt: skip
+    lines += [
+        "",
+        "## What is said of a measurement",
+        "",
+        "In `Image.metadata`, under the same names for all formats; what a file does not say is",
+        "not there. Docks show it below the choice of the image.",
+        "",
+    ]
+    lines += table(("name", "what it is"), ((f"`{k}`", v) for k, v in facts.FACTS.items()))
     return page(lines)
 
 

@@ -1,10 +1,10 @@
 """Damaged files for the readers: mutations of small true ones, read in a process of its own.
 
-    python tests/io/fuzz.py [FOLDER...] [-n 2000] [--per-file-seconds 10]
+    python tests/io/fuzz.py [FOLDER...] [--own] [-n 2000] [--per-file-seconds 10]
 
-Takes every file of the folders (and small files that it writes itself), mutates its first
-bytes, its length and single bits, and reads the result. Prints a Markdown table: what was read,
-what gave a sentence, and what must not be: other errors, crashes, hangs, too much memory.
+Takes every file of the folders (with --own also small ones that it writes itself), mutates its
+first bytes, its length and single bits, and reads the result. Prints a Markdown table: what was
+read, what gave a sentence, and what must not be: other errors, crashes, hangs, too much memory.
 """
 
 from __future__ import annotations
@@ -156,13 +156,26 @@ def fuzz(path: Path, n: int, limit_s: float, seed: int = 0) -> tuple[Counter[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--own", action="store_true", help="small files of every format of our own")
+    parser.add_argument("--only", default="", help="part of the names of files")
     parser.add_argument("-n", type=int, default=2000)
     parser.add_argument("--per-file-seconds", type=float, default=10.0)
     options = parser.parse_args()
     from napari_atomlens.io.formats.kinds import named
 
-    files = [p for f in options.folders for p in sorted(f.rglob("*")) if named(p)]
+    with tempfile.TemporaryDirectory() as name:
+        folders = list(options.folders)
+        if options.own:
+            from test_fuzz import own
+
+            own(Path(name))
+            folders.append(Path(name))
+        files = [p for f in folders for p in sorted(f.rglob("*")) if named(p)]
+        _report([p for p in files if options.only in p.name], options)
+
+
+def _report(files: list[Path], options: argparse.Namespace) -> None:
     print("| file | mutated | read | sentence | too large, said so | must not be |")
     print("|---|---|---|---|---|---|")
     every: list[str] = []

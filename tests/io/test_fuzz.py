@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from fuzz import fuzz, mutate
 from imageio.v3 import imwrite
-from small_files import FRAME, createc, emd1, gsf, mul, sxm
+from small_files import FRAME, createc, dm5, emd1, gsf, hspy, mat73, mul, sxm
 from test_matrices import rows
 from test_readers import DATA, STACK, sm4, write_hdf5, write_mrc
 
@@ -40,6 +40,9 @@ def own(folder: Path) -> list[Path]:
     gsf(folder / "a.gsf")
     mul(folder / "a.mul", [(0, FRAME * 1000), (1, FRAME * 1000)])
     emd1(folder / "a.emd", STACK, (0.5, 0.03, 0.02), ("s", "nm", "nm"))
+    hspy(folder / "a.hspy", FRAME, [(False, 0.1, "nm")] * 2)
+    dm5(folder / "a.dm5", FRAME, [(0.1, "nm")] * 2)
+    mat73(folder / "b.mat", {"im": FRAME})
     (folder / "a.txt").write_text(rows("\t"))
     (folder / "a.csv").write_text(rows(";", comma=True))
     return sorted(folder.iterdir())

@@ -16,6 +16,7 @@ from napari_atomlens.io.formats.kinds import (
     named,
     technique_of,
 )
+from napari_atomlens.io.formats.told import LAYOUTS
 
 
 def test_the_list_says_everything_once() -> None:
@@ -24,6 +25,14 @@ def test_the_list_says_everything_once() -> None:
     for kind in KINDS:
         assert set(kind.common) | set(kind.left_to_napari) <= set(kind.suffixes)
         assert set(kind.also) <= set(BY_NAME) - {kind.name}
+
+
+def test_the_table_of_formats_leaves_no_kind_and_no_suffix_out() -> None:
+    told = {x.kind for x in LAYOUTS} | {"dm3", "emi"}  # told with dm4 and ser
+    assert told == set(BY_NAME)
+    said = {s for x in LAYOUTS for s in x.suffixes.split()}
+    assert set(SUFFIXES) - said == {".mtrx"}  # the parameters of scans
+    assert said - set(SUFFIXES) == {".ome.tif"}
 
 
 @pytest.mark.parametrize(

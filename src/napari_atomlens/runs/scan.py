@@ -113,9 +113,7 @@ def scan_file(path: Path, stamp: tuple[int, int], params: WatchParams, threads: 
     if stamp_of(path) != stamp:
         raise FormatError(f"{path.name} changed while it was read.")
     seconds = time.perf_counter() - clock
-    scan = analyse_scan(
-        data, image.pixel_size_nm, params, heights=image.metadata.get("unit") == "nm"
-    )
+    scan = analyse_scan(data, image.pixel_size_nm, params, in_nm=image.metadata.get("unit") == "nm")
     scan.seconds = {"read": seconds, **scan.seconds}
     scan.image_name, scan.left_out = image.name, taken.left_out
     if image.data.ndim == 3 and image.data.shape[0] > 1:
@@ -136,9 +134,9 @@ def warm_up(params: WatchParams) -> None:
 
 def analyse_scan(
     image: ArrayLike, pixel_size_nm: tuple[float, float] | None, params: WatchParams,
-    *, heights: bool = False,
+    *, in_nm: bool = False,
 ) -> ScanResult:  # fmt: skip
-    """Assess and analyse one scan, levelled where its file or its values say that it has heights.
+    """Assess and analyse one scan; one of heights, which `in_nm` or its values say, is levelled.
 
     Raises
     ------
@@ -163,8 +161,7 @@ def analyse_scan(
         start = time.perf_counter()
         low = params.min_score > 0 and judged.result().score < params.min_score
         kind = "none" if low else _kind_of(z, size, params)
-        heights = heights or is_height(z)
-        found, messages, result = _tables_of(z, size, kind, judged, heights)
+        found, messages, result = _tables_of(z, size, kind, judged, in_nm)
         seconds["analyse"] = time.perf_counter() - start
         verdict = judged.result()
     if verdict.label != "good":
@@ -181,15 +178,18 @@ def _kind_of(z: np.ndarray, size: tuple[float, float] | None, params: WatchParam
 
 def _tables_of(
     z: np.ndarray, size: tuple[float, float] | None, kind: str, judged: Future[Verdict],
-    heights: bool,
+    in_nm: bool,
 ) -> tuple[dict[str, pd.DataFrame], list[str], Result | None]:  # fmt: skip
     """Tables of a scan, sentences, and the result where it is one of atoms."""
     if kind == "silicon":
         scan = stm.analyze_silicon(z, size, verdict=judged.result)
-        found = {"atoms": scan.atoms, "defects": scan.defects, "steps": scan.terraces.edges}
+        edges = scan.terraces.edges
+        if in_nm:
+            edges = edges.assign(height_nm=edges["height"])
+        found = {"atoms": scan.atoms, "defects": scan.defects, "steps": edges}
         return found, [m for m in scan.messages if not m.startswith("This scan may")], None
     if kind == "atoms":
-        flat = level(z) if heights else z
+        flat = level(z) if in_nm or is_height(z) else z
         result = analyze(flat, pixel_size_nm=size, keep_maps=False)
         return {"atoms": result.atoms}, list(result.messages), result
     return {}, [], None

@@ -1,5 +1,6 @@
 from .assessment import Verdict, assess
 from .background import fit_surface, level_lines, subtract_facet
+from .frames import FramePlace, place_frames
 from .geometry import (
     correct_drift,
     drift_matrix,
@@ -39,6 +40,7 @@ __all__ = [
     "Comparison",
     "Film",
     "FilmMovie",
+    "FramePlace",
     "GroupParams",
     "LevelParams",
     "MoleculeParams",
@@ -61,6 +63,7 @@ __all__ = [
     "lattice_vectors",
     "level",
     "level_lines",
+    "place_frames",
     "read_film",
     "remove_scars",
     "square_pixels",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -147,3 +147,31 @@ def in_si(value: float | None, unit: str, base: str) -> float | None:
     steps = {"": 1.0, "m": 1e-3, "\u00b5": 1e-6, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
     step = steps.get(unit.removesuffix(base)) if unit.endswith(base) else None
     return None if value is None or step is None else value * step
+
+
+def in_words(metadata: Mapping[str, object]) -> str:
+    """Return what is known of a measurement as one line for people, "" where nothing is.
+
+    Examples
+    --------
+    >>> in_words({"channel": "Z", "direction": "forward", "unit": "nm", "bias_V": -0.55,
+    ...           "setpoint_A": 3e-10, "scan_rotation_deg": 30.0})
+    'Z forward in nm, -0.55 V, 300 pA, turned by 30°'
+    """
+    said = {k: v for k in FACTS if (v := metadata.get(k)) not in (None, "")}
+    what = " ".join(str(said[k]) for k in ("channel", "detector", "direction") if k in said)
+    if "unit" in said:
+        what = f"{what} in {said['unit']}".strip()
+    volts, energy = number_of(said.get("bias_V")), number_of(said.get("beam_energy_keV"))
+    ampere, angle = number_of(said.get("setpoint_A")), number_of(said.get("scan_rotation_deg"))
+    seconds = number_of(said.get("scan_time_s"))
+    parts = [
+        what,
+        "" if volts is None else f"{volts:g} V",
+        "" if ampere is None else f"{ampere * 1e12:.4g} pA",
+        "" if energy is None else f"{energy:g} keV",
+        f"turned by {angle:.4g}°" if angle else "",
+        "" if seconds is None else f"{seconds:g} s",
+        str(said.get("recorded", "")),
+    ]
+    return ", ".join(p for p in parts if p)

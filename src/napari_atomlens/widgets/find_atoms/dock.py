@@ -20,6 +20,7 @@ from napari_atomlens.session.review import Tally, species_counts
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
+from napari_atomlens.widgets.base.facts_line import FactsLine
 from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.images import current_frame, length_text, stack_of
 from napari_atomlens.widgets.base.layout import line, sentence
@@ -89,6 +90,7 @@ class FindAtomsWidget(Dock):
             self._image.widget, self._pixel_size.widget, self._frames, self._form["model"],
             self._form["spacing_px"], self._found, *rest,
         )  # fmt: skip
+        self.add(FactsLine(self._image))
         if left := models_left_out():  # a model that the user made and misses in the list
             note = sentence("models_left_out")
             note.setText(left)

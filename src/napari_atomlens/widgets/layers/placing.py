@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
 
+from napari_atomlens import stm
+from napari_atomlens.image import Image as Measured
+from napari_atomlens.stm.frames import rotation
 from napari_atomlens.widgets.layers.roles import (
     ATOMS,
     ORDER,
@@ -81,6 +85,46 @@ def lay_onto(layer: Layer, place: dict[str, Any]) -> bool:
             setattr(layer, name, value)
             moved = True
     return moved
+
+
+def lay_side_by_side(first: Layer, others: Sequence[Layer]) -> int:
+    """Let scans lie where the scanner was when it made them, as the first one sees it.
+
+    Parameters
+    ----------
+    first : napari.layers.Image
+        Stays where it is.
+    others : sequence of napari.layers.Image
+        Those of files that do not say where they were made stay, too.
+
+    Returns
+    -------
+    int
+        How many were laid.
+    """
+    layers = [first, *others]
+    places = stm.place_frames([_as_image(x) for x in layers])
+    turn, corner = np.asarray(first.rotate)[-2:, -2:], np.asarray(first.translate)[-2:]
+    n = 0
+    for layer, place in zip(layers[1:], places[1:], strict=True):
+        if place is None:
+            continue
+        rotate, translate = np.eye(layer.ndim), np.array(layer.translate, float)
+        rotate[-2:, -2:] = turn @ rotation(place.rotation_deg)
+        translate[-2:] = corner + turn @ np.array(place.corner_nm)
+        layer.rotate, layer.translate = rotate, translate
+        n += 1
+    return n
+
+
+def _as_image(layer: Layer) -> Measured:
+    """What is known of a scan; one that is not drawn in nm has no pixel size."""
+    in_nm = [str(u) for u in layer.units[-2:]] == ["nanometer"] * 2
+    y, x = (float(s) for s in layer.scale[-2:])
+    pixels = np.empty(layer.data.shape[-2:], bool)
+    return Measured(
+        layer.name, pixels, "yx", (y, x) if in_nm else None, metadata=dict(layer.metadata)
+    )
 
 
 # -------------------------------------------------------------------------- in the list

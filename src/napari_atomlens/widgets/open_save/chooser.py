@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_atomlens import session
+from napari_atomlens.io.formats.facts import in_words
 from napari_atomlens.widgets.open_save import reader
 from napari_atomlens.widgets.open_save.beside import beside, main_window, main_windows
 
@@ -101,7 +102,8 @@ def describe(layer: LayerTuple) -> str:
     size = keywords["metadata"].get("pixel_size_nm")
     if size is not None:
         text += f", {size[1] * width:.4g} × {size[0] * height:.4g} nm"
-    return text
+    said = in_words(keywords["metadata"])
+    return f"{text}; {said}" if said else text
 
 
 def ask(layers: list[LayerTuple], parent: Any = None, file: str = "") -> list[LayerTuple]:

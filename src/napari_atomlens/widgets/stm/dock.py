@@ -23,11 +23,13 @@ from napari_atomlens.stm.silicon import SiliconResult
 from napari_atomlens.stm.traces import Comparison
 from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base.dock import Dock
+from napari_atomlens.widgets.base.facts_line import FactsLine
 from napari_atomlens.widgets.base.forms import ParamForm, rows
 from napari_atomlens.widgets.base.images import current_frame, stack_of
-from napari_atomlens.widgets.base.layout import line, section, sentence
+from napari_atomlens.widgets.base.layout import button, line, section, sentence
 from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.layers import roles, surface
+from napari_atomlens.widgets.layers.placing import lay_side_by_side
 from napari_atomlens.widgets.layers.registry import all_layers, layers_of
 from napari_atomlens.widgets.layers.roles import entry
 from napari_atomlens.widgets.layers.surface import Picture, Scan, SurfaceLayers, picture_of
@@ -87,6 +89,7 @@ class StmWidget(Dock):
         )  # fmt: skip
         self._pixel_size = self.pixel_size_field(self._image)
         self.rows(self._image.widget, self._pixel_size.widget)
+        self.add(FactsLine(self._image))
         self._verdict, self._about = sentence("verdict"), sentence("about")
         assess = self.run_button("Is it any good?", self._assessing, name="assess")
         self.add(assess, self._verdict)
@@ -134,10 +137,16 @@ class StmWidget(Dock):
             "Compare the traces", self._comparing, name="compare",
             tip="Align them; what differs was changed by the tip or moved",
         )  # fmt: skip
+        self._beside = button(
+            "beside", "Lay scans side by side",
+            "Every scan where the scanner was, by offset and angle in the files; this one stays",
+            self._lay_side_by_side,
+        )  # fmt: skip
         self.add(
             section(
                 "Pixels, drift, the other trace", self._square, rows(*self._lattice.widgets),
-                self._drift, rows(self._trace.widget), self._compare, name="geometry",
+                self._drift, rows(self._trace.widget), self._compare, self._beside,
+                name="geometry",
             )
         )  # fmt: skip
 
@@ -318,6 +327,17 @@ class StmWidget(Dock):
         super()._on_finished()
 
     # ------------------------------------------------------------------- geometry
+
+    def _lay_side_by_side(self) -> None:
+        first = self._image.layer
+        if first is None:
+            self.say(self.NOTHING)
+            return
+        n = lay_side_by_side(first, [x for x in self._image.offered() if x is not first])
+        self.say(
+            f"{n} scans lie beside {first.name}, where the scanner was." if n else
+            "No other scan has an offset in its file, or this one has none."
+        )  # fmt: skip
 
     def _squaring(self) -> Task[tuple[Picture, float, np.ndarray | None]]:
         chosen = self._chosen()
