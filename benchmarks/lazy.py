@@ -1,11 +1,11 @@
 """The first frame of a stack that is larger than memory: time and memory until it is there.
 
-    python benchmarks/lazy.py [--gigabytes 20]
+    python benchmarks/lazy.py [--gigabytes 20] [--files 1000]
 
 The stacks are sparse files (zarr: chunks that are not written), so that they cost no disk; the
-header is a true one. Every line is a process of its own that opens the stack in napari (with a
-display: scripts/with_display.sh) and looks at its first and its last frame; memory is above that
-of napari with nothing in it.
+header is a true one; movies of one file per frame are true files. Every line is a process of its own that opens the stack in napari (with a
+display: scripts/with_display.sh) and looks at its first and its last frame, and at every frame
+of a movie of one file per frame; memory is above that of napari with nothing in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from report import Report
 
-SIDE = 2048
+SIDE, SMALL = 2048, 512
 CHILD = r"""
 import json, os, sys, time
 import napari, numpy as np, psutil
@@ -33,13 +33,18 @@ napari.qt.get_qapp().processEvents()
 rss = lambda: psutil.Process().memory_info().rss / 2**20
 before, start = rss(), time.perf_counter()
 data, keywords, _ = read_layers(sys.argv[1])[0]
+np.asarray(data[0])
+python = time.perf_counter() - start
 layer = viewer.add_image(data, **keywords)
 napari.qt.get_qapp().processEvents()
 seconds, most = time.perf_counter() - start, rss()
-viewer.dims.set_current_step(0, data.shape[0] - 1)
-napari.qt.get_qapp().processEvents()
+last = data.shape[0] - 1
+for k in range(1, last + 1) if os.path.isdir(sys.argv[1]) and "files" in sys.argv[1] else [last]:
+    viewer.dims.set_current_step(0, k)
+    napari.qt.get_qapp().processEvents()
+    most = max(most, rss())
 assert layer._data_view.shape == data.shape[1:]
-print(json.dumps({"seconds": seconds, "memory": max(most, rss()) - before,
+print(json.dumps({"seconds": seconds, "python": python, "memory": max(most, rss()) - before,
                   "shape": list(data.shape)}))
 sys.stdout.flush()
 os._exit(0)
@@ -93,15 +98,37 @@ def make(folder: Path, frames: int) -> dict[str, Path]:
     return out
 
 
+def series(folder: Path, frames: int) -> dict[str, Path]:
+    """Movies of one file per frame; each frame holds other numbers."""
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    out = {f"{frames:,} {kind} files": folder / f"{kind}-files" for kind in ("tif", "npy")}
+    for path in out.values():
+        path.mkdir()
+    for k in range(frames):
+        one = rng.integers(0, 1000, (SMALL, SMALL), dtype=np.uint16)
+        tifffile.imwrite(folder / "tif-files" / f"frame_{k}.tif", one)
+        np.save(folder / "npy-files" / f"frame_{k}.npy", one)
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=20)
+    parser.add_argument("--files", type=int, default=1000, help="frames of one file each")
     with Report("lazy", parser) as report:
         frames = int(report.args.gigabytes * 1e9 / (2 * SIDE * SIDE))
         with tempfile.TemporaryDirectory() as name:
-            print("| stack | shape | first frame (s) | memory for it and the last (MB) |")
-            print("|---|---|---|---|")
-            for kind, path in make(Path(name), frames).items():
+            print(
+                "| stack | shape | first frame in Python (s) | in napari (s) "
+                "| memory for it and the last (MB) |"
+            )
+            print("|---|---|---|---|---|")
+            stacks = make(Path(name), frames) if frames else {}
+            if report.args.files:
+                stacks |= series(Path(name), report.args.files)
+            for kind, path in stacks.items():
                 done = subprocess.run(
                     [sys.executable, "-c", CHILD, str(path)],
                     capture_output=True,
@@ -112,7 +139,8 @@ def main() -> None:
                     print(f"| {kind} | failed | {done.stderr.splitlines()[-1]} | |")
                     continue
                 r = json.loads(done.stdout.splitlines()[-1])
-                print(f"| {kind} | {' x '.join(map(str, r['shape']))} | {r['seconds']:.2f} "
+                print(f"| {kind} | {' x '.join(map(str, r['shape']))} | {r['python']:.2f} "
+                      f"| {r['seconds']:.2f} "
                       f"| {r['memory']:.0f} |", flush=True)  # fmt: skip
 
 

@@ -43,3 +43,17 @@ def test_a_name_that_is_not_there_is_a_sentence(two: Path) -> None:
 def test_a_batch_tells_of_images_that_were_left_out(two: Path, tmp_path: Path) -> None:
     done = run("batch", two, "--out", tmp_path / "out", "--image", "HAADF", "--workers", 1)
     assert "two.npz: HAADF is taken; ABF is left out." in done.output
+
+
+@pytest.mark.parametrize("given", ["files", "folder", "pattern"])
+def test_movie_takes_one_file_per_frame(given: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    files = [folder / f"f{k}.npy" for k in (8, 9, 10)]
+    for file in files:
+        np.save(file, SCENE)
+    inputs = {"files": files, "folder": [folder], "pattern": [folder / "f*.npy"]}[given]
+    done = run("movie", *inputs, "--out", tmp_path / "out", "--spacing", 10)
+    assert "through 3 frames" in done.output and "f8.npy to f10.npy" in done.output
+    note = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert note["files"] == ["f8.npy", "f9.npy", "f10.npy"]

@@ -64,12 +64,31 @@ def test_what_is_not_ours_is_left_to_others(tmp_path: Path) -> None:
     assert get_reader([]) is None
 
 
-def test_a_list_of_files(tmp_path: Path) -> None:
-    for name in "ab":
+def test_a_list_of_files_is_a_movie_as_napari_opens_a_stack(tmp_path: Path) -> None:
+    for k in (10, 9):
+        np.save(tmp_path / f"f{k}.npy", FRAME + k)
+    paths = [str(tmp_path / "f10.npy"), str(tmp_path / "f9.npy")]
+    for given in (paths, str(tmp_path)):
+        reader = get_reader(given)
+        assert reader is not None
+        ((data, keywords, _),) = reader(given)
+        np.testing.assert_array_equal(data, [FRAME + 9, FRAME + 10])
+        assert keywords["name"] == "f9.npy to f10.npy"
+        assert keywords["metadata"]["files"] == ["f9.npy", "f10.npy"]
+        assert napari.layers.Image(data, **keywords).data.shape == (2, *FRAME.shape)
+
+
+def test_a_folder_of_different_images_is_left_to_others(tmp_path: Path) -> None:
+    for name in ("HAADF", "ABF"):
         np.save(tmp_path / f"{name}.npy", FRAME)
-    paths = [str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]
-    reader = get_reader(paths)
-    assert reader is not None and [k["name"] for _, k, _ in reader(paths)] == ["a.npy", "b.npy"]
+    assert get_reader(str(tmp_path)) is None
+
+
+def test_a_layer_knows_the_images_of_its_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", ABF=FRAME, HAADF=FRAME)
+    about = [k["metadata"]["file"] for _, k, _ in read_layers(tmp_path / "a.npz")]
+    assert [a["image"] for a in about] == ["ABF", "HAADF"]
+    assert all(a["images"] == ["ABF", "HAADF"] for a in about)
 
 
 def test_a_damaged_file_gives_a_sentence(tmp_path: Path) -> None:

@@ -74,6 +74,22 @@ def there(path: Path) -> Path:
     return path
 
 
+def expanded(inputs: Sequence[Path]) -> list[Path]:
+    """Return files that are there; patterns such as ``f*.dm3``, which not every shell opens up.
+
+    Raises
+    ------
+    ParameterError
+        If one is not there, or nothing fits a pattern.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        pattern = any(c in path.name for c in "*?[") and not path.exists()
+        fitting = sorted(path.parent.glob(path.name)) if pattern else []
+        found += fitting or [there(path)]
+    return found
+
+
 def folders(inputs: Sequence[Path], out: Path | None, what: str) -> dict[Path, Path]:
     """Choose a folder for each input; files of the same name in different places keep apart.
 

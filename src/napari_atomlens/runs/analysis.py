@@ -42,9 +42,9 @@ def analyze(
 
     Parameters
     ----------
-    source : path, Image or array-like
-        A file that :func:`napari_atomlens.read` reads, an image that it returned, or an array
-        (H, W) or (T, H, W).
+    source : path, list of path, Image or array-like
+        A file that :func:`napari_atomlens.read` reads, the files of a movie of one file per
+        frame or their folder, an image that it returned, or an array (H, W) or (T, H, W).
     model : str, optional
         Name or path of a model; "auto", the default, chooses one.
     pixel_size_nm : float or tuple of float, optional

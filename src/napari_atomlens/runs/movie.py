@@ -55,8 +55,9 @@ def analyze_movie(
 
     Parameters
     ----------
-    source : path, Image or array-like, shape (T, H, W)
-        dask and zarr arrays and files are read one frame at a time.
+    source : path, list of path, Image or array-like, shape (T, H, W)
+        dask and zarr arrays and files are read one frame at a time; several files, or a folder,
+        are a movie of one file per frame.
     folder : path
         Where the results go; made if it is missing. :func:`load` opens it at any time.
     params : AnalysisParams, optional

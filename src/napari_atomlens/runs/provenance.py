@@ -33,6 +33,7 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
         "precision": "bfloat16" if half_precision() else "float32",
         "model_sha256": plan.model.file_hash(),
         "file": source.name,
+        **({"files": list(source.files)} if source.files else {}),
         "image": source.image_name or source.name,
         "images_left_out": list(source.left_out),
         "image_sha256": first_hash(source.movie, frames),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from numpy.typing import ArrayLike
 
@@ -11,7 +12,7 @@ from napari_atomlens.errors import ParameterError, printable
 from napari_atomlens.image import Image, Pixels, Stack, as_stack, check_pixel_size
 from napari_atomlens.io.formats.choice import Taken, sentence_of, take_image
 from napari_atomlens.io.formats.kinds import technique_of
-from napari_atomlens.io.formats.readers import read
+from napari_atomlens.io.formats.readers import Files, is_paths, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class Source:
         Of the image within its file.
     left_out : tuple of str
         Other images of the file.
+    files : tuple of str
+        Of a movie of one file per frame, in the order of the frames.
     """
 
     movie: Stack
@@ -42,6 +45,7 @@ class Source:
     time_step_s: float | None = None
     image_name: str = ""
     left_out: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,7 +60,7 @@ class Source:
 
 
 #: What a run takes: a file, an image that was read, an array of any library, or what was opened.
-Given = str | Path | Image | Pixels | ArrayLike | Source
+Given = Files | Image | Pixels | ArrayLike | Source
 
 
 def open_source(
@@ -70,8 +74,8 @@ def open_source(
     Parameters
     ----------
     source : path, Image or array-like
-        A file that :func:`napari_atomlens.read` reads, an image that it returned, or an array
-        (H, W) or (T, H, W).
+        A file that :func:`napari_atomlens.read` reads, the files of a movie of one file per
+        frame or their folder, an image that it returned, or an array (H, W) or (T, H, W).
     pixel_size_nm : float or tuple of float, optional
         Overrides what the file says.
     technique : str
@@ -86,16 +90,21 @@ def open_source(
     ParameterError
         If an image is to be chosen from what is no file.
     """
-    if isinstance(source, (str, Path)):
-        technique, taken = technique or technique_of(source), take_image(read(source), image)
-        return source_of(taken, printable(Path(source).name), pixel_size_nm, technique)
+    if isinstance(source, (str, Path)) or is_paths(source):
+        taken = take_image(read(source), image)
+        files = list_of(taken.image)
+        one = files[0] if files else str(source)
+        name = f"{files[0]} to {files[-1]}" if files else printable(Path(one).name)
+        return source_of(taken, name, pixel_size_nm, technique or technique_of(one))
     if image is not None:
         raise ParameterError("An image is chosen by its name only where a file is given.")
     if isinstance(source, Source):
         return source
     if isinstance(source, Image):
         return source_of(Taken(source), source.name, pixel_size_nm, technique)
-    return Source(as_stack(source), "array", check_pixel_size(pixel_size_nm), technique)
+    return Source(
+        as_stack(cast(ArrayLike, source)), "array", check_pixel_size(pixel_size_nm), technique
+    )
 
 
 def source_of(
@@ -108,5 +117,12 @@ def source_of(
     image = taken.image
     size = check_pixel_size(image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm)
     return Source(
-        as_stack(image.data), name, size, technique, image.time_step_s, image.name, taken.left_out
-    )
+        as_stack(image.data), name, size, technique, image.time_step_s, image.name, taken.left_out,
+        list_of(image),
+    )  # fmt: skip
+
+
+def list_of(image: Image) -> tuple[str, ...]:
+    """Return the files of a movie of one file per frame."""
+    files = image.metadata.get("files")
+    return tuple(files) if isinstance(files, list) else ()

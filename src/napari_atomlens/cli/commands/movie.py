@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_atomlens.cli.options import Frames, ImageName, PixelSize, parse_frames
-from napari_atomlens.cli.output import say, there
+from napari_atomlens.cli.output import expanded, say
 from napari_atomlens.cli.progress import bar
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs.movie import analyze_movie, follow_folder
@@ -19,7 +19,13 @@ from napari_atomlens.tracking.params import DumbbellParams, LinkParams
 
 
 def run(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="Movie to analyse.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Movie to analyse; several files, or a folder of them, are its frames.",
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -36,12 +42,10 @@ def run(
     changes: ChangeParams,
 ) -> None:
     """Follow every atom and dumbbell through a movie of any length; stops and goes on."""
-    chosen, opened = (
-        parse_frames(frames),
-        open_source(there(source), pixel_size, image=image or None),
-    )
+    chosen, files = parse_frames(frames), expanded(inputs)
+    opened = open_source(files if len(files) > 1 else files[0], pixel_size, image=image or None)
     if opened.sentence:
-        say(f"{source.name}: {opened.sentence}")
+        say(f"{opened.name}: {opened.sentence}")
     stopped = "Stopped after {done} frames; the same command goes on from there."
     with bar("frames", stopped) as progress:
         for _ in analyze_movie(opened, out, analysis, frames=chosen, progress=progress):
@@ -60,4 +64,4 @@ def run(
     text = f"{tracks['track_id'].nunique():,} atoms followed through {n_frames:,} frames"
     if len(pairs):
         text += f", {pairs['dumbbell_id'].nunique():,} dumbbells, {len(found.changes):,} changes"
-    typer.echo(f"{source.name}: {text} -> {out}")
+    typer.echo(f"{opened.name}: {text} -> {out}")

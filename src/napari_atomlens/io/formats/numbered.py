@@ -19,7 +19,7 @@ _FRAME_WORDS = frozenset(
      "arr", "array", "step", "no", "nr", "number")
 )  # fmt: skip
 #: What may differ between the frames of a movie.
-_OF_A_FRAME = frozenset(("time", "date", "title", "number", "name", "comment"))
+_OF_A_FRAME = frozenset(("time", "date", "title", "number", "name", "comment", "recorded"))
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<word>[A-Za-z]*)[ _#.-]*\(?(?P<number>\d+)\)?")
 
 

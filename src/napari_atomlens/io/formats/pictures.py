@@ -345,6 +345,9 @@ def _ome(file: TiffFile, index: int) -> tuple[tuple[float, float] | None, float 
 
 def _metadata(file: TiffFile) -> dict[str, object]:
     out: dict[str, object] = {}
+    if (tag := file.pages.first.tags.get("DateTime")) is not None:
+        day, _, time = str(tag.value).strip().partition(" ")
+        out["recorded"] = f"{day.replace(':', '-')} {time}"
     if file.imagej_metadata:
         kept = (str, int, float)
         out["imagej"] = {k: v for k, v in file.imagej_metadata.items() if isinstance(v, kept)}

@@ -6,25 +6,41 @@ function in a module of its own family, which imports large libraries when they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image
-from napari_atomlens.io.formats.kinds import kind_of
+from napari_atomlens.io.formats.kinds import find_files, is_store, kind_of
 from napari_atomlens.io.formats.numbered import joined
+from napari_atomlens.io.formats.series import check_names, in_natural_order, read_series
 from napari_atomlens.untrusted import path_of
 
+#: A file, or the files of a movie of one file per frame.
+Files = str | Path | Sequence[str | Path]
 
-def read(path: str | Path) -> list[Image]:
+
+def is_paths(given: object) -> TypeGuard[Sequence[str | Path]]:
+    """Whether something is a list of files."""
+    return (
+        isinstance(given, (list, tuple))
+        and len(given) > 0
+        and all(isinstance(one, (str, Path)) for one in given)
+    )
+
+
+def read(path: Files) -> list[Image]:
     """Read every image and movie of a file.
 
     Parameters
     ----------
-    path : path
-        TIFF, PNG, JPEG, NumPy, HDF5 (HyperSpy, Berkeley and Velox EMD, NeXus ...), MRC,
-        zarr, DigitalMicrograph, TIA, Nion, Nanonis, Gwyddion, Igor, RHK, Omicron MATRIX,
-        Createc or MATLAB.
+    path : path or list of path
+        Several files of one image each, or a folder of such, are the frames of one movie, in the
+        order of the numbers in their names. Else a file: TIFF, PNG, JPEG, NumPy, HDF5
+        (HyperSpy, Berkeley and Velox EMD, NeXus ...), MRC, zarr, DigitalMicrograph, TIA, Nion,
+        Nanonis, Gwyddion, Igor, RHK, Omicron MATRIX, Createc or MATLAB.
 
     Returns
     -------
@@ -35,7 +51,8 @@ def read(path: str | Path) -> list[Image]:
     Raises
     ------
     FormatError
-        One sentence, if it is missing, damaged, of an unknown format, or holds no image.
+        One sentence, if it is missing, damaged, of an unknown format, or holds no image; if
+        frames differ in size.
 
     Examples
     --------
@@ -46,7 +63,24 @@ def read(path: str | Path) -> list[Image]:
     >>> images[0].name, images[0].axes, images[0].data.shape
     ('movie.tif', 'tyx', (3, 64, 96))
     """
-    path = path_of(path)
+    if is_paths(path):
+        files = [path_of(one) for one in path]
+    elif isinstance(path, (str, Path)):
+        whole = path_of(path)
+        if not (whole.is_dir() and not is_store(whole)):
+            return read_file(whole)
+        files = find_files(whole)
+        if not files:
+            raise FormatError(f"{whole.name} is a folder without images.")
+        check_names(files, printable(whole.name))
+    else:
+        raise FormatError("A path is needed, or a list of paths.")
+    files = in_natural_order(files)
+    return read_file(files[0]) if len(files) == 1 else read_series(files, read_file)
+
+
+def read_file(path: Path) -> list[Image]:
+    """Read every image and movie of one file; see :func:`read`."""
     kind = kind_of(path)
     try:
         images = kind.read(path)

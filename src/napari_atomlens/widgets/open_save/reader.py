@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from napari_atomlens import io, session
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
-from napari_atomlens.io.formats.kinds import is_store, kind_of, named
+from napari_atomlens.io.formats.choice import short_name
+from napari_atomlens.io.formats.kinds import find_files, is_store, kind_of, named
 from napari_atomlens.io.formats.matrices import looks_like_matrix
 from napari_atomlens.io.formats.readers import read
+from napari_atomlens.io.formats.series import check_names
 from napari_atomlens.widgets.open_save.beside import beside
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def get_reader(
     Parameters
     ----------
     path : path or list of path
-        A list is opened as images of their own.
+        Several files, or a folder of them, are the frames of one movie (napari hands over a list
+        only where they are to be opened as a stack).
 
     Returns
     -------
@@ -48,6 +51,8 @@ def _paths(path: str | Path | Sequence[str | Path]) -> list[Path]:
 
 def _ours(path: Path) -> bool:
     said = named(path)
+    if path.is_dir() and not is_store(path):
+        return _is_movie(path)
     if path.is_dir() or said is None or not path.exists():
         return said is not None and is_store(path)
     if path.suffix.lower() not in said.common:
@@ -57,6 +62,16 @@ def _ours(path: Path) -> bool:
     except FormatError:
         return False
     return kind.name != "text" or looks_like_matrix(path)
+
+
+def _is_movie(folder: Path) -> bool:
+    """Whether a folder holds the frames of a movie, one in each file."""
+    try:
+        files = find_files(folder)
+        check_names(files, folder.name)
+    except (OSError, FormatError):
+        return False
+    return len(files) > 1
 
 
 def read_project(path: str | Path) -> list[LayerTuple]:
@@ -149,6 +164,7 @@ def read_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     Parameters
     ----------
     path : path or list of path
+        Several files, or a folder of them, are the frames of one movie.
 
     Returns
     -------
@@ -160,13 +176,16 @@ def read_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     FormatError
         One sentence, if a file cannot be read.
     """
-    layers = []
-    for file in _paths(path):
-        for index, image in enumerate(read(file)):
-            data, keywords, kind = layer_tuple(image, file)
-            if index:  # the first is shown; a scan may bring 18 channels
-                keywords["visible"] = False
-            layers.append((data, keywords, kind))
+    paths, layers = _paths(path), []
+    images = read(paths if len(paths) > 1 else paths[0])
+    names = [short_name(image.name) for image in images]
+    for index, image in enumerate(images):
+        data, keywords, kind = layer_tuple(image, paths[0])
+        if index:  # the first is shown; a scan may bring 18 channels
+            keywords["visible"] = False
+        if len(images) > 1:
+            keywords["metadata"]["file"] |= {"image": names[index], "images": names}
+        layers.append((data, keywords, kind))
     return layers
 
 
@@ -180,7 +199,7 @@ def layer_tuple(image: Image, path: str | Path | None = None) -> LayerTuple:
         scale = (image.time_step_s or 1.0, *scale)
         units = ("s" if timed else "pixel", *units)
     metadata = {
-        "file": {} if path is None else {"path": str(path)},
+        "file": {} if path is None or "files" in image.metadata else {"path": str(path)},
         "pixel_size_nm": image.pixel_size_nm,
         "time_step_s": image.time_step_s,
         **image.metadata,
@@ -192,4 +211,6 @@ def layer_tuple(image: Image, path: str | Path | None = None) -> LayerTuple:
         "axis_labels": tuple(image.axes),
         "metadata": metadata,
     }
+    if "files" in image.metadata:  # napari would keep every frame that was looked at
+        keywords["cache"] = False
     return image.data, keywords, "image"
