@@ -43,8 +43,7 @@ def analyze(
     Parameters
     ----------
     source : path, list of path, Image or array-like
-        A file that :func:`napari_atomlens.read` reads, the files of a movie of one file per
-        frame or their folder, an image that it returned, or an array (H, W) or (T, H, W).
+        What :func:`napari_atomlens.read` reads or returned, or an array (H, W) or (T, H, W).
     model : str, optional
         Name or path of a model; "auto", the default, chooses one.
     pixel_size_nm : float or tuple of float, optional
@@ -52,8 +51,7 @@ def analyze(
     frames : sequence of int, optional
         Which frames; all by default.
     image : str or int, optional
-        Name of the image of a file that holds several, or a part of it that no other has, or its
-        number; the first by default. The messages of the result name it and those left out.
+        Name or number of the image of a file that holds several; the messages name it.
     params : AnalysisParams, optional
     keep_maps : bool
         Keep the probability and unfamiliar maps; those of long movies go to a temporary

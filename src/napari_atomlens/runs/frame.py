@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
-from napari_atomlens.runs.source import Given, Source, open_source
+from napari_atomlens.runs.source import Given, open_told
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.probabilities import LARGE, Probabilities
 from napari_atomlens.segmentation.spacing import check_spacing
@@ -156,9 +155,7 @@ def analyze_frames(
     >>> [result.frame for result in al.analyze_frames(image)]
     [0]
     """
-    opened = open_source(source, pixel_size_nm, technique)
-    if opened.sentence and not isinstance(source, Source):
-        warnings.warn(opened.sentence, stacklevel=2)
+    opened = open_told(source, pixel_size_nm, technique)
     movie, watch, wanted = opened.movie, as_progress(progress), _wanted(params, plan)
     order = check_frames(frames, movie.shape[0])
     if plan is None:  # what cannot be used is said before anything is computed

@@ -27,7 +27,7 @@ from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult, check_frames
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.plan import Plan, make_plan
-from napari_atomlens.runs.source import Given, Source, open_source
+from napari_atomlens.runs.source import Given, Source, open_told
 from napari_atomlens.runs.store import Store, fingerprint_of
 from napari_atomlens.tables import need_columns
 from napari_atomlens.tracking.changes import ChangeParams
@@ -56,10 +56,9 @@ def analyze_movie(
     Parameters
     ----------
     source : path, list of path, Image or array-like, shape (T, H, W)
-        dask and zarr arrays and files are read one frame at a time; several files, or a folder,
-        are a movie of one file per frame.
+        Read one frame at a time; several files, or a folder, are one movie.
     folder : path
-        Where the results go; made if it is missing. :func:`load` opens it at any time.
+        Of the results; made if it is missing. :func:`load` opens it at any time.
     params : AnalysisParams, optional
     pixel_size_nm : float or tuple of float, optional
         Overrides what the file says.
@@ -70,8 +69,7 @@ def analyze_movie(
     maps : bool
         Keep the probability and unfamiliar maps.
     progress : Progress or callable, optional
-        Called with (frames done, frames in all), those of earlier runs included; asked between
-        frames whether to stop.
+        Called with (frames done, in all), earlier runs included; asked whether to stop.
     **settings
         Parameters by name; they win over `params`.
 
@@ -83,8 +81,7 @@ def analyze_movie(
     Raises
     ------
     FormatError
-        If the folder holds results of another movie or of other parameters, or is damaged, full
-        or written by another run.
+        If the folder holds other results, or is damaged, full or written by another run.
 
     Examples
     --------
@@ -94,9 +91,7 @@ def analyze_movie(
     [0]
     """
     chosen, watch = merged(AnalysisParams, params, settings), as_progress(progress)
-    opened = open_source(source, pixel_size_nm, image=image)
-    if opened.sentence and not isinstance(source, Source):
-        warnings.warn(opened.sentence, stacklevel=2)
+    opened = open_told(source, pixel_size_nm, image=image)
     order = check_frames(frames, opened.shape[0])
     if not order:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -105,6 +106,19 @@ def open_source(
     return Source(
         as_stack(cast(ArrayLike, source)), "array", check_pixel_size(pixel_size_nm), technique
     )
+
+
+def open_told(
+    source: Given,
+    pixel_size_nm: float | tuple[float, float] | None = None,
+    technique: str = "",
+    image: str | int | None = None,
+) -> Source:
+    """Open as :func:`open_source`, with a warning where other images of the file are left out."""
+    opened = open_source(source, pixel_size_nm, technique, image)
+    if opened.sentence and not isinstance(source, Source):
+        warnings.warn(opened.sentence, stacklevel=3)
+    return opened
 
 
 def source_of(

@@ -133,14 +133,13 @@ def read_series(files: Sequence[Path], read_file: ReadFile) -> list[Image]:
     Raises
     ------
     FormatError
-        If a file cannot be read, or has another size, scale or kind of pixels than the first.
-        What is not in the first bytes of many large files is found when a frame is read.
+        If a file cannot be read, or does not fit the first; of many, when its frame is read.
     """
     order = in_natural_order(files)
     names = [printable(path.name) for path in order]
     last = lru_cache(maxsize=2)(read_file)  # channels of one scan are read together
     first = last(order[0])
-    many = len(first) > 1
+    many, whole = len(first) > 1, f"{names[0]} to {names[-1]}"
     kinds = [_Frame(names[0], tuple(i.data.shape), i.data.dtype, i.pixel_size_nm) for i in first]
     for kind, image in zip(kinds, first, strict=True):
         kind.check_image(names[0], image)
@@ -164,7 +163,6 @@ def read_series(files: Sequence[Path], read_file: ReadFile) -> list[Image]:
             kind.check_image(names[k], found)
             return np.asarray(found.data)
 
-        whole = f"{names[0]} to {names[-1]}"
         about = {k: v for k, v in image.metadata.items() if k != "recorded"}
         return replace(
             image, name=f"{whole}: {short_name(image.name)}" if many else whole,
@@ -173,10 +171,9 @@ def read_series(files: Sequence[Path], read_file: ReadFile) -> list[Image]:
             metadata={**about, "files": names},
         )  # fmt: skip
 
-    if len(order) <= _MOST_READ:
-        for k in range(1, len(order)):
-            for which, kind in enumerate(kinds):
-                kind.check_image(names[k], image_of(k, which))
+    for k in range(1, len(order) if len(order) <= _MOST_READ else 1):
+        for which, kind in enumerate(kinds):
+            kind.check_image(names[k], image_of(k, which))
     return [movie(which) for which in range(len(first))]
 
 
