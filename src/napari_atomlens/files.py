@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import sys
 import uuid
@@ -148,6 +149,12 @@ def known_as(path: str | Path) -> str:
 def hidden_beside(place: Path, ending: str = UNFINISHED) -> Path:
     """A name of its own beside a place."""
     return place.with_name(f".{short_name(place.name)}.{uuid.uuid4().hex}{ending}")
+
+
+def remnants(place: Path) -> list[Path]:
+    """What killed processes left of a file that they were writing beside its place."""
+    known = re.compile(rf"\.{re.escape(short_name(place.name))}\.[0-9a-f]{{32}}{UNFINISHED}")
+    return sorted(p for p in place.parent.iterdir() if known.fullmatch(p.name) and p.is_file())
 
 
 def sync_file(path: Path) -> None:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import napari_atomlens as al
 from napari_atomlens import cli
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import Lock
+from napari_atomlens.files import Lock, hidden_beside
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.io.formats.choice import Taken
 from napari_atomlens.io.projects import parts
@@ -249,6 +249,16 @@ def test_sentences(folder: Path, tmp_path: Path) -> None:
         run_batch([folder / "2024.npy"], tmp_path / "out", BatchParams(min_probability=0.9))
     with pytest.raises(FormatError, match="holds no bonds"):
         read_table(tmp_path / "out", "bonds")
+
+
+def test_a_run_that_was_killed_as_it_began_is_begun_again(folder: Path, tmp_path: Path) -> None:
+    """Half a note of its settings lay in the folder, which was refused as no batch from then on."""
+    out = tmp_path / "out"
+    out.mkdir()
+    left = hidden_beside(out / "batch.json")
+    left.write_text("{")
+    assert run_batch([folder / "2024.npy"], out, SMALL).complete
+    assert not left.exists()
 
 
 def test_two_clients_keep_apart(folder: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, stack_of
 from napari_atomlens.widgets.base.jobs import Job, Stop
+from napari_atomlens.widgets.base.layer_choice import LayerChoice
 from napari_atomlens.widgets.base.task import Task
 
 pytestmark = pytest.mark.skipif(
@@ -181,6 +182,21 @@ def test_a_choice_follows_what_is_opened_until_the_user_has_chosen(viewer: Any) 
     assert dock.atoms.layer is None
     dock.atoms.choose(points)
     assert dock.atoms.layer == points
+
+
+def test_what_is_drawn_of_atoms_is_not_chosen_in_their_place(viewer: Any) -> None:
+    """Explore described the 32 defects, not the 1,644 atoms: their layer came last."""
+    atoms = viewer.add_points(np.zeros((3, 2)), name="atoms")
+    choice = LayerChoice(
+        viewer, Points, "atoms", "Atoms", prefers=lambda x: x.name.startswith("atoms")
+    )
+    assert choice.layer is atoms
+    viewer.layers.events.inserted.connect(choice.reset_choices)
+    viewer.add_points(np.zeros((1, 2)), name="defects")
+    assert choice.layer is atoms
+    later = viewer.add_points(np.zeros((2, 2)), name="atoms of another image")
+    assert choice.layer is later
+    choice.close()
 
 
 def test_pixels_of_pyramids_and_of_colours(viewer: Any) -> None:

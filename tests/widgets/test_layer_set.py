@@ -234,6 +234,23 @@ def test_a_layer_found_again_is_marked_at_once(viewer: ViewerModel) -> None:
     assert layer.name == "b (stale)"
 
 
+def test_a_layer_that_was_saved_stale_is_stale_until_it_is_drawn_anew(viewer: ViewerModel) -> None:
+    """Displacements of atoms that have moved since came back from a project without their mark."""
+    gold = image_of(viewer)
+    session = layers_of(viewer, gold).session
+    assert session is not None
+    session.put("bonds", tables.empty("bonds"))  # as the project has it
+    mine = {"role": BONDS, "source_id": str(gold.unique_id), "stale": True}
+    layer = viewer.add_points(PLACES, name="bonds · gold (stale)", metadata={KEY: mine})
+    layers = layers_of(viewer, gold)
+    assert layers.layer(BONDS) is layer
+    layers.mark()
+    assert layer.name == "bonds · gold (stale)" and entry(layer)["stale"]
+    session.put("bonds", tables.empty("bonds"))
+    show(layers, BONDS, PLACES[:1])
+    assert layer.name == "bonds · gold" and not entry(layer)["stale"]
+
+
 # -------------------------------------------------------------------------------- for how long
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.files import Json, Lock, known_as
+from napari_atomlens.files import Json, Lock, known_as, remnants
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
@@ -109,17 +109,13 @@ def _settings(
         "chunk_frames": params.chunk_frames, "files": {},
     }  # fmt: skip
     file = folder / layout.BATCH
+    for left in remnants(file):  # of a run that was killed when it began; we hold the lock
+        left.unlink(missing_ok=True)
     if file.exists():
         before = _earlier(file)
         same = (
-            "parameters",
-            "maps",
-            "image",
-            "model_sha256",
-            "precision",
-            "pixel_size_nm",
-            "atomlens",
-        )
+            "parameters", "maps", "image", "model_sha256", "precision", "pixel_size_nm", "atomlens",
+        )  # fmt: skip
         if changed := [k for k in same if before.get(k) != now[k]]:
             raise ParameterError(
                 f"{folder.name} holds a batch with other settings ({', '.join(changed)}); "

@@ -122,12 +122,23 @@ class LayerChoice(Generic[L]):
         entries: list[tuple[str, L | None]] = [(self._none, None)] if self._none else []
         return entries + self._listed
 
+    def _is_worse(self, layer: L, chosen: L | None) -> bool:
+        """Whether what is chosen is preferred to a layer: bonds and defects come after atoms."""
+        prefers = self._prefers
+        return (
+            prefers is not None and chosen is not None and chosen.visible
+            and prefers(chosen) and not prefers(layer)
+        )  # fmt: skip
+
     def _wanted(self, layers: list[L]) -> str | None:
         """Id of the layer to choose now."""
         by_id = {_id(x): x for x in layers}
-        fresh = [i for i, x in by_id.items() if x.visible and self._known and i not in self._known]
-        self._known = set(by_id)
         chosen = by_id.get(self._told)
+        fresh = [
+            i for i, x in by_id.items()
+            if x.visible and self._known and i not in self._known and not self._is_worse(x, chosen)
+        ]  # fmt: skip
+        self._known = set(by_id)
         if self._by_hand and (chosen is not None or (self._none and self._told is None)):
             return self._told
         self._by_hand = False

@@ -92,6 +92,8 @@ class LayerSet:
         self.source_id, self.source_name = str(source.unique_id), plain_name(source)
         self._layers: dict[str, Layer] = {}
         self._drawn: dict[str, int] = {}
+        #: Layers that were stale when their project was saved, and are not drawn anew.
+        self._left_stale: set[str] = set()
         self._tables: dict[str, str] = {}
         self._parts: dict[type, Part] = {}
         self._session: Session | None = None
@@ -176,6 +178,8 @@ class LayerSet:
 
     def _adopt(self, role: str, layer: Layer) -> None:
         self._layers[role] = layer
+        if entry(layer).get("stale"):
+            self._left_stale.add(role)
         if not self.owns(layer):  # of an earlier session: it has an owner again
             self.note(role, source_id=self.source_id, source_name=self.source_name)
         self._lay(layer)
@@ -185,6 +189,7 @@ class LayerSet:
     def _forget(self, role: str) -> None:
         layer = self._layers.pop(role, None)
         self._drawn.pop(role, None)
+        self._left_stale.discard(role)
         if layer is not None:
             self.lost.emit(role, layer)
 
@@ -426,10 +431,13 @@ class LayerSet:
         session = self.session
         if session is not None:
             self._drawn[role] = session.revision
+            self._left_stale.discard(role)
             self.mark()
 
     def is_stale(self, role: str) -> bool:
         """Whether what a layer shows no longer follows from the atoms that there are."""
+        if role in self._left_stale:
+            return True
         session = self.session
         table = self._tables.get(role, TABLE_OF.get(role, ""))
         if session is None or not table:
