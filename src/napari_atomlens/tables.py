@@ -205,7 +205,7 @@ MEANINGS: dict[str, str] = {
     "background": "fitted grey value under the atom",
     "y_err_px": "standard error of the row",
     "x_err_px": "standard error of the column",
-    "fit_ok": "whether the fit held; else the place is that of the network",
+    "fit_ok": "whether the fit held and explains the image here as it does elsewhere",
     "chi2": "squared residual round it over what the noise explains: 1 where the fit is right",
     "sublattice": "sublattice of the lattice, 0 the brightest; -1 on no site",
     "site_y_px": "row of the ideal site",

@@ -54,7 +54,7 @@ def on_image(fit: Fit, probabilities: Probabilities) -> np.ndarray:
     """
     height, width = probabilities.frame.shape
     inner = np.minimum.reduce([fit.y, fit.x, height - 1 - fit.y, width - 1 - fit.x])
-    return inner > np.where(fit.ok, 0.0, 0.08 * probabilities.spacing_px)
+    return inner > np.where(fit.places(), 0.0, 0.08 * probabilities.spacing_px)
 
 
 def unknown_or(values: np.ndarray | None, n: int) -> np.ndarray:
@@ -179,19 +179,19 @@ def find_atoms(
             result.amplitude,
             result.amplitude_err,
             shares[:, 1],
-            result.ok & within_frame(result, probabilities.frame.shape),
+            result.places() & within_frame(result, probabilities.frame.shape),
             probabilities.spacing_px,
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
     if n and {"Si", "heavy"} <= set(kinds):
         species = silicon_or_heavier(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.ok & within_frame(result, probabilities.frame.shape), probabilities.spacing_px,
+            result.places() & within_frame(result, probabilities.frame.shape), probabilities.spacing_px,
         ).astype(object)  # fmt: skip
     if n and {"chalcogen pair", "single chalcogen"} <= set(kinds):
         species = single_or_pair(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.amplitude_err, result.ok & within_frame(result, probabilities.frame.shape),
+            result.amplitude_err, result.places() & within_frame(result, probabilities.frame.shape),
             probabilities.spacing_px,
         )  # fmt: skip
     table = tables.make(
@@ -203,7 +203,7 @@ def find_atoms(
             "amplitude": result.amplitude, "sigma_px": result.sigma,
             "background": result.background, "chi2": unknown_or(result.chi2, n),
             "y_err_px": result.y_err, "x_err_px": result.x_err,
-            "fit_ok": result.ok, "edited": False, "source": np.where(result.ok, "fit", "model"),
+            "fit_ok": result.ok, "edited": False, "source": np.where(result.places(), "fit", "model"),
             **shapes(result),
         },
         n,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from napari_atomlens import arrays
@@ -10,6 +12,14 @@ from napari_atomlens.atoms.background import strips
 #: Least variance of a pixel, in units of the range of the image: even the best images have
 #: errors of the model that large, and without it images free of noise have no weights.
 LEAST = 1e-6
+
+
+#: Blocks whose noise is less than this part of that of the columns are quiet.
+QUIET = 0.02
+#: What a column may have where the model has nothing, over its height.
+TAIL = 2e-3
+#: Levels of the expected value between which wild pixels are told apart.
+LEVELS = 8
 
 
 class Noise:
@@ -38,6 +48,36 @@ class Noise:
                 deviance = 2 * (log - (seen - expected))
             w[far] *= np.minimum(1, 4.5 / np.sqrt(np.maximum(deviance, 1e-12)))
         return weight
+
+
+def _most(
+    mean: np.ndarray, residual: np.ndarray, valid: np.ndarray | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Largest square of a residual that is no wild pixel, as a function of the expected value.
+
+    One wild pixel must not make a block; but of sparse counts, and where most of the frame is
+    empty, the median of all squares knows nothing of the noise of the columns.
+    """
+    step = max(1, residual.size // 50_000)
+    level, square = mean.ravel()[::step].astype(float), residual.ravel()[::step].astype(float) ** 2
+    if valid is not None:
+        good = valid.ravel()[::step] > 0
+        level, square = level[good], square[good]
+    if not len(level):
+        return lambda values: np.full(values.shape, np.inf, np.float32)
+    low, high = np.quantile(level, [0.001, 0.999])
+    edges = np.linspace(low, high, LEVELS + 1)[1:-1]
+    which = np.searchsorted(edges, level)
+    whole = 36 * max(float(np.median(square)) / 0.4549, 0.0)
+    limit = np.full(LEVELS, whole)
+    for k in range(LEVELS):
+        mine = square[which == k]
+        if len(mine) >= 40:
+            limit[k] = 36 * max(float(np.median(mine)) / 0.4549, float(mine.mean()))
+    # a level of few pixels has at least the noise of the one below
+    limit = np.maximum.accumulate(limit).astype(np.float32)
+    inner = edges.astype(np.float32)
+    return lambda values: limit[np.searchsorted(inner, values)]
 
 
 def find_noise(
@@ -82,13 +122,11 @@ def find_noise(
             out[rows.start // side : rows.stop // side] = blocks.mean(axis=(1, 3))
         return out
 
-    # one wild pixel must not make a block
-    few = residual.ravel()[:: max(1, residual.size // 50_000)] ** 2
-    most = np.float32(36 * float(np.median(few)) / 0.4549)
+    most = _most(mean, residual, valid)
     part = np.ones((h // side, w // side))
     v = np.empty_like(part)
     for rows in strips((h, w), side):
-        square = np.minimum(residual[rows] ** 2, most)
+        square = np.minimum(residual[rows] ** 2, most(mean[rows]))
         if valid is not None:
             square *= valid[rows]
         square = square[:, :w].reshape(-1, side, w // side, side)
@@ -106,16 +144,25 @@ def find_noise(
     if not use.any():
         return Noise(1.0, 0.0, LEAST), np.ones(mean.shape, bool)
     near = max(3, round(typical / side) | 1)
-    low = float(m[use].min())
+    # the background in a vacuum is not known to be flat: its least value is no level
+    low = float(np.quantile(m[use], 0.1))
     keep, a, b = use.copy(), float(v[use].mean()), 0.0
     for turn in range(6):
         model = np.maximum(a + b * (m - low), 1e-3 * float(v[keep].mean()) + 1e-30)
         if turn:
-            q = np.where(use, v / model, 1.0)
-            smooth = uniform_filter(q, near)
-            middle = float(np.median(smooth[use]))
-            spread = arrays.spread(smooth[use], centre=middle)
-            fresh = use & (smooth < middle + max(5 * spread, 0.15 * middle))
+            # a vacuum has hardly any noise: what is usual there says nothing of the columns
+            loud = float(np.sum(model[use] ** 2) / np.sum(model[use]))
+            model = np.maximum(model, 0.1 * QUIET * loud)
+            quiet = use & (model < QUIET * loud)
+            if quiet.sum() > 0.1 * use.sum():
+                low = float(np.median(m[quiet]))
+            smooth = uniform_filter(np.where(use, v / model, 1.0), near)
+            fresh = use.copy()
+            for some in (quiet, use & ~quiet):
+                middle = float(np.median(smooth[some])) if some.any() else 0.0
+                if middle > 0:
+                    spread = arrays.spread(smooth[some], centre=middle)
+                    fresh &= ~some | (smooth < middle + max(5 * spread, 0.15 * middle))
             if turn > 2 and np.array_equal(fresh, keep):
                 break
             keep = fresh if fresh.sum() > 0.1 * use.sum() else keep
@@ -131,8 +178,10 @@ def find_noise(
         trusted[rows, :w] = np.repeat(np.repeat(there, side, axis=0), side, axis=1)
     if b * float(np.ptp(m[keep])) < 0.05 * overall:
         return Noise(max(overall, LEAST), 0.0, LEAST), trusted
-    # a is the variance at the lowest mean value; back to mean value zero
-    least = max(0.3 * a, 1e-3 * overall, LEAST)
+    # a is the variance at a low mean value; back to mean value zero
+    # a column has a tail that no Gaussian describes: where the model is nothing, not all is
+    top = float(np.quantile(m[keep], 0.98)) - low
+    least = max(0.3 * a, 1e-3 * overall, TAIL * b * top, LEAST)
     return Noise(a - b * low, b, least), trusted
 
 
