@@ -173,25 +173,26 @@ def find_atoms(
     result = _refined(probabilities, positions, shares, refine, fit, progress)
     kinds = probabilities.column_classes
     species = np.asarray(kinds, dtype=object)[shares.argmax(1)] if n else []
+    measured = result.places() & within_frame(result, probabilities.frame.shape)
     if n and kinds == ("column", "bright column"):
         bright = bright_probability(
             np.c_[result.y, result.x],
             result.amplitude,
             result.amplitude_err,
             shares[:, 1],
-            result.places() & within_frame(result, probabilities.frame.shape),
+            measured,
             probabilities.spacing_px,
         )
         species = np.where(bright > 0.5, "bright column", "column").astype(object)
     if n and {"Si", "heavy"} <= set(kinds):
         species = silicon_or_heavier(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.places() & within_frame(result, probabilities.frame.shape), probabilities.spacing_px,
+            measured, probabilities.spacing_px,
         ).astype(object)  # fmt: skip
     if n and {"chalcogen pair", "single chalcogen"} <= set(kinds):
         species = single_or_pair(
             np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.amplitude_err, result.places() & within_frame(result, probabilities.frame.shape),
+            result.amplitude_err, measured,
             probabilities.spacing_px,
         )  # fmt: skip
     table = tables.make(
@@ -203,7 +204,8 @@ def find_atoms(
             "amplitude": result.amplitude, "sigma_px": result.sigma,
             "background": result.background, "chi2": unknown_or(result.chi2, n),
             "y_err_px": result.y_err, "x_err_px": result.x_err,
-            "fit_ok": result.ok, "edited": False, "source": np.where(result.places(), "fit", "model"),
+            "fit_ok": result.ok, "edited": False,
+            "source": np.where(result.places(), "fit", "model"),
             **shapes(result),
         },
         n,
