@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.atoms.centre_of_mass import centre_of_mass
+from napari_atomlens.atoms.disorder import disorder
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
@@ -171,6 +172,8 @@ def find_atoms(
     n = len(positions)
     strange = unfamiliarity(positions, 1 - evidence[known, 3], probabilities.spacing_px)
     result = _refined(probabilities, positions, shares, refine, fit, progress)
+    places = np.where(np.isfinite([result.y, result.x]), [result.y, result.x], positions.T).T
+    strange = np.maximum(strange, disorder(probabilities.frame, places))
     kinds = probabilities.column_classes
     species = np.asarray(kinds, dtype=object)[shares.argmax(1)] if n else []
     measured = result.places() & within_frame(result, probabilities.frame.shape)
