@@ -200,9 +200,10 @@ MEANINGS: dict[str, str] = {
     "species_probability": "that it is of this species, if it is an atom",
     "unfamiliar": "how far the image round it is unlike those that the model knows, 0 to 1; 0 in a "
     "familiar lattice; above 0.5 lattice, bonds and defects leave it out",
-    "amplitude": "fitted height over the background, in grey values",
+    "amplitude": "fitted height over the background, in the image's own units: grey values, or nm "
+    "where its pixels are heights in nm",
     "sigma_px": "fitted width (standard deviation)",
-    "background": "fitted grey value under the atom",
+    "background": "fitted value under the atom, in the image's own units",
     "y_err_px": "standard error of the row",
     "x_err_px": "standard error of the column",
     "fit_ok": "whether the fit held and explains the image here as it does elsewhere",
@@ -252,7 +253,7 @@ MEANINGS: dict[str, str] = {
     "basis": "places of the sublattices in the cell, in fractions of a and b",
     "along_a": "place in the cell, fraction of a",
     "along_b": "place in the cell, fraction of b",
-    "sublattices.amplitude": "typical height of its atoms",
+    "sublattices.amplitude": "typical height of its atoms, in the image's own units",
     "sublattices.species": "most frequent species",
     "polar_dy_px": "mean displacement from the neighbours of another sublattice, rows",
     "polar_dx_px": "the same, columns",

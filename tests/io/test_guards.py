@@ -113,3 +113,18 @@ def test_structures_without_end(tmp_path: Path) -> None:
     words[-1] = 3
     path.write_bytes(b"\0\0\0\x03" + b"%%%%" + struct.pack(">6I", *words) + bytes(50))
     check_dm(path)
+
+
+def test_a_text_of_no_known_type_is_refused(tmp_path: Path) -> None:
+    """The HDF5 library would end the process."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["frame"] = np.zeros((32, 40), np.float32)
+        file["frame"].attrs["Signal Name"] = "HAADF"
+    assert read(path)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"\x19\x01\x01\x00\x10\x00\x00\x00")
+    raw[at + 1] = 5
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match=r"a\.h5 is damaged: a text"):
+        read(path)

@@ -11,7 +11,7 @@ from test_readers import DATA, sentence
 from napari_atomlens.io import read
 from napari_atomlens.io.formats.kinds import find_files
 from napari_atomlens.io.formats.matrices import looks_like_matrix
-from napari_atomlens.widgets.open_save.reader import get_reader
+from napari_atomlens.widgets.open_save.reader import get_atoms_reader, get_reader
 
 PIXELS = np.round(np.random.default_rng(0).random((40, 50)) * 1000 - 100, 2)
 
@@ -40,6 +40,18 @@ def test_whatever_stands_between_the_numbers(tmp_path: Path, name: str) -> None:
     assert image.axes == "yx" and image.pixel_size_nm is None
     assert get_reader(str(tmp_path / name)) is not None
     assert find_files(tmp_path) == [tmp_path / name]
+
+
+def test_dropped_on_napari(tmp_path: Path) -> None:
+    (tmp_path / "matrix.csv").write_text(TEXTS["matrix.csv"])
+    (tmp_path / "atoms.csv").write_text("y_px,x_px\n" + "1.0,2.0\n" * 9)
+    for name, opens, other in (
+        ("matrix.csv", get_reader, get_atoms_reader), ("atoms.csv", get_atoms_reader, get_reader),
+    ):  # fmt: skip
+        found = opens(str(tmp_path / name))
+        assert found is not None and other(str(tmp_path / name)) is None
+        ((_, _, kind),) = found(str(tmp_path / name))
+        assert kind == ("image" if name == "matrix.csv" else "points")
 
 
 def test_other_encodings(tmp_path: Path) -> None:
@@ -83,10 +95,10 @@ def test_counters_of_lines_and_columns_are_no_pixels(tmp_path: Path) -> None:
 
 
 NO_IMAGES: dict[str, tuple[str, str]] = {
-    "atoms.csv": ("y_px,x_px,intensity\n" + "1.0,2.0,3.0\n" * 40, "no"),
+    "atoms.csv": ("y_px,x_px,intensity\n" + "1.0,2.0,3.0\n" * 40, "names of columns"),
     "positions.txt": ("1.0\t2.0\n" * 40, "columns"),
-    "wide_table.csv": (",".join("abcdefghij") + "\n" + (",".join("0123456789") + "\n") * 40, "no"),
-    "words.txt": ("Not an image.\n" * 200, "no"),
+    "wide_table.csv": ("a,b,c,d,e,f,g,h\n" + "0,1,2,3,4,5,6,7\n" * 40, "names of columns"),
+    "words.txt": ("Not an image.\n" * 200, "no lines of numbers"),
     "ragged.txt": (rows(" ") + "1 2 3\n", "line 41"),
     "broken.csv": (rows(",").replace("\n", ",x\n", 20).replace(",x", ",y"), "text"),
     "few.txt": ("\t".join("12345678") + "\n" + "\t".join("12345678"), "lines"),

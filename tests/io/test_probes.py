@@ -174,6 +174,14 @@ def test_gsf(tmp_path: Path, more: str) -> None:
         sentence(tmp_path / "a.gsf")
 
 
+def test_gsf_with_a_place(tmp_path: Path) -> None:
+    gsf(tmp_path / "a.gsf", more="XOffset = 1e-07\nYOffset = -2e-08\n")
+    known = read(tmp_path / "a.gsf")[0].metadata
+    assert known["offset_nm"] == pytest.approx((-20 + 1.6, 100 + 4))
+    gsf(tmp_path / "a.gsf", more="XOffset = 0\nYOffset = 0\n")
+    assert "offset_nm" not in read(tmp_path / "a.gsf")[0].metadata
+
+
 def test_gsf_of_a_current(tmp_path: Path) -> None:
     gsf(tmp_path / "a.gsf", unit="A")
     (image,) = read(tmp_path / "a.gsf")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -175,3 +175,21 @@ def in_words(metadata: Mapping[str, object]) -> str:
         str(said.get("recorded", "")),
     ]
     return ", ".join(p for p in parts if p)
+
+
+def middle_of(
+    corner: Sequence[float | None], sides: Sequence[float | None], unit: object
+) -> tuple[float, float] | None:
+    """Return the middle of a frame of Gwyddion, (y, x) in nm, from its upper left corner.
+
+    Corners at (0, 0) are those of programs that write none.
+
+    Examples
+    --------
+    >>> middle_of((1e-8, 0.0), (2e-9, 4e-9), "m")
+    (11.0, 2.0)
+    """
+    if not any(corner) or None in (*corner, *sides):
+        return None
+    y, x = (to_nm((c or 0.0) + (s or 0.0) / 2, unit) for c, s in zip(corner, sides, strict=True))
+    return None if y is None or x is None else (round(y, 6), round(x, 6))

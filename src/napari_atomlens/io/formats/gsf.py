@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image, make_image, number_of, pixel_size, to_nm
-from napari_atomlens.io.formats.facts import about, heights_in_nm
+from napari_atomlens.io.formats.facts import about, heights_in_nm, middle_of
 
 MAGIC = b"Gwyddion Simple Field 1."
 #: A header is never longer; what has no zero byte before is none.
@@ -46,7 +46,10 @@ def read_gsf(path: Path) -> list[Image]:
     )  # fmt: skip
     title = fields.get("title", "")
     data, unit_z = heights_in_nm(data, fields.get("zunits", ""))
-    metadata = about(channel=title, title=title, unit=unit_z)
+    sides = [number_of(fields.get(k)) for k in ("yoffset", "xoffset", "yreal", "xreal")]
+    metadata = about(
+        channel=title, title=title, unit=unit_z, offset_nm=middle_of(sides[:2], sides[2:], unit)
+    )
     name = f"{path.name}: {title}" if title else path.name
     return [make_image(name, data, size, metadata=metadata, colour=False)]
 

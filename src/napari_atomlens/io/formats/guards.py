@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,13 @@ def check_hdf5(path: Path) -> None:
     """Refuse a file whose heaps of texts would make the HDF5 library go round for ever.
 
     A global heap collection is a list of objects, each of which says how long it is; one of
-    length zero is its own successor (HDF5 File Format Specification, III.E).
+    length zero is its own successor (HDF5 File Format Specification, III.E). A type of variable
+    length that is neither a list nor a text ends the process.
 
     Raises
     ------
     FormatError
-        If an object of a heap leads nowhere, or out of its heap.
+        If an object of a heap leads nowhere, or out of its heap, or a type is none.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
         for at in _each(raw, b"GCOL\x01"):
@@ -38,6 +40,28 @@ def check_hdf5(path: Path) -> None:
                 if step < 16 or at + step > end + 7:
                     raise FormatError(f"{path.name} is damaged: a list of texts in it has no end.")
                 at += step
+        for kind in _texts(raw):
+            if kind & 0x0F > 1:
+                raise FormatError(f"{path.name} is damaged: a text in it is of no known type.")
+
+
+#: Type of texts and lists of any length: class 9, what it is, 16 bytes, then the type of its parts
+#: (HDF5 File Format Specification, IV.A.2.d).
+_VARIABLE = re.compile(
+    rb"[\x19\x29\x39](.)[\x00-\x0f]\x00\x10\x00\x00\x00"
+    rb"[\x10\x13\x17\x20\x23\x27\x30\x33\x37]...[\x01-\x10]\x00\x00\x00",
+    re.DOTALL,
+)
+
+
+def _texts(raw: mmap.mmap) -> Iterator[int]:
+    """Types of variable length in a file: 0 a list, 1 a text.
+
+    The library knows no other, and reads on in memory that is not its own.
+    """
+    for first, last in ((0, LOOK_BYTES), (max(LOOK_BYTES, len(raw) - LOOK_BYTES), len(raw))):
+        for found in _VARIABLE.finditer(raw, first, last):
+            yield found[1][0]
 
 
 def check_dm(path: Path) -> None:

@@ -81,10 +81,9 @@ def read_matrix(path: Path) -> list[Image]:
         If it holds no matrix, or its lines are not equally long.
     """
     try:
-        text = _decoded(path.read_bytes())
+        header, lines = _parted(_decoded(path.read_bytes()))
     except ValueError as error:
-        raise FormatError(f"{path.name} is no text.") from error
-    header, lines = _parted(text)
+        raise FormatError(f"{path.name} is no image in text: it {error}.") from error
     if len(lines) < MIN_SIDE:
         raise FormatError(f"{path.name} holds no table of at least {MIN_SIDE} lines of numbers.")
     layout = _layout(lines[:20])
@@ -113,7 +112,7 @@ def _decoded(raw: bytes) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", "replace")
     if b"\0" in raw:
-        raise ValueError("zero bytes")
+        raise ValueError("holds zero bytes")
     text = raw.removeprefix(b"\xef\xbb\xbf")
     try:
         return text.decode("utf-8")
@@ -146,9 +145,9 @@ def _parted(text: str) -> tuple[dict[str, str], list[str]]:
         if words:
             header.setdefault(words[1].strip().lower(), words[2].strip().strip(";").strip())
         elif not bare.startswith(_COMMENTS) and re.search(r"[\t;,]", bare.strip("\t;, ")):
-            raise ValueError("names of columns")
+            raise ValueError("is a table with names of columns")
     if first is None:
-        raise ValueError("no numbers")
+        raise ValueError("holds no lines of numbers")
     return header, [
         line for line in lines[first:] if line.strip() and not line.lstrip().startswith(_COMMENTS)
     ]

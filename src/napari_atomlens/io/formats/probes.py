@@ -18,7 +18,14 @@ from napari_atomlens.image import (
     text_of,
     to_nm,
 )
-from napari_atomlens.io.formats.facts import about, heights_in_nm, in_si, number_with_unit, when
+from napari_atomlens.io.formats.facts import (
+    about,
+    heights_in_nm,
+    in_si,
+    middle_of,
+    number_with_unit,
+    when,
+)
 from napari_atomlens.io.formats.vendors import optional
 
 
@@ -52,7 +59,9 @@ def read_gwy(path: Path) -> list[Image]:
         title = text_of(tree.get(f"{key}/title")) or key
         name = path.name if len(keys) == 1 else f"{path.name}: {title}"
         data, unit_z = heights_in_nm(data, _gwy_unit(part, "si_unit_z"))
-        metadata = about(channel=title, unit=unit_z, **_gwy_settings(tree, key))
+        sides = [number_of(part.get(k)) for k in ("yoff", "xoff", "yreal", "xreal")]
+        offset = middle_of(sides[:2], sides[2:], unit)
+        metadata = about(channel=title, unit=unit_z, offset_nm=offset, **_gwy_settings(tree, key))
         images.append(make_image(name, data, size, metadata=metadata, colour=False))
     return images
 

@@ -39,8 +39,9 @@ def read(path: Files) -> list[Image]:
     path : path or list of path
         Several files of one image each, or a folder of such, are the frames of one movie, in the
         order of the numbers in their names. Else a file: TIFF, PNG, JPEG, NumPy, HDF5
-        (HyperSpy, Berkeley and Velox EMD, NeXus ...), MRC, zarr, DigitalMicrograph, TIA, Nion,
-        Nanonis, Gwyddion, Igor, RHK, Omicron MATRIX, Createc or MATLAB.
+        (HyperSpy, EMD of Berkeley, emdfile and Velox, NeXus ...), MRC, zarr, DigitalMicrograph,
+        TIA, Nion, Nanonis, Createc, Gwyddion, Igor, RHK, Omicron MATRIX, Aarhus, MATLAB, or a
+        matrix in text.
 
     Returns
     -------
