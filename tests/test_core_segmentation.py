@@ -124,8 +124,8 @@ def test_no_lattice_is_said_and_absurd_spacings_are_refused():
 
 def test_inverted_contrast_is_unfamiliar():
     image, _ = simulate("honeycomb", (200, 200), 10, seed=seed_for("test", 3))
-    assert (segment(image, spacing_px=10).unfamiliar > 0.5).mean() < 0.02
-    assert (segment(-image, spacing_px=10).unfamiliar > 0.5).mean() > 0.5
+    assert (segment(image, spacing_px=10, contrast="bright").unfamiliar > 0.5).mean() < 0.02
+    assert (segment(-image, spacing_px=10, contrast="bright").unfamiliar > 0.5).mean() > 0.5
 
 
 def test_one_hot_pixel_changes_nothing():

@@ -90,16 +90,24 @@ def _refined(
     if n and refine in ("fit", "elliptic"):
         params = replace(params, elliptic=params.elliptic or refine == "elliptic")
         groups = width_groups(shares.argmax(1))
-        return fit_columns(
+        fit = fit_columns(
             frame, positions, spacing, params, groups, recorded=probabilities.recorded,
-            progress=progress,
+            dark=probabilities.dark, progress=progress,
         )  # fmt: skip
+        return _signed(fit, dark=probabilities.dark)
     unknown = np.full((6, n), np.nan)
     bare = Fit(positions[:, 0], positions[:, 1], *unknown, ok=np.zeros(n, bool))  # type: ignore[misc]
     if n and refine == "centroid":
         found, bare.amplitude, bare.background = centre_of_mass(frame, positions, spacing)
         bare.y, bare.x = found.T
-    return bare
+    return _signed(bare, dark=probabilities.dark)
+
+
+def _signed(fit: Fit, *, dark: bool) -> Fit:
+    """Return a fit with the grey values of the image; of dark columns amplitudes are depths."""
+    if dark:
+        fit.background = -fit.background
+    return fit
 
 
 def find_atoms(

@@ -86,6 +86,8 @@ def find_noise(
     valid: np.ndarray | None,
     typical: float,
     parameters_per_pixel: float,
+    *,
+    dark: bool = False,
 ) -> tuple[Noise, np.ndarray]:
     """Estimate variance = a + b mean from the residuals, where the model fits.
 
@@ -102,6 +104,8 @@ def find_noise(
     typical : float
         Distance between nearest columns in pixels.
     parameters_per_pixel : float
+    dark : bool
+        The image holds minus the counts: the variance falls with the mean.
 
     Returns
     -------
@@ -122,11 +126,12 @@ def find_noise(
             out[rows.start // side : rows.stop // side] = blocks.mean(axis=(1, 3))
         return out
 
-    most = _most(mean, residual, valid)
+    up = -1 if dark else 1
+    most = _most(up * mean, residual, valid)
     part = np.ones((h // side, w // side))
     v = np.empty_like(part)
     for rows in strips((h, w), side):
-        square = np.minimum(residual[rows] ** 2, most(mean[rows]))
+        square = np.minimum(residual[rows] ** 2, most(up * mean[rows]))
         if valid is not None:
             square *= valid[rows]
         square = square[:, :w].reshape(-1, side, w // side, side)
@@ -138,7 +143,7 @@ def find_noise(
     inner[rim : -rim or None, rim : -rim or None] = True
     if inner.sum() < 50:
         inner[:] = True
-    m, v = average(mean), v / np.maximum(part, 1e-6)
+    m, v = up * average(mean), v / np.maximum(part, 1e-6)
     use = inner & (part > 0.5)
     v = v / max(1 - parameters_per_pixel, 0.3)
     if not use.any():
@@ -182,7 +187,7 @@ def find_noise(
     # a column has a tail that no Gaussian describes: where the model is nothing, not all is
     top = float(np.quantile(m[keep], 0.98)) - low
     least = max(0.3 * a, 1e-3 * overall, TAIL * b * top, LEAST)
-    return Noise(a - b * low, b, least), trusted
+    return Noise(a - b * low, up * b, least), trusted
 
 
 def inflation(

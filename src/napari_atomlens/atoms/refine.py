@@ -119,6 +119,18 @@ def saturated(image: np.ndarray) -> np.ndarray | None:
     return at_top
 
 
+def _counts_at(image: np.ndarray) -> bool:
+    """Whether the ceiling of minus an image is its count of zero, and no clipping of columns.
+
+    Of clipped columns many more pixels stand at the ceiling than at the next value below it.
+    """
+    top = image.max()
+    below = image[image < top]
+    if top != 0 or not len(below):
+        return False
+    return bool((image == top).sum() < 3 * (image == below.max()).sum())
+
+
 def fit_columns(
     image: np.ndarray,
     positions: np.ndarray,
@@ -127,6 +139,7 @@ def fit_columns(
     group: np.ndarray | None = None,
     *,
     recorded: np.ndarray | None = None,
+    dark: bool = False,
     progress: ProgressLike = None,
 ) -> Fit:
     """Fit all columns of a frame together on the original pixels.
@@ -144,6 +157,9 @@ def fit_columns(
         it is not given.
     recorded : ndarray of bool, shape (H, W), optional
         Pixels that count; all by default.
+    dark : bool
+        The image holds minus the grey values of dark columns: the noise of counts grows
+        towards its low values.
     progress : Progress or callable, optional
         Asked before each step whether to stop.
 
@@ -170,7 +186,7 @@ def fit_columns(
         return Fit(*np.zeros((8, 0)), ok=np.zeros(0, bool))  # type: ignore[misc]
     factor = binning(spacing_px)
     image = np.asarray(image, np.float32)
-    clipped = saturated(image)
+    clipped = saturated(image) if not (dark and _counts_at(image)) else None
     data = bin_image(image, factor)
     void = clipped if recorded is None else ~recorded if clipped is None else clipped | ~recorded
     valid = None
@@ -191,13 +207,14 @@ def fit_columns(
     fixed = None
     if params.noise == "poisson" and params.gain > 0:
         gain = params.gain / factor**2
-        fixed = Noise((level - params.offset) * gain / scale**2, gain / scale, 1e-6)
+        up = -1 if dark else 1
+        fixed = Noise((up * level - params.offset) * gain / scale**2, up * gain / scale, 1e-6)
     with Crew() as crew:
         system = System(
             data, start[order], group[order], spacing, params.background_spacings * spacing,
             valid, crew, there,
         )  # fmt: skip
-        fit = _fit(system, params, fixed, as_progress(progress))
+        fit = _fit(system, params, fixed, as_progress(progress), dark=dark)
     undo = np.argsort(order)
     for name, value in vars(fit).items():
         if value is not None:
@@ -244,7 +261,9 @@ def _begin(system: System) -> None:
     system.ceiling = 2.5 * np.maximum(above, 0.4 * float(np.median(system.amplitude)))
 
 
-def _fit(system: System, params: FitParams, fixed: Noise | None, watch: Progress) -> Fit:
+def _fit(
+    system: System, params: FitParams, fixed: Noise | None, watch: Progress, *, dark: bool
+) -> Fit:
     _begin(system)
     data = system.data
     steps = np.diff(data[:: max(1, len(data) // 256)], axis=1) if data.shape[1] > 1 else data
@@ -262,9 +281,7 @@ def _fit(system: System, params: FitParams, fixed: Noise | None, watch: Progress
         watch.check()
         if fixed is None and step in (2, 3, 5):
             system.forget_fisher()  # it is made anew below
-            noise, system.trusted = find_noise(
-                system.mean, system.residual, system.valid, system.typical, system.share
-            )
+            noise = _noise_of(system, dark=dark)
             if params.noise == "uniform":
                 noise = Noise(float(np.mean(system.residual**2)), 0.0, 1e-12)
         system.weigh(noise)
@@ -309,15 +326,21 @@ def _fit(system: System, params: FitParams, fixed: Noise | None, watch: Progress
             system.weigh(noise)
         if fixed is None:  # round columns had left more than noise
             system.look()
-            noise, system.trusted = find_noise(
-                system.mean, system.residual, system.valid, system.typical, system.share
-            )
+            noise = _noise_of(system, dark=dark)
             system.weigh(noise)
             system.fisher()
             system.reshape(noise)
             system.look()
             system.weigh(noise)
     return _result(system, tied, moved)
+
+
+def _noise_of(system: System, *, dark: bool) -> Noise:
+    """Noise that the residuals show, and where the model is to be trusted."""
+    noise, system.trusted = find_noise(
+        system.mean, system.residual, system.valid, system.typical, system.share, dark=dark
+    )
+    return noise
 
 
 def _typical_error(system: System) -> float:

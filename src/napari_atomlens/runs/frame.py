@@ -301,7 +301,9 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         frame = np.asarray(movie[f])
     summed = todo.window > 1 and movie.shape[0] > 1 and frame.ndim == 2
     seen = rolling_mean(movie, f, todo.window) if summed else frame
-    probabilities = segmentation.segment(seen, todo.model, todo.spacing_px, progress=watch)
+    probabilities = segmentation.predict_classes(
+        seen, todo.model, todo.spacing_px, dark=todo.dark, progress=watch
+    )
     if summed:  # found in the sum, measured in the frame
         probabilities = _measured_in(probabilities, frame)
     if frame.size > LARGE:  # memory must not follow the size of the image
@@ -338,11 +340,12 @@ def _may_be_height(frame: np.ndarray, plan: Plan) -> bool:
 def _measured_in(probabilities: Probabilities, frame: np.ndarray) -> Probabilities:
     """Probabilities of a sum of frames, with one of them to measure the atoms in."""
     single, there = np.array(frame, np.float32), recorded(frame)
+    sign = np.float32(-1 if probabilities.dark else 1)
     if there.all():
-        return replace(probabilities, frame=single)
+        return replace(probabilities, frame=sign * single)
     if there.any():
         arrays.bridge(single, there)
-    return replace(probabilities, frame=np.nan_to_num(single), recorded=there)
+    return replace(probabilities, frame=sign * np.nan_to_num(single), recorded=there)
 
 
 @contextmanager

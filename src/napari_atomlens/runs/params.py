@@ -7,6 +7,7 @@ from typing import Literal
 
 from napari_atomlens.atoms.ways import Refine, Width
 from napari_atomlens.params import Params, param
+from napari_atomlens.segmentation.ways import Contrast
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class AnalysisParams(Params):
     spacing_px: float = param(
         0.0, "distance between nearest columns; 0 finds it in the image", unit="px", ge=0, le=2000
     )
+    contrast: Contrast = param(
+        "auto", "columns are bright or dark against what lies between them; auto tells it by what "
+        "explains the image",
+    )  # fmt: skip
     min_probability: float = param(0.5, "atoms below this probability are left out", ge=0, le=1)
     refine: Refine = param(
         "fit",

@@ -6,7 +6,7 @@ What may differ from frame to frame is a rule in the plan, which :meth:`Plan.for
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,11 +40,14 @@ class FramePlan:
         Distance between nearest columns; 0 finds it in the frame.
     window : int
         Frames that are summed to find the atoms.
+    dark : bool
+        Columns are darker than what lies between them.
     """
 
     model: ModelInfo
     spacing_px: float
     window: int
+    dark: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Plan:
         Frames of the source.
     seconds : float
         Time that planning took.
+    dark : bool
+        Columns are darker than what lies between them.
+    notes : tuple of str
+        Sentences for the user about what was decided.
     """
 
     params: AnalysisParams
@@ -84,6 +91,8 @@ class Plan:
     pixel_size_nm: tuple[float, float] | None = None
     n_frames: int = 1
     seconds: float = 0.0
+    dark: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def model_name(self) -> str:
@@ -92,7 +101,7 @@ class Plan:
 
     def for_frame(self, frame: int) -> FramePlan:
         """What is to be done with one frame."""
-        return FramePlan(self.model, self.spacing_px or self.guess_px, self.window)
+        return FramePlan(self.model, self.spacing_px or self.guess_px, self.window, self.dark)
 
     def settled(self, spacing_px: float, n_atoms: int) -> Plan:
         """Return the plan after a frame: the first that shows a lattice settles the scale.
@@ -114,7 +123,7 @@ class Plan:
             "parameters": as_dict(self.params), "model": self.model_name, "reason": self.reason,
             "spacing_px": self.spacing_px, "guess_px": self.guess_px, "window": self.window,
             "technique": self.technique, "pixel_size_nm": self.pixel_size_nm,
-            "n_frames": self.n_frames,
+            "n_frames": self.n_frames, "dark": self.dark, "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -125,7 +134,7 @@ def plan_of(record: Json) -> Plan:
         AnalysisParams(**record["parameters"]), find_model(record["model"]), record["reason"],
         float(record["spacing_px"]), float(record["guess_px"]), int(record["window"]),
         record["technique"], None if size is None else (float(size[0]), float(size[1])),
-        int(record["n_frames"]),
+        int(record["n_frames"]), dark=bool(record["dark"]), notes=tuple(record["notes"]),
     )  # fmt: skip
 
 
@@ -168,16 +177,53 @@ def make_plan(
     start = time.perf_counter()
     model, reason, guess = find_model(params.model), "", 0.0
     spacing = check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
-    window = params.window or _window_of(movie, model, spacing)
-    if params.model == "auto":
-        order = range(movie.shape[0]) if frames is None else frames
+    order = range(movie.shape[0]) if frames is None else frames
+    watch, notes = as_progress(progress), list[str]()
+    dark = params.contrast == "dark"
+    if params.contrast == "auto" and model.knows_bright:
+        dark, sentence, guess = _contrast(movie, order, params.window or 1, spacing, watch)
+        notes += [sentence] if sentence else []
+    window = params.window or _window_of(movie, model, spacing, dark=dark)
+    if params.model == "auto" and dark:
+        reason = "Model universal: those of one material know bright columns."
+    elif params.model == "auto":
+        seen = guess
         model, reason, guess = _choose(
-            movie, order, window, pixel_size_nm, spacing, technique, as_progress(progress)
+            movie, order, window, pixel_size_nm, spacing or seen, technique, watch
         )
+        guess = guess or (seen if model.name == "universal" else 0.0)
+    guess = guess if model.name == "universal" or params.model == "auto" else 0.0
     return Plan(
         params, model, reason, spacing, guess, window, technique, pixel_size_nm,
-        int(movie.shape[0]), time.perf_counter() - start,
+        int(movie.shape[0]), time.perf_counter() - start, dark, tuple(notes),
     )  # fmt: skip
+
+
+def _looked_at(movie: Stack, order: Sequence[int], window: int) -> Iterator[np.ndarray]:
+    """First frames of a movie, each as it will be looked at."""
+    for f in order[:LOOKED_AT]:
+        frame = np.asarray(movie[f])
+        summed = window > 1 and movie.shape[0] > 1 and frame.ndim == 2
+        yield rolling_mean(movie, f, window) if summed else frame
+
+
+def _contrast(
+    movie: Stack, order: Sequence[int], window: int, spacing: float, watch: Progress
+) -> tuple[bool, str, float]:
+    """Whether columns are dark, by the first frame with a lattice; a sentence; the spacing."""
+    for frame in _looked_at(movie, order, window):
+        try:
+            seen = segmentation.judge_contrast(frame, spacing_px=spacing, progress=watch)
+        except (ImageError, CalibrationError):  # told by the analysis of this frame
+            continue
+        if seen.dark:
+            return True, (
+                "The columns of this image are dark: it is analysed as dark columns, which explain "
+                f"{seen.dark_explains:.0%} of it (bright ones {seen.bright_explains:.0%})."
+            ), 0.0  # fmt: skip
+        if seen.spacing_px:
+            return False, "", seen.spacing_px
+    return False, "", 0.0
 
 
 def _choose(
@@ -194,10 +240,7 @@ def _choose(
     One model for all frames: their classes are those of one another.
     """
     best = find_model("universal"), "Model universal: no frame shows a lattice.", 0.0
-    for f in order[:LOOKED_AT]:
-        frame = np.asarray(movie[f])
-        if window > 1 and movie.shape[0] > 1 and frame.ndim == 2:
-            frame = rolling_mean(movie, f, window)
+    for frame in _looked_at(movie, order, window):
         try:
             made = segmentation.choose_model(
                 frame, size, spacing_px=spacing, technique=technique, progress=watch
@@ -210,14 +253,14 @@ def _choose(
     return best
 
 
-def _window_of(movie: Stack, model: ModelInfo, spacing_px: float) -> int:
+def _window_of(movie: Stack, model: ModelInfo, spacing_px: float, *, dark: bool) -> int:
     """Frames that must be summed until the model is no surer with more of them."""
     if movie.shape[0] < 3 or movie.ndim != 3:
         return 1
 
     def certainty(image: np.ndarray) -> float:
         try:
-            seen = segmentation.segment(image, model, spacing_px)
+            seen = segmentation.predict_classes(image, model, spacing_px, dark=dark)
         except (ImageError, CalibrationError):
             return 0.0
         atoms = find_atoms(seen, refine="off", calibration=model.calibration.get("atoms"))

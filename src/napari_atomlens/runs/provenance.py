@@ -30,6 +30,8 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
         "parameters": as_dict(plan.params),
         "model": plan.model.name,
         "model_chosen": plan.reason or "given",
+        "contrast": "dark columns" if plan.dark else "bright columns",
+        "notes": list(plan.notes),
         "precision": "bfloat16" if half_precision() else "float32",
         "model_sha256": plan.model.file_hash(),
         "file": source.name,
@@ -74,13 +76,14 @@ def finished(head: Json, rows: pd.DataFrame) -> Json:
 
 
 def messages_of(head: Json, rows: pd.DataFrame) -> list[str]:
-    """Sentences for the user: why the model was chosen, and what is wrong with which frame."""
+    """Sentences for the user: what was decided and why, and what is wrong with which frame."""
     many = int((head.get("image_shape") or [1])[0]) > 1
     said = rows[rows["message"] != ""] if len(rows) else rows
     out = [
         f"Frame {f}: {text}" if many else str(text)
         for f, text in zip(said["frame"], said["message"], strict=True)
     ]
+    out[:0] = [str(note) for note in head.get("notes") or ()]
     reason = head.get("model_chosen", "given")
     if reason != "given" and head.get("model") != "universal":
         out.insert(0, str(reason))

@@ -1,4 +1,5 @@
 from .choose import choose_model, segment
+from .contrast import ImageContrast, judge_contrast
 from .loading import load_network
 from .predict import predict_classes
 from .probabilities import Probabilities
@@ -13,6 +14,8 @@ from .zoo import (
 __all__ = [
     "load_network",
     "choose_model",
+    "ImageContrast",
+    "judge_contrast",
     "ModelInfo",
     "Probabilities",
     "find_model",

@@ -21,8 +21,10 @@ from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError, ModelError, ParameterError
 from napari_atomlens.image import check_pixel_size
+from napari_atomlens.params import check_choice
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
+from napari_atomlens.segmentation.contrast import judge_contrast
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import recorded_box
@@ -30,6 +32,7 @@ from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.scale import _crops, find_spacing, response
 from napari_atomlens.segmentation.spacing import check_spacing
+from napari_atomlens.segmentation.ways import Contrast
 from napari_atomlens.segmentation.zoo import BUNDLED, ModelInfo, find_model, list_models
 
 if TYPE_CHECKING:
@@ -361,6 +364,7 @@ def segment(
     model: str | ModelInfo = "auto",
     spacing_px: float = 0.0,
     *,
+    contrast: Contrast = "auto",
     pixel_size_nm: float | tuple[float, float] | None = None,
     technique: str = "",
     progress: ProgressLike = None,
@@ -375,6 +379,8 @@ def segment(
         Name or path of a model; "auto" chooses one as :func:`napari_atomlens.analyze` does.
     spacing_px : float
         Distance between nearest columns in pixels; 0 finds it in the image.
+    contrast : {"auto", "bright", "dark"}
+        Columns against what lies between them; auto tells it by what explains the image.
     pixel_size_nm : float or tuple of float, optional
         (y, x); without it no material can be told, and "auto" is the universal model.
     technique : str
@@ -388,10 +394,8 @@ def segment(
 
     Raises
     ------
-    ImageError, ModelError
-        If the image or the model cannot be used.
-    CalibrationError
-        If the spacing cannot be found in the image, or the pixel size cannot be used.
+    ImageError, ModelError, CalibrationError
+        If the image, the model or the pixel size cannot be used, or no spacing is found.
     StoppedError
         If it is asked to stop.
 
@@ -403,10 +407,15 @@ def segment(
     >>> probabilities.maps.shape, probabilities.classes
     ((4, 96, 96), ('background', 'column', 'bright column', 'contamination'))
     """
-    if isinstance(model, str) and model == "auto":
-        size = check_pixel_size(pixel_size_nm)
+    check_choice("contrast", contrast, Contrast)
+    named = model if isinstance(model, ModelInfo) else find_model(model)
+    dark = contrast == "dark"
+    if contrast == "auto" and named.knows_bright:
+        dark = judge_contrast(image, "universal", spacing_px, progress=progress).dark
+    size = check_pixel_size(pixel_size_nm) if model == "auto" else None
+    if model == "auto" and not dark:  # those of one material know how bright its columns are
         choice = choose_model(
             image, size, spacing_px=spacing_px, technique=technique, progress=progress
         )
-        model, spacing_px = choice.info, spacing_px or choice.spacing_px
-    return predict_classes(image, model, spacing_px, progress=progress)
+        named, spacing_px = choice.info, spacing_px or choice.spacing_px
+    return predict_classes(image, named, spacing_px, dark=dark, progress=progress)

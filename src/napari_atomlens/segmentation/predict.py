@@ -39,6 +39,7 @@ def predict_classes(
     model: str | ModelInfo = "auto",
     spacing_px: float = 0.0,
     *,
+    dark: bool = False,
     tile_px: int = TILE_PX,
     progress: ProgressLike = None,
 ) -> Probabilities:
@@ -52,6 +53,10 @@ def predict_classes(
         Name or path of a model; "auto" takes the universal one.
     spacing_px : float
         Distance between nearest columns in pixels; 0 finds it in the image.
+    dark : bool
+        Columns are darker than what lies between them; minus the grey values are looked at.
+    tile_px : int
+        Side of the tiles, at the network's sampling.
     progress : Progress or callable, optional
         Asked while it works whether to stop.
 
@@ -80,6 +85,8 @@ def predict_classes(
     watch, start = as_progress(progress), time.perf_counter()
     frame, there = frame_and_mask(image)
     frame = remove_hot_pixels(frame)
+    if dark:
+        frame = remove_hot_pixels(-frame)
     runtime.prepare()
     net = load_network(info)
     seconds = {"prepare": time.perf_counter() - start}
@@ -91,6 +98,7 @@ def predict_classes(
     size = network_size(frame.shape, spacing, info.preferred_spacing_px)
     if max(frame.size, size[0] * size[1]) > LARGE:
         result = _segment_large(frame, info, net, spacing, size, seconds, watch, there)
+        result.dark = dark
         _leave_empty(result)
         seconds["network"] = time.perf_counter() - start
         return result
@@ -115,6 +123,7 @@ def predict_classes(
         seconds=seconds,
         roles=info.roles,
         recorded=there,
+        dark=dark,
     )
     _leave_empty(result)
     seconds["network"] = time.perf_counter() - start

@@ -63,6 +63,8 @@ class Probabilities(Card):
     recorded : ndarray of bool, shape (H, W), or None
         Pixels that were recorded; in the others `frame` holds the mirror image of what lies
         beside them. None where all were.
+    dark : bool
+        Columns are darker than what lies between them: `frame` holds minus the grey values.
 
     Examples
     --------
@@ -90,6 +92,7 @@ class Probabilities(Card):
     candidates: Candidates | None = None
     roles: tuple[Role, ...] = ()
     recorded: np.ndarray | None = None
+    dark: bool = False
 
     def __post_init__(self) -> None:
         self.roles = self.roles or roles_of(self.classes)

@@ -88,6 +88,11 @@ class ModelInfo:
     lattice: Json = field(default_factory=dict)
     figures: Json = field(default_factory=dict)
 
+    @property
+    def knows_bright(self) -> bool:
+        """Whether it was trained on bright columns: bundled models were, others may know both."""
+        return self.path.parent == BUNDLED
+
     def file_hash(self) -> str:
         """SHA-256 of the weights file."""
         return digest(self.path)

@@ -97,6 +97,7 @@ class Tally:
     _n_atoms: int = 0
     _n_frames: int = 0
     _kept: str = ""
+    _notes: tuple[str, ...] = ()
     _messages: list[str] = field(default_factory=list)
 
     def take(self, results: Sequence[FrameResult], taken: Taken) -> None:
@@ -106,6 +107,8 @@ class Tally:
         self._n_frames += len(results)
         for r in results:
             self.model, self.reason = r.model, r.model_reason
+            if r.plan is not None:
+                self._notes = r.plan.notes
             if r.message:
                 self._messages.append(f"Frame {r.frame}: {r.message}" if self.many else r.message)
 
@@ -119,6 +122,8 @@ class Tally:
         kept = f"; {self._kept}" if self._kept else ""
         where = f" in {self._n_frames} frames" if self.many else ""
         text = f"{n:,} atom{'' if n == 1 else 's'}{where}, {', '.join(said)}{kept}." if n else ""
+        if n:
+            text = " ".join([text, *self._notes])
         if self._messages:
             text += f" {self._messages[0]}"
             if len(self._messages) > 1:
