@@ -107,3 +107,26 @@ def test_what_hyperspy_says_of_a_measurement(tmp_path: Path) -> None:
     known = image.metadata
     assert known["unit"] == "nm" and known["recorded"] == "2021-09-24 15:28:08"
     assert known["title"] == "terrace" and known["beam_energy_keV"] == 200
+
+
+@pytest.mark.parametrize(
+    ("shape", "units", "navigate"),
+    [
+        ((6, 16, 30), ("nm", "nm", "eV"), 2), ((16, 16, 30), ("nm", "nm", "keV"), 2),
+        ((64, 60), ("1/nm", "1/nm"), 0), ((9, 64, 60), ("nm", "mrad", "mrad"), 1),
+    ],
+)  # fmt: skip
+def test_spectra_and_diffraction_that_hyperspy_saves_as_emd(
+    tmp_path: Path, shape: tuple[int, ...], units: tuple[str, ...], navigate: int
+) -> None:
+    """It spells its units with underscores: e_V, 1_/_n_m, m_r_a_d."""
+    emd = pytest.importorskip("rsciio.emd")
+    axes = [
+        {"name": f"a{k}", "size": n, "scale": 0.02, "offset": 0.0, "units": u,
+         "navigate": k < navigate, "index_in_array": k}
+        for k, (n, u) in enumerate(zip(shape, units, strict=True))
+    ]  # fmt: skip
+    said = {"General": {"title": "s"}, "Signal": {"signal_type": ""}}
+    signal = {"data": np.zeros(shape, np.float32), "axes": axes, "metadata": said}
+    emd.file_writer(str(tmp_path / "a.emd"), {**signal, "original_metadata": {}})
+    sentence(tmp_path / "a.emd")

@@ -236,7 +236,9 @@ def test_heights_in_nm(unit: str, factor: float, said: str) -> None:
         ("A^-1", "diffraction"), ("[nm^-1]", "diffraction"), ("1/Å", "diffraction"),
         ("Å⁻¹", "diffraction"), ("1 / nm", "diffraction"), ("1/m", "diffraction"),
         ("mrad", "diffraction"), ("rad", "diffraction"), ("deg", "diffraction"), ("eV", "spectra"),
-        ("keV", "spectra"), ("Hz", "spectra"), ("nm", ""), ("A", ""), ("n_m", ""), ("px", ""),
+        ("keV", "spectra"), ("Hz", "spectra"), ("e_V", "spectra"), ("k_e_V", "spectra"),
+        ("1_/_n_m", "diffraction"), ("m_r_a_d", "diffraction"), ("n_m^-1", "diffraction"),
+        ("nm", ""), ("A", ""), ("n_m", ""), ("px", ""),
         ("", ""), (None, ""), ("µm", ""), ("s", ""), ("pixels", ""), ("<undefined>", ""),
     ],
 )  # fmt: skip

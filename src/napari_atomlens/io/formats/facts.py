@@ -81,7 +81,7 @@ def what_a_unit_says(unit: object) -> str:
     >>> [what_a_unit_says(u) for u in ("1/nm", "$A^{-1}$", "mrad", "eV", "nm", "px")]
     ['diffraction', 'diffraction', 'diffraction', 'spectra', '', '']
     """
-    text = text_of(unit).strip().lower().translate(str.maketrans("", "", "$[](){} ")).strip()
+    text = text_of(unit).strip().lower().translate(str.maketrans("", "", "$[](){}_ ")).strip()
     text = text.replace("\u212b", "å").replace("\u03bc", "µ").replace("\u2212", "-")
     if text in _ANGLES or _RECIPROCAL.search(text):
         return "diffraction"
@@ -100,7 +100,7 @@ def refuse_spectra(name: str, units: Iterable[object]) -> None:
     """
     for unit in units:
         if what := what_a_unit_says(unit):
-            said = text_of(unit).strip().strip("[]")
+            said = text_of(unit).strip().strip("[]").replace("_", "")  # of HyperSpy: e_V
             raise FormatError(f"{name} holds {what}, not an image: the unit of an axis is {said}.")
 
 

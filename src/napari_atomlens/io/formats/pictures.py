@@ -163,13 +163,16 @@ def _pixels(path: Path, series: TiffPageSeries, key: int | None = None) -> np.nd
     Raises
     ------
     FormatError
-        If they are packed in a way that nothing here unpacks.
+        If they are damaged, too large, or packed in a way that nothing here unpacks.
     """
     try:
         return np.asarray(series.asarray(key=key))
-    except ValueError as error:
+    except MemoryError as error:
+        raise FormatError(f"{path.name} does not fit into the memory.") from error
+    except Exception as error:  # of every library that unpacks
         if "imagecodecs" not in str(error):
-            raise
+            raise FormatError(f"{path.name} is truncated or damaged: its pixels could not be "
+                              "unpacked.") from error  # fmt: skip
     # LZW and others need a large library there, which Pillow does without
     from PIL import Image as Pillow
 
