@@ -109,6 +109,19 @@ def test_what_hyperspy_says_of_a_measurement(tmp_path: Path) -> None:
     assert known["title"] == "terrace" and known["beam_energy_keV"] == 200
 
 
+def saved_by_hyperspy(path: Path, data: np.ndarray, units: tuple[str, ...], navigate: int) -> None:
+    emd = pytest.importorskip("rsciio.emd")
+    path.unlink(missing_ok=True)
+    axes = [
+        {"name": f"a{k}", "size": n, "scale": 0.02 + 0.01 * k, "offset": 0.0, "units": u,
+         "navigate": k < navigate, "index_in_array": k}
+        for k, (n, u) in enumerate(zip(data.shape, units, strict=True))
+    ]  # fmt: skip
+    said = {"General": {"title": "s"}, "Signal": {"signal_type": ""}}
+    signal = {"data": data, "axes": axes, "metadata": said, "original_metadata": {}}
+    emd.file_writer(str(path), signal)
+
+
 @pytest.mark.parametrize(
     ("shape", "units", "navigate"),
     [
@@ -120,13 +133,22 @@ def test_spectra_and_diffraction_that_hyperspy_saves_as_emd(
     tmp_path: Path, shape: tuple[int, ...], units: tuple[str, ...], navigate: int
 ) -> None:
     """It spells its units with underscores: e_V, 1_/_n_m, m_r_a_d."""
-    emd = pytest.importorskip("rsciio.emd")
-    axes = [
-        {"name": f"a{k}", "size": n, "scale": 0.02, "offset": 0.0, "units": u,
-         "navigate": k < navigate, "index_in_array": k}
-        for k, (n, u) in enumerate(zip(shape, units, strict=True))
-    ]  # fmt: skip
-    said = {"General": {"title": "s"}, "Signal": {"signal_type": ""}}
-    signal = {"data": np.zeros(shape, np.float32), "axes": axes, "metadata": said}
-    emd.file_writer(str(tmp_path / "a.emd"), {**signal, "original_metadata": {}})
+    saved_by_hyperspy(tmp_path / "a.emd", np.zeros(shape, np.float32), units, navigate)
     sentence(tmp_path / "a.emd")
+
+
+@pytest.mark.parametrize("lazy", [1 << 30, 1000])
+def test_images_that_hyperspy_saves_as_emd_are_not_turned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: int
+) -> None:
+    for module in ("image", "io.formats.trees"):
+        monkeypatch.setattr(f"napari_atomlens.{module}.LAZY_BYTES", lazy)
+    saved_by_hyperspy(tmp_path / "a.emd", FRAME, ("nm", "pm"), 0)
+    (image,) = read(tmp_path / "a.emd")
+    np.testing.assert_array_equal(image.data, FRAME)
+    assert image.pixel_size_nm == pytest.approx((0.02, 0.03e-3))
+    saved_by_hyperspy(tmp_path / "a.emd", STACK, ("s", "nm", "pm"), 1)
+    (movie,) = read(tmp_path / "a.emd")
+    np.testing.assert_array_equal(np.asarray(movie.data), STACK)
+    assert movie.time_step_s == pytest.approx(0.02)
+    assert movie.pixel_size_nm == pytest.approx((0.03, 0.04e-3))

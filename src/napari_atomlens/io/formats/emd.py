@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from napari_atomlens.errors import FormatError
-from napari_atomlens.image import Image, make_image, pixel_size, text_of, to_seconds
+from napari_atomlens.image import Image, is_lazy, make_image, pixel_size, text_of, to_seconds
 from napari_atomlens.image import to_nm as nm_of
 from napari_atomlens.io.formats.facts import about, heights_in_nm, refuse_spectra
 from napari_atomlens.io.formats.nodes import Dataset, Group, Load, dataset_in, is_dataset
@@ -25,6 +25,8 @@ _DIFFRACTION = (
 )  # fmt: skip
 #: What the name of the axis of a stack is that has texts for places.
 _LABELS = "_labels_"
+#: What HyperSpy alone says of an array in this layout.
+_HYPERSPY = "signal_type"
 #: Group of py4DSTEM before its version 0.13.
 _OLD_PY4DSTEM = "4DSTEM_experiment"
 
@@ -77,9 +79,12 @@ def _image(name: str, group: Group, load: Load) -> Image:
     n = len(dataset.shape)
     if n not in (2, 3):
         raise FormatError(f"{name} has {n} axes; an image has two and a movie three.")
-    steps = _steps(name, group, n)
+    steps, data = _steps(name, group, n), load(dataset)
+    if _HYPERSPY in group.attrs:  # it turns the axes round when it saves
+        steps, data = steps[::-1], data.T
+        data = data.rechunk((1, -1, -1)) if is_lazy(data) and n == 3 else data
     time = to_seconds(*steps[0]) if n == 3 else None
-    return _made(name, load(dataset), steps[-2:], time, group, dataset)
+    return _made(name, data, steps[-2:], time, group, dataset)
 
 
 def _slice(name: str, group: Group, load: Load, number: int) -> Image:
@@ -98,6 +103,7 @@ def _made(
     size = pixel_size(*(nm_of(v, u) for v, u in steps))
     unit = text_of(dataset.attrs.get("units"))
     if isinstance(data, np.ndarray):
+        data = np.ascontiguousarray(data)
         data, unit = heights_in_nm(data, unit)
     metadata = about(unit=unit, title=text_of(group.attrs.get("name")))
     return make_image(name, data, size, time, metadata, colour=False)  # type: ignore[arg-type]
