@@ -34,6 +34,8 @@ ATOMS: dict[str, str] = {
     "unfamiliar": F,
     "amplitude": F,
     "sigma_px": F,
+    "volume": F,
+    "volume_err": F,
     "background": F,
     "y_err_px": F,
     "x_err_px": F,
@@ -203,6 +205,9 @@ MEANINGS: dict[str, str] = {
     "amplitude": "fitted height over the background, in the image's own units: grey values, or nm "
     "where its pixels are heights in nm",
     "sigma_px": "fitted width (standard deviation)",
+    "volume": "what the atom adds to the image: 2 pi amplitude sigma^2, in units of the "
+    "image times square pixels",
+    "volume_err": "its standard error",
     "background": "fitted value under the atom, in the image's own units",
     "y_err_px": "standard error of the row",
     "x_err_px": "standard error of the column",

@@ -213,6 +213,7 @@ def find_atoms(
             "seen_y_px": positions[:, 0], "seen_x_px": positions[:, 1],
             "probability": chance, "unfamiliar": strange,
             "amplitude": result.amplitude, "sigma_px": result.sigma,
+            "volume": result.volume, "volume_err": result.volume_err,
             "background": result.background, "chi2": unknown_or(result.chi2, n),
             "y_err_px": result.y_err, "x_err_px": result.x_err,
             "fit_ok": result.ok, "edited": False,

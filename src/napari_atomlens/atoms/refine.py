@@ -62,7 +62,8 @@ class Fit:
     ``chi2`` is the goodness of fit: mean squared residual over its expected variance, in
     the pixels of the column weighted by its profile; 1 where model and noise are right. Where
     it is far above that of the other columns ``ok`` is False, the position is that of the fit
-    (``placed``), and its error is larger by the root of that excess.
+    (``placed``), and its error is larger by the root of that excess. ``volume_part`` is the
+    standard error of the volume over the volume.
     Of elliptic columns ``sigma`` is the geometric mean of both widths, ``aspect`` their
     ratio (>= 1) and ``axis_rad`` the direction of the longer one, counter-clockwise from +x
     as drawn, in [0, pi); errors take the neighbours' shapes as known.
@@ -83,6 +84,19 @@ class Fit:
     aspect_err: np.ndarray | None = None
     axis_rad: np.ndarray | None = None
     placed: np.ndarray | None = None
+    volume_part: np.ndarray | None = None
+
+    @property
+    def volume(self) -> np.ndarray:
+        """Sum of what a column adds to the image, in grey values times square pixels."""
+        return np.asarray(2 * np.pi * self.amplitude * self.sigma**2)
+
+    @property
+    def volume_err(self) -> np.ndarray:
+        """Standard error of :attr:`volume`, NaN where it was not measured."""
+        if self.volume_part is None:
+            return np.full(len(self.y), np.nan)
+        return np.asarray(self.volume * self.volume_part)
 
     def places(self) -> np.ndarray:
         """Columns whose position is that of the fit, whether or not it explains the image."""
@@ -379,6 +393,17 @@ def faint(relative: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(1 + 5 * square + 25 * square**2))
 
 
+def volume_variance(system: System, covariance: np.ndarray) -> np.ndarray:
+    """Variance of the volumes over their squares, from that of height and log width together."""
+    part = covariance[:, 2, 2] / system.amplitude**2
+    if covariance.shape[1] > 3:
+        part = part + 4 * covariance[:, 3, 3] + 4 * covariance[:, 2, 3] / system.amplitude
+    else:  # of a width that a group shares; about half is left once the other parameters are free
+        known = np.bincount(system.group, system.diagonal[:, 3, 3])[system.group]
+        part = part + 4 * 2 / np.maximum(known, 1e-12)
+    return np.asarray(np.maximum(part, 0))
+
+
 def misfits(
     goodness: np.ndarray, sigma: np.ndarray, placed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -440,6 +465,7 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
         None if tied is not None else (errors[:, 3] * sigma)[real],
         goodness[real],
         placed=placed[real],
+        volume_part=np.sqrt(volume_variance(system, covariance) * correlated * times)[real],
     )
     if system.shape is not None:
         e1, e2 = system.shape[real].T

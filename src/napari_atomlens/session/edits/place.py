@@ -123,11 +123,11 @@ def measure(
         around = around[gap > 0.05 * spacing_px]
     start = np.r_[spots, around] - corner
     fit = fit_columns(crop, start, spacing_px, FitParams(steps=8))
-    out = []
+    out, placed = [], fit.places()
     for k, guess in enumerate(plain):
         y, x = fit.y[k] + corner[0], fit.x[k] + corner[1]
         near = np.hypot(y - guess["y_px"], x - guess["x_px"]) < CATCH * spacing_px
-        if not (fit.ok[k] and near and np.isfinite([y, x]).all()):
+        if not (placed[k] and near and np.isfinite([y, x]).all()):
             out.append(guess)
             continue
         chi2 = np.nan if fit.chi2 is None else float(fit.chi2[k])
@@ -136,7 +136,8 @@ def measure(
                 "y_px": float(y), "x_px": float(x), "amplitude": float(fit.amplitude[k]),
                 "sigma_px": float(fit.sigma[k]), "background": float(fit.background[k]),
                 "y_err_px": float(fit.y_err[k]), "x_err_px": float(fit.x_err[k]),
-                "fit_ok": True, "chi2": chi2,
+                "fit_ok": bool(fit.ok[k]), "chi2": chi2,
+                "volume": float(fit.volume[k]), "volume_err": float(fit.volume_err[k]),
             }
         )  # fmt: skip
     return out

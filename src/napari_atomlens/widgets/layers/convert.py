@@ -15,7 +15,10 @@ from napari_atomlens import tables
 from napari_atomlens.runs.frame import IDS_PER_FRAME
 
 #: Measured where an atom was; unknown once the user has put it elsewhere.
-MEASURED = ("probability", "amplitude", "sigma_px", "background", "y_err_px", "x_err_px")
+MEASURED = (
+    "probability", "amplitude", "sigma_px", "volume", "volume_err", "background", "y_err_px",
+    "x_err_px",
+)  # fmt: skip
 
 
 def frame_order(current: int, n_frames: int) -> list[int]:
