@@ -115,10 +115,10 @@ class Image(Card):
         return f"Image {self.name!r}, {by_size(self.data.shape)}"
 
     def _facts(self) -> dict[str, object]:
-        size, step = self.pixel_size_nm, self.time_step_s
+        size, step, unit = self.pixel_size_nm, self.time_step_s, self.metadata.get("unit")
         return {
             "axes": self.axes,
-            "pixels": str(self.data.dtype),
+            "pixels": f"{self.data.dtype}, in {unit}" if unit else str(self.data.dtype),
             "pixel size": "not known" if size is None else f"{size[0]:.4g} x {size[1]:.4g} nm",
             "time step": None if step is None else f"{step:.4g} s",
         }

@@ -252,3 +252,8 @@ def test_dates() -> None:
     # the 9th of July or the 7th of September: left as it is
     assert when("07/09/20", "01:02:03") == "07/09/20 01:02:03"
     assert when(None, "") == ""
+
+
+def test_the_card_of_an_image_has_the_unit_of_its_pixels(tmp_path: Path) -> None:
+    sxm(tmp_path / "a.sxm")
+    assert "pixels: float32, in nm" in repr(read(tmp_path / "a.sxm")[0])

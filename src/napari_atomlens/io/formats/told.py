@@ -67,8 +67,8 @@ LAYOUTS = (
            tested=f"{MADE}; {OWN}"),
     Layout("HyperSpy", "hdf5", ".hspy .zspy", "navigation axis", "axes", "axis; date and time",
            _HEIGHTS, f"{_SPECTRA}, and by the kind of signal", f"{MADE}; {OWN}"),
-    Layout("EMD 0.2 (Berkeley, HyperSpy)", "hdf5", ".emd", "first of three axes", "`dim1` ...", "`dim1`",
-           _HEIGHTS, _SPECTRA, f"{MADE}; {OWN}"),
+    Layout("EMD 0.2 (Berkeley, HyperSpy)", "hdf5", ".emd", "first of three axes", "`dim1` ...",
+           "`dim1`", _HEIGHTS, _SPECTRA, f"{MADE}; {OWN}"),
     Layout("EMD 1.0 (emdfile, py4DSTEM)", "hdf5", ".emd .h5", "first of three axes; named slices "
            "are images of their own", "`dim0` ...", "`dim0`", _HEIGHTS,
            f"{_SPECTRA}; diffraction classes of py4DSTEM by name; 4D"),
