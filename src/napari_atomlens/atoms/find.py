@@ -92,7 +92,7 @@ def _refined(
         groups = width_groups(shares.argmax(1))
         fit = fit_columns(
             frame, positions, spacing, params, groups, recorded=probabilities.recorded,
-            dark=probabilities.dark, progress=progress,
+            dark=probabilities.dark, copies=probabilities.copies, progress=progress,
         )  # fmt: skip
         return _signed(fit, dark=probabilities.dark)
     unknown = np.full((6, n), np.nan)

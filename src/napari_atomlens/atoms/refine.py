@@ -154,6 +154,7 @@ def fit_columns(
     *,
     recorded: np.ndarray | None = None,
     dark: bool = False,
+    copies: float = 1.0,
     progress: ProgressLike = None,
 ) -> Fit:
     """Fit all columns of a frame together on the original pixels.
@@ -174,6 +175,8 @@ def fit_columns(
     dark : bool
         The image holds minus the grey values of dark columns: the noise of counts grows
         towards its low values.
+    copies : float
+        How many pixels share the noise of one, of an image that was spread over finer ones.
     progress : Progress or callable, optional
         Asked before each step whether to stop.
 
@@ -228,7 +231,7 @@ def fit_columns(
             data, start[order], group[order], spacing, params.background_spacings * spacing,
             valid, crew, there,
         )  # fmt: skip
-        fit = _fit(system, params, fixed, as_progress(progress), dark=dark)
+        fit = _fit(system, params, fixed, as_progress(progress), dark=dark, copies=copies)
     undo = np.argsort(order)
     for name, value in vars(fit).items():
         if value is not None:
@@ -276,7 +279,13 @@ def _begin(system: System) -> None:
 
 
 def _fit(
-    system: System, params: FitParams, fixed: Noise | None, watch: Progress, *, dark: bool
+    system: System,
+    params: FitParams,
+    fixed: Noise | None,
+    watch: Progress,
+    *,
+    dark: bool,
+    copies: float,
 ) -> Fit:
     _begin(system)
     data = system.data
@@ -346,7 +355,7 @@ def _fit(
             system.reshape(noise)
             system.look()
             system.weigh(noise)
-    return _result(system, tied, moved)
+    return _result(system, tied, moved, copies)
 
 
 def _noise_of(system: System, *, dark: bool) -> Noise:
@@ -433,12 +442,13 @@ def misfits(
     return odd, np.where(odd, np.maximum(goodness / max(middle, 1e-12), 1.0), 1.0)
 
 
-def _result(system: System, tied: np.ndarray | None, moved: np.ndarray) -> Fit:
+def _result(system: System, tied: np.ndarray | None, moved: np.ndarray, copies: float) -> Fit:
     covariance = system.covariance(tied is not None)
-    correlated = inflation(
+    seen = inflation(
         system.residual, system.weight, system.trusted, np.c_[system.y, system.x],
         float(np.exp(np.median(system.log_sigma))), system.share,
     )  # fmt: skip
+    correlated = max(seen, copies)
     errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0) * correlated)
     shift = np.abs(np.c_[system.y, system.x] - system.start).max(axis=1)
     placed = (

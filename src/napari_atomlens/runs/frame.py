@@ -297,6 +297,8 @@ DIMER_ROWS = (
 def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult:
     todo = plan.for_frame(f)
     seconds: dict[str, float] = {}
+    own = int(movie.shape[1]), int(movie.shape[2])
+    movie = segmentation.squared(movie, plan.stretch)
     with _timed(seconds, "read"):
         frame = np.asarray(movie[f])
     summed = todo.window > 1 and movie.shape[0] > 1 and frame.ndim == 2
@@ -306,6 +308,8 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     )
     if summed:  # found in the sum, measured in the frame
         probabilities = _measured_in(probabilities, frame)
+    if plan.stretch != (1.0, 1.0):
+        probabilities.copies = segmentation.copies_of(own, probabilities.frame.shape)
     if frame.size > LARGE:  # memory must not follow the size of the image
         runtime.release()
     seconds |= probabilities.seconds
@@ -313,6 +317,11 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         atoms = _atoms(probabilities, f, todo.model, plan, watch)
     if frame.size > LARGE:
         runtime.release()
+    spacing = points.spacing(atoms[["y_px", "x_px"]].to_numpy())
+    if plan.stretch != (1.0, 1.0):  # found on square pixels, told in those of the image
+        segmentation.atoms_in_pixels(atoms, probabilities.frame.shape, own)
+        probabilities = segmentation.maps_in_pixels(probabilities, own)
+    add_nm(atoms, plan.pixel_size_nm)
     contours, outlines = tables.empty("contours"), list[np.ndarray]()
     with _timed(seconds, "contours"):
         if plan.params.contours:
@@ -327,7 +336,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         unfamiliar = np.where(probabilities.recorded, unfamiliar, np.float16(1))
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
-        unfamiliar, points.spacing(atoms[["y_px", "x_px"]].to_numpy()), message,
+        unfamiliar, spacing, message,
         seconds, todo.window if frame.ndim == 2 else 1,
     )  # fmt: skip
 
@@ -358,15 +367,14 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def _atoms(
     probabilities: Probabilities, f: int, model: ModelInfo, plan: Plan, watch: Progress
 ) -> pd.DataFrame:
-    """Atoms of a frame, in nanometres too where the pixel size is known."""
+    """Atoms of a frame."""
     p = plan.params
-    atoms = find_atoms(
+    return find_atoms(
         probabilities, min_probability=p.min_probability, refine=p.refine,
         fit=FitParams(width=p.column_width, elliptic=p.refine == "elliptic"),
         calibration=model.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
         progress=watch,
     )  # fmt: skip
-    return add_nm(atoms, plan.pixel_size_nm)
 
 
 #: More than this share of the atoms is told of when they are left out.

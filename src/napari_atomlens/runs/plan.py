@@ -77,6 +77,8 @@ class Plan:
         Time that planning took.
     dark : bool
         Columns are darker than what lies between them.
+    stretch : tuple of float
+        Square pixels that a pixel is spread over, (y, x), where pixels are not square.
     notes : tuple of str
         Sentences for the user about what was decided.
     """
@@ -92,6 +94,7 @@ class Plan:
     n_frames: int = 1
     seconds: float = 0.0
     dark: bool = False
+    stretch: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
 
     @property
@@ -123,7 +126,8 @@ class Plan:
             "parameters": as_dict(self.params), "model": self.model_name, "reason": self.reason,
             "spacing_px": self.spacing_px, "guess_px": self.guess_px, "window": self.window,
             "technique": self.technique, "pixel_size_nm": self.pixel_size_nm,
-            "n_frames": self.n_frames, "dark": self.dark, "notes": list(self.notes),
+            "n_frames": self.n_frames, "dark": self.dark, "stretch": self.stretch,
+            "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -134,7 +138,9 @@ def plan_of(record: Json) -> Plan:
         AnalysisParams(**record["parameters"]), find_model(record["model"]), record["reason"],
         float(record["spacing_px"]), float(record["guess_px"]), int(record["window"]),
         record["technique"], None if size is None else (float(size[0]), float(size[1])),
-        int(record["n_frames"]), dark=bool(record["dark"]), notes=tuple(record["notes"]),
+        int(record["n_frames"]), dark=bool(record["dark"]),
+        stretch=(float(record["stretch"][0]), float(record["stretch"][1])),
+        notes=tuple(record["notes"]),
     )  # fmt: skip
 
 
@@ -175,6 +181,8 @@ def make_plan(
         If it is asked to stop.
     """
     start = time.perf_counter()
+    stretch = segmentation.stretch_of(pixel_size_nm)
+    movie = segmentation.squared(movie, stretch)
     model, reason, guess = find_model(params.model), "", 0.0
     spacing = check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
     order = range(movie.shape[0]) if frames is None else frames
@@ -187,15 +195,14 @@ def make_plan(
     if params.model == "auto" and dark:
         reason = "Model universal: those of one material know bright columns."
     elif params.model == "auto":
-        seen = guess
-        model, reason, guess = _choose(
-            movie, order, window, pixel_size_nm, spacing or seen, technique, watch
+        model, reason, near = _choose(
+            movie, order, window, pixel_size_nm, spacing or guess, technique, watch
         )
-        guess = guess or (seen if model.name == "universal" else 0.0)
+        guess = near or guess
     guess = guess if model.name == "universal" or params.model == "auto" else 0.0
     return Plan(
         params, model, reason, spacing, guess, window, technique, pixel_size_nm,
-        int(movie.shape[0]), time.perf_counter() - start, dark, tuple(notes),
+        int(movie.shape[0]), time.perf_counter() - start, dark, stretch, tuple(notes),
     )  # fmt: skip
 
 
@@ -239,6 +246,8 @@ def _choose(
 
     One model for all frames: their classes are those of one another.
     """
+    if size is not None and segmentation.stretch_of(size) != (1.0, 1.0):
+        size = min(size), min(size)  # of the square pixels that are looked at
     best = find_model("universal"), "Model universal: no frame shows a lattice.", 0.0
     for frame in _looked_at(movie, order, window):
         try:

@@ -31,6 +31,7 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
         "model": plan.model.name,
         "model_chosen": plan.reason or "given",
         "contrast": "dark columns" if plan.dark else "bright columns",
+        "square_pixels": list(plan.stretch),
         "notes": list(plan.notes),
         "precision": "bfloat16" if half_precision() else "float32",
         "model_sha256": plan.model.file_hash(),

@@ -4,6 +4,7 @@ from .loading import load_network
 from .predict import predict_classes
 from .probabilities import Probabilities
 from .scale import find_spacing
+from .squares import atoms_in_pixels, copies_of, maps_in_pixels, squared, stretch_of
 from .zoo import (
     ModelInfo,
     find_model,
@@ -24,4 +25,9 @@ __all__ = [
     "list_models",
     "predict_classes",
     "segment",
+    "atoms_in_pixels",
+    "copies_of",
+    "maps_in_pixels",
+    "squared",
+    "stretch_of",
 ]

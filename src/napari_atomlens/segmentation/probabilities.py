@@ -65,6 +65,8 @@ class Probabilities(Card):
         beside them. None where all were.
     dark : bool
         Columns are darker than what lies between them: `frame` holds minus the grey values.
+    copies : float
+        How many pixels of `frame` share the noise of one that was recorded.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class Probabilities(Card):
     roles: tuple[Role, ...] = ()
     recorded: np.ndarray | None = None
     dark: bool = False
+    copies: float = 1.0
 
     def __post_init__(self) -> None:
         self.roles = self.roles or roles_of(self.classes)
