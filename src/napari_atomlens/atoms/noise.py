@@ -237,7 +237,58 @@ def inflation(
     # the scatter of an estimate from so many pixels
     correlation[np.abs(correlation) < 3 / np.sqrt(pairs)] = 0
     left = max(1 - share * float(correlation.sum()), 0.25) / max(1 - share, 0.25)
-    return max(1.0, float((correlation * kernel).sum()) / min(left, 1.0))
+    return max(
+        1.0, float((correlation * kernel).sum()) / min(left, 1.0), smoothed(white, mask, sigma)
+    )
+
+
+#: Waves shorter than 2.5 widths of a column: the fit cannot follow them, so that they are noise.
+SHORT = 0.4
+#: An image is taken for smoothed where long waves are so much stronger than noise of pixels is.
+SMOOTHED = 1.3
+
+
+def smoothed(white: np.ndarray, mask: np.ndarray, sigma: float) -> float:
+    """How much stronger the noise is in the waves that move columns than in all pixels.
+
+    What the fit of columns leaves has lost these waves. Those just too short for columns are
+    all noise: from their strength and how it falls towards shorter ones, as that of an image
+    that was smoothed or enlarged does, follows what the fit took.
+
+    Parameters
+    ----------
+    white : ndarray, shape (n, n)
+        Residual over the standard deviation of a pixel.
+    mask : ndarray, shape (n, n)
+        1 where it counts.
+    sigma : float
+        Width of a column in pixels.
+
+    Returns
+    -------
+    float
+        1 where the noise is white.
+    """
+    first = SHORT / sigma
+    if 1.8 * first > 0.5:
+        return 1.0
+    window = np.hanning(len(white))[:, None] * np.hanning(len(white)) * mask
+    power = np.abs(np.fft.rfft2(white * window)) ** 2 / max(float((window**2).sum()), 1e-30)
+    square = (
+        np.fft.fftfreq(len(white))[:, None] ** 2 + np.fft.rfftfreq(len(white))[None] ** 2
+    ) / first**2  # fmt: skip
+    strength, where, fewest = [], [], len(white) ** 2
+    for low, high in ((1.0, 1.35), (1.35, 1.8)):
+        ring = (square >= low**2) & (square < high**2)
+        # spots of a lattice must not count: power of noise has a median of log 2
+        strength.append(max(float(np.median(power[ring])) / np.log(2), 1e-12))
+        where.append(float(square[ring].mean()))
+        fewest = min(fewest, int(ring.sum()))
+    fall = np.log(strength[0] / strength[1]) / (where[1] - where[0])
+    of_columns = 2 / (2 * np.pi * SHORT) ** 2
+    there = strength[0] * np.exp(np.clip(fall, 0, 3) * (where[0] - of_columns))
+    sure = SMOOTHED + 6 / np.sqrt(fewest)  # the scatter of so few waves
+    return float(there) if there > sure and fall > 0 else 1.0
 
 
 def _common(image: np.ndarray, mask: np.ndarray, positions: np.ndarray, reach: int) -> np.ndarray:
