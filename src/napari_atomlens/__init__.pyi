@@ -32,6 +32,7 @@ from .runs.analysis import analyze
 from .runs.batch import run_batch
 from .runs.frame import analyze_frames
 from .runs.movie import analyze_movie, follow_folder, read_table
+from .runs.own import refine_atoms
 from .runs.params import AnalysisParams, BatchParams, WatchParams
 from .runs.result import Result, load
 from .runs.stream import stream
@@ -155,6 +156,7 @@ __all__ = [
     "read_atoms",
     "read_table",
     "read_film",
+    "refine_atoms",
     "run_batch",
     "segment",
     "session_of",

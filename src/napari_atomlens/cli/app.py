@@ -57,6 +57,9 @@ COMMANDS = {
         "Find dimers, defects and steps in STM scans of H-Si(100), and judge the scans.",
         lambda: commands.silicon.run,
     ),
+    "refine": Listed(
+        "Refine positions of your own on the pixels of an image.", lambda: commands.refine.run
+    ),
     "assess": Listed(
         "Say whether STM scans are any good, and why not.", lambda: commands.assess.run
     ),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import cells, tables
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, ParameterError
+from napari_atomlens.io.formats import positions
 from napari_atomlens.untrusted import path_of
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def optional_library(name: str, install: str) -> ModuleType:
         ) from error
 
 
-def read_file(path: str | Path) -> pd.DataFrame:
-    """Read a file of atoms: CSV, Parquet, extended XYZ, CIF.
+def read_file(path: str | Path, **options: Any) -> pd.DataFrame:
+    """Read a file of atoms: CSV, Parquet, extended XYZ, CIF, or positions of another program.
 
     :func:`napari_atomlens.io.projects.atoms.read_atoms` reads projects as well.
 
@@ -63,8 +65,8 @@ def read_file(path: str | Path) -> pd.DataFrame:
     if not source.exists():
         raise FormatError(f"{source.name} does not exist.")
     try:
-        if kind == ".csv":
-            table = read_csv(source)
+        if kind in positions.TEXTS:
+            table = _read_text(source, options)
         elif kind == ".parquet":
             table = pd.read_parquet(source)
         elif kind in (".xyz", ".extxyz", ".cif"):
@@ -75,7 +77,7 @@ def read_file(path: str | Path) -> pd.DataFrame:
                 table = from_ase(read(file, index=":", format=form))
         else:
             raise FormatError(f"{source.name} is not a table of atoms.")
-    except FormatError:
+    except (FormatError, ParameterError):
         raise
     except Exception as error:  # damaged files raise errors of every type
         raise FormatError(f"{source.name} could not be read as a table of atoms.") from error
@@ -85,6 +87,16 @@ def read_file(path: str | Path) -> pd.DataFrame:
         if table[column].dtype in ("str", "object") or tables.ATOMS.get(column) == tables.S:
             table[column] = table[column].astype(object).where(table[column].notna(), "")
     return table
+
+
+def _read_text(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """Read a table of ours from CSV, or positions of another program."""
+    if path.suffix.lower() == ".csv" and not any(options.values()):
+        with contextlib.suppress(ValueError, UnicodeDecodeError):
+            table = read_csv(path)
+            if {"y_px", "x_px"} <= set(table) or {"y_nm", "x_nm"} <= set(table):
+                return table
+    return positions.read_positions(path, **{k: v for k, v in options.items() if v})
 
 
 def join_names(names: Sequence[str]) -> str:

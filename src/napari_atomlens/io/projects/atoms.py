@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import TableError
 from napari_atomlens.io.formats.atoms import SUFFIXES, read_file
+from napari_atomlens.io.formats.positions import TEXTS, Unit, looks_like_positions
 from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.untrusted import path_of
 
@@ -16,17 +18,33 @@ from napari_atomlens.untrusted import path_of
 def holds_atoms(path: str | Path) -> bool:
     """Whether a path is that of a table of atoms or of a project, by its name."""
     place = Path(path)
-    return place.suffix.lower() in SUFFIXES or layout.is_results(place)
+    suffix = place.suffix.lower()
+    if suffix in TEXTS and suffix not in SUFFIXES:
+        return place.is_file() and looks_like_positions(place)
+    return suffix in SUFFIXES or layout.is_results(place)
 
 
-def read_atoms(path: str | Path) -> pd.DataFrame:
-    """Read a table of atoms from CSV, Parquet, extended XYZ or CIF, or out of a project.
+def read_atoms(
+    path: str | Path,
+    *,
+    unit: Unit = "",
+    first_pixel: Literal[0, 1] = 0,
+    order: Literal["xy", "yx"] = "xy",
+    pixel_size_nm: float | tuple[float, float] | None = None,
+) -> pd.DataFrame:
+    """Read a table of atoms: CSV, Parquet, extended XYZ, CIF, a project, or text of others.
 
     Parameters
     ----------
     path : path
         A file, a ``.atomlens`` project (of a window the corrected atoms) or another folder of
-        results.
+        results; or positions of another program as text, with columns x and y or two columns of
+        numbers without names.
+    unit, first_pixel, order, pixel_size_nm
+        Of positions of another program: unit ("px", "nm", "angstrom", "pm"; by default what the
+        names of the columns say, else pixels), number of the first pixel (1 in MATLAB and
+        StatSTEM), order of columns without names, and the pixel size, which lengths that count
+        from pixel 1 need.
 
     Returns
     -------
@@ -49,7 +67,10 @@ def read_atoms(path: str | Path) -> pd.DataFrame:
     1   2.0   4.0      0
     """
     place = path_of(path)
-    table = layout.read_saved(place).atoms if place.is_dir() else read_file(place)
+    table = layout.read_saved(place).atoms if place.is_dir() else read_file(
+        place, unit=unit, first_pixel=first_pixel, order=order if order != "xy" else "",
+        pixel_size_nm=pixel_size_nm,
+    )  # fmt: skip
     return table if "frame" in table else table.assign(frame=0)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_atomlens import io, session
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
+from napari_atomlens.io.formats import positions
 from napari_atomlens.io.formats.choice import short_name
 from napari_atomlens.io.formats.kinds import find_files, is_store, kind_of, named
 from napari_atomlens.io.formats.matrices import looks_like_matrix
@@ -113,10 +114,10 @@ def get_atoms_reader(
 def _is_atoms(path: Path) -> bool:
     if not path.is_file():
         return False
-    if path.suffix.lower() == ".csv":  # anybody's; ours has these columns
+    if path.suffix.lower() in positions.TEXTS:  # anybody's; ours has these columns
         with path.open("rb") as file:
             columns = file.readline(4000).decode("utf-8", "replace").strip().split(",")
-        return {"y_px", "x_px"} <= set(columns)
+        return {"y_px", "x_px"} <= set(columns) or positions.looks_like_positions(path)
     return True
 
 
