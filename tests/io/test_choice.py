@@ -15,7 +15,7 @@ import napari_atomlens as al
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.choice import take_image
-from napari_atomlens.io.formats.numbered import joined
+from napari_atomlens.io.formats.numbered import as_movies
 from napari_atomlens.io.formats.readers import read
 
 SCENE = al.simulate("honeycomb", (96, 96), 10.0)[0].astype(np.float32)
@@ -48,12 +48,12 @@ def two(tmp_path: Path) -> Path:
 )  # fmt: skip
 def test_detectors_channels_and_directions_are_no_movie(names: tuple[str, ...]) -> None:
     given = images(*names)
-    assert joined(given) == given
+    assert as_movies(given) == given
 
 
 @pytest.mark.parametrize("word", ["frame_", "image ", "page ", "arr_", "", "Frame#"])
 def test_what_differs_in_its_number_alone_is_a_movie_in_that_order(word: str) -> None:
-    (movie,) = joined(images(*(f"{word}{k}" for k in (10, 9, 1))))
+    (movie,) = as_movies(images(*(f"{word}{k}" for k in (10, 9, 1))))
     assert movie.name == "f.x" and movie.axes == "tyx"
     assert np.asarray(movie.data)[:, 0, 0].tolist() == [2, 1, 0]
 
@@ -64,11 +64,11 @@ def test_numbered_images_that_differ_otherwise_are_no_movie() -> None:
         Image(f"f.x: image {k}", np.zeros((8, 8)), "yx", metadata={"bias_v": float(k)})
         for k in range(2)
     ]
-    assert joined(small) == small and joined(biased) == biased
+    assert as_movies(small) == small and as_movies(biased) == biased
 
 
 def test_a_movie_beside_other_images_keeps_its_own_name() -> None:
-    found = joined(images("sum", "run/frame 1", "run/frame 2"))
+    found = as_movies(images("sum", "run/frame 1", "run/frame 2"))
     assert [i.name for i in found] == ["f.x: sum", "f.x: run"]
 
 

@@ -23,7 +23,7 @@ from napari_atomlens import cli
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import Lock, hidden_beside
 from napari_atomlens.io.export.tables import write_table
-from napari_atomlens.io.formats.choice import Taken
+from napari_atomlens.io.formats.choice import TakenImage
 from napari_atomlens.io.projects import parts
 from napari_atomlens.io.projects.parts import Parts, partition_names
 from napari_atomlens.progress import Progress
@@ -174,7 +174,7 @@ def test_a_frame_that_cannot_be_read_costs_no_other(
     from dataclasses import replace
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "_open", lambda task: Taken(replace(whole.image, data=Damaged())))
+        patch.setattr(tasks, "_open", lambda task: TakenImage(replace(whole.image, data=Damaged())))
         done = run_batch([tmp_path / "a.npy"], tmp_path / "out", SMALL)
     assert done.failures[["file", "frame"]].values.tolist() == [["a.npy", 3]]
     assert "the block is damaged" in done.failures["reason"][0]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import Json
-from napari_atomlens.io.formats.choice import listed, short_name
+from napari_atomlens.io.formats.choice import listed, name_in_file
 from napari_atomlens.io.formats.kinds import find_files, is_store
 from napari_atomlens.untrusted import path_of
 
 
-def fits(name: str, patterns: str) -> bool:
+def is_named(name: str, patterns: str) -> bool:
     """Whether the name of a file fits one of several patterns, capitals or not.
 
     Parameters
@@ -26,7 +26,7 @@ def fits(name: str, patterns: str) -> bool:
 
     Examples
     --------
-    >>> fits("Scan_003_HAADF.tif", "*haadf*.tif, *.dm4"), fits("Scan_003_ABF.tif", "HAADF")
+    >>> is_named("Scan_003_HAADF.tif", "*haadf*.tif, *.dm4"), is_named("Scan_003_ABF.tif", "HAADF")
     (True, False)
     """
     wanted = [p.strip().lower() for p in patterns.split(",") if p.strip()]
@@ -41,7 +41,7 @@ def find_inputs(inputs: Sequence[str | Path], names: str = "") -> list[Path]:
     ----------
     inputs : sequence of path
     names : str
-        Patterns of the names of files in folders; see :func:`fits`.
+        Patterns of the names of files in folders; see :func:`is_named`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def find_inputs(inputs: Sequence[str | Path], names: str = "") -> list[Path]:
         if not path.exists():
             raise ParameterError(f"There is no file {given}.")
         if path.is_dir() and not is_store(path):
-            found |= dict.fromkeys(p for p in find_files(path) if fits(p.name, names))
+            found |= dict.fromkeys(p for p in find_files(path) if is_named(p.name, names))
         else:
             found[path] = None
     if not found:
@@ -83,7 +83,7 @@ def said_of_images(infos: Sequence[Json]) -> list[str]:
     files: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for info in infos:
         if info.get("left_out"):
-            key = short_name(str(info.get("name", ""))), tuple(info["left_out"])
+            key = name_in_file(str(info.get("name", ""))), tuple(info["left_out"])
             files.setdefault(key, []).append(str(info["file"]))
     return [
         f"{listed(names)}: {taken} is taken; {listed(left)} {'is' if len(left) == 1 else 'are'} "

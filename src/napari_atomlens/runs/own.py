@@ -42,10 +42,8 @@ def refine_atoms(
     atoms : DataFrame, path, or array-like of shape (n, 2)
         First guess, within about a third of a spacing: a table with ``y_px`` and ``x_px`` or the
         same in nm, a file that :func:`napari_atomlens.read_atoms` reads, or (y, x) in pixels.
-    image : str or int, optional
-        Name or number of the image of a file that holds several.
-    pixel_size_nm : float or tuple of float, optional
-        Overrides what the file says.
+    image, pixel_size_nm
+        As :func:`napari_atomlens.analyze` takes them.
     spacing_px : float
         Distance between nearest columns; 0 takes that of the positions.
     fit : FitParams
@@ -80,11 +78,7 @@ def refine_atoms(
         watch.check()
         if not 0 <= int(str(frame)) < opened.shape[0]:
             raise TableError(f"Frame {frame} does not exist; there are {opened.shape[0]}.")
-        places = mine[["y_px", "x_px"]].to_numpy(float)
-        spacing = given_spacing or (points.spacing(places) if len(places) > 1 else 0.0)
-        if not spacing > 1:
-            raise TableError("The distance between nearest columns must be given for so few atoms.")
-        refined = _refined(np.asarray(opened.movie[int(str(frame))]), mine, spacing, fit, watch)
+        refined = _refined(opened.movie[int(str(frame))], mine, given_spacing, fit, watch)
         parts.append(refined.set_axis(mine.index))
     out = pd.concat(parts).loc[table.index].reset_index(drop=True)
     out["atom_id"] = table["atom_id"] if "atom_id" in table else np.arange(len(out))
@@ -118,6 +112,9 @@ def _refined(
     """Refine the positions of one frame."""
     frame, there = frame_and_mask(pixels)
     places = given[["y_px", "x_px"]].to_numpy(float)
+    spacing = spacing or (points.spacing(places) if len(places) > 1 else 0.0)
+    if not spacing > 1:
+        raise TableError("The distance between nearest columns must be given for so few atoms.")
     edge = np.asarray(frame.shape) - 1 + _OUTSIDE * spacing
     inside = ((places > -_OUTSIDE * spacing) & (places < edge)).all(1)
     if not inside.any():

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from napari_atomlens.errors import ParameterError, printable
 from napari_atomlens.image import Image, Pixels, Stack, as_stack, check_pixel_size
-from napari_atomlens.io.formats.choice import Taken, sentence_of, take_image
+from napari_atomlens.io.formats.choice import TakenImage, sentence_of, take_image
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import Files, is_paths, read
 
@@ -102,7 +102,7 @@ def open_source(
     if isinstance(source, Source):
         return source
     if isinstance(source, Image):
-        return source_of(Taken(source), source.name, pixel_size_nm, technique)
+        return source_of(TakenImage(source), source.name, pixel_size_nm, technique)
     return Source(
         as_stack(cast(ArrayLike, source)), "array", check_pixel_size(pixel_size_nm), technique
     )
@@ -122,7 +122,7 @@ def open_told(
 
 
 def source_of(
-    taken: Taken,
+    taken: TakenImage,
     name: str,
     pixel_size_nm: float | tuple[float, float] | None = None,
     technique: str = "",

@@ -17,7 +17,7 @@ from pathlib import Path
 from napari_atomlens.errors import AtomLensError, FormatError, printable
 from napari_atomlens.files import Json
 from napari_atomlens.image import Stack
-from napari_atomlens.io.formats.choice import Taken, take_image
+from napari_atomlens.io.formats.choice import TakenImage, take_image
 from napari_atomlens.io.formats.kinds import technique_of
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs import frame as loop
@@ -68,7 +68,7 @@ class Done:
     info: Json = field(default_factory=dict)
 
 
-_opened: OrderedDict[tuple[str, str, int, int], Taken] = OrderedDict()
+_opened: OrderedDict[tuple[str, str, int, int], TakenImage] = OrderedDict()
 _opening = threading.Lock()
 
 
@@ -87,7 +87,7 @@ def _stamp(path: str) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _open(task: Task) -> Taken:
+def _open(task: Task) -> TakenImage:
     """Image of a file; the two latest stay open, so that chunks need not read again."""
     key = (task.path, task.params.image, *_stamp(task.path))
     with _opening:

@@ -22,7 +22,7 @@ from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.runs.apart import Apart, ApartError, TimeLimitError
 from napari_atomlens.runs.hooks import MOST_HANGS, Event, Hooks, event_from, event_of
-from napari_atomlens.runs.inputs import fits
+from napari_atomlens.runs.inputs import is_named
 from napari_atomlens.runs.ledger import Row
 from napari_atomlens.runs.outbox import Outbox
 from napari_atomlens.runs.params import WatchParams
@@ -118,7 +118,7 @@ class FolderWatch:
         except OSError:  # a share that is away for a moment
             return []
         for path in paths:
-            if not fits(path.name, self.params.names):
+            if not is_named(path.name, self.params.names):
                 continue
             key = self.shelf.key(path)
             try:

@@ -14,7 +14,7 @@ _LISTED = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class TakenImage:
     """An image, and the names of those beside it in its file.
 
     Attributes
@@ -45,7 +45,7 @@ def sentence_of(name: str, left_out: Sequence[str]) -> str:
         return ""
     verb = "is" if len(left_out) == 1 else "are"
     return (
-        f"Of {len(left_out) + 1} images {short_name(name)} is taken; {listed(left_out)} {verb} "
+        f"Of {len(left_out) + 1} images {name_in_file(name)} is taken; {listed(left_out)} {verb} "
         "left out (--image or image= chooses another)."
     )
 
@@ -58,12 +58,12 @@ def listed(names: Sequence[str]) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def short_name(name: str) -> str:
+def name_in_file(name: str) -> str:
     """Return the name of an image without that of its file."""
     return name.partition(": ")[2] or name
 
 
-def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Taken:
+def take_image(images: Sequence[Image], wanted: str | int | None = None) -> TakenImage:
     """Choose one of the images of a file.
 
     Parameters
@@ -90,12 +90,12 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
     """
     at = 0 if wanted is None or wanted == "" else _place(images, wanted)
     others = (image for k, image in enumerate(images) if k != at)
-    return Taken(images[at], tuple(short_name(image.name) for image in others))
+    return TakenImage(images[at], tuple(name_in_file(image.name) for image in others))
 
 
 def _place(images: Sequence[Image], wanted: str | int) -> int:
     names = [image.name for image in images]
-    short = [short_name(name) for name in names]
+    short = [name_in_file(name) for name in names]
     file = "The file" if names[0] == short[0] and len(names) > 1 else names[0].partition(": ")[0]
     if isinstance(wanted, int):
         if not 0 <= wanted < len(images):

@@ -23,7 +23,7 @@ _OF_A_FRAME = frozenset(("time", "date", "title", "number", "name", "comment", "
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<word>[A-Za-z]*)[ _#.-]*\(?(?P<number>\d+)\)?")
 
 
-def joined(images: list[Image]) -> list[Image]:
+def as_movies(images: list[Image]) -> list[Image]:
     """Return the images of a file, those that are the frames of one movie as that movie.
 
     Parameters
@@ -35,7 +35,7 @@ def joined(images: list[Image]) -> list[Image]:
     --------
     >>> import numpy as np
     >>> made = [Image(f"run.h5: frame_{k}", np.zeros((4, 4)), "yx") for k in (0, 10, 9)]
-    >>> [(movie.name, movie.data.shape) for movie in joined(made)]
+    >>> [(movie.name, movie.data.shape) for movie in as_movies(made)]
     [('run.h5', (3, 4, 4))]
     """
     groups: dict[object, list[tuple[int, Image]]] = {}

@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.image import check_pixel_size, to_nm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Suffixes of texts that may hold positions.
 TEXTS = (".csv", ".txt", ".tsv", ".dat")
@@ -80,6 +82,8 @@ def read_positions(
     ParameterError
         If the options make no sense.
     """
+    import pandas as pd  # napari asks this module about files before there is any table
+
     _check(unit, first_pixel, order)
     try:
         found = _parsed(path.read_bytes())
@@ -141,6 +145,8 @@ def _columns(
 
 def _others(found: _Text, places: tuple[int, int]) -> dict[str, object]:
     """Other named columns, as they are; a number of a slice or frame as ``frame``, from 0."""
+    import pandas as pd
+
     out: dict[str, object] = {}
     for k, name in enumerate(found.names):
         key = name.strip().lower()

@@ -14,7 +14,7 @@ from typing import TypeGuard
 from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import find_files, is_store, kind_of
-from napari_atomlens.io.formats.numbered import joined
+from napari_atomlens.io.formats.numbered import as_movies
 from napari_atomlens.io.formats.series import check_names, in_natural_order, read_series
 from napari_atomlens.untrusted import path_of
 
@@ -94,7 +94,7 @@ def read_file(path: Path) -> list[Image]:
         raise FormatError(f"{path.name} could not be read as {kind.words}: {why}") from error
     if not images:
         raise FormatError(f"{path.name} holds no image.")
-    return joined(_unique_names(images))
+    return as_movies(_unique_names(images))
 
 
 def reason(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image, PixelSize, lazy_frames
-from napari_atomlens.io.formats.choice import short_name
+from napari_atomlens.io.formats.choice import name_in_file
 
 #: Reads one file.
 ReadFile = Callable[[Path], list[Image]]
@@ -149,9 +149,9 @@ def read_series(files: Sequence[Path], read_file: ReadFile) -> list[Image]:
         found = last(order[k])
         if not many and len(found) == 1:
             return found[0]
-        wanted = short_name(first[which].name)
+        wanted = name_in_file(first[which].name)
         for image in found:
-            if many and short_name(image.name) == wanted:
+            if many and name_in_file(image.name) == wanted:
                 return image
         raise FormatError(f"{names[k]} has not the images of {names[0]}.")
 
@@ -165,7 +165,7 @@ def read_series(files: Sequence[Path], read_file: ReadFile) -> list[Image]:
 
         about = {k: v for k, v in image.metadata.items() if k != "recorded"}
         return replace(
-            image, name=f"{whole}: {short_name(image.name)}" if many else whole,
+            image, name=f"{whole}: {name_in_file(image.name)}" if many else whole,
             data=lazy_frames(frame, (len(order), *kind.shape), kind.dtype), axes="tyx",
             time_step_s=_time_step(image_of, which, len(order)),
             metadata={**about, "files": names},

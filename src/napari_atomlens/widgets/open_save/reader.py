@@ -11,7 +11,7 @@ from napari_atomlens import io, session
 from napari_atomlens.errors import FormatError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats import positions
-from napari_atomlens.io.formats.choice import short_name
+from napari_atomlens.io.formats.choice import name_in_file
 from napari_atomlens.io.formats.kinds import find_files, is_store, kind_of, named
 from napari_atomlens.io.formats.matrices import looks_like_matrix
 from napari_atomlens.io.formats.readers import read
@@ -179,7 +179,7 @@ def read_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
     """
     paths, layers = _paths(path), []
     images = read(paths if len(paths) > 1 else paths[0])
-    names = [short_name(image.name) for image in images]
+    names = [name_in_file(image.name) for image in images]
     for index, image in enumerate(images):
         data, keywords, kind = layer_tuple(image, paths[0])
         if index:  # the first is shown; a scan may bring 18 channels
