@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import arrays, points, segmentation, tables
+from napari_atomlens.atoms.elongation import ELONGATED, mean_aspect
 from napari_atomlens.atoms.find import find_atoms
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
@@ -294,9 +295,17 @@ DIMER_ROWS = (
 )
 
 
+#: What is said where the mean column of an image is elongated.
+ELLIPSES = (
+    "The columns of this image are elongated ({:.1f} : 1), as by tilt or astigmatism: they are "
+    "fitted as ellipses."
+)
+
+
 def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult:
     todo = plan.for_frame(f)
     seconds: dict[str, float] = {}
+    own_image = movie.shape[0] == 1
     own = int(movie.shape[1]), int(movie.shape[2])
     movie = segmentation.squared(movie, plan.stretch)
     with _timed(seconds, "read"):
@@ -315,6 +324,12 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     seconds |= probabilities.seconds
     with _timed(seconds, "atoms"):
         atoms = _atoms(probabilities, f, todo.model, plan, watch)
+        elongated = 0.0
+        if own_image and plan.params.refine == "fit" and plan.params.column_width == "auto":
+            elongated = mean_aspect(probabilities.frame, atoms)
+        if elongated > ELONGATED:
+            longer = replace(plan, params=replace(plan.params, refine="elliptic"))
+            atoms = _atoms(probabilities, f, todo.model, longer, watch)
     if frame.size > LARGE:
         runtime.release()
     spacing = points.spacing(atoms[["y_px", "x_px"]].to_numpy())
@@ -327,6 +342,8 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         if plan.params.contours:
             contours, outlines = outline(probabilities.columns, atoms, frame=f, progress=watch)
     message = _message(atoms, probabilities)
+    if elongated > ELONGATED:
+        message = f"{ELLIPSES.format(elongated)} {message}".strip()
     with _timed(seconds, "rows"):
         height = todo.model.name != "h-si-100" and _may_be_height(frame, plan)
         if height and shows_dimer_rows(frame, plan.pixel_size_nm):
