@@ -12,7 +12,7 @@ import pytest
 from fake_analysis import FakeAnalysis, lattice
 from movie_bench import WAIT, needs_canvas
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QPushButton
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton
 
 pytestmark = needs_canvas
 DOCKS = ("Find atoms", "STM", "Calibrate", "Movie")
@@ -106,6 +106,17 @@ def test_a_dock_starts_with_the_image_that_is_seen(
         assert dock.findChild(QComboBox, "image").currentText() == seen[0]
     else:
         assert chosen(viewer, name) == seen[0]
+
+
+def test_find_atoms_says_which_image_of_the_file_it_takes(viewer: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", ABF=lattice(8), HAADF=lattice(8))
+    viewer.open(tmp_path / "two.npz", plugin="napari-atomlens")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-atomlens", "Find atoms")
+    line = dock.findChild(QLabel, "facts")
+    assert "ABF, one of 2 images of the file; not analysed: HAADF." in line.text()
+    dock.findChild(QComboBox, "image").setCurrentText("two.npz: HAADF (hidden)")
+    dock.findChild(QComboBox, "image").setCurrentText("two.npz: HAADF")
+    assert "HAADF, one of 2 images of the file; not analysed: ABF." in line.text()
 
 
 def test_docks_of_atoms_work_on_the_image_that_is_seen(

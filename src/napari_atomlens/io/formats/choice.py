@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -61,6 +61,20 @@ def listed(names: Sequence[str]) -> str:
 def name_in_file(name: str) -> str:
     """Return the name of an image without that of its file."""
     return name.partition(": ")[2] or name
+
+
+def images_left_out(metadata: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the other images of the file of a layer, none where the layer does not say it.
+
+    Examples
+    --------
+    >>> images_left_out({"file": {"image": "ABF", "images": ["ABF", "HAADF"]}})
+    ('HAADF',)
+    """
+    file = metadata.get("file")
+    if not isinstance(file, dict) or not isinstance(file.get("images"), list):
+        return ()
+    return tuple(str(name) for name in file["images"] if name != file.get("image"))
 
 
 def take_image(images: Sequence[Image], wanted: str | int | None = None) -> TakenImage:

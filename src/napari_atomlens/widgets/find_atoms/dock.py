@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from napari_atomlens.errors import AtomLensError, ImageError
+from napari_atomlens.io.formats.choice import images_left_out
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs import provenance
@@ -180,7 +181,9 @@ class FindAtomsWidget(Dock):
         order = convert.frame_order(current_frame(self.viewer, layer), stack.shape[0])
         if layer.ndim >= 3 and self._frames.value == THIS_FRAME:
             order = order[:1]
-        source, record = Source(stack, str(layer.name), size), dict[str, object]()
+        left_out = images_left_out(layer.metadata)
+        source = Source(stack, str(layer.name), size, left_out=left_out)
+        record = dict[str, object]()
         outputs, tally = self._layers_of(layer), Tally(len(order) > 1, wanted.atoms)
 
         def work(progress: Progress) -> Iterator[FrameDrawing]:
