@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
+from napari_atomlens import arrays
+
 #: Pixels of a strip: images up to 2048 x 2048 are one.
 STRIP_PX = 1 << 22
 
@@ -98,3 +100,95 @@ class Background:
             (np.concatenate(data).astype(float), (np.concatenate(rows), np.concatenate(cols))),
             shape=(ny * nx, ny * nx),
         )
+
+
+#: Pixels to which columns add less than this part of their usual height show the background.
+BARE = 0.3
+#: A background that the nodes cannot follow is off by more than this part of that height.
+STEP = 0.12
+#: Squares of the spacing that a step covers at least.
+LONG_STEP = 6.0
+#: Spacings round a step in which the background is taken from the pixels between the columns.
+BESIDE_STEP = 3.5
+
+
+def beside_steps(
+    data: np.ndarray,
+    light: np.ndarray,
+    smooth: np.ndarray,
+    spacing: float,
+    height: float,
+    valid: np.ndarray | None = None,
+    nodes: tuple[float, float] | None = None,
+) -> np.ndarray | None:
+    """What a background with steps has over a smooth one, None where it has no step.
+
+    A film ends, a support has an edge: nodes a few spacings apart cannot follow, and the columns
+    beside the edge would take up the difference. Medians of the pixels between the columns
+    follow a step, whatever its direction.
+
+    Parameters
+    ----------
+    data, light, smooth : ndarray, shape (H, W)
+        The image, what the columns add to it, and the smooth background.
+    spacing, height : float
+        Distance between nearest columns in pixels, and their usual height.
+    valid : ndarray, shape (H, W), optional
+        0 where a pixel does not count.
+    nodes : tuple of float, optional
+        Distance between nodes: what they can follow is no step.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W), or None
+        0 far from steps.
+    """
+    side = max(2, round(0.16 * spacing))
+    h, w = (s // side for s in data.shape)
+    if min(h, w) < 8:
+        return None
+
+    def blocks(image: np.ndarray) -> np.ndarray:
+        part = image[: h * side, : w * side].reshape(h, side, w, side)
+        return np.asarray(part.transpose(0, 2, 1, 3).reshape(h, w, side * side), float)
+
+    bare = blocks(light) < BARE * height
+    if valid is not None:
+        bare &= blocks(valid) > 0
+    rest = np.where(bare, blocks(data) - blocks(light) - blocks(smooth), 0).sum(2)
+    count = bare.sum(2)
+    mean = np.where(count >= 2, rest / np.maximum(count, 1), np.nan)
+    off = _median_around(mean)
+    known = np.isfinite(off)
+    if known.mean() < 0.5:
+        return None
+    off = arrays.bridge(off, known)
+    sharp = off - np.median(off)
+    if nodes is not None:
+        sharp = off - scipy.ndimage.gaussian_filter(off, [0.5 * n / side for n in nodes])
+    spread = arrays.spread(sharp)
+    far = np.abs(sharp) > max(6 * spread, STEP * height)
+    # a step is long; what is as large as a column may be one that was taken for another
+    label, n = scipy.ndimage.label(far)
+    size = np.bincount(label.ravel(), minlength=n + 1)
+    large = (size > LONG_STEP * (spacing / side) ** 2) & (np.arange(n + 1) > 0)
+    if not large.any():
+        return None
+    gap = scipy.ndimage.distance_transform_edt(~large[label]) * side / spacing
+    weight = np.clip(BESIDE_STEP + 1 - gap, 0, 1)
+    rows, cols = ((np.arange(s) + 0.5) / side - 0.5 for s in data.shape)
+    grid = np.meshgrid(rows, cols, indexing="ij")
+    found = scipy.ndimage.map_coordinates(weight * off, grid, order=1, mode="nearest")
+    return np.asarray(found, np.float32)
+
+
+def _median_around(values: np.ndarray, reach: int = 1) -> np.ndarray:
+    """Median of what is known of the blocks round each, as far as `reach`; NaN where nothing is."""
+    padded = np.pad(values, reach, constant_values=np.nan)
+    size = 2 * reach + 1
+    around = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
+    around = np.sort(around.reshape(*values.shape, size**2), axis=2)  # NaN last
+    n = np.isfinite(around).sum(2)
+    low, high = (np.maximum(k, 0)[:, :, None] for k in ((n - 1) // 2, n // 2))
+    pair = np.take_along_axis(around, low, 2) + np.take_along_axis(around, high, 2)
+    return np.where(n > 0, 0.5 * pair[:, :, 0], np.nan)

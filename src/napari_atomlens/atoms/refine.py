@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_atomlens import arrays
+from napari_atomlens.atoms.background import beside_steps
 from napari_atomlens.atoms.noise import Noise, find_noise, inflation
 from napari_atomlens.atoms.patches import Crew
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
@@ -24,6 +25,10 @@ from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Rounds of shape and everything else in turn, of elliptic columns.
 SHAPE_STEPS = 8
+#: Rounds of the steps of the background and everything else in turn.
+STEP_ROUNDS = 6
+#: Steps must leave less than this part of the misfit round them.
+EXPLAINS = 0.9
 
 
 @dataclass(frozen=True)
@@ -334,6 +339,10 @@ def _fit(
         settled = moved[~system.rim] if not system.rim.all() else moved
         if np.quantile(settled, 0.98) < max(1e-3, 0.03 * _typical_error(system)):
             break
+    if _with_steps(system, noise, tied, watch) and fixed is None and params.noise != "uniform":
+        noise, system.trusted = find_noise(
+            system.mean, system.residual, system.valid, system.typical, system.share
+        )
     system.weigh(noise)
     if params.width == "free" or latest < 5:
         if params.width == "free":
@@ -364,6 +373,66 @@ def _noise_of(system: System, *, dark: bool) -> Noise:
         system.mean, system.residual, system.valid, system.typical, system.share, dark=dark
     )
     return noise
+
+
+def _with_steps(system: System, noise: Noise, tied: np.ndarray | None, watch: Progress) -> bool:
+    """Let the background follow steps where the image has any; return whether it does now."""
+    names = ("y", "x", "amplitude", "log_sigma", "background")
+    before = {name: getattr(system, name).copy() for name in names}
+    if not _follow_steps(system) or system.offset is None:
+        return False
+    misfit = (system.residual + system.offset) ** 2
+    system.weigh(noise)
+    weight = system.weight.copy()
+    for step in range(STEP_ROUNDS):
+        watch.check()
+        for _ in range(3):
+            system.look()
+            system.weigh(noise)
+            system.fisher()
+            system.advance(1e-4, tied, 1e-4)
+        if step + 1 < STEP_ROUNDS and not _follow_steps(system):
+            break  # with the columns as they are now nothing is left of it
+    system.look()
+    if system.offset is not None:
+        there = weight * (system.offset != 0)
+        if np.vdot(there, system.residual**2) < EXPLAINS * np.vdot(there, misfit):
+            return True
+    system.offset = None
+    for name, value in before.items():
+        setattr(system, name, value)
+    system.look()
+    system.weigh(noise)
+    system.fisher()
+    system.look()
+    return False
+
+
+def _follow_steps(system: System) -> bool:
+    """Give the background the steps that the image has; return whether it has any."""
+    names = ("amplitude", "log_sigma")
+    before = {name: getattr(system, name) for name in names}
+    if system.offset is None:
+        # beside a step that nobody knows of yet columns are too high and too wide
+        for name in names:
+            usual = group_median(before[name], system.group)
+            setattr(system, name, np.minimum(before[name], usual))
+        # of what is far higher than the others no step is the reason
+        usual = group_median(before["amplitude"], system.group)
+        other = before["amplitude"] > 2.2 * usual
+        system.amplitude = np.where(other, before["amplitude"], system.amplitude)
+    light = system.render().copy()
+    for name in names:
+        setattr(system, name, before[name])
+    height = float(np.median(system.amplitude[: system.n_real]))
+    smooth = system.nodes.image(system.background)
+    found = beside_steps(
+        system.data, light, smooth, system.typical, height, system.valid,
+        system.nodes.step if system.offset is None else None,
+    )  # fmt: skip
+    system.offset = found
+    system.look()
+    return found is not None
 
 
 def _typical_error(system: System) -> float:
@@ -467,7 +536,7 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray, copies: 
         system.x[real],
         system.amplitude[real],
         sigma[real],
-        system.nodes.at(system.background, system.y, system.x)[real],
+        system.background_at()[real],
         errors[real, 0],
         errors[real, 1],
         errors[real, 2],

@@ -42,6 +42,8 @@ class System:
         #: e1 and e2 of each column (see `reshape`), None while columns are round
         self.shape: np.ndarray | None = None
         self.shape_variance = np.zeros((self.n, 2))
+        #: what the background has beside its steps over that of the nodes
+        self.offset: np.ndarray | None = None
         #: what the last step needed (see `advance`)
         self.damping = 0.0
         #: where the model fits, found with the noise
@@ -227,6 +229,8 @@ class System:
         self.mean = self.render()
         self._clear_border()
         self.nodes.add_to(self.mean, self.background)
+        if self.offset is not None:
+            self.mean += self.offset
         np.subtract(self.data, self.mean, out=self.residual)
 
     def weigh(self, noise: Noise) -> None:
@@ -527,6 +531,15 @@ class System:
         node = self._to_nodes(taken)
         share = self.nodes.at(np.maximum(known - node, 0.1 * known), self.y, self.x)
         return left + turn[:, :, None] * turn[:, None] / np.maximum(share, 1e-30)[:, None, None]
+
+    def background_at(self) -> np.ndarray:
+        """Background under each column."""
+        value = self.nodes.at(self.background, self.y, self.x)
+        if self.offset is not None:
+            value = value + scipy.ndimage.map_coordinates(
+                self.offset, np.stack([self.y, self.x]), order=1, mode="nearest"
+            )
+        return np.asarray(value)
 
     def _to_nodes(self, values: np.ndarray) -> np.ndarray:
         (ky, ty), (kx, tx) = self.nodes.cell(self.y, 0), self.nodes.cell(self.x, 1)
