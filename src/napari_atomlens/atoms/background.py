@@ -119,7 +119,7 @@ def beside_steps(
     spacing: float,
     height: float,
     valid: np.ndarray | None = None,
-    nodes: tuple[float, float] | None = None,
+    nodes: tuple[float, ...] | None = None,
 ) -> np.ndarray | None:
     """What a background with steps has over a smooth one, None where it has no step.
 
