@@ -8,7 +8,7 @@ import napari_atomlens as al
 from napari_atomlens.image import as_stack
 from napari_atomlens.runs.plan import make_plan, plan_of
 from napari_atomlens.segmentation import squared, stretch_of
-from napari_atomlens.segmentation.squares import resampled
+from napari_atomlens.segmentation.squares import stretched
 
 SIDE, SPACING = 216, 16.0
 
@@ -61,7 +61,7 @@ def test_pixels_that_are_square_stay() -> None:
 
 def test_resampling_keeps_places_and_slopes() -> None:
     y, x = np.mgrid[:30, :20].astype(float)
-    wide = resampled(2 * y + x, (90, 20))
+    wide = stretched(2 * y + x, (90, 20))
     rows = (np.arange(90) + 0.5) / 3 - 0.5
     assert np.allclose(wide[9:-9], (2 * rows[:, None] + x[:1])[9:-9])
 

@@ -1,10 +1,9 @@
 """The tables that cross a boundary: their columns, dtypes and units.
 
-Every stage takes and returns pandas DataFrames with these columns. ``frame`` and the
-ids are the keys that tie layers, plots, graphs and tracks together. Lengths are in
-pixels (``_px``) and, where the pixel size is known, in nanometres (``_nm``, otherwise
-NaN). Angles are in radians, counter-clockwise from +x as drawn. The centre of the
-first pixel is (0, 0), as in napari.
+Every stage takes and returns pandas DataFrames with these columns. ``frame`` and the ids are the
+keys that tie layers, plots, graphs and tracks together. Lengths are in pixels (``_px``) and, where
+the pixel size is known, in nanometres (``_nm``, otherwise NaN). Angles are in radians,
+counter-clockwise from +x as drawn. The centre of the first pixel is (0, 0), as in napari.
 """
 
 from __future__ import annotations
@@ -200,13 +199,11 @@ MEANINGS: dict[str, str] = {
     "species": "class of the model, or what the user said",
     "probability": "that there is an atom",
     "species_probability": "that it is of this species, if it is an atom",
-    "unfamiliar": "how far the image round it is unlike those that the model knows, 0 to 1; 0 in a "
-    "familiar lattice; above 0.5 lattice, bonds and defects leave it out",
-    "amplitude": "fitted height over the background, in the image's own units: grey values, or nm "
-    "where its pixels are heights in nm",
+    "unfamiliar": "how far the image round it is unlike what the model knows, 0 to 1; 0 in a known "
+    "lattice; above 0.5 lattice, bonds and defects leave it out",
+    "amplitude": "fitted height over the background, in the image's own units (grey values, nm)",
     "sigma_px": "fitted width (standard deviation)",
-    "volume": "what the atom adds to the image: 2 pi amplitude sigma^2, in units of the "
-    "image times square pixels",
+    "volume": "2 pi amplitude sigma^2, what the atom adds: image's own units x px^2",
     "volume_err": "its standard error",
     "background": "fitted value under the atom, in the image's own units",
     "y_err_px": "standard error of the row",

@@ -69,7 +69,7 @@ class Without:
 
 
 @dataclass(frozen=True)
-class Group:
+class Panel:
     """The options of one dataclass of parameters in one command.
 
     Attributes
@@ -157,9 +157,9 @@ def _without(annotation: object) -> tuple[object, tuple[str, ...]]:
     return kind, tuple(f for m in more if isinstance(m, Without) for f in m.fields)
 
 
-def groups(function: Callable[..., None]) -> list[Group]:
+def groups(function: Callable[..., None]) -> list[Panel]:
     """Return the options of every dataclass of parameters that a command takes."""
-    found: list[Group] = []
+    found: list[Panel] = []
     taken = {"--" + name.replace("_", "-") for name in _arguments(function)}
     for name, parameter in _arguments(function).items():
         params, left_out = _without(parameter.annotation)
@@ -174,7 +174,7 @@ def groups(function: Callable[..., None]) -> list[Group]:
                 flag = f"--{name.replace('_', '-')}-{flag[2:]}"
             taken.add(flag)
             flags[info.name] = flag
-        found.append(Group(name, params, flags))
+        found.append(Panel(name, params, flags))
     return found
 
 
@@ -211,7 +211,7 @@ def build(name: str, function: Callable[..., None]) -> TyperCommand:
     return built
 
 
-def _panel(group: Group) -> str:
+def _panel(group: Panel) -> str:
     """Heading of the options of a dataclass in the help."""
     return group.argument.replace("_", " ").capitalize()
 

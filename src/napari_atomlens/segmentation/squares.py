@@ -39,7 +39,7 @@ def stretch_of(pixel_size_nm: tuple[float, float] | None) -> Stretch:
     return (y, x) if SQUARE < max(y, x) <= MOST else (1.0, 1.0)
 
 
-def resampled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def stretched(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Images (..., H, W) at another size, cubic between pixels; centres keep (i + 0.5) / n."""
     for axis, n in zip((-2, -1), size, strict=True):
         old = image.shape[axis]
@@ -75,7 +75,7 @@ class _Squared:
     def __getitem__(self, frame: Any) -> np.ndarray:
         given = self._movie[frame]
         values = np.ma.filled(np.ma.asarray(given).astype(self.dtype), np.nan)
-        return resampled(np.asarray(values), self.shape[1:])
+        return stretched(np.asarray(values), self.shape[1:])
 
 
 def squared(movie: Stack, stretch: Stretch) -> Stack:
@@ -114,7 +114,7 @@ def copies_of(own: tuple[int, ...], seen: tuple[int, ...]) -> float:
     for old, new in zip(own, seen, strict=True):
         if old != new:  # between pixels noise is lower by what it is averaged over
             one = np.eye(16, dtype=np.float32)
-            row = resampled(one, (16, round(16 * new / old)))
+            row = stretched(one, (16, round(16 * new / old)))
             copies *= new / old / float((row**2).sum(0).mean())
     return copies
 
@@ -123,7 +123,7 @@ def maps_in_pixels(probabilities: Probabilities, own: tuple[int, int]) -> Probab
     """Return what the network says on square pixels at the size of the image."""
 
     def back(maps: np.ndarray) -> np.ndarray:
-        return np.clip(resampled(maps.astype(np.float32), own), 0, 1).astype(np.float16)
+        return np.clip(stretched(maps.astype(np.float32), own), 0, 1).astype(np.float16)
 
     there = probabilities.recorded
     return replace(

@@ -92,8 +92,7 @@ class LayerSet:
         self.source_id, self.source_name = str(source.unique_id), plain_name(source)
         self._layers: dict[str, Layer] = {}
         self._drawn: dict[str, int] = {}
-        #: Layers that were stale when their project was saved, and are not drawn anew.
-        self._left_stale: set[str] = set()
+        self._left_stale: set[str] = set()  # as their project was saved, and not drawn since
         self._tables: dict[str, str] = {}
         self._parts: dict[type, Part] = {}
         self._session: Session | None = None
