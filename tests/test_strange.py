@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_atomlens.stm.rows import shows_dimer_rows
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -60,6 +62,13 @@ def test_nothing_is_wrong_in_silence(strange: SimpleNamespace, kind: str, n: int
     if kind in RIGHT:
         assert tally.f1 > 0.99
         assert 0.85 < tally.z_rms < 1.2
+
+
+def test_a_square_lattice_has_no_dimer_rows(strange: SimpleNamespace) -> None:
+    """Sharpening makes grey values of both signs, as heights have; it is no H-Si(100) yet."""
+    image = strange.kinds.KINDS["sharpened"].make(strange.bench.seed_of("sharpened", 0), 0).image
+    assert image.min() < 0
+    assert not shows_dimer_rows(image)
 
 
 def test_an_atom_is_marked_by_what_it_carries_itself(strange: SimpleNamespace) -> None:

@@ -197,7 +197,38 @@ def shows_dimer_rows(
         np.ix_(*(np.arange(v - 2, v + 3) % n for v, n in zip(k, ratio.shape, strict=True)))
     ]
     other = ratio[askew & (radius > 0.6) & (radius < 1.5)].max()
-    return bool(other < 0.12 * height.max())
+    return bool(other < 0.12 * height.max()) and not is_square_lattice(z, found.k_row)
+
+
+def is_square_lattice(flat: np.ndarray, k_row: np.ndarray) -> bool:
+    """Whether waves at a right angle are as strong as those of the rows wherever one looks.
+
+    Rows of terraces a step apart stand at a right angle too, but each in its place.
+
+    Parameters
+    ----------
+    flat : ndarray, shape (H, W)
+        A levelled scan.
+    k_row : ndarray, shape (2,)
+        Wave vector of the rows, (y, x) in cycles per pixel.
+    """
+    both = 0
+    parts = [(a, b) for a in np.array_split(flat, 2) for b in (0, 1)]
+    for rows, half in parts:
+        part = np.array_split(rows, 2, axis=1)[half]
+        part = (part - part.mean()) * np.hanning(part.shape[0])[:, None] * np.hanning(part.shape[1])
+        y, x = np.arange(part.shape[0]), np.arange(part.shape[1])
+        strength = []
+        for k in (k_row, np.array([-k_row[1], k_row[0]])):
+            # the wave may be a little longer, or turned, in a scan that drifts
+            near = [
+                np.abs(np.exp(-2j * np.pi * a * y) @ part @ np.exp(-2j * np.pi * b * x))
+                for a in k[0] + np.linspace(-1, 1, 5) / part.shape[0]
+                for b in k[1] + np.linspace(-1, 1, 5) / part.shape[1]
+            ]
+            strength.append(max(near))
+        both += min(strength) > 0.5 * max(strength)
+    return both == len(parts)
 
 
 def local_phase(
