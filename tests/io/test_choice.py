@@ -15,8 +15,10 @@ import napari_atomlens as al
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.choice import take_image
+from napari_atomlens.io.formats.kinds import SUFFIXES
 from napari_atomlens.io.formats.numbered import as_movies
 from napari_atomlens.io.formats.readers import read
+from napari_atomlens.runs.inputs import find_inputs
 
 SCENE = al.simulate("honeycomb", (96, 96), 10.0)[0].astype(np.float32)
 
@@ -155,3 +157,25 @@ def test_a_watch_says_that_it_analyses_one_frame_of_a_movie(tmp_path: Path) -> N
     params = al.WatchParams(analysis="none", settle_s=0.0)
     (event,) = al.watch_folder(tmp_path, params, once=True)
     assert "The first of 2 frames is analysed." in event.message
+
+
+def test_files_beside_images_are_not_analysed(tmp_path: Path, two: Path) -> None:
+    tifffile.imwrite(tmp_path / "scan.tif", SCENE)
+    (tmp_path / "scan.json").write_text('{"dose": 3}')
+    (tmp_path / "scan.xml").write_text("<dose>3</dose>")
+    (tmp_path / "scan.txt").write_text("Dose: 3\nOperator: nobody\n")
+    (tmp_path / "scan.tif.hdr").write_text("dose 3")
+    (tmp_path / "scan_Results.csv").write_text(" ,Area,X,Y\n1,0,3,4\n2,0,5,6\n")
+    (tmp_path / "scan_xy.txt").write_text("1 2\n3 4\n5 6\n")
+    assert [p.name for p in find_inputs([tmp_path])] == ["scan.tif", "two.emd"]
+    params = al.WatchParams(analysis="none", settle_s=0.0)
+    events = list(al.watch_folder(tmp_path, params, once=True))
+    assert sorted(e.name for e in events) == ["scan.tif", "two.emd"]
+
+
+def test_every_suffix_that_is_read_is_found_in_a_folder(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"a{suffix}").write_bytes(b"x")
+    found = {p.name.removeprefix("a") for p in find_inputs([tmp_path])}
+    text = {s for s, kind in SUFFIXES.items() if kind.name == "text"}  # by what they hold
+    assert found == set(SUFFIXES) - text
