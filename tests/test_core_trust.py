@@ -9,7 +9,8 @@ from scipy import ndimage as ndi
 
 import napari_atomlens as al
 from napari_atomlens import familiar
-from napari_atomlens.atoms import surroundings
+from napari_atomlens.atoms import evidence, surroundings, trust
+from napari_atomlens.atoms.ghosts import ghosts
 from napari_atomlens.simulation.formation import render_columns
 
 
@@ -96,3 +97,55 @@ def test_atoms_of_which_nothing_is_known_are_familiar() -> None:
     table = pd.DataFrame({"unfamiliar": [np.nan, 0.2, 0.8]})
     assert familiar.is_unfamiliar(table).tolist() == [False, False, True]
     assert not familiar.is_unfamiliar(table.drop(columns="unfamiliar")).any()
+
+
+def test_the_trees_are_added_up() -> None:
+    tree = {"feature": [1, 0, 0], "threshold": [0.5, 0, 0], "left": [1, 1, 2], "right": [2, 1, 2],
+            "value": [0.0, -2.0, 3.0]}  # fmt: skip
+    record = {"names": list(evidence.NAMES), "trees": [tree, tree], "depth": 1, "start": 0.5,
+              "scale": 1.0, "offset": 0.0, "card": {}}  # fmt: skip
+    rows = np.zeros((2, len(evidence.NAMES)))
+    rows[1, 1] = 1.0
+    assert trust.stage_of(record).total(rows) == pytest.approx([-3.5, 6.5])
+    with pytest.raises(ValueError, match="other evidence"):
+        trust.stage_of({**record, "names": ["network"]})
+
+
+def test_the_stage_says_what_it_was_made_of_and_how_true_it_is() -> None:
+    card = trust.bundled().card
+    assert card["candidates"] > 10_000 and len(card["kinds"]) >= 20
+    assert card["expected_calibration_error"] <= 0.02
+
+
+def test_weak_maxima_on_hollow_sites_are_ghosts_and_light_columns_are_not() -> None:
+    strong = square(9)
+    hollow = square(8) + 5.0
+    places = np.r_[strong, hollow]
+    ok = np.ones(len(places), bool)
+    for share, gone in ((0.1, True), (0.3, False)):
+        height = np.r_[np.ones(len(strong)), np.full(len(hollow), share)]
+        found = ghosts(places, height, ok, 10.0)
+        assert not found[: len(strong)].any()
+        assert found[len(strong) :].all() == gone and found[len(strong) :].any() == gone
+    # a single chalcogen among pairs, a light column at the rim of a lattice
+    height = np.r_[np.ones(len(strong)), np.full(len(hollow), 0.25)]
+    height[len(strong) + 20] = 0.12
+    assert not ghosts(places, height, ok, 10.0).any()
+
+
+@pytest.mark.needs_model
+def test_few_counts_give_no_false_atoms_without_a_mark() -> None:
+    """At 20 counts most of what the network saw was noise, and half of it was certain."""
+    rng = np.random.default_rng(11)
+    places = square(24, 11.0) + 4
+    image = render_columns(
+        (256, 256), places[:, 0], places[:, 1], np.full(len(places), 0.5),
+        np.full(len(places), 2.5),
+    )  # fmt: skip
+    result = al.analyze(rng.poisson(image + 0.05).astype(np.float32), spacing_px=11.0)
+    atoms = result.atoms
+    apart = atoms[["y_px", "x_px"]].to_numpy()[:, None] - places[None]
+    false = np.hypot(apart[..., 0], apart[..., 1]).min(1) > 2.75
+    sure = (atoms["probability"] > 0.9) & atoms["fit_ok"] & (atoms["unfamiliar"] <= 0.5)
+    assert (false & sure).sum() <= 0.02 * len(places)
+    assert atoms["species_probability"].between(0, 1).all()

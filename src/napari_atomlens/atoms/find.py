@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,13 @@ import pandas as pd
 from napari_atomlens import tables
 from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.disorder import disorder
+from napari_atomlens.atoms.evidence import gather
+from napari_atomlens.atoms.ghosts import ghosts
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
 from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.surroundings import unfamiliarity
+from napari_atomlens.atoms.trust import bundled
 from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import check_choice, number_between, of_kind
@@ -110,10 +113,100 @@ def _signed(fit: Fit, *, dark: bool) -> Fit:
     return fit
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Candidates of one frame once they were fitted.
+
+    Attributes
+    ----------
+    positions : ndarray, shape (n, 2)
+        Where the network saw them.
+    chance : ndarray, shape (n,)
+        Probability by the network.
+    shares : ndarray, shape (n, n_kinds)
+        Share of each class of columns.
+    strange : ndarray, shape (n,)
+        The unfamiliar-region map there.
+    fit : Fit
+    evidence : ndarray, shape (n, len(NAMES)) or None
+        See :func:`napari_atomlens.atoms.evidence.gather`; None where nothing was fitted.
+    """
+
+    positions: np.ndarray
+    chance: np.ndarray
+    shares: np.ndarray
+    strange: np.ndarray
+    fit: Fit
+    evidence: np.ndarray | None
+
+
+def fitted_candidates(
+    probabilities: Probabilities,
+    *,
+    min_probability: float = 0.5,
+    refine: Refine = "fit",
+    fit: FitParams = FitParams(),
+    calibration: Mapping[str, float] | None = None,
+    progress: ProgressLike = None,
+) -> Fitted:
+    """Candidates of one frame with what is known of each (see :func:`find_atoms`)."""
+    positions, evidence, shares = find_peaks(probabilities)
+    chance = calibrated(evidence, dict(calibration or {}))
+    # what may be a column still takes its light away from its neighbours
+    known = (chance >= min(0.5, min_probability)) & ~(
+        alone(positions, chance, probabilities.spacing_px) & (min_probability > 0)
+    )
+    positions, chance, shares = positions[known], chance[known], shares[known]
+    strange = np.clip(1 - evidence[known, 3], 0, 1)
+    result = _refined(probabilities, positions, shares, refine, fit, progress)
+    gathered = None
+    if refine in ("fit", "elliptic"):
+        spacing, shape = probabilities.spacing_px, probabilities.frame.shape
+        gathered = gather(positions, chance, strange, result, spacing, shape)
+    return Fitted(positions, chance, shares, strange, result, gathered)
+
+
+def _species(
+    probabilities: Probabilities, shares: np.ndarray, result: Fit
+) -> tuple[np.ndarray, np.ndarray]:
+    """Species of each candidate, and how sure that is: of the network where nothing else tells."""
+    n, kinds = len(shares), probabilities.column_classes
+    if not n:
+        return np.zeros(0, object), np.zeros(0)
+    first = shares.argmax(1)
+    species, sure = np.asarray(kinds, dtype=object)[first], shares[np.arange(n), first]
+    spacing, places = probabilities.spacing_px, np.c_[result.y, result.x]
+    fitted = result.places() & within_frame(result, probabilities.frame.shape)
+    if kinds == ANY_LATTICE:
+        bright = bright_probability(
+            places, result.amplitude, result.amplitude_err, shares[:, 1], fitted, spacing
+        )
+        species = np.where(bright > 0.5, "bright column", "column").astype(object)
+        return species, np.maximum(bright, 1 - bright)
+    seen = species
+    if {"Si", "heavy"} <= set(kinds):
+        species = silicon_or_heavier(
+            np.asarray(species), places, result.amplitude, fitted, spacing
+        ).astype(object)
+    if {"chalcogen pair", "single chalcogen"} <= set(kinds):
+        species = single_or_pair(
+            np.asarray(species), places, result.amplitude, result.amplitude_err, fitted, spacing
+        )
+    # where the fitted height overrules the network, neither is sure of it
+    return species, np.where(species == seen, sure, np.clip(1 - sure, 0.5, None))
+
+
+#: Classes of models that know any lattice.
+ANY_LATTICE = ("column", "bright column")
+#: Nothing is certain: the second stage was never asked of more than some ten thousand atoms.
+SUREST = 0.9999
+
+
 def find_atoms(
     probabilities: Probabilities,
     *,
     min_probability: float = 0.5,
+    faint: bool = False,
     refine: Refine = "fit",
     fit: FitParams = FitParams(),
     calibration: dict[str, float] | None = None,
@@ -130,6 +223,9 @@ def find_atoms(
     min_probability : float
         Atoms below are left out, and doubtful ones that stand alone (see :func:`alone`);
         0 keeps everything.
+    faint : bool
+        Keep weak maxima between columns that are much stronger (see
+        :func:`napari_atomlens.atoms.ghosts.ghosts`).
     refine : {"fit", "elliptic", "centroid", "off"}
         How positions are refined on the original pixels: "fit" or "elliptic" (all columns
         together, with standard errors), "centroid" (quick, without errors), or "off".
@@ -170,48 +266,28 @@ def find_atoms(
     min_probability = number_between("min_probability", min_probability, 0, 1)
     frame = int(number_between("frame", frame, 0, 2**40, whole=True))
     first_id = int(number_between("first_id", first_id, 0, 2**60, whole=True))
-    positions, evidence, shares = find_peaks(probabilities)
-    chance = calibrated(evidence, calibration or {})
-    # what may be a column still takes its light away from its neighbours
-    known = (chance >= min(0.5, min_probability)) & ~(
-        alone(positions, chance, probabilities.spacing_px) & (min_probability > 0)
-    )
-    positions, chance, shares = positions[known], chance[known], shares[known]
+    found = fitted_candidates(
+        probabilities, min_probability=min_probability, refine=refine, fit=fit,
+        calibration=calibration, progress=progress,
+    )  # fmt: skip
+    positions, chance, shares, result = found.positions, found.chance, found.shares, found.fit
     n = len(positions)
-    strange = unfamiliarity(positions, 1 - evidence[known, 3], probabilities.spacing_px)
-    result = _refined(probabilities, positions, shares, refine, fit, progress)
+    spacing = probabilities.spacing_px
     places = np.where(np.isfinite([result.y, result.x]), [result.y, result.x], positions.T).T
+    strange = unfamiliarity(positions, found.strange, spacing)
     strange = np.maximum(strange, disorder(probabilities.frame, places))
-    kinds = probabilities.column_classes
-    species = np.asarray(kinds, dtype=object)[shares.argmax(1)] if n else []
-    measured = result.places() & within_frame(result, probabilities.frame.shape)
-    if n and kinds == ("column", "bright column"):
-        bright = bright_probability(
-            np.c_[result.y, result.x],
-            result.amplitude,
-            result.amplitude_err,
-            shares[:, 1],
-            measured,
-            probabilities.spacing_px,
-        )
-        species = np.where(bright > 0.5, "bright column", "column").astype(object)
-    if n and {"Si", "heavy"} <= set(kinds):
-        species = silicon_or_heavier(
-            np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            measured, probabilities.spacing_px,
-        ).astype(object)  # fmt: skip
-    if n and {"chalcogen pair", "single chalcogen"} <= set(kinds):
-        species = single_or_pair(
-            np.asarray(species), np.c_[result.y, result.x], result.amplitude,
-            result.amplitude_err, measured,
-            probabilities.spacing_px,
-        )  # fmt: skip
+    species, sure = _species(probabilities, shares, result)
+    # the stage and the ghosts are of models that know columns and nothing else: one that was
+    # trained on a material knows its light columns
+    any_lattice = probabilities.column_classes == ANY_LATTICE
+    if found.evidence is not None and n and any_lattice:
+        chance = np.minimum(bundled().probability(found.evidence), SUREST)
     table = tables.make(
         "atoms",
         {
             "frame": frame, "y_px": result.y, "x_px": result.x, "species": species,
             "seen_y_px": positions[:, 0], "seen_x_px": positions[:, 1],
-            "probability": chance, "unfamiliar": strange,
+            "probability": chance, "species_probability": sure, "unfamiliar": strange,
             "amplitude": result.amplitude, "sigma_px": result.sigma,
             "volume": result.volume, "volume_err": result.volume_err,
             "background": result.background, "chi2": unknown_or(result.chi2, n),
@@ -223,8 +299,10 @@ def find_atoms(
         n,
     )  # fmt: skip
     there = share_recorded(np.c_[result.y, result.x], probabilities) > 0.5
-    likely = table["probability"] >= min_probability
-    table = table[likely & there & on_image(result, probabilities)]
+    keep = (chance >= min_probability) & there & on_image(result, probabilities)
+    if not faint and n and any_lattice:
+        keep &= ~ghosts(places, result.amplitude, result.places(), spacing)
+    table = table[keep]
     table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
     table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)
     return table

@@ -387,7 +387,7 @@ def _atoms(
     """Atoms of a frame."""
     p = plan.params
     return find_atoms(
-        probabilities, min_probability=p.min_probability, refine=p.refine,
+        probabilities, min_probability=p.min_probability, faint=p.faint, refine=p.refine,
         fit=FitParams(width=p.column_width, elliptic=p.refine == "elliptic"),
         calibration=model.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
         progress=watch,

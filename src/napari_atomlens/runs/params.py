@@ -34,6 +34,9 @@ class AnalysisParams(Params):
         "explains the image",
     )  # fmt: skip
     min_probability: float = param(0.5, "atoms below this probability are left out", ge=0, le=1)
+    faint: bool = param(
+        False, "keep weak maxima between columns that are much stronger: often tails, no columns"
+    )
     refine: Refine = param(
         "fit",
         "refine positions on the original pixels: joint fit of round or elliptic columns, or "

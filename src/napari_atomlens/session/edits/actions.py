@@ -100,8 +100,8 @@ def set_species(c: Corrections, atom_ids: Sequence[int], species: str) -> Change
 
 
 def accept(c: Corrections, atom_ids: Sequence[int]) -> Change:
-    """Say that doubtful atoms are there: their probability becomes 1."""
-    return _change(c, "accept", atom_ids, probability=1.0)
+    """Say that doubtful atoms are there: their probability becomes 1, and they are familiar."""
+    return _change(c, "accept", atom_ids, probability=1.0, unfamiliar=0.0)
 
 
 def reject(c: Corrections, atom_ids: Sequence[int]) -> Change:

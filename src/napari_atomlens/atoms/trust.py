@@ -1,0 +1,98 @@
+"""The second stage: from the physical evidence of a candidate to the probability of an atom.
+
+The network proposes; whether a candidate is an atom is decided once it was fitted, from the
+network's own probability, signal to noise, goodness and width of the fit, height against its
+neighbours, how familiar the image is there, and its place among the others. The stage is a sum of
+small decision trees, trained on ordinary and strange simulations over doses
+(:mod:`napari_atomlens.training.trust`) and kept as numbers in ``trust.json`` with a card.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from napari_atomlens.atoms.evidence import NAMES
+from napari_atomlens.files import Json
+
+#: The stage that comes with the package.
+FILE = Path(__file__).with_name("trust.json")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Trees whose leaves are added up, and what turns the sum into a probability.
+
+    Attributes
+    ----------
+    feature, threshold, left, right : ndarray, shape (n_trees, n_nodes)
+        Of each node; leaves go to themselves.
+    value : ndarray, shape (n_trees, n_nodes)
+        Of leaves, on the logit scale.
+    depth : int
+        Steps from the root to the deepest leaf.
+    start : float
+        What the sum starts with.
+    scale, offset : float
+        Logit of the probability: offset + scale * sum.
+    card : dict
+        How it was made and what it reaches.
+    """
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    depth: int
+    start: float
+    scale: float
+    offset: float
+    card: Json
+
+    def total(self, evidence: np.ndarray) -> np.ndarray:
+        """Sum of the leaves that each row falls into, shape (n,)."""
+        rows = np.arange(len(evidence))
+        out = np.full(len(evidence), self.start)
+        for t in range(len(self.feature)):
+            node = np.zeros(len(evidence), np.intp)
+            for _ in range(self.depth):
+                low = evidence[rows, self.feature[t, node]] <= self.threshold[t, node]
+                node = np.where(low, self.left[t, node], self.right[t, node])
+            out += self.value[t, node]
+        return out
+
+    def probability(self, evidence: np.ndarray) -> np.ndarray:
+        """Probability that each candidate is an atom, shape (n,)."""
+        logit = self.offset + self.scale * self.total(evidence)
+        return np.asarray(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
+
+
+def stage_of(record: Json) -> Stage:
+    """Make a stage of what :data:`FILE` holds."""
+    if tuple(record["names"]) != NAMES:
+        raise ValueError("The second stage was trained on other evidence.")
+    trees = record["trees"]
+    width = max(len(t["feature"]) for t in trees)
+
+    def table(key: str, dtype: type) -> np.ndarray:
+        out: np.ndarray = np.zeros((len(trees), width), dtype)
+        for k, tree in enumerate(trees):
+            out[k, : len(tree[key])] = tree[key]
+        return out
+
+    return Stage(
+        table("feature", np.intp), table("threshold", float), table("left", np.intp),
+        table("right", np.intp), table("value", float), int(record["depth"]),
+        float(record["start"]), float(record["scale"]), float(record["offset"]), record["card"],
+    )  # fmt: skip
+
+
+@cache
+def bundled() -> Stage:
+    """Return the stage that comes with the package."""
+    return stage_of(json.loads(FILE.read_text(encoding="utf-8")))
