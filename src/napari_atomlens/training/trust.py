@@ -18,7 +18,7 @@ from napari_atomlens.atoms.evidence import NAMES
 from napari_atomlens.atoms.find import fitted_candidates
 from napari_atomlens.atoms.trust import FILE
 from napari_atomlens.errors import CalibrationError, ImageError
-from napari_atomlens.files import Json
+from napari_atomlens.files import Json, write_whole
 from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.scenes import seed_for
@@ -152,8 +152,7 @@ def main() -> None:
     if args.leave_out:
         card["leaving_one_kind_out"] = leaving_out(found)
     record = as_record(fit(found, np.ones(len(found["true"]), bool)), card)
-    args.out.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
-    print(json.dumps(card, indent=1))
+    write_whole(args.out, json.dumps(record, separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ KINDS: dict[str, Make] = {}
 
 def kind(make: Make) -> Make:
     """Enter a kind of image."""
-    KINDS[make.__name__] = make
+    KINDS[make.__name__.strip("_")] = make
     return make
 
 
-def counted(clean: np.ndarray, rng: Rng) -> np.ndarray:
+def with_counts(clean: np.ndarray, rng: Rng) -> np.ndarray:
     """Counts."""
     return rng.poisson(np.clip(clean, 0, None)).astype(np.float32)
 
@@ -61,7 +61,7 @@ def speckle(shape: tuple[int, int], size: float, rng: Rng) -> np.ndarray:
 
 
 @dataclass
-class Sheet:
+class DrawnLattice:
     """A clean lattice: its columns, and how counts of a column make grey values."""
 
     y: np.ndarray
@@ -91,14 +91,16 @@ class Sheet:
             )
         )  # fmt: skip
 
-    def some(self, keep: np.ndarray) -> Sheet:
+    def some(self, keep: np.ndarray) -> DrawnLattice:
         """Only some of the columns."""
-        return Sheet(
+        return DrawnLattice(
             self.y[keep], self.x[keep], self.height[keep], self.sigma, self.spacing, self.counts
         )
 
 
-def sheet(rng: Rng, *, counts: float = 0.0, spacing: float = 0.0, crystal: str = "") -> Sheet:
+def sheet(
+    rng: Rng, *, counts: float = 0.0, spacing: float = 0.0, crystal: str = ""
+) -> DrawnLattice:
     """Draw a lattice."""
     spacing = spacing or float(np.exp(rng.uniform(np.log(7.5), np.log(20))))
     lattice = getattr(crystals, crystal)() if crystal else crystals.random_crystal(rng)
@@ -107,7 +109,7 @@ def sheet(rng: Rng, *, counts: float = 0.0, spacing: float = 0.0, crystal: str =
     )
     width = rng.uniform(0.2, 0.3) * spacing
     heights = scene.amplitude / np.median(scene.amplitude)
-    return Sheet(scene.y, scene.x, heights, width, spacing, counts or dose(rng))
+    return DrawnLattice(scene.y, scene.x, heights, width, spacing, counts or dose(rng))
 
 
 def background(rng: Rng, peak: float) -> float:
@@ -116,15 +118,15 @@ def background(rng: Rng, peak: float) -> float:
 
 
 @kind
-def ordinary(rng: Rng) -> Shown:
+def _ordinary(rng: Rng) -> Shown:
     """Lattices over the dose, with vacancies."""
     s = sheet(rng)
     s = s.some(rng.random(len(s.y)) > rng.choice([0, 0.02, 0.06]))
-    return Shown(counted(s.image() + background(rng, s.peak), rng), s.places)
+    return Shown(with_counts(s.image() + background(rng, s.peak), rng), s.places)
 
 
 @kind
-def simulated(rng: Rng) -> Shown:
+def _simulated(rng: Rng) -> Shown:
     """The images of `simulate`."""
     name = str(rng.choice(["honeycomb", "tmd", "perovskite", "dumbbell", "hexagonal", "square"]))
     spacing = float(np.exp(rng.uniform(np.log(7), np.log(22))))
@@ -136,7 +138,7 @@ def simulated(rng: Rng) -> Shown:
 
 
 @kind
-def trained_on(rng: Rng) -> Shown:
+def _trained_on(rng: Rng) -> Shown:
     """What the network was trained on: every fault of the microscope, contamination, holes."""
     image, scene, _ = draw((SIDE, SIDE), int(rng.integers(1 << 40)))
     places = np.c_[scene.y, scene.x]
@@ -146,16 +148,16 @@ def trained_on(rng: Rng) -> Shown:
 
 
 @kind
-def cut(rng: Rng) -> Shown:
+def _cut(rng: Rng) -> Shown:
     """A crystal that ends."""
     s = sheet(rng)
     turn = rng.uniform(0, 2 * np.pi)
     level = s.places @ np.array([np.sin(turn), np.cos(turn)])
     s = s.some(level < np.quantile(level, rng.uniform(0.3, 0.8)))
-    return Shown(counted(s.image() + rng.choice([0.0, 0.05]) * s.peak, rng), s.places)
+    return Shown(with_counts(s.image() + rng.choice([0.0, 0.05]) * s.peak, rng), s.places)
 
 
-def particle(rng: Rng) -> tuple[Sheet, np.ndarray]:
+def particle(rng: Rng) -> tuple[DrawnLattice, np.ndarray]:
     """A rounded particle, and which of its columns are high enough to ask for."""
     name = str(rng.choice(["square", "hexagonal", "oblique"]))
     s = sheet(rng, crystal=name, spacing=float(rng.uniform(8, 13)))
@@ -168,46 +170,46 @@ def particle(rng: Rng) -> tuple[Sheet, np.ndarray]:
 
 
 @kind
-def particle_alone(rng: Rng) -> Shown:
+def _particle_alone(rng: Rng) -> Shown:
     """A particle in vacuum or on a thin film."""
     s, high = particle(rng)
     image = s.image() + rng.choice([0.0, 0.01, 0.1, 0.5]) * s.peak
-    return Shown(counted(image, rng), s.places[high], s.places[~high])
+    return Shown(with_counts(image, rng), s.places[high], s.places[~high])
 
 
 @kind
-def particle_on_film(rng: Rng) -> Shown:
+def _particle_on_film(rng: Rng) -> Shown:
     """A particle on a speckled film."""
     s, high = particle(rng)
     film = 0.25 + rng.choice([0.02, 0.05, 0.1, 0.25]) * speckle(
         (SIDE, SIDE), rng.uniform(0.6, 1.3) * s.sigma, rng
     )
     image = s.image() + s.peak * np.clip(film, 0, None)
-    return Shown(counted(image, rng), s.places[high], s.places[~high])
+    return Shown(with_counts(image, rng), s.places[high], s.places[~high])
 
 
 @kind
-def film(rng: Rng) -> Shown:
+def _film(rng: Rng) -> Shown:
     """Glass and nothing else."""
     size = float(rng.uniform(1.2, 5))
     level = float(10 ** rng.uniform(0.8, 3.2))
     clean = level * (1 + rng.uniform(0.05, 0.3) * speckle((SIDE, SIDE), size, rng))
-    return Shown(counted(clean, rng), spacing_px=float(rng.choice([0.0, 4 * size])))
+    return Shown(with_counts(clean, rng), spacing_px=float(rng.choice([0.0, 4 * size])))
 
 
 @kind
-def rings(rng: Rng) -> Shown:
+def _rings(rng: Rng) -> Shown:
     """Glass in phase contrast."""
     wave = rng.uniform(7, 18)
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
     keep = np.exp(-(((f - 1 / wave) * wave * rng.uniform(3, 8)) ** 2) / 2)
     image = np.fft.ifft2(np.fft.fft2(rng.normal(size=(SIDE, SIDE))) * keep).real
     level = 10 ** rng.uniform(1, 3)
-    return Shown(counted(level * (1 + 0.25 * image / image.std()), rng))
+    return Shown(with_counts(level * (1 + 0.25 * image / image.std()), rng))
 
 
 @kind
-def noise(rng: Rng) -> Shown:
+def _noise(rng: Rng) -> Shown:
     """Noise of several colours."""
     out = rng.normal(size=(SIDE, SIDE))
     if rng.random() < 0.4:
@@ -215,22 +217,22 @@ def noise(rng: Rng) -> Shown:
     elif rng.random() < 0.5:
         out = out + rng.uniform(0.5, 2) * faults.pink_rows((SIDE, SIDE), rng, 1.0)
     else:
-        out = counted(np.full((SIDE, SIDE), 10 ** rng.uniform(-0.5, 2)), rng)
+        out = with_counts(np.full((SIDE, SIDE), 10 ** rng.uniform(-0.5, 2)), rng)
     return Shown(out.astype(np.float32), spacing_px=float(rng.choice([0.0, 10.0])))
 
 
 @kind
-def fringes(rng: Rng) -> Shown:
+def _fringes(rng: Rng) -> Shown:
     """Lines without columns."""
     y, x = np.mgrid[:SIDE, :SIDE]
     turn = rng.uniform(0, np.pi)
     wave = np.cos(2 * np.pi * (y * np.sin(turn) + x * np.cos(turn)) / rng.uniform(6, 20))
     level = 10 ** rng.uniform(0.7, 2.5)
-    return Shown(counted(level * (1 + rng.uniform(0.1, 0.5) * wave), rng))
+    return Shown(with_counts(level * (1 + rng.uniform(0.1, 0.5) * wave), rng))
 
 
 @kind
-def two_layers(rng: Rng) -> Shown:
+def _two_layers(rng: Rng) -> Shown:
     """Two lattices over one another: columns nearer than they are resolved are one or none."""
     s = sheet(rng, crystal="hexagonal", counts=float(10 ** rng.uniform(2.3, 3.7)))
     t = sheet(rng, crystal="hexagonal", counts=s.counts, spacing=s.spacing)
@@ -238,7 +240,7 @@ def two_layers(rng: Rng) -> Shown:
     places = np.r_[s.places, t.places]
     gap = ndi.distance_transform_edt(np.ones(1)) if not len(places) else _nearest(places)
     alone = gap > 0.6 * s.spacing
-    return Shown(counted(image, rng), places[alone], places[~alone])
+    return Shown(with_counts(image, rng), places[alone], places[~alone])
 
 
 def _nearest(places: np.ndarray) -> np.ndarray:
@@ -248,29 +250,29 @@ def _nearest(places: np.ndarray) -> np.ndarray:
 
 
 @kind
-def wedge(rng: Rng) -> Shown:
+def _wedge(rng: Rng) -> Shown:
     """Background that rises, evenly or in a step."""
     s = sheet(rng)
     t = np.linspace(0, 1, SIDE)
     rise = t if rng.random() < 0.5 else 1 / (1 + np.exp(-(t - rng.uniform(0.3, 0.7)) * 80))
     rise = rng.uniform(0.5, 3) * s.peak * rise
     image = s.image() + (rise[None] if rng.random() < 0.5 else rise[:, None]) + 0.1 * s.peak
-    return Shown(counted(image, rng), s.places)
+    return Shown(with_counts(image, rng), s.places)
 
 
 @kind
-def elongated(rng: Rng) -> Shown:
+def _elongated(rng: Rng) -> Shown:
     """Columns that mistilt and astigmatism draw out."""
     s = sheet(rng, crystal=str(rng.choice(["square", "hexagonal", "perovskite", "honeycomb"])))
     image = s.image(aspect=rng.uniform(1.3, 2.0), angle=rng.uniform(0, np.pi))
-    return Shown(counted(image + background(rng, s.peak), rng), s.places)
+    return Shown(with_counts(image + background(rng, s.peak), rng), s.places)
 
 
 @kind
-def washed(rng: Rng) -> Shown:
+def _washed(rng: Rng) -> Shown:
     """Saturated, sharpened, smoothed, quantised, or with another gamma."""
     s = sheet(rng)
-    image = counted(s.image() + background(rng, s.peak), rng)
+    image = with_counts(s.image() + background(rng, s.peak), rng)
     what = rng.integers(5)
     if what == 0:
         image = np.minimum(image, np.quantile(image, rng.uniform(0.85, 0.97)))
@@ -286,10 +288,10 @@ def washed(rng: Rng) -> Shown:
 
 
 @kind
-def scanned(rng: Rng) -> Shown:
+def _scanned(rng: Rng) -> Shown:
     """Faults of the scan: flyback, skipped lines, hot pixels, lines that jump."""
     s = sheet(rng)
-    image = counted(s.image() + background(rng, s.peak), rng)
+    image = with_counts(s.image() + background(rng, s.peak), rng)
     what = rng.integers(4)
     hidden = np.zeros(len(s.y), bool)
     if what == 0:
@@ -311,10 +313,10 @@ def scanned(rng: Rng) -> Shown:
 
 
 @kind
-def labelled(rng: Rng) -> Shown:
+def _labelled(rng: Rng) -> Shown:
     """A scale bar and letters burnt in."""
     s = sheet(rng)
-    image = counted(s.image() + background(rng, s.peak), rng)
+    image = with_counts(s.image() + background(rng, s.peak), rng)
     top, left = int(rng.integers(5, SIDE - 40)), int(rng.integers(5, 60))
     long = int(rng.integers(50, 120))
     box = np.zeros((SIDE, SIDE), bool)
@@ -335,43 +337,43 @@ def labelled(rng: Rng) -> Shown:
 
 
 @kind
-def far_or_near(rng: Rng) -> Shown:
+def _far_or_near(rng: Rng) -> Shown:
     """Columns few or many pixels apart."""
     spacing = float(rng.choice([rng.uniform(4, 6), rng.uniform(25, 45)]))
     name = str(rng.choice(["square", "hexagonal", "honeycomb"]))
     s = sheet(rng, spacing=spacing, crystal=name)
-    return Shown(counted(s.image() + background(rng, s.peak), rng), s.places)
+    return Shown(with_counts(s.image() + background(rng, s.peak), rng), s.places)
 
 
 @kind
-def scattered(rng: Rng) -> Shown:
+def _scattered(rng: Rng) -> Shown:
     """Single atoms on a film, in no lattice."""
     spacing = float(rng.uniform(9, 14))
     places = rng.uniform(5, SIDE - 5, (int(rng.integers(5, 90)), 2))
     places = places[_nearest(places) > spacing]
     n = len(places)
     height = rng.uniform(0.8, 1.2, n)
-    s = Sheet(places[:, 0], places[:, 1], height, 0.24 * spacing, spacing, dose(rng))
+    s = DrawnLattice(places[:, 0], places[:, 1], height, 0.24 * spacing, spacing, dose(rng))
     film = 0.3 + rng.choice([0.0, 0.03, 0.1]) * speckle((SIDE, SIDE), s.sigma, rng)
     image = s.image() + s.peak * np.clip(film, 0, None)
-    return Shown(counted(image, rng), places, spacing_px=spacing)
+    return Shown(with_counts(image, rng), places, spacing_px=spacing)
 
 
 @kind
-def dopants(rng: Rng) -> Shown:
+def _dopants(rng: Rng) -> Shown:
     """Lattices with brighter and with weaker atoms here and there."""
     s = sheet(rng, crystal=str(rng.choice(["honeycomb", "tmd", "perovskite"])))
     odd = rng.random(len(s.y)) < 0.06
     s.height = np.where(odd, s.height * rng.choice([0.5, 0.6, 2.5, 4.0]), s.height)
     s = s.some(rng.random(len(s.y)) > 0.01)
-    return Shown(counted(s.image() + background(rng, s.peak), rng), s.places)
+    return Shown(with_counts(s.image() + background(rng, s.peak), rng), s.places)
 
 
 @kind
-def dumbbells(rng: Rng) -> Shown:
+def _dumbbells(rng: Rng) -> Shown:
     """Pairs of columns that are resolved, hardly so, or with one of them lighter."""
     spacing = float(np.exp(rng.uniform(np.log(5), np.log(14))))
     s = sheet(rng, crystal="dumbbell", spacing=spacing, counts=float(10 ** rng.uniform(1.8, 4)))
     s.sigma = rng.uniform(0.28, 0.44) * spacing
     s.height = s.height * np.where(rng.random() < 0.5, 1.0, rng.uniform(0.8, 1.2, len(s.y)))
-    return Shown(counted(s.image() + rng.choice([0.1, 0.5, 1.0]) * s.peak, rng), s.places)
+    return Shown(with_counts(s.image() + rng.choice([0.1, 0.5, 1.0]) * s.peak, rng), s.places)
