@@ -21,7 +21,7 @@ from napari_atomlens.atoms.surroundings import FAR, LATTICE, NEAR, mean_round, s
 #: columns twice as long as wide and those beside others 0.25 to 0.6, blobs 0.2 to 0.4; a lattice
 #: has 0.5 (distorted) to 2.5 steps, blobs 0.3; the honeycomb has 3 to 5 neighbours, close packing
 #: 6 to 8, blobs 5 to 10.
-BLOBS = ((0.45, 0.40, 4.5), (0.50, 0.45, 6.0), (0.40, 0.60, 8.5))
+BLOBS = ((0.50, 0.45, 6.0), (0.40, 0.60, 8.5))
 #: Below this share of the curvature across there is none along: a line. Fringes have less than
 #: 0.12, columns twice as long as wide that nearly touch 0.2.
 LINE = 0.15
@@ -115,7 +115,11 @@ def disorder(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
     for most_round, most_order, fewest in BLOBS:
         blobs |= (flat < most_round) & (order < most_order) & (dense > fewest)
     across, along = curvatures(image, positions, max(0.8, COARSE * spacing))
-    lines = mean_round(positions, along, reach) < LINE * mean_round(positions, across, reach)
+    # one bright pixel or line must not outweigh all others: pooled and one by one
+    ratio = np.clip(along / np.maximum(across, 1e-12 * np.abs(across).max() + 1e-300), -0.5, 1)
+    lines = (mean_round(positions, along, reach) < LINE * mean_round(positions, across, reach)) & (
+        mean_round(positions, ratio, reach) < LINE
+    )
     odd = (blobs | lines).astype(float)
     # of few atoms on their own, as in a corner, the neighbours say what they are
     for _ in range(ROUNDS if odd.any() else 0):
