@@ -20,7 +20,8 @@ import numpy as np
 from report import Report
 
 from napari_atomlens.atoms.background import Background
-from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
+from napari_atomlens.atoms.fitted import Fit
+from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.formation import render_columns
 

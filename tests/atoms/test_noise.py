@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import napari_atomlens as al
-from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
+from napari_atomlens.atoms.fitted import Fit
+from napari_atomlens.atoms.refine import FitParams, fit_columns
 
 sys.path.insert(0, str(Path(__file__).parent))
 from drawn_columns import drawn, pairs, square

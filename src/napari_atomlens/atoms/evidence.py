@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from napari_atomlens.atoms.refine import Fit
+from napari_atomlens.atoms.fitted import Fit
 from napari_atomlens.atoms.surroundings import LATTICE, NEAR, mean_round, steps_of_lattice
 
 #: What is known of a candidate, in the order of the columns of :func:`gather`.

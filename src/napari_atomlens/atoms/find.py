@@ -12,9 +12,10 @@ from napari_atomlens import tables
 from napari_atomlens.atoms.centre_of_mass import centre_of_mass
 from napari_atomlens.atoms.disorder import disorder
 from napari_atomlens.atoms.evidence import gather
+from napari_atomlens.atoms.fitted import Fit
 from napari_atomlens.atoms.ghosts import ghosts
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
-from napari_atomlens.atoms.refine import Fit, FitParams, fit_columns
+from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.surroundings import unfamiliarity
 from napari_atomlens.atoms.trust import bundled
