@@ -12,7 +12,7 @@ from command import run
 from typer.testing import CliRunner
 
 from napari_atomlens.cli.app import COMMANDS
-from napari_atomlens.cli.options import Group, Without, build, groups, parse_frames
+from napari_atomlens.cli.options import Panel, Without, build, groups, parse_frames
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import ParamInfo, Params, describe, param
 
@@ -31,7 +31,7 @@ def fields() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "group", "info"), fields())
-def test_an_option_is_its_field(name: str, group: Group, info: ParamInfo) -> None:
+def test_an_option_is_its_field(name: str, group: Panel, info: ParamInfo) -> None:
     command = build(name, COMMANDS[name].function())
     (option,) = [p for p in command.params if p.name == group.key(info.name)]
     flag = group.flags[info.name]
@@ -72,7 +72,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize(("name", "group", "info"), OUTSIDE)
-def test_what_is_out_of_bounds_is_one_sentence(name: str, group: Group, info: ParamInfo) -> None:
+def test_what_is_out_of_bounds_is_one_sentence(name: str, group: Panel, info: ParamInfo) -> None:
     assert info.maximum is not None
     flag = group.flags[info.name]
     done = run(*name.split(), *_needed(name), flag, int(info.maximum) + 1, code=2)
@@ -83,7 +83,7 @@ CHOICES = [p for p in fields() if p.values[2].choices]
 
 
 @pytest.mark.parametrize(("name", "group", "info"), CHOICES)
-def test_an_unknown_choice_is_one_sentence(name: str, group: Group, info: ParamInfo) -> None:
+def test_an_unknown_choice_is_one_sentence(name: str, group: Panel, info: ParamInfo) -> None:
     flag = group.flags[info.name]
     done = run(*name.split(), *_needed(name), flag, "no such choice", code=2)
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
