@@ -67,7 +67,7 @@ def summary(folder: Path, complete: bool = True, bad: int = 1) -> batch.BatchSum
     failures = pd.DataFrame(
         {"file": ["b.npy"] * bad, "path": "b", "frame": [-1] * bad, "reason": "It is empty."}
     )
-    return batch.BatchSummary(folder, 2, 10, 120, 10, failures, 1.5, complete)
+    return batch.BatchSummary(folder, 2, 10, 120, 10, failures, [], 1.5, complete)
 
 
 def test_run(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

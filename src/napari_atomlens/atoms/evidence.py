@@ -26,6 +26,17 @@ def _log(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip(np.where(np.isfinite(out), out, low), low, high)
 
 
+def _heights_beside(beside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether there are neighbours (n, k), their usual height, and that of the highest."""
+    n = len(beside)
+    known = np.isfinite(beside).any(1) if beside.shape[1] else np.zeros(n, bool)
+    typical, strongest = np.ones(n), np.ones(n)
+    if known.any():
+        typical[known] = np.nanmedian(beside[known], 1)
+        strongest[known] = np.nanmax(beside[known], 1)
+    return known, typical, strongest
+
+
 def gather(
     positions: np.ndarray,
     chance: np.ndarray,
@@ -65,11 +76,7 @@ def gather(
     distance, near = scipy.spatial.cKDTree(places).query(places, k=min(ROUND + 1, n))
     distance, near = distance.reshape(n, -1)[:, 1:], near.reshape(n, -1)[:, 1:]
     beside = np.where(distance < 2.6 * spacing, fit.amplitude[near], np.nan)
-    known = np.isfinite(beside).any(1) if beside.shape[1] else np.zeros(n, bool)
-    typical, strongest = np.ones(n), np.ones(n)
-    if known.any():
-        typical[known] = np.nanmedian(beside[known], 1)
-        strongest[known] = np.nanmax(beside[known], 1)
+    known, typical, strongest = _heights_beside(beside)
     nothing = ~known | ~np.isfinite(fit.amplitude)
     steps = steps_of_lattice(places, spacing)
     shift = np.hypot(*(places - positions).T) / spacing
