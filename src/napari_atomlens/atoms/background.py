@@ -144,20 +144,9 @@ def beside_steps(
         0 far from steps.
     """
     side = max(2, round(0.16 * spacing))
-    h, w = (s // side for s in data.shape)
-    if min(h, w) < 8:
+    if min(data.shape) // side < 8:
         return None
-
-    def blocks(image: np.ndarray) -> np.ndarray:
-        part = image[: h * side, : w * side].reshape(h, side, w, side)
-        return np.asarray(part.transpose(0, 2, 1, 3).reshape(h, w, side * side), float)
-
-    bare = blocks(light) < BARE * height
-    if valid is not None:
-        bare &= blocks(valid) > 0
-    rest = np.where(bare, blocks(data) - blocks(light) - blocks(smooth), 0).sum(2)
-    count = bare.sum(2)
-    mean = np.where(count >= 2, rest / np.maximum(count, 1), np.nan)
+    mean = _left_between(data - smooth, light, valid, side, height)
     off = _median_around(mean)
     known = np.isfinite(off)
     if known.mean() < 0.5:
@@ -180,6 +169,24 @@ def beside_steps(
     grid = np.meshgrid(rows, cols, indexing="ij")
     found = scipy.ndimage.map_coordinates(weight * off, grid, order=1, mode="nearest")
     return np.asarray(found, np.float32)
+
+
+def _left_between(
+    rest: np.ndarray, light: np.ndarray, valid: np.ndarray | None, side: int, height: float
+) -> np.ndarray:
+    """What columns and smooth background leave in squares of `side` pixels between the columns."""
+    h, w = (s // side for s in rest.shape)
+
+    def blocks(image: np.ndarray) -> np.ndarray:
+        part = image[: h * side, : w * side].reshape(h, side, w, side)
+        return np.asarray(part.transpose(0, 2, 1, 3).reshape(h, w, side * side), float)
+
+    bare = blocks(light) < BARE * height
+    if valid is not None:
+        bare &= blocks(valid) > 0
+    count = bare.sum(2)
+    total = np.where(bare, blocks(rest) - blocks(light), 0).sum(2)
+    return np.where(count >= 2, total / np.maximum(count, 1), np.nan)
 
 
 def _median_around(values: np.ndarray, reach: int = 1) -> np.ndarray:
