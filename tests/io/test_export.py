@@ -128,7 +128,7 @@ def test_napari_to_file_to_napari(tmp_path: Path, write: Any, name: str) -> None
 
 
 def test_other_tables_are_left_to_others(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("index,axis-0,axis-1\n0,1,2\n")
+    (tmp_path / "a.csv").write_text("site,energy_eV,remark\n0,1.5,on gold\n")
     assert get_atoms_reader(tmp_path / "a.csv") is None
     assert get_atoms_reader(tmp_path / "missing.csv") is None
 
@@ -173,7 +173,7 @@ def test_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FormatError, match="could not be read"):
         read_atoms(tmp_path / "a.parquet")
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(FormatError, match="no columns y_px"):
+    with pytest.raises(FormatError, match="holds no positions"):
         read_atoms(tmp_path / "b.csv")
     for name in ("hyperspy.api", "atomap.api", "ase"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -17,6 +17,8 @@ NAMES = (
 )  # fmt: skip
 #: Columns that are asked for the ordinary height round a candidate.
 ROUND = 8
+#: So many columns of a lattice have figures of their own.
+FEWEST = 12
 
 
 def _log(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -24,6 +26,26 @@ def _log(values: np.ndarray, low: float, high: float) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         out = np.log(np.asarray(values, float))
     return np.clip(np.where(np.isfinite(out), out, low), low, high)
+
+
+def _of_the_image(
+    log_snr: np.ndarray, lattice: np.ndarray, strange: np.ndarray, network: np.ndarray
+) -> list[np.ndarray]:
+    """What is usual in the image: for columns of a lattice, in the part that the lattice covers.
+
+    A particle is the same on a film that fills the rest of the image with blobs.
+    """
+    everywhere = (
+        np.median(log_snr), lattice.mean(), strange.mean(), np.median(network)
+    )  # fmt: skip
+    out = [np.full(len(lattice), float(v)) for v in everywhere]
+    if lattice.sum() >= FEWEST:
+        inside = (
+            np.median(log_snr[lattice]), 1.0, strange[lattice].mean(), np.median(network[lattice])
+        )  # fmt: skip
+        for values, value in zip(out, inside, strict=True):
+            values[lattice] = value
+    return out
 
 
 def _heights_beside(beside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,6 +101,7 @@ def gather(
     known, typical, strongest = _heights_beside(beside)
     nothing = ~known | ~np.isfinite(fit.amplitude)
     steps = steps_of_lattice(places, spacing)
+    round_it = mean_round(places, steps, NEAR * spacing)
     shift = np.hypot(*(places - positions).T) / spacing
     rim = np.minimum.reduce([fit.y, fit.x, shape[0] - 1 - fit.y, shape[1] - 1 - fit.x])
     chance = np.clip(chance, 1e-4, 1 - 1e-4)
@@ -96,14 +119,11 @@ def gather(
         strange,
         mean_round(places, strange, NEAR * spacing),
         steps,
-        mean_round(places, steps, NEAR * spacing),
+        round_it,
         np.clip(distance[:, 0] / spacing, 0, 3) if distance.shape[1] else np.full(n, 3.0),
         np.clip(shift, 0, 0.6),
         placed,
         np.clip(rim / spacing, -0.5, 1.5),
-        np.full(n, np.median(log_snr)),
-        np.full(n, (steps >= LATTICE).mean()),
-        np.full(n, strange.mean()),
-        np.full(n, np.median(network)),
+        *_of_the_image(log_snr, round_it >= LATTICE, strange, network),
     )
     return np.column_stack([np.asarray(c, float) for c in columns])

@@ -18,7 +18,7 @@ from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_r
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.surroundings import unfamiliarity
-from napari_atomlens.atoms.trust import bundled
+from napari_atomlens.atoms.trust import decided
 from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import check_choice, number_between, of_kind
@@ -282,7 +282,7 @@ def find_atoms(
     # trained on a material knows its light columns
     any_lattice = probabilities.column_classes == ANY_LATTICE
     if found.evidence is not None and n and any_lattice:
-        chance = np.minimum(bundled().probability(found.evidence), SUREST)
+        chance = np.minimum(decided(found.evidence, chance), SUREST)
     table = tables.make(
         "atoms",
         {

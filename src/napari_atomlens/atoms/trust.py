@@ -17,10 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from napari_atomlens.atoms.evidence import NAMES
+from napari_atomlens.atoms.surroundings import LATTICE
 from napari_atomlens.files import Json
 
 #: The stage that comes with the package.
 FILE = Path(__file__).with_name("trust.json")
+#: What the network is sure of; the part of its neighbours' height that a column of their kind has.
+SURE, ORDINARY = 0.9, 0.5
+#: Probability of what is kept for the eye.
+DOUBTFUL = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,30 @@ class Stage:
         """Probability that each candidate is an atom, shape (n,)."""
         logit = self.offset + self.scale * self.total(evidence)
         return np.asarray(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
+
+
+def decided(evidence: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Probability by the stage; what else speaks for an atom keeps it, as a doubtful one.
+
+    The network is sure, a lattice goes on through the place, and the column is as high as those
+    beside it: where the stage denies such a column, as it does of a particle on a strong film, the
+    eye decides.
+
+    Parameters
+    ----------
+    evidence : ndarray, shape (n, len(NAMES))
+        See :func:`napari_atomlens.atoms.evidence.gather`.
+    chance : ndarray, shape (n,)
+        Probability by the network.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    found = bundled().probability(evidence)
+    steps, height = (evidence[:, NAMES.index(n)] for n in ("steps round it", "height"))
+    spoken_for = (chance >= SURE) & (steps >= LATTICE) & (height >= np.log(ORDINARY))
+    return np.where(spoken_for, np.maximum(found, DOUBTFUL), found)
 
 
 def stage_of(record: Json) -> Stage:
