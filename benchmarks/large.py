@@ -35,7 +35,7 @@ from napari_atomlens.runs.frame import analyze_frames
 from napari_atomlens.segmentation import predict, tiles
 image, out, whole, part = np.load(sys.argv[1], mmap_mode="r"), sys.argv[2], sys.argv[3], sys.argv[4]
 predict.LARGE = float("inf") if whole == "whole" else min(predict.LARGE, image.size // 2)
-tiles.predict_tiled.__defaults__ = (int(part), tiles.predict_tiled.__defaults__[1])
+tiles.predict_tiled.__defaults__ = (int(part), *tiles.predict_tiled.__defaults__[1:])
 start, cpu = time.perf_counter(), time.process_time()
 result = next(analyze_frames(image))
 result.atoms.to_parquet(out)

@@ -84,6 +84,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], dict[st
     for k, suffix in enumerate(SUFFIXES):
         if suffix in (".zarr", ".zspy"):
             zarr.create_array(folder / f"a{suffix}", data=image + k)
+        elif suffix in (".txt", ".asc", ".csv", ".tsv"):  # a text is seen where it is an image
+            np.savetxt(folder / f"a{suffix}", image + k)
         else:
             (folder / f"a{suffix}").write_bytes(b"no image " + suffix.encode())
     omicron(folder)

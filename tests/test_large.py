@@ -32,7 +32,7 @@ def image(lattice: str, side: int) -> np.ndarray:
 @pytest.fixture
 def in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "LARGE", 1000)
-    monkeypatch.setattr(tiles.predict_tiled, "__defaults__", (128, Progress()))
+    monkeypatch.setattr(tiles.predict_tiled, "__defaults__", (128, Progress(), None))
 
 
 @pytest.mark.needs_model

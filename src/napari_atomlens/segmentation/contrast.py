@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import torch
 
 from napari_atomlens import points
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Dark columns must leave less than this share of what bright ones leave.
 CLEARLY_LESS = 0.8
+#: A difference below this share of the variance of the image tells nothing.
+LITTLE = 0.03
 #: The network explains this much of an image in whose sign it is right; see `response`.
 SEEN = 0.5
 #: Fewer columns are no lattice: holes between molecules are as many.
@@ -127,10 +130,13 @@ def judge_contrast(
     dark = _dark(-frame, bright, net, preferred, given, watch)
     if dark.score < SEEN:
         return ImageContrast(False, spacing_px=bright.spacing)
-    total, left = _compared(bright, dark, net, preferred, watch)
+    total, left, noise = _compared(bright, dark, net, preferred, watch)
     if not total > 0:
         return ImageContrast(False, spacing_px=bright.spacing)
-    turned = left[1] < CLEARLY_LESS * left[0]
+    # no column explains the noise: of faint columns it is most of the image
+    least = LITTLE * total
+    more, less = (max(value - noise, least) for value in left)
+    turned = less < CLEARLY_LESS * more
     return ImageContrast(
         turned, 1 - left[0] / total, 1 - left[1] / total, (dark if turned else bright).spacing
     )
@@ -206,8 +212,8 @@ def _dark(
 
 def _compared(
     bright: _Sign, dark: _Sign, net: ColumnNet, preferred: float, watch: Progress
-) -> tuple[float, tuple[float, float]]:
-    """Variance of the middle of the image, and what columns of either sign leave of it."""
+) -> tuple[float, tuple[float, float], float]:
+    """Variance of the middle of the image, what columns of either sign leave of it, its noise."""
     spacings = [s.spacing for s in (bright, dark) if s.score >= 0.5 * dark.score]
     wide = max(spacings)
     h, w = (min(s, max(96, round(PART * wide))) for s in bright.frame.shape)
@@ -224,7 +230,7 @@ def _compared(
         if len(places) >= (FEWEST if sign is dark else 3) and len(places) < small.size / 25:
             at = (places + 0.5) / block - 0.5
             left[-1] = left_over(small, at, points.spacing(at), NODES * wide / block)
-    return flat, (left[0], left[1])
+    return flat, (left[0], left[1]), min(_noise(small), *left)
 
 
 def _places(
@@ -239,6 +245,13 @@ def _places(
     )
     places, _ = peak_positions(torch.sigmoid(logits[0, -1]).numpy(), 0.3)
     return (places + 0.5) * (part.shape[0] / h, part.shape[1] / w) - 0.5
+
+
+def _noise(image: np.ndarray) -> float:
+    """Variance of noise: of what curves in both directions from pixel to pixel (Immerkaer 1996)."""
+    mask = np.array([1.0, -2.0, 1.0])
+    bent = scipy.ndimage.convolve1d(scipy.ndimage.convolve1d(image, mask, 0), mask, 1)
+    return float(np.median(np.square(bent[1:-1, 1:-1]))) / 36 / 0.455
 
 
 def _binned(image: np.ndarray, block: int) -> np.ndarray:
