@@ -63,13 +63,24 @@ def mean_aspect(frame: np.ndarray, atoms: pd.DataFrame) -> float:
                 r2 = (y + dy - place[j, 0]) ** 2 + (x + dx - place[j, 1]) ** 2
                 seen -= place[j, 2] * np.exp(-0.5 * r2 / place[j, 3] ** 2)
         profiles[k] = seen / height
+    whole, *halves = (_elongation(p, dy, dx) for p in (profiles, profiles[::2], profiles[1::2]))
+    # by how much both halves of the columns differ is noise
+    noise = float(np.hypot(*(halves[0] - halves[1])))
+    return float(np.exp(max(float(np.hypot(*whole)) - noise, 0.0))) if np.isfinite(noise) else 1.0
+
+
+def _elongation(profiles: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+    """Logarithm of length over width of the mean of some columns, in twice its direction."""
     mean = np.median(profiles, axis=0)
     high = mean > HIGH * mean.max()
+    if high.sum() < 12:
+        return np.full(2, np.nan)
     # the logarithm of a Gaussian is a parabola, whatever its shape
     terms = np.stack([np.ones_like(dy), dy, dx, dy**2, dy * dx, dx**2], axis=1)[high]
     weight = mean[high]
     fit = np.linalg.lstsq(terms * weight[:, None], np.log(mean[high]) * weight, rcond=None)[0]
-    curved = -np.linalg.eigvalsh([[fit[3], fit[4] / 2], [fit[4] / 2, fit[5]]])
-    if curved.min() <= 0:
-        return float("nan")
-    return float(np.sqrt(curved.max() / curved.min()))
+    curved, axes = np.linalg.eigh([[-fit[3], -fit[4] / 2], [-fit[4] / 2, -fit[5]]])
+    if curved[0] <= 0:
+        return np.full(2, np.nan)
+    twice = 2 * np.arctan2(axes[0, 0], axes[1, 0])
+    return 0.5 * float(np.log(curved[1] / curved[0])) * np.array([np.cos(twice), np.sin(twice)])
