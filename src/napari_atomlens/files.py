@@ -151,10 +151,20 @@ def hidden_beside(place: Path, ending: str = UNFINISHED) -> Path:
     return place.with_name(f".{short_name(place.name)}.{uuid.uuid4().hex}{ending}")
 
 
-def remnants(place: Path) -> list[Path]:
-    """What killed processes left of a file that they were writing beside its place."""
-    known = re.compile(rf"\.{re.escape(short_name(place.name))}\.[0-9a-f]{{32}}{UNFINISHED}")
-    return sorted(p for p in place.parent.iterdir() if known.fullmatch(p.name) and p.is_file())
+def remnants(place: Path, later: str = "") -> list[Path]:
+    """What stands beside a place under names of :func:`hidden_beside`, of whoever wrote there.
+
+    Parameters
+    ----------
+    place : pathlib.Path
+        Of a file or folder; that which holds it must be there.
+    later : str
+        Regular expression of what may follow such a name.
+    """
+    known = re.compile(
+        rf"\.{re.escape(short_name(place.name))}\.[0-9a-f]{{32}}{re.escape(UNFINISHED)}{later}"
+    )
+    return sorted(p for p in place.parent.iterdir() if known.fullmatch(p.name))
 
 
 def sync_file(path: Path) -> None:

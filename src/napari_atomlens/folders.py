@@ -19,6 +19,7 @@ from napari_atomlens.files import (
     Lock,
     hidden_beside,
     make_folder,
+    remnants,
     short_name,
     sync_folder,
     sync_tree,
@@ -144,9 +145,8 @@ def leftovers(target: Path) -> list[Path]:
     target = Path(os.path.realpath(target))
     if not target.parent.is_dir():
         return []
-    name = rf"\.{re.escape(short_name(target.name))}\.[0-9a-f]{{32}}{re.escape(UNFINISHED)}"
-    known = re.compile(rf"{name}({re.escape(REPLACED)}|{re.escape(GOING)})?")
-    return sorted(p for p in target.parent.iterdir() if known.fullmatch(p.name) and p.is_dir())
+    later = rf"({re.escape(REPLACED)}|{re.escape(GOING)})?"
+    return [p for p in remnants(target, later) if p.is_dir()]
 
 
 def _going(old: Path) -> Path:

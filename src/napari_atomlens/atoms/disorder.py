@@ -73,6 +73,12 @@ def curvatures(image: np.ndarray, places: np.ndarray, width: float) -> np.ndarra
     return np.stack([half - mean, -half - mean])
 
 
+def _roundness(across: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Smaller over larger curvature: 1 of a round column, 0 of a line."""
+    least = 1e-12 * np.abs(across).max() + 1e-300
+    return np.asarray(np.clip(along / np.maximum(across, least), -0.5, 1))
+
+
 def disorder(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """How sure it is that peaks are blobs of something amorphous, or lie on lines.
 
@@ -103,7 +109,7 @@ def disorder(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
     positions, spacing = (positions + 0.5) / factor - 0.5, spacing / factor
     reach = FAR * spacing
     across, along = curvatures(image, positions, max(0.8, FINE * spacing))
-    roundness = np.clip(along / np.maximum(across, 1e-12 * np.abs(across).max() + 1e-300), -0.5, 1)
+    roundness = _roundness(across, along)
     near = scipy.spatial.cKDTree(positions).query_ball_point(
         positions, 1.7 * spacing, return_length=True
     )
@@ -116,7 +122,7 @@ def disorder(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
         blobs |= (flat < most_round) & (order < most_order) & (dense > fewest)
     across, along = curvatures(image, positions, max(0.8, COARSE * spacing))
     # one bright pixel or line must not outweigh all others: pooled and one by one
-    ratio = np.clip(along / np.maximum(across, 1e-12 * np.abs(across).max() + 1e-300), -0.5, 1)
+    ratio = _roundness(across, along)
     lines = (mean_round(positions, along, reach) < LINE * mean_round(positions, across, reach)) & (
         mean_round(positions, ratio, reach) < LINE
     )

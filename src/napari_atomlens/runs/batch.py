@@ -110,7 +110,8 @@ def _settings(
     }  # fmt: skip
     file = folder / layout.BATCH
     for left in remnants(file):  # of a run that was killed when it began; we hold the lock
-        left.unlink(missing_ok=True)
+        if left.is_file():
+            left.unlink(missing_ok=True)
     if file.exists():
         before = _earlier(file)
         same = (

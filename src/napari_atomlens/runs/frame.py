@@ -406,21 +406,21 @@ def _message(atoms: pd.DataFrame, probabilities: Probabilities) -> str:
         return "No atom was found in this frame."
     there = probabilities.recorded
     missing = 0.0 if there is None else 1 - float(there.mean())
-    said = ""
+    said = []
     if missing >= WORTH_SAYING:
-        said = f"{100 * missing:.0f} % of this frame was not recorded; nothing is said of it."
+        said.append(f"{100 * missing:.0f} % of this frame was not recorded; nothing is said of it.")
+    unfamiliar = probabilities.unfamiliar if there is None else probabilities.unfamiliar[there]
+    unsure = float((unfamiliar > 0.5).mean()) if unfamiliar.size else 0.0
     out = int(is_unfamiliar(atoms).sum())
     if out > TOLD * len(atoms):
         are = "stands" if out == 1 else "stand"
-        return f"{said} ".lstrip() + (
+        said.append(
             f"{out:,} of {len(atoms):,} atoms {are} where the image is unlike those that the "
             "model was trained on; lattice, bonds, defects and counts leave them out."
         )
-    unfamiliar = probabilities.unfamiliar if there is None else probabilities.unfamiliar[there]
-    unsure = float((unfamiliar > 0.5).mean()) if unfamiliar.size else 0.0
-    if unsure <= 0.2:
-        return said
-    return f"{said} ".lstrip() + (
-        f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
-        "on; look at the unfamiliar-region map before you trust the atoms there."
-    )
+    elif unsure > 0.2:
+        said.append(
+            f"{100 * unsure:.0f} % of this frame is unlike the images that the model was trained "
+            "on; look at the unfamiliar-region map before you trust the atoms there."
+        )
+    return " ".join(said)

@@ -146,15 +146,8 @@ def _bright(
     frame: np.ndarray, net: ColumnNet, info: ModelInfo, given: float, watch: Progress
 ) -> _Sign:
     """As bright columns, at the distance that is given or found."""
-    if not given:
-        return _sign(frame, net, info, watch)
-    return _Sign(frame, given, _score(frame, net, info.preferred_spacing_px, given, watch)[0])
-
-
-def _sign(frame: np.ndarray, net: ColumnNet, info: ModelInfo, watch: Progress) -> _Sign:
     try:
-        spacing = find_spacing(frame, info, progress=watch)
-        check_spacing(spacing, frame.shape)
+        spacing = given or check_spacing(find_spacing(frame, info, progress=watch), frame.shape)
     except CalibrationError:
         return _Sign(frame)
     return _Sign(frame, spacing, _score(frame, net, info.preferred_spacing_px, spacing, watch)[0])

@@ -97,6 +97,10 @@ class RestoreBar(QWidget):
         super().resizeEvent(event)
         self._keep_low()
 
+    def _say(self, text: str) -> None:
+        self._text.setText(text)
+        self._keep_low()
+
     def _keep_low(self) -> None:
         row = self.layout()
         assert row is not None
@@ -106,8 +110,7 @@ class RestoreBar(QWidget):
         # another window may have answered meanwhile
         self._found = [x for x in self._found if x.folder.is_dir()]
         if self._found:
-            self._text.setText(describe(self._found[0]))
-            self._keep_low()
+            self._say(describe(self._found[0]))
         else:
             self.leave()
 
@@ -115,8 +118,7 @@ class RestoreBar(QWidget):
         try:
             show_restored(self._viewer, self._found[0])
         except AtomLensError as error:
-            self._text.setText(str(error))
-            self._keep_low()
+            self._say(str(error))
             return
         self._found.pop(0)
         self._show()
