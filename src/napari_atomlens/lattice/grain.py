@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,12 @@ def part_of(grain: Grain, keep: np.ndarray) -> Grain:
         grain.rows[keep], grain.cells[keep], grain.sublattice[keep], grain.cell, grain.basis,
         grain.spacing,
     )  # fmt: skip
+
+
+def without_empty_sublattices(grain: Grain) -> Grain:
+    """Leave out sublattices whose atoms all went to other regions: nothing tells where they lie."""
+    left, sublattice = np.unique(grain.sublattice, return_inverse=True)
+    return replace(grain, sublattice=sublattice, basis=grain.basis[left])
 
 
 class SiteGrid:

@@ -14,7 +14,7 @@ from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.lattice.cell import deformation, matched_to
-from napari_atomlens.lattice.grain import Grain
+from napari_atomlens.lattice.grain import Grain, without_empty_sublattices
 from napari_atomlens.lattice.grains import find_grains
 from napari_atomlens.lattice.joining import renamed
 from napari_atomlens.lattice.lattice import (
@@ -225,7 +225,8 @@ def _measure_frame(
     )  # fmt: skip
     measured: list[tuple[Grain, LatticeFit]] = []
     for grain in found:
-        grain = renamed(replace(grain, rows=known[grain.rows]), amplitude[grain.rows], like)
+        grain = without_empty_sublattices(replace(grain, rows=known[grain.rows]))
+        grain = renamed(grain, amplitude[grain.rows], like)
         fit = fit_lattice(grain, points[grain.rows])
         if fit is not None:
             measured.append((grain, fit))

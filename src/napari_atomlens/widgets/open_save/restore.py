@@ -57,9 +57,10 @@ def offer_restore(viewer: napari.viewer.Viewer) -> RestoreBar | None:
 
 def describe(unsaved: UnsavedSession) -> str:
     """Say what was never saved."""
-    edits = f"{unsaved.n_edits} edit{'' if unsaved.n_edits == 1 else 's'}"
+    one = unsaved.n_edits == 1
+    edits, were = f"{unsaved.n_edits} edit{'' if one else 's'}", "was" if one else "were"
     when = unsaved.started[:16].replace("T", " ")
-    said = f"{edits} of {unsaved.about.get('layer', 'a layer')} ({when} UTC) were never saved."
+    said = f"{edits} of {unsaved.about.get('layer', 'a layer')} ({when} UTC) {were} never saved."
     return f"{said} {unsaved.damage}".rstrip()
 
 
