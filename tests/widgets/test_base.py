@@ -22,8 +22,9 @@ from qtpy.QtWidgets import QApplication, QComboBox, QDockWidget, QDoubleSpinBox,
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import Params, param
 from napari_atomlens.progress import Progress
+from napari_atomlens.widgets.base import dock as dock_module
 from napari_atomlens.widgets.base import fields
-from napari_atomlens.widgets.base.dock import Dock
+from napari_atomlens.widgets.base.dock import SETTLE_MS, Dock
 from napari_atomlens.widgets.base.forms import ParamForm
 from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, stack_of
 from napari_atomlens.widgets.base.jobs import Job, Stop
@@ -414,18 +415,26 @@ def test_what_is_left_to_draw_is_forgotten_with_its_layer_and_its_dock(
 
 
 def test_a_dock_that_falls_out_of_the_tabs_at_once_joins_them_again(
-    viewer: Any, qtbot: Any
+    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = viewer.window._qt_window
     viewer.window.show()
-    one, two = toy(viewer, "one")._dock(), toy(viewer, "two")._dock()
+    monkeypatch.setattr(dock_module, "SETTLE_MS", 3 * WAIT)  # however slow this machine is
+    first, second = toy(viewer, "one"), toy(viewer, "two")
+    one, two = first._dock(), second._dock()
     qtbot.waitUntil(lambda: window.tabifiedDockWidgets(one) == [two], timeout=WAIT)
     area = window.dockWidgetArea(two)
     window.addDockWidget(area, two)  # out of the tabs, as Qt does on a busy machine
+    qtbot.wait(100)
     assert window.tabifiedDockWidgets(one) == []
+    # each dock looks once more; the first one does so sooner, and would mend it as well
+    assert first._settled.isActive() and second._settled.isActive()
+    first._settled.stop()
+    with qtbot.waitSignal(second._settled.timeout, timeout=WAIT):
+        second._settled.start(SETTLE_MS)
     qtbot.waitUntil(lambda: window.tabifiedDockWidgets(one) == [two], timeout=WAIT)
     window.addDockWidget(area, two)  # and as the user does later
-    qtbot.wait(700)
+    qtbot.wait(SETTLE_MS + 200)
     assert window.tabifiedDockWidgets(one) == []
 
 
