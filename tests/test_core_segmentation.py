@@ -249,6 +249,7 @@ def test_bad_weights_are_the_failure_of_the_model_not_of_the_image(
         "nan": {"down1.0.weight": weight * float("nan")}, "zero": {"down1.0.weight": weight},
         "shape": {"down1.0.weight": torch.ones(3, 3)}, "none": {"down1.0.weight": weight[:0]},
         "negative": {"down1.1.running_var": -torch.ones(32)},
+        "huge": {"down1.0.weight": weight + 1e35, "down1.1.weight": torch.full((32,), 1e35)},
     }  # fmt: skip
     for name, weights in bad.items():
         model_file(tmp_path / f"{name}.safetensors", {}, **weights)

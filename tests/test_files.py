@@ -118,6 +118,18 @@ def test_one_holds_a_lock(tmp_path: Path) -> None:
         assert names(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there nobody can remove a file in use")
+def test_a_lock_that_was_removed_does_not_give_that_of_another_back(tmp_path: Path) -> None:
+    first, second, third = (Lock(tmp_path / "lock") for _ in range(3))
+    assert first.acquire()
+    first.path.unlink()  # with the whole folder, say
+    assert second.acquire()
+    first.release()
+    assert second.path.exists() and not third.acquire()
+    second.release()
+    assert names(tmp_path) == []
+
+
 def test_of_many_that_want_a_lock_one_has_it(tmp_path: Path) -> None:
     path, holders, both = tmp_path / "lock", [0], []
     until = time.monotonic() + 3

@@ -83,6 +83,8 @@ def test_what_the_user_put_there_stays(tmp_path: Path) -> None:
     (target / "deep" / "mine.txt").write_text("mine")
     (target / "c").write_text("mine")
     (target / "link").symlink_to(tmp_path)
+    (target / "empty" / "deeper").mkdir(parents=True)
+    (target / "deep" / "to do").mkdir()
     save(target, "new", "c", "deep/b")
     seen = {name: (target / name).read_text() for name in names(target)}
     assert seen == {
@@ -91,6 +93,7 @@ def test_what_the_user_put_there_stays(tmp_path: Path) -> None:
     assert (target / "link").is_symlink() and not leftovers(target)
     assert not remove_written(target)
     assert names(target) == ["c (2)", "deep/mine.txt", "notes.txt"]
+    assert (target / "empty" / "deeper").is_dir() and (target / "deep" / "to do").is_dir()
 
 
 def test_of_a_folder_without_a_list_only_what_is_known_goes(tmp_path: Path) -> None:

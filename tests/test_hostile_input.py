@@ -43,6 +43,7 @@ NO_IMAGES: dict[str, Any] = {
     "a line": np.arange(96.0), "five axes": np.zeros((1,) * 5), "nothing": None, "a set": {1},
     "a dictionary": {}, "structures": np.zeros((96, 96), [("a", "f4")]), "a function": len,
     "bytes": b"abc", "not numbers": [[None, None], [None, None]],
+    "a list of images": [al.Image("a", IMAGE, "yx")],
 }  # fmt: skip
 #: Images that are unlucky: a sentence or a result.
 ODD_IMAGES: dict[str, Any] = {
@@ -54,6 +55,7 @@ ODD_IMAGES: dict[str, Any] = {
     "float16": IMAGE.astype(np.float16), "big endian": IMAGE.astype(">f8"),
     "longdouble": IMAGE.astype(np.longdouble), "two rows": IMAGE[:2], "2 x 2": IMAGE[:2, :2],
     "table": pd.DataFrame(IMAGE), "read": al.Image("a", IMAGE, "yx"),
+    "matrix": np.asmatrix(IMAGE),
 }  # fmt: skip
 TAKES_IMAGE: dict[str, Callable[[Any], object]] = {
     "analyze": lambda v: al.analyze(v, spacing_px=10.0), "assess": al.assess, "level": al.level,
@@ -120,7 +122,8 @@ def test_masks_are_honoured(dtype: type, lazy: bool) -> None:
     for stack in (as_stack(given), source_stack(given)):
         np.testing.assert_allclose(stack[0], hole, rtol=1e-6)
     movie = np.ma.stack([image, image])
-    np.testing.assert_allclose(as_stack(movie)[1], hole, rtol=1e-6)
+    for frames in (movie, [given, given], (given, given)):
+        np.testing.assert_allclose(as_stack(frames)[1], hole, rtol=1e-6)
     expected = al.segment(hole, spacing_px=10.0).soft
     np.testing.assert_allclose(al.segment(given, spacing_px=10.0).soft, expected, atol=1e-3)
     np.testing.assert_allclose(al.level(given), al.level(hole), rtol=1e-4, equal_nan=True)

@@ -221,6 +221,16 @@ def test_a_project_with_links_outside_is_refused(project: Path, secret: Path, pa
         al.load(project)
 
 
+def test_a_link_of_the_user_beside_what_is_ours_is_no_obstacle(project: Path, secret: Path) -> None:
+    """It leads to the raw data, say; a link that could be read is refused all the same."""
+    (project / "raw data").symlink_to(secret.parent)
+    (project / "notes.txt").symlink_to(secret)
+    assert load_workspace(project).layers
+    (project / "ARRAYS.ZARR").symlink_to(secret.parent)  # that of a disk that tells no capitals
+    with pytest.raises(al.FormatError, match="is a link"):
+        load_workspace(project)
+
+
 def test_a_folder_of_results_reads_no_table_elsewhere(tmp_path: Path, secret: Path) -> None:
     image, _ = al.simulate("honeycomb", (64, 64), 10.0)
     folder = tmp_path / "results"

@@ -241,6 +241,7 @@ class Lock:
         self.path = path
         # any thread may give it back
         self._lock = filelock.FileLock(path, blocking=False, thread_local=False)
+        self._file: os.stat_result | None = None  # that is locked
 
     @property
     def is_held(self) -> bool:
@@ -257,9 +258,9 @@ class Lock:
                 self.path.touch()
                 before = self.path.stat()
                 self._lock.acquire()
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(before, self.path.stat()):
-                        return True
+                self._file = before
+                if self._is_there():
+                    return True
                 # its last holder removed the file that was locked here: another may lock a new one
                 self._lock.release()
         except (OSError, NotImplementedError):  # filelock.Timeout is an OSError
@@ -270,10 +271,18 @@ class Lock:
         """Give the lock back and remove its file."""
         if not self._lock.is_locked:
             return
-        # removed while it is held: nobody can hold a lock on a file that is going
-        if sys.platform != "win32":
+        # removed while it is held: nobody can hold a lock on a file that is going; where somebody
+        # has removed it, another may hold one of that name
+        if sys.platform != "win32" and self._is_there():
             self.path.unlink(missing_ok=True)
         self._lock.release()
+
+    def _is_there(self) -> bool:
+        """Whether the file that was locked is still there."""
+        try:
+            return self._file is not None and os.path.samestat(self._file, self.path.stat())
+        except OSError:
+            return False
 
 
 def user_folder(kind: Literal["models", "autosave", "library", "settings"]) -> Path:

@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from napari_atomlens.files import (
     UNFINISHED,
@@ -214,7 +214,7 @@ def remove_written(folder: Path, ours: Sequence[str] = ()) -> bool:
     OSError
         If something cannot be removed.
     """
-    _remove(folder, _ours(folder, ours))
+    _remove(folder, _ours(folder, ours), _empty_folders(folder))
     return not folder.exists()
 
 
@@ -225,9 +225,24 @@ def _ours(folder: Path, patterns: Sequence[str]) -> list[str]:
     return [f for f in _files(folder) if f in listed or any(fnmatch(f, p) for p in patterns)]
 
 
+def _empty_folders(folder: Path) -> list[str]:
+    """Folders with nothing in them; we leave none, so that they are the user's."""
+    # not those that a removal which a crash cut short has emptied
+    ours = {above.as_posix() for name in _written(folder) for above in PurePosixPath(name).parents}
+    found = [
+        Path(where).relative_to(folder).as_posix()
+        for where, folders, names in os.walk(folder)
+        if not folders and not names
+    ]
+    return [name for name in found if name != "." and name not in ours]
+
+
 def _take_over(old: Path, target: Path, ours: Sequence[str]) -> None:
     """Move what is not ours from a folder that was replaced into the new one; the rest goes."""
     mine = set(_ours(old, ours))
+    for name in _empty_folders(old):
+        with contextlib.suppress(OSError):  # a file of ours has that name now
+            (target / name).mkdir(parents=True, exist_ok=True)
     for name in _files(old):
         if name in mine:
             continue
@@ -242,10 +257,15 @@ def _take_over(old: Path, target: Path, ours: Sequence[str]) -> None:
     _remove(old, mine)
 
 
-def _remove(folder: Path, names: Iterable[str]) -> None:
-    """Remove files of a folder, the list of them last, and the folder as far as it is empty."""
+def _remove(folder: Path, names: Iterable[str], kept: Sequence[str] = ()) -> None:
+    """Remove files of a folder, the list of them last, and the folder as far as it is empty.
+
+    Empty folders stay that are `kept`.
+    """
     for name in sorted(names, key=lambda n: n == WRITTEN):
         (folder / name).unlink(missing_ok=True)
     for where, _, _ in os.walk(folder, topdown=False):
+        if Path(where).relative_to(folder).as_posix() in kept:
+            continue
         with contextlib.suppress(OSError):
             Path(where).rmdir()

@@ -392,7 +392,17 @@ def _array_of(data: object) -> Pixels:
         With one sentence, if it is none.
     """
     array: Pixels | None = data if isinstance(data, Pixels) else None
-    if array is None or not isinstance(array.dtype, np.dtype):  # also of other libraries
+    # numpy itself would drop the masks of frames in a list, and keeps a matrix as one
+    if isinstance(data, (list, tuple)) and any(isinstance(one, Image) for one in data):
+        raise ImageError("Several images were given; take one of them, as in read(path)[0].")
+    if isinstance(data, (list, tuple)) and any(isinstance(one, Pixels) for one in data):
+        data = [unmasked(_computed(one)) for one in data]
+        array = None
+    if (
+        array is None
+        or isinstance(array, np.matrix)
+        or not isinstance(array.dtype, np.dtype)  # of other libraries
+    ):
         try:
             array = np.asarray(data)
         except (TypeError, ValueError, RuntimeError):

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -163,18 +163,29 @@ def _is_in(place: Path, folder: Path) -> bool:
     return there == root or there.startswith(os.path.join(root, ""))
 
 
-def check_links(folder: Path) -> None:
+def check_links(folder: Path, ours: Sequence[str] = ()) -> None:
     """Refuse a folder of ours in which links lead out of it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    ours : sequence of str
+        Patterns of paths that are read; a link with another name is the user's own, and nobody
+        follows it. Every link counts where there are none.
 
     Raises
     ------
     FormatError
         That names the first one.
     """
+    # some file systems do not tell A from a
+    read = {pattern.split("/")[0].casefold() for pattern in ours}
     for where, folders, names in os.walk(folder):
         for name in (*folders, *names):
             place = Path(where, name)
-            if place.is_symlink() and not _is_in(place, folder):
+            if not place.is_symlink() or _is_in(place, folder):
+                continue
+            if not read or place.relative_to(folder).parts[0].casefold() in read:
                 raise FormatError(
                     f"{folder.name} is not read: {place.relative_to(folder).as_posix()} is a link "
                     "to something outside of it."

@@ -435,8 +435,28 @@ def test_a_folder_that_is_removed_meanwhile_is_said(
     with pytest.raises(FormatError, match="was removed while the batch wrote to it"):
         run_batch([path], out, BatchParams(chunk_frames=1), workers=1)
     monkeypatch.undo()
-    shutil.rmtree(out, ignore_errors=True)
-    assert run_batch([path], out, SMALL).n_frames == 6
+    assert run_batch([path], out, SMALL).n_frames == 6  # as it says: the same command again
+
+
+def test_only_the_rest_of_a_removed_folder_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the user puts in its place stays, and so does a batch that began there meanwhile."""
+    path, out = tmp_path / "a.npy", tmp_path / "out"
+    np.save(path, frames(3))
+    analyse = tasks._analyse_frame
+
+    def remove(movie: Any, frame: int, plan: Any) -> Any:
+        if frame == 1:
+            shutil.rmtree(out)
+            out.mkdir()
+            (out / "mine.txt").write_text("mine")
+        return analyse(movie, frame, plan)
+
+    monkeypatch.setattr(tasks, "_analyse_frame", remove)
+    with pytest.raises(FormatError, match="was removed"):
+        run_batch([path], out, BatchParams(chunk_frames=1), workers=1)
+    assert [p.name for p in out.iterdir()] == ["mine.txt"]
 
 
 def test_a_damaged_note_of_another_file_is_its_own_failure(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ import pandas as pd
 from napari_atomlens import __version__
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import Json, Lock, known_as, remnants
+from napari_atomlens.folders import remove_written
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.io.export.tables import write_csv
 from napari_atomlens.io.projects import folder as layout
@@ -270,10 +271,24 @@ def _run(
                 run = _Run(folder, params, size, names, progress)
                 workers.run(run.tasks(), run.report, run.stop)
             if run.fatal:
+                _clear_rest(folder)
                 raise FormatError(run.fatal)
             return _finish(folder, run, time.perf_counter() - begin)
     except OSError as error:
         raise _disk_error(folder, error) from error
+
+
+def _clear_rest(folder: Path) -> None:
+    """Remove what workers wrote after the folder was removed: it is a part of nothing."""
+    if not folder.is_dir() or (folder / layout.BATCH).exists():
+        return
+    lock = Lock(folder / ".lock")
+    if lock.acquire():
+        with contextlib.suppress(OSError):
+            remove_written(folder, layout.OURS)
+        lock.release()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _disk_error(folder: Path, error: OSError) -> FormatError:

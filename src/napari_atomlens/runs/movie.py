@@ -270,7 +270,7 @@ def read_table(
     ['frame', 'y_px', 'x_px']
     """
     root = path_of(folder)
-    check_links(root)
+    check_links(root, layout.OURS)
     if name in layout.later_names(root):
         table = layout.read_later(root, name)
         if columns is None:

@@ -347,8 +347,8 @@ class FolderWatch:
         except OSError:
             return
         if n:
-            which = "Its folder is" if n == 1 else f"Its {n} folders are"
-            self.shelf.sayings.append(f"{which} not watched; only when subfolders are asked for.")
+            which = "1 subfolder is" if n == 1 else f"{n} subfolders are"
+            self.shelf.sayings.append(f"{which} not watched; that must be asked for.")
 
 
 def results_folder(folder: Path, params: WatchParams) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from napari_atomlens.errors import ModelError
 from napari_atomlens.files import Json, write_whole
 from napari_atomlens.segmentation.network import ARCHITECTURE, UNIVERSAL_CLASSES, ColumnNet
+from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import ModelInfo, header_of, roles_of
 
@@ -61,6 +62,7 @@ def _build(path: Path) -> ColumnNet:
         wrong = [k for k in missing.missing_keys if not k.endswith("num_batches_tracked")]
         if wrong or missing.unexpected_keys:
             raise KeyError(f"{len(wrong)} weights are missing")
+        _check_answer(path, net)
     except ModelError:
         raise
     except (SafetensorError, RuntimeError, KeyError, OSError, TypeError, ValueError) as error:
@@ -84,6 +86,25 @@ def _check_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
             raise ModelError(f"The weights in {path.name} are damaged: {name} is nothing but zero.")
         if name.endswith("running_var") and (values < 0).any():
             raise ModelError(f"The weights in {path.name} are damaged: {name} is negative.")
+
+
+def _check_answer(path: Path, net: ColumnNet) -> None:
+    """Refuse weights that are numbers, but give none: that is no fault of an image.
+
+    Raises
+    ------
+    ModelError
+        If what the network says of a small patch is not finite.
+    """
+    import torch
+
+    y, x = torch.meshgrid(torch.linspace(0, 6, 16), torch.linspace(0, 6, 16), indexing="ij")
+    learning = net.training
+    with torch.inference_mode():
+        answer = net.eval()(two_views((torch.sin(y) + torch.cos(x))[None]))
+    net.train(learning)
+    if not answer.isfinite().all():
+        raise ModelError(f"The weights in {path.name} are damaged: its network gives no numbers.")
 
 
 def write_model(path: Path, net: ColumnNet, facts: Json) -> Path:

@@ -342,7 +342,7 @@ def read_saved(path: str | Path, file: str = "") -> Saved:
         raise FormatError(f"{root.name} does not exist.")
     if not is_results(root):
         raise FormatError(f"{root.name} is not an AtomLens project.")
-    with reading(root):
+    with reading(root, OURS):
         if old.is_old(root):
             return checked(Saved(**old.read_old(root)))  # type: ignore[arg-type]
         if (root / NOTE).is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +65,21 @@ def read_note(path: Path, latest: int = VERSION, needs: tuple[str, ...] = ()) ->
 
 
 @contextlib.contextmanager
-def reading(folder: Path) -> Iterator[None]:
+def reading(folder: Path, ours: Sequence[str]) -> Iterator[None]:
     """Read inside, and nothing outside; whatever damaged files raise becomes one sentence.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    ours : sequence of str
+        Patterns of what is read there, see :func:`~napari_atomlens.untrusted.check_links`.
 
     Raises
     ------
     FormatError
         If anything goes wrong, or a link leads out of the folder.
     """
-    check_links(folder)
+    check_links(folder, ours)
     try:
         yield
     except FormatError:

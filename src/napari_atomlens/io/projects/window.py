@@ -249,7 +249,7 @@ def read_window(folder: Path, find: Find | None = None) -> SavedWindow:
         If it is damaged or of a later version.
     """
     text = _text(folder)
-    with reading(folder):
+    with reading(folder, layout.OURS):
         return _read(folder, text, find)
 
 
@@ -261,7 +261,7 @@ def missing_images(folder: Path) -> list[str]:
     FormatError
         If the project is damaged or of a later version.
     """
-    with reading(folder):
+    with reading(folder, layout.OURS):
         named = (entry["data"].get("file") for entry in _text(folder)["layers"])
         return [str(n) for n in named if n and not Path(n).exists()]
 
