@@ -256,3 +256,23 @@ def test_report_and_movie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "imageio-ffmpeg" in done.output and (tmp_path / "b" / "atoms.csv").exists()
     done = run("analyze", tmp_path / "a.npy", "--movie", "avi", code=2)
     assert "gif or mp4" in done.output
+
+
+def test_the_quality_of_the_atoms_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, image: Path, tmp_path: Path
+) -> None:
+    frames = [{"short_pairs": 0.02, "gaps": 0.0, "off_maximum": 0.0, "off_peak": g} for g in (0, 1)]
+
+    def stand_in(source: str, **settings: Any) -> SimpleNamespace:
+        record = {"quality": {str(k): f for k, f in enumerate(frames)}}
+        return SimpleNamespace(
+            atoms=tables.make("atoms", {"frame": [0, 1], "atom_id": [0, 1]}, 2),
+            contours=tables.empty("contours"), provenance=record, record=lambda: record,
+            messages=[], seconds={},
+        )  # fmt: skip
+
+    monkeypatch.setattr(analysis, "analyze", stand_in)
+    out = run("analyze", image, "--out", tmp_path / "out").stdout
+    line = next(one for one in out.splitlines() if "Quality" in one)
+    assert line.startswith("image.npy: Quality: short pairs 2.0 %, gaps in the lattice 0.0 %,")
+    assert line.endswith("maxima without an atom 50.0 %.")

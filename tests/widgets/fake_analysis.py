@@ -12,6 +12,7 @@ from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
 from napari_atomlens import tables
+from napari_atomlens.atoms.quality import quality
 from napari_atomlens.errors import ImageError
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.runs.frame import IDS_PER_FRAME, FrameResult, add_nm, empty_result
@@ -129,5 +130,5 @@ class FakeAnalysis:
         spacing = float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
         return FrameResult(
             f, maps, CLASSES, atoms, contours, outlines,
-            np.full(image.shape, 0.02, np.float16), spacing,
+            np.full(image.shape, 0.02, np.float16), spacing, quality=quality(atoms, image),
         )  # fmt: skip

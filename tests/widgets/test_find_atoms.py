@@ -106,10 +106,12 @@ def test_one_click_makes_all_layers(bench: Bench, fake: FakeAnalysis) -> None:
     colour = dict(zip(atoms.features["species"], map(tuple, atoms.border_color), strict=True))
     assert colour["column"] != colour["bright column"]
     assert "36 atoms" in bench.status
+    assert "Quality: short pairs 0.0 %, gaps in the lattice 0.0 %, atoms off" in bench.status
     assert bench.widget.findChild(QLabel, "found_spacing").text() == "12.0 px = 0.24 nm"
     assert bench.child(Legend, "legend").text() == "column 35\nbright column 1"
     assert threading.get_ident() not in fake.threads
     run = atoms.metadata[KEY]["runs"][0]
+    assert run["quality"]["0"]["short_pairs"] == 0
     assert run["parameters"]["min_probability"] == 0.5 and run["frames"] == [0]
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from napari_atomlens import arrays, points, segmentation, tables
 from napari_atomlens.atoms.elongation import ELONGATED, mean_aspect
 from napari_atomlens.atoms.find import find_atoms
+from napari_atomlens.atoms.quality import Quality, quality
 from napari_atomlens.atoms.refine import FitParams
 from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
@@ -70,6 +71,8 @@ class FrameResult:
         Why it was chosen, where it was not given.
     plan : Plan or None
         What was decided, as it stands after this frame.
+    quality : Quality or None
+        How good the atoms are, as far as the frame can tell.
     """
 
     frame: int
@@ -86,6 +89,7 @@ class FrameResult:
     model: str = ""
     model_reason: str = ""
     plan: Plan | None = None
+    quality: Quality | None = None
 
 
 def empty_result(
@@ -332,6 +336,10 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
             atoms = _atoms(probabilities, f, todo.model, longer, watch)
     if frame.size > LARGE:
         runtime.release()
+    with _timed(seconds, "quality"):
+        good = quality(
+            atoms, probabilities.frame, recorded=probabilities.recorded
+        )  # of dark columns the frame is negative
     spacing = points.spacing(atoms[["y_px", "x_px"]].to_numpy())
     if plan.stretch != (1.0, 1.0):  # found on square pixels, told in those of the image
         segmentation.atoms_in_pixels(atoms, probabilities.frame.shape, own)
@@ -354,7 +362,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     return FrameResult(
         f, probabilities.maps, probabilities.classes, atoms, contours, outlines,
         unfamiliar, spacing, message,
-        seconds, todo.window if frame.ndim == 2 else 1,
+        seconds, todo.window if frame.ndim == 2 else 1, quality=good,
     )  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pandas as pd
 
 from napari_atomlens import __version__
+from napari_atomlens.atoms.quality import Quality, mean_quality
 from napari_atomlens.files import Json
 from napari_atomlens.image import Stack, image_hash
 from napari_atomlens.io.formats.choice import sentence_of
@@ -66,14 +69,33 @@ def finished(head: Json, rows: pd.DataFrame) -> Json:
     head : mapping
         Of :func:`begin`.
     rows : pandas.DataFrame
-        One row per frame: ``frame``, ``spacing_px``, ``window``.
+        One row per frame: ``frame``, ``spacing_px``, ``window``, and its quality.
     """
     spacing = dict(zip(rows["frame"].astype(int).astype(str), rows["spacing_px"], strict=True))
     return {
         **head,
         "window": int(rows["window"].max()) if len(rows) else 1,
         "spacing_px": {f: float(s) for f, s in spacing.items()},
+        "quality": _qualities(rows),
     }
+
+
+def _qualities(rows: pd.DataFrame) -> Json:
+    """Quality of each frame that has one."""
+    names = [f.name for f in fields(Quality)]
+    if not set(names) <= set(rows):
+        return {}
+    known = rows.dropna(subset=names)
+    return {
+        str(int(f)): {n: float(row[n]) for n in names}
+        for f, (_, row) in zip(known["frame"], known.iterrows(), strict=True)
+    }
+
+
+def quality_of(record: Json) -> Quality | None:
+    """Mean quality of the frames of a record; None where it tells nothing of it."""
+    found = record.get("quality") or {}
+    return mean_quality(Quality(**one) for one in found.values())
 
 
 def messages_of(head: Json, rows: pd.DataFrame) -> list[str]:

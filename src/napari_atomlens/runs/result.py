@@ -269,9 +269,11 @@ class Result(Card):
         kinds = counted(s or "unnamed" for s in species[~out])
         unfamiliar = f"; {out.sum():,} more left out as unfamiliar" if out.any() else ""
         chosen = self.provenance.get("model_chosen", "given")
+        good = provenance.quality_of(self.provenance)
         return {
             "model": f"{self.provenance.get('model', 'unknown')} ({chosen})",
             "atoms": f"{(~out).sum():,}: {kinds}{unfamiliar}" if len(self.atoms) else "none",
+            "quality": good.sentence().removeprefix("Quality: ") if good else "",
             "contours": f"{len(self.contours):,}",
             "later tables": ", ".join(self.made()) or "made when they are asked for",
             "messages": f"{len(self.messages)}: {self.messages[0]}" if self.messages else "",

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -57,6 +57,7 @@ def row_of(outcome: Outcome, path: str = "") -> Json:
         "n_outlines": len(outcome.outlines), "spacing_px": float(outcome.spacing_px),
         "window": int(outcome.window), "message": outcome.message, "error": "",
         "seconds": float(sum(outcome.seconds.values())), "path": path,
+        **({} if outcome.quality is None else asdict(outcome.quality)),
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -142,6 +142,8 @@ class Results:
         self._spacings += [r.spacing_px for r in results if np.isfinite(r.spacing_px)]
         if self._spacings:
             self.spacing_px = float(np.median(self._spacings))
+        if good := {str(r.frame): asdict(r.quality) for r in results if r.quality is not None}:
+            self.provenance.setdefault("quality", {}).update(good)
         done = self.provenance.setdefault("frames", [])
         done += [int(r.frame) for r in results]
         self.runs = runs_after(self.runs, self.provenance)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from napari_atomlens.atoms.quality import Quality, mean_quality
 from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.segmentation.zoo import role_of
@@ -99,6 +100,7 @@ class Tally:
     _kept: str = ""
     _notes: tuple[str, ...] = ()
     _messages: list[str] = field(default_factory=list)
+    _quality: list[Quality] = field(default_factory=list)
 
     def take(self, results: Sequence[FrameResult], taken: Taken) -> None:
         """Count the results of some frames, and what became of them."""
@@ -107,6 +109,8 @@ class Tally:
         self._n_frames += len(results)
         for r in results:
             self.model, self.reason = r.model, r.model_reason
+            if r.quality is not None:
+                self._quality.append(r.quality)
             if r.plan is not None:
                 self._notes = r.plan.notes
             if r.message:
@@ -124,6 +128,8 @@ class Tally:
         text = f"{n:,} atom{'' if n == 1 else 's'}{where}, {', '.join(said)}{kept}." if n else ""
         if n:
             text = " ".join([text, *self._notes])
+            if good := mean_quality(self._quality):
+                text += f" {good.sentence()}"
         if self._messages:
             text += f" {self._messages[0]}"
             if len(self._messages) > 1:

@@ -15,7 +15,7 @@ from napari_atomlens.errors import ParameterError
 from napari_atomlens.io.export import figures
 from napari_atomlens.io.export.report import save_report
 from napari_atomlens.io.export.tables import write_tables
-from napari_atomlens.runs import analysis
+from napari_atomlens.runs import analysis, provenance
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.result import Result
 from napari_atomlens.runs.source import Source, open_source
@@ -71,6 +71,8 @@ def _tell(path: Path, folder: Path, result: Result, verbose: bool) -> None:
     n_frames = atoms["frame"].nunique() if len(atoms) else 0
     where = f" in {n_frames} frames" if n_frames > 1 else ""
     typer.echo(f"{path.name}: {len(atoms)} atoms{where} -> {folder}")
+    if good := provenance.quality_of(result.provenance):
+        typer.echo(f"{path.name}: {good.sentence()}")
     why = result.provenance.get("model_chosen", "given")
     if why not in ("given", *result.messages):
         say(f"{path.name}: {why}")
