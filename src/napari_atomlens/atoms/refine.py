@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_atomlens import arrays
-from napari_atomlens.atoms.background import beside_steps
 from napari_atomlens.atoms.fitted import Fit, faint, misfits, volume_variance
 from napari_atomlens.atoms.noise import Noise, find_noise, inflation
 from napari_atomlens.atoms.patches import Crew
+from napari_atomlens.atoms.steps import BARE, KNOTS, Steps, find_edges
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
 from napari_atomlens.atoms.ways import NoiseKind, Width
 from napari_atomlens.params import Params, param
@@ -26,10 +26,12 @@ from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Rounds of shape and everything else in turn, of elliptic columns.
 SHAPE_STEPS = 8
-#: Rounds of the steps of the background and everything else in turn.
-STEP_ROUNDS = 6
-#: Steps must leave less than this part of the misfit round them.
-EXPLAINS = 0.9
+#: How often edges of steps are looked for, each time with the columns as they are then.
+STEP_ROUNDS = 2
+#: Scoring steps after each time.
+STEP_MOVES = 5
+#: Steps must take so much of chi-square round them for each of their values.
+WORTH = 2.0
 
 
 @dataclass(frozen=True)
@@ -329,29 +331,31 @@ def _noise_of(system: System, *, dark: bool) -> Noise:
 
 
 def _with_steps(system: System, noise: Noise, tied: np.ndarray | None, watch: Progress) -> bool:
-    """Let the background follow steps where the image has any; return whether it does now."""
+    """Let the background have steps where the image has any; return whether it does now."""
     names = ("y", "x", "amplitude", "log_sigma", "background")
     before = {name: getattr(system, name).copy() for name in names}
-    if not _follow_steps(system) or system.offset is None:
-        return False
-    misfit = (system.residual + system.offset) ** 2
-    system.weigh(noise)
-    weight = system.weight.copy()
-    for step in range(STEP_ROUNDS):
-        watch.check()
-        for _ in range(3):
+    for turn in range(STEP_ROUNDS):
+        if not _found_steps(system, first=turn == 0) or system.steps is None:
+            break
+        if turn == 0:
+            # as seen by a fit that knows of no step
+            system.weigh(noise)
+            beside = system.weight * np.isfinite(system.steps.away)
+            misfit = float(np.vdot(beside, system.residual**2))
+            _start_again(system)
+        _level(system, noise, bare=turn == 0)
+        for _ in range(STEP_MOVES):
+            watch.check()
             system.look()
             system.weigh(noise)
             system.fisher()
-            system.advance(1e-4, tied, 1e-4)
-        if step + 1 < STEP_ROUNDS and not _follow_steps(system):
-            break  # with the columns as they are now nothing is left of it
+            system.advance(1e-4, tied, 1e-6)
     system.look()
-    if system.offset is not None:
-        there = weight * (system.offset != 0)
-        if np.vdot(there, system.residual**2) < EXPLAINS * np.vdot(there, misfit):
+    if system.steps is not None:
+        gain = misfit - float(np.vdot(beside, system.residual**2))
+        if gain > WORTH * system.steps.n:
             return True
-    system.offset = None
+        system.steps = None
     for name, value in before.items():
         setattr(system, name, value)
     system.look()
@@ -361,31 +365,55 @@ def _with_steps(system: System, noise: Noise, tied: np.ndarray | None, watch: Pr
     return False
 
 
-def _follow_steps(system: System) -> bool:
+def _start_again(system: System) -> None:
+    """Forget of the columns beside a step what a fit without it made of them."""
+    if system.steps is None:
+        return
+    near = system.steps.distance(system.y, system.x) < KNOTS[-1]
+    far = ~near if not near.all() else near
+    for name in ("amplitude", "log_sigma"):
+        value = getattr(system, name)
+        usual = value.copy()
+        for g in np.unique(system.group):
+            mine = system.group == g
+            usual[mine] = np.median(value[mine & far] if (mine & far).any() else value[mine])
+        setattr(system, name, np.where(near, usual, value))
+    system.y = np.where(near, system.start[:, 0], system.y)
+    system.x = np.where(near, system.start[:, 1], system.x)
+
+
+def _level(system: System, noise: Noise, *, bare: bool) -> None:
+    """Give background and steps their level, with the columns as they are."""
+    if system.steps is None:
+        return
+    height = float(np.median(system.amplitude[: system.n_real]))
+    between = system.render() < BARE * height if bare else np.True_
+    for _ in range(3):
+        system.look()
+        system.weigh(noise)
+        nodes, steps = system.steps.level(system.residual, system.weight * between, system.nodes)
+        system.background = system.background + nodes
+        system.steps.values = system.steps.values + steps
+
+
+def _found_steps(system: System, *, first: bool) -> bool:
     """Give the background the steps that the image has; return whether it has any."""
-    names = ("amplitude", "log_sigma")
+    names = ("y", "x", "amplitude", "log_sigma")
     before = {name: getattr(system, name) for name in names}
-    if system.offset is None:
-        # beside a step that nobody knows of yet columns are too high and too wide
-        for name in names:
-            usual = group_median(before[name], system.group)
-            setattr(system, name, np.minimum(before[name], usual))
-        # of what is far higher than the others no step is the reason
-        usual = group_median(before["amplitude"], system.group)
-        other = before["amplitude"] > 2.2 * usual
-        system.amplitude = np.where(other, before["amplitude"], system.amplitude)
+    if first:
+        # beside a step that nobody knows of columns are too high, too wide and misplaced
+        for name in names[2:]:
+            value = before[name]
+            setattr(system, name, np.minimum(value, group_median(value, system.group)))
+        system.y, system.x = system.start.T.copy()
     light = system.render().copy()
     for name in names:
         setattr(system, name, before[name])
     height = float(np.median(system.amplitude[: system.n_real]))
-    smooth = system.nodes.image(system.background)
-    found = beside_steps(
-        system.data, light, smooth, system.typical, height, system.valid,
-        system.nodes.step if system.offset is None else None,
-    )  # fmt: skip
-    system.offset = found
+    away = find_edges(system.data, light, system.typical, height, system.valid)
+    system.steps = None if away is None else Steps(away, system.typical)
     system.look()
-    return found is not None
+    return away is not None
 
 
 def _typical_error(system: System) -> float:

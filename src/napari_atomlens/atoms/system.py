@@ -11,6 +11,7 @@ from napari_atomlens.atoms.background import Background, strips
 from napari_atomlens.atoms.border import Scanned, beyond_border
 from napari_atomlens.atoms.noise import Noise
 from napari_atomlens.atoms.patches import POWER, TERMS, Crew, Field, blocks, factors, product
+from napari_atomlens.atoms.steps import TIE, Steps
 
 #: Columns are drawn and fitted out to this many widths.
 REACH = 3.5
@@ -42,8 +43,8 @@ class System:
         #: e1 and e2 of each column (see `reshape`), None while columns are round
         self.shape: np.ndarray | None = None
         self.shape_variance = np.zeros((self.n, 2))
-        #: what the background has beside its steps over that of the nodes
-        self.offset: np.ndarray | None = None
+        #: steps of the background, which the nodes cannot follow
+        self.steps: Steps | None = None
         #: what the last step needed (see `advance`)
         self.damping = 0.0
         #: where the model fits, found with the noise
@@ -229,8 +230,8 @@ class System:
         self.mean = self.render()
         self._clear_border()
         self.nodes.add_to(self.mean, self.background)
-        if self.offset is not None:
-            self.mean += self.offset
+        if self.steps is not None:
+            self.steps.add_to(self.mean)
         np.subtract(self.data, self.mean, out=self.residual)
 
     def weigh(self, noise: Noise) -> None:
@@ -257,6 +258,8 @@ class System:
 
         self.crew.each(one, self.n)
         self.gradient, self.node_gradient = grad, self.nodes.collect(wr)
+        if self.steps is not None:
+            self.steps.gradient = self.steps.collect(wr)
 
     def fisher(self) -> None:
         """Fisher matrix for the weights of the last look."""
@@ -339,16 +342,21 @@ class System:
         )
         self.back = self.couple.T
         self.node_matrix = self.nodes.matrix(self.weight)
+        if self.steps is not None:
+            self.steps.fisher(self)
 
     # -- one scoring step ---------------------------------------------------------------
 
     def solve(self, damping: float, tied: np.ndarray | None, precision: float) -> np.ndarray:
-        """Conjugate gradients: the change of every column, (n, 4), and of the nodes."""
-        n4 = 4 * self.n
+        """Conjugate gradients: the change of every column, (n, 4), of the nodes, and of steps."""
+        n4, steps = 4 * self.n, self.steps
+        nb = n4 + len(self.background)
         gradient = self.gradient.copy()
         gradient[:, 3] += (self.prior - self.log_sigma) * self.tie
         gradient[:, :3] += (self.held - np.c_[self.y, self.x, self.amplitude]) * self.hold
         right = np.r_[gradient.ravel(), self.node_gradient]
+        if steps is not None:
+            right = np.r_[right, steps.gradient - TIE * steps.values]
         size = np.einsum("nii->ni", self.diagonal)
         # a step that information alone would make longer than this is held back; at the
         # optimum the gradient is zero, so that the answer does not depend on it
@@ -360,6 +368,7 @@ class System:
         node_lift = damping * node_size + 1 / 0.5**2
         inverse = np.linalg.inv(self.diagonal + lift[:, :, None] * np.eye(4))
         node_inverse = 1 / (node_size + node_lift)
+        both = None if steps is None else steps.together(self.node_matrix, node_lift)
         votes = (~self.follows).astype(float)
         group = np.zeros(self.n, np.int64) if tied is None else tied
         counts = None if tied is None else np.maximum(np.bincount(group, votes), 1)
@@ -372,21 +381,25 @@ class System:
             return v
 
         def times(v: np.ndarray) -> np.ndarray:
-            a, b = v[:n4], v[n4:]
+            a, b, c = v[:n4], v[n4:nb], v[nb:]
             top = self.atoms @ a + lift.ravel() * a + self.couple @ b
             low = self.back @ a + self.node_matrix @ b + node_lift * b
-            return project(np.r_[top, low])
+            if steps is None:
+                return project(np.r_[top, low])
+            top, low = top + steps.with_columns @ c, low + steps.with_nodes @ c
+            last = steps.with_columns.T @ a + steps.with_nodes.T @ b + steps.own @ c
+            return project(np.r_[top, low, last])
 
         def precondition(v: np.ndarray) -> np.ndarray:
             a = np.einsum("nij,nj->ni", inverse, v[:n4].reshape(-1, 4)).ravel()
-            return project(np.r_[a, node_inverse * v[n4:]])
+            return project(np.r_[a, node_inverse * v[n4:] if both is None else both.solve(v[n4:])])
 
         r = project(right)
         u = np.zeros_like(r)
         z = precondition(r)
         p = z.copy()
         rz = rz0 = float(np.einsum("i,i", r, z))
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MOST_ROUNDS if steps is None else 3 * MOST_ROUNDS):
             if rz <= precision * rz0 or rz0 <= 0:
                 break
             q = times(p)
@@ -424,7 +437,10 @@ class System:
             leads = ~self.follows
             widths[self.group[leads]] = self.log_sigma[leads]
             self.log_sigma[self.follows] = widths[self.group[self.follows]]
-        self.background = self.background + u[n4:]
+        last = n4 + len(self.background)
+        self.background = self.background + u[n4:last]
+        if self.steps is not None:
+            self.steps.values = self.steps.values + u[last:]
         return np.hypot(self.y - old_y, self.x - old_x)
 
     def cost(self) -> float:
@@ -448,6 +464,7 @@ class System:
         """
         names = ("y", "x", "amplitude", "log_sigma", "background")
         before = {name: getattr(self, name).copy() for name in names}
+        high = None if self.steps is None else self.steps.values
         cost = self.cost()
         damping = max(damping, 0.1 * self.damping)
         for _ in range(4):
@@ -459,6 +476,8 @@ class System:
             damping = max(10 * damping, 0.03)
             for name, value in before.items():
                 setattr(self, name, value.copy())
+            if self.steps is not None and high is not None:
+                self.steps.values = high
         self.look()
         return np.zeros(self.n)
 
@@ -535,10 +554,8 @@ class System:
     def background_at(self) -> np.ndarray:
         """Background under each column."""
         value = self.nodes.at(self.background, self.y, self.x)
-        if self.offset is not None:
-            value = value + scipy.ndimage.map_coordinates(
-                self.offset, np.stack([self.y, self.x]), order=1, mode="nearest"
-            )
+        if self.steps is not None:
+            value = value + self.steps.at(self.y, self.x)
         return np.asarray(value)
 
     def _to_nodes(self, values: np.ndarray) -> np.ndarray:
