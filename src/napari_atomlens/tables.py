@@ -216,7 +216,7 @@ MEANINGS: dict[str, str] = {
     "seen_y_px": "row where the network saw the atom, before the fit",
     "seen_x_px": "column where the network saw it",
     "edited": "whether the user changed the atom",
-    "source": "fit, model (no fit), user, or lattice (a vacant site)",
+    "source": "fit, model (no fit), user, given (a list of other programs), or lattice (vacant)",
     "area_px2": "area",
     "perimeter_px": "length of the outline",
     "major_px": "long axis of the ellipse of equal second moments",

@@ -13,12 +13,13 @@ import tifffile
 
 import napari_atomlens as al
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.image import Image
+from napari_atomlens.image import Image, as_stack, image_hash, lazy_frames
 from napari_atomlens.io.formats.choice import take_image
 from napari_atomlens.io.formats.kinds import SUFFIXES
 from napari_atomlens.io.formats.numbered import as_movies
 from napari_atomlens.io.formats.readers import read
 from napari_atomlens.runs.inputs import find_inputs
+from napari_atomlens.runs.provenance import pixels_hash
 
 SCENE = al.simulate("honeycomb", (96, 96), 10.0)[0].astype(np.float32)
 
@@ -179,3 +180,72 @@ def test_every_suffix_that_is_read_is_found_in_a_folder(tmp_path: Path) -> None:
     found = {p.name.removeprefix("a") for p in find_inputs([tmp_path])}
     text = {s for s, kind in SUFFIXES.items() if kind.name == "text"}  # by what they hold
     assert found == set(SUFFIXES) - text
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "wanted", "right"),
+    [
+        ("scan.tif", {}, "HAADF", "asked"),  # the file says nothing: it is taken, and told
+        ("scan_HAADF.tif", {}, "haadf", "fits"),
+        ("a.emd", {"detector": "HAADF"}, "HAADF", "fits"),
+        ("a.emd", {"detector": "BF"}, "HAADF", "its only one is BF"),
+        ("a.dm4", {"title": "0003 ADF"}, "ADF", "fits"),
+        ("a.dm4", {"title": "sample 3"}, "ADF", "asked"),
+        ("a.sxm: Z forward", {"channel": "Z", "direction": "forward"}, "Z", "fits"),
+        ("a.sxm: Z forward", {"channel": "Z"}, "Current", "its only one is Z forward"),
+        ("a.gsf", {"channel": "Z"}, "Current", "its only one is Z"),
+    ],
+)
+def test_the_only_image_is_taken_unless_the_file_says_that_it_is_another(
+    name: str, metadata: dict[str, str], wanted: str, right: str
+) -> None:
+    only = [Image(name, np.zeros((4, 4)), "yx", metadata=metadata)]
+    if right in ("asked", "fits"):
+        taken = take_image(only, wanted)
+        assert taken.image is only[0] and (wanted in taken.sentence) == (right == "asked")
+    else:
+        with pytest.raises(FormatError, match=f"has no image '{wanted}'; {right}."):
+            take_image(only, wanted)
+
+
+def test_a_batch_by_detector_says_of_single_images_that_the_file_does_not_tell(
+    two: Path, tmp_path: Path
+) -> None:
+    for k in range(2):
+        tifffile.imwrite(tmp_path / f"scan{k}.tif", SCENE)
+    done = al.run_batch(
+        [tmp_path], tmp_path / "out", image="HAADF", spacing_px=10.0, workers=1,
+        model="universal",
+    )  # fmt: skip
+    assert done.n_files == 3 and not len(done.failures)
+    said = "\n".join(done.messages)
+    assert "scan0.tif and scan1.tif: The only image is taken; whether it is 'HAADF'" in said
+    assert "data/HAADF is taken" in said
+    result = al.analyze(tmp_path / "scan0.tif", image="HAADF", spacing_px=10.0, model="universal")
+    assert "whether it is 'HAADF'" in result.messages[0]
+    assert result.provenance["image_asked"] == "HAADF"
+
+
+def test_the_hash_tells_movies_apart_that_begin_alike(tmp_path: Path) -> None:
+    movie = np.random.default_rng(0).normal(size=(20, 32, 32)).astype(np.float32)
+    other = movie.copy()
+    other[-1, 3, 3] += 1
+    first = pixels_hash(as_stack(movie))
+    assert len(first) == 64 and first == pixels_hash(as_stack(movie.copy()))
+    assert first != pixels_hash(as_stack(other)) and first != pixels_hash(as_stack(movie[:-1]))
+    # of one image it is that of the pixels, as before
+    assert pixels_hash(as_stack(movie[0])) == image_hash(movie[0])
+
+
+def test_the_hash_of_a_long_movie_reads_a_few_of_its_frames() -> None:
+    read_frames: list[int] = []
+
+    def frame(k: int) -> np.ndarray:
+        read_frames.append(k)
+        if k == 0:
+            raise OSError("damaged")
+        return np.full((8, 8), k, np.int32)
+
+    movie = as_stack(lazy_frames(frame, (100_000, 8, 8), np.dtype(np.int32)))
+    assert len(pixels_hash(movie)) == 64
+    assert {0, 99_999} <= set(read_frames) and len(set(read_frames)) <= 8

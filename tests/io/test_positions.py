@@ -141,3 +141,17 @@ def test_positions_outside_of_the_image_stay_and_none_at_all_are_told(image: np.
     with pytest.raises(TableError, match="Frame 3 does not exist"):
         table = pd.DataFrame({"frame": 3, "y_px": GUESS[:, 0], "x_px": GUESS[:, 1]})
         al.refine_atoms(image, table)
+
+
+def test_a_place_that_the_fit_holds_is_refined_where_it_does_not_explain_the_image() -> None:
+    # without noise every column beside a brighter one is something else to the fit
+    y, x = np.mgrid[:72, :72]
+    truth = 12.0 * np.mgrid[:6, :6].reshape(2, -1).T + 6
+    clean = np.zeros((72, 72))
+    for k, (a, b) in enumerate(truth):
+        clean += (2.0 if k == 0 else 1.0) * np.exp(-((y - a) ** 2 + (x - b) ** 2) / 8)
+    guess = truth + np.random.default_rng(3).uniform(-1.5, 1.5, truth.shape)
+    found = al.refine_atoms(clean, guess, spacing_px=12.0)
+    assert not found["fit_ok"].all()
+    np.testing.assert_allclose(found[["y_px", "x_px"]], truth, atol=0.05)
+    assert (found["source"] == "fit").all()

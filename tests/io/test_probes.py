@@ -65,6 +65,19 @@ def test_createc_without_factors_stays_in_counts(tmp_path: Path) -> None:
     np.testing.assert_allclose(image.data, COUNTS * 20 / 2**20 * 9.21 * 3 / 10, rtol=1e-6)
 
 
+def test_createc_heights_take_the_precise_constant_and_not_its_rounded_product(
+    tmp_path: Path,
+) -> None:
+    more = FACTORS + "ZPiezoconst= 9.21\r\n"
+    createc(tmp_path / "a.dat", COUNTS[None], at=700, more=more)
+    precise = 9.21 * 20 / 2**20 * 3 / 10  # the header has 0.00018, which is 2.4 % more
+    np.testing.assert_allclose(read(tmp_path / "a.dat")[0].data, COUNTS * precise, rtol=1e-5)
+    # a constant of another setting: what the program says of its converter counts
+    createc(tmp_path / "b.dat", COUNTS[None], at=700, more=FACTORS + "ZPiezoconst= 19.2\r\n")
+    said = 0.00018 * 3 / 10
+    np.testing.assert_allclose(read(tmp_path / "b.dat")[0].data, COUNTS * said, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("magic", "kind"), [("Paramet32", "<f4"), ("Parameter", "<i2")])
 def test_createc_of_older_programs(tmp_path: Path, magic: str, kind: str) -> None:
     createc(tmp_path / "a.dat", np.stack([COUNTS, COUNTS + 1]), magic=magic, kind=kind)

@@ -129,7 +129,7 @@ def collect(
     rows = pd.DataFrame([row_of(r) for r in results])
     if not len(rows):
         rows = pd.DataFrame(columns=["frame", "spacing_px", "window", "message"])
-    record = provenance.finished(provenance.begin(plan, source, [r.frame for r in results]), rows)
+    record = provenance.finished(provenance.begin(plan, source), rows)
 
     def join(which: str) -> pd.DataFrame:
         parts = [t for r in results if len(t := getattr(r, which))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import Json
-from napari_atomlens.io.formats.choice import listed, name_in_file
+from napari_atomlens.io.formats.choice import listed, name_in_file, sentence_of
 from napari_atomlens.io.formats.kinds import find_files, is_store
 from napari_atomlens.untrusted import path_of
 
@@ -78,14 +78,19 @@ def said_of_images(infos: Sequence[Json]) -> list[str]:
     Parameters
     ----------
     infos : sequence of dict
-        What is known of each file: ``file``, ``name`` of the image, ``left_out``.
+        What is known of each file: ``file``, ``name`` of the image, ``left_out``, ``asked``.
     """
+    unknown: dict[str, list[str]] = {}
+    for info in infos:
+        if info.get("asked"):
+            unknown.setdefault(str(info["asked"]), []).append(str(info["file"]))
     files: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for info in infos:
         if info.get("left_out"):
             key = name_in_file(str(info.get("name", ""))), tuple(info["left_out"])
             files.setdefault(key, []).append(str(info["file"]))
-    return [
+    of_one = [f"{listed(n)}: {sentence_of('', (), asked)}" for asked, n in unknown.items()]
+    return of_one + [
         f"{listed(names)}: {taken} is taken; {listed(left)} {'is' if len(left) == 1 else 'are'} "
         "left out."
         for (taken, left), names in files.items()

@@ -204,7 +204,7 @@ class _Movie:
             technique=self.source.technique, frames=self.order,
         )  # fmt: skip
         self.note = self.store.begin(
-            plan, self.source, self.order, maps=self.maps, fingerprint=self.mark,
+            plan, self.source, maps=self.maps, fingerprint=self.mark,
             n_frames=len(self.order), part=PART,
         )  # fmt: skip
         return plan

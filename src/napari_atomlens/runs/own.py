@@ -54,7 +54,7 @@ def refine_atoms(
     -------
     pandas.DataFrame
         Atoms table in the order of the positions. Where the fit ran away or the position is
-        outside of the image, ``fit_ok`` is False and the position is that which was given.
+        outside of the image, ``source`` is "user" and the position is that which was given.
 
     Raises
     ------
@@ -128,24 +128,28 @@ def _refined(
         -frame if dark else frame, places[use], spacing, params, recorded=there, progress=watch
     )
     sign = -1.0 if dark else 1.0
-    ok = found.ok & within_frame(found, frame.shape)
+    there_ok = within_frame(found, frame.shape)
+    # a place may be that of the fit where the image is not quite what the fit knows
+    held, ok = found.places() & there_ok, found.ok & there_ok
     values = {
-        "y_px": np.where(ok, found.y, places[use, 0]),
-        "x_px": np.where(ok, found.x, places[use, 1]),
+        "y_px": np.where(held, found.y, places[use, 0]),
+        "x_px": np.where(held, found.x, places[use, 1]),
         "amplitude": sign * found.amplitude, "sigma_px": found.sigma,
         "background": sign * found.background, "chi2": unknown_or(found.chi2, len(use)),
-        "y_err_px": found.y_err, "x_err_px": found.x_err, "fit_ok": ok, **shapes(found),
+        "y_err_px": found.y_err, "x_err_px": found.x_err, "fit_ok": ok, "held": held,
+        **shapes(found),
     }  # fmt: skip
     spread: dict[str, object] = {}
     for name, value in values.items():
-        whole = np.zeros(n, bool) if name == "fit_ok" else np.full(n, np.nan)
+        whole = np.zeros(n, bool) if name in ("fit_ok", "held") else np.full(n, np.nan)
         whole[use] = value
         spread[name] = whole
     for name, axis in (("y_px", 0), ("x_px", 1)):
         spread[name] = np.where(inside, np.asarray(spread[name]), places[:, axis])
+    held = np.asarray(spread.pop("held"))
     kept = {c: given[c].to_numpy() for c in ("species", "frame") if c in given}
     about = {
         "seen_y_px": places[:, 0], "seen_x_px": places[:, 1], "probability": 1.0,
-        "edited": False, "source": np.where(np.asarray(spread["fit_ok"]), "fit", "user"),
+        "edited": False, "source": np.where(held, "fit", "user"),
     }  # fmt: skip
     return tables.make("atoms", {**about, **kept, **spread}, n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import fields
 
 import numpy as np
@@ -17,16 +19,17 @@ from napari_atomlens.runs.plan import Plan
 from napari_atomlens.runs.source import Source
 from napari_atomlens.segmentation.runtime import half_precision
 
+#: So many frames of a movie are hashed at most.
+HASHED = 8
 
-def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
+
+def begin(plan: Plan, source: Source) -> Json:
     """Return the record of a run before its first frame.
 
     Parameters
     ----------
     plan : Plan
     source : Source
-    frames : list of int
-        Frames that are to be analysed; the pixels of the first of them are hashed.
     """
     return {
         "atomlens": __version__,
@@ -42,7 +45,8 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
         **({"files": list(source.files)} if source.files else {}),
         "image": source.image_name or source.name,
         "images_left_out": list(source.left_out),
-        "image_sha256": first_hash(source.movie, frames),
+        **({"image_asked": source.asked} if source.asked else {}),
+        "image_sha256": pixels_hash(source.movie),
         "image_shape": [int(s) for s in source.movie.shape],
         "pixel_size_nm": plan.pixel_size_nm,
         "technique": plan.technique,
@@ -51,12 +55,37 @@ def begin(plan: Plan, source: Source, frames: list[int]) -> Json:
     }
 
 
-def first_hash(movie: Stack, frames: list[int]) -> str:
-    """Hash of the pixels of the first frame, "" where it cannot be read."""
-    if not frames:
+def pixels_hash(movie: Stack) -> str:
+    """Hash of the pixels of an image; of a movie of its size, type and a few of its frames.
+
+    A movie may be larger than memory: its first frame, its last and others between them, evenly
+    spaced, at most :data:`HASHED` in all, tell it from others. Frames that cannot be read count
+    as such.
+
+    Parameters
+    ----------
+    movie : Stack, shape (T, H, W)
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; "" where no frame can be read.
+    """
+    n = len(movie)
+    if n == 1:
+        return _frame_hash(movie, 0)
+    chosen = sorted({round(k) for k in np.linspace(0, n - 1, min(n, HASHED))})
+    found = [(k, _frame_hash(movie, k)) for k in chosen]
+    if not any(text for _, text in found):
         return ""
+    shape = [int(s) for s in movie.shape]
+    return hashlib.sha256(json.dumps([shape, str(movie.dtype), found]).encode()).hexdigest()
+
+
+def _frame_hash(movie: Stack, frame: int) -> str:
+    """Hash of one frame, "" where it cannot be read."""
     try:
-        return image_hash(np.asarray(movie[min(frames)]))
+        return image_hash(np.asarray(movie[frame]))
     except (OSError, ValueError, RuntimeError):  # told by the analysis of this frame
         return ""
 
@@ -110,6 +139,7 @@ def messages_of(head: Json, rows: pd.DataFrame) -> list[str]:
     reason = head.get("model_chosen", "given")
     if reason != "given" and head.get("model") != "universal":
         out.insert(0, str(reason))
-    if choice := sentence_of(str(head.get("image", "")), head.get("images_left_out") or ()):
+    asked = str(head.get("image_asked", ""))
+    if choice := sentence_of(str(head.get("image", "")), head.get("images_left_out") or (), asked):
         out.insert(0, choice)
     return out

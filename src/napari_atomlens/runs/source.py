@@ -37,6 +37,8 @@ class Source:
         Other images of the file.
     files : tuple of str
         Of a movie of one file per frame, in the order of the frames.
+    asked : str
+        Name that was asked for, where the file does not say whether its only image has it.
     """
 
     movie: Stack
@@ -47,6 +49,7 @@ class Source:
     image_name: str = ""
     left_out: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    asked: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,7 +60,7 @@ class Source:
     @property
     def sentence(self) -> str:
         """Which image of the file it is, "" where there is but one."""
-        return sentence_of(self.image_name, self.left_out)
+        return sentence_of(self.image_name, self.left_out, self.asked)
 
 
 #: What a run takes: a file, an image that was read, an array of any library, or what was opened.
@@ -132,7 +135,7 @@ def source_of(
     size = check_pixel_size(image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm)
     return Source(
         as_stack(image.data), name, size, technique, image.time_step_s, image.name, taken.left_out,
-        list_of(image),
+        list_of(image), taken.asked,
     )  # fmt: skip
 
 

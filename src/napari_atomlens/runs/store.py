@@ -84,7 +84,7 @@ def fingerprint_of(
         "version": __version__, "parameters": as_dict(params),
         "shape": [int(s) for s in source.movie.shape], "pixel_size_nm": size,
         "frames": [frames[0], frames[-1], len(frames)],
-        "first_frame": provenance.first_hash(source.movie, frames),
+        "pixels": provenance.pixels_hash(source.movie),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
@@ -119,13 +119,11 @@ class Store:
             {"format": layout.FORMAT, "format_version": VERSION, **note},
         )
 
-    def begin(
-        self, plan: Plan, source: Source, frames: list[int], *, maps: bool, **more: object
-    ) -> Json:
+    def begin(self, plan: Plan, source: Source, *, maps: bool, **more: object) -> Json:
         """Write the note of a source before its first frame, and return it."""
         note = {
             "classes": list(plan.model.classes), "maps": list(layout.MAPS) if maps else [],
-            "plan": plan.record(), "provenance": provenance.begin(plan, source, frames), **more,
+            "plan": plan.record(), "provenance": provenance.begin(plan, source), **more,
         }  # fmt: skip
         self.write_note(note)
         return note

@@ -159,9 +159,9 @@ def _scout(task: Task) -> Done:
             break
     done = _written(task, n_frames, outcomes)
     done.info = task.store.begin(
-        plan, source, list(range(n_frames)), maps=task.params.maps,
+        plan, source, maps=task.params.maps,
         path=printable(task.path), size=size, mtime_ns=mtime_ns, error="", name=source.image_name,
-        left_out=list(source.left_out), shape=list(source.shape),
+        left_out=list(source.left_out), asked=source.asked, shape=list(source.shape),
         pixel_size_nm=source.pixel_size_nm, time_step_s=source.time_step_s,
         spacing_px=plan.spacing_px, scouted=len(outcomes), model=plan.model_name,
         model_chosen=plan.reason or "given",

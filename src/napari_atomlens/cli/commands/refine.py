@@ -68,10 +68,10 @@ def run(
          "pixel_size_nm": opened.pixel_size_nm,
          "positions": {"unit": unit, "first_pixel": first_pixel, "order": order}},
     )  # fmt: skip
-    n_ok = int(found["fit_ok"].sum())
-    typer.echo(f"{source.name}: {n_ok} of {len(found)} positions refined -> {out}")
-    if n_ok < len(found):
+    n = int((found["source"] == "fit").sum())
+    typer.echo(f"{source.name}: {n} of {len(found)} positions refined -> {out}")
+    if n < len(found):
         say(
-            f"{source.name}: {len(found) - n_ok} positions were left as they were: the fit ran "
-            "away, or they are outside of the image (fit_ok is False)."
+            f"{source.name}: {len(found) - n} positions were left as they were: the fit ran away, "
+            'or they are outside of the image (source is "user").'
         )

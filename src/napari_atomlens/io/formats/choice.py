@@ -22,25 +22,32 @@ class TakenImage:
     image : Image
     left_out : tuple of str
         Names of the others, without that of the file.
+    asked : str
+        What was asked for, where the file has a single image that has no name of its own.
     """
 
     image: Image
     left_out: tuple[str, ...] = ()
+    asked: str = ""
 
     @property
     def sentence(self) -> str:
         """What to tell the user, "" where there was nothing to choose from."""
-        return sentence_of(self.image.name, self.left_out)
+        return sentence_of(self.image.name, self.left_out, self.asked)
 
 
-def sentence_of(name: str, left_out: Sequence[str]) -> str:
+def sentence_of(name: str, left_out: Sequence[str], asked: str = "") -> str:
     """Return the sentence that names the image taken and those left out.
 
     Examples
     --------
     >>> sentence_of("two.emd: HAADF", ["ABF"])
     'Of 2 images HAADF is taken; ABF is left out (--image or image= chooses another).'
+    >>> sentence_of("scan.tif", [], "HAADF")
+    "The only image is taken; whether it is 'HAADF' the file does not say."
     """
+    if asked:
+        return f"The only image is taken; whether it is {asked!r} the file does not say."
     if not left_out:
         return ""
     verb = "is" if len(left_out) == 1 else "are"
@@ -86,7 +93,9 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
         As :func:`napari_atomlens.read` returns them.
     wanted : str or int, optional
         Name of the image, with or without that of its file; a pattern such as ``*HAADF*``, or a
-        part of the name that no other has; or its number, from 0. The first by default.
+        part of the name that no other has; or its number, from 0. The first by default. The only
+        image of a file is also known by its detector, channel or title, and is taken where the
+        file says none of them.
 
     Raises
     ------
@@ -102,9 +111,27 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
     >>> taken.image.name, taken.left_out
     ('scan.sxm: Current', ('Z',))
     """
+    if len(images) == 1 and isinstance(wanted, str) and wanted:
+        return _only(images[0], wanted)
     at = 0 if wanted is None or wanted == "" else _place(images, wanted)
     others = (image for k, image in enumerate(images) if k != at)
     return TakenImage(images[at], tuple(name_in_file(image.name) for image in others))
+
+
+def _only(image: Image, wanted: str) -> TakenImage:
+    """Take the only image of a file, unless the file says that it is another one."""
+    word, named = wanted.lower(), name_in_file(image.name) != image.name
+    said = [str(image.metadata[k]) for k in ("detector", "channel") if image.metadata.get(k)]
+    if "direction" in image.metadata:
+        said = [*said, *(f"{name} {image.metadata['direction']}" for name in said)]
+    own = [name_in_file(image.name)] if named else said
+    for name in (image.name, *own, *said, str(image.metadata.get("title", ""))):
+        if wanted == name or word in name.lower() or fnmatchcase(name.lower(), word):
+            return TakenImage(image)
+    if not own:
+        return TakenImage(image, asked=wanted)
+    file = image.name.partition(": ")[0]
+    raise FormatError(f"{file} has no image {wanted!r}; its only one is {own[0]}.")
 
 
 def _place(images: Sequence[Image], wanted: str | int) -> int:

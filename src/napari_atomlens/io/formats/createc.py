@@ -125,13 +125,20 @@ def _per_count(header: Mapping[str, str]) -> float:
 
 
 def _piezo(header: Mapping[str, str], axis: str, constant: str, gain: str) -> float | None:
-    """Nanometres of one count: ångström at gain 1, times the gain of the amplifier."""
+    """Nanometres of one count: ångström at gain 1, times the gain of the amplifier.
+
+    The header has them to two digits (``Dacto``), and the constant of the piezo, in ångström per
+    volt, of which that is the rounded product; where it is not, the constant is of another setting.
+    """
     amplified = number_of(header.get(gain)) or 1.0
-    angstrom = number_of(header.get(f"Dacto[A]{axis}"))
-    if not angstrom:
-        volts = number_of(_first(header, constant, constant.lower().capitalize()))
-        angstrom = None if volts is None else _per_count(header) * volts
-    return None if not angstrom else angstrom * amplified / 10
+    said = header.get(f"Dacto[A]{axis}", "")
+    rounded = number_of(said) or 0.0
+    volts = number_of(_first(header, constant, constant.lower().capitalize()))
+    angstrom = _per_count(header) * (volts or 0.0)
+    digits = len(said.strip().partition(".")[2])
+    if rounded and not (angstrom and abs(angstrom - rounded) <= 0.51 * 10.0**-digits):
+        angstrom = rounded
+    return angstrom * amplified / 10 if angstrom else None
 
 
 def _scaled(counts: np.ndarray, title: str, header: Mapping[str, str]) -> tuple[np.ndarray, str]:

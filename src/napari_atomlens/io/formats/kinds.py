@@ -134,8 +134,12 @@ def sniff(head: bytes) -> Kind | None:
 
 def named(path: str | Path) -> Kind | None:
     """Return the kind that the name of a file says, None where it says none that we read."""
-    name = Path(path).name.lower()
-    return SUFFIXES.get("_mtrx" if name.endswith("_mtrx") else Path(name).suffix)
+    name = (path if isinstance(path, Path) else Path(path)).name.lower()
+    if name.endswith("_mtrx"):
+        return SUFFIXES.get("_mtrx")
+    # as pathlib's suffix, which is slow for folders of thousands
+    stem, dot, end = name.rpartition(".")
+    return SUFFIXES.get(f".{end}") if dot and stem and end else None
 
 
 def technique_of(path: str | Path) -> str:
@@ -190,7 +194,7 @@ def find_files(folder: Path, *, subfolders: bool = False) -> list[Path]:
         If the folder itself cannot be read.
     """
     found, inside = [], []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=str):
         with contextlib.suppress(OSError):
             if is_image_file(path):
                 found.append(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +36,51 @@ class _Text:
 
     names: list[str]
     rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions that another program wrote, and what it says of them.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    values : ndarray, shape (n, 2)
+        y and x, as they are in the file.
+    unit : str
+        What the names of the columns say, else "".
+    ordered : bool
+        Whether names say which column is x.
+    others : mapping
+        Columns besides, by name.
+    """
+
+    name: str
+    values: np.ndarray
+    unit: str
+    ordered: bool
+    others: Mapping[str, object]
+
+    def places(
+        self,
+        unit: Unit = "",
+        first_pixel: Literal[0, 1] = 0,
+        order: Literal["xy", "yx"] = "xy",
+        pixel_size_nm: float | tuple[float, float] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the positions in pixels, in nm, or both; see :func:`read_positions`.
+
+        Raises
+        ------
+        FormatError
+            If the pixel size is needed and not given.
+        ParameterError
+            If the options make no sense.
+        """
+        _check(unit, first_pixel, order)
+        values = self.values[:, ::-1] if order == "yx" and not self.ordered else self.values
+        return _columns(self.name, values, unit or self.unit, first_pixel, pixel_size_nm)
 
 
 def looks_like_positions(path: Path) -> bool:
@@ -84,9 +129,23 @@ def read_positions(
     """
     import pandas as pd  # napari asks this module about files before there is any table
 
-    _check(unit, first_pixel, order)
+    found = look_at_positions(path)
+    table = pd.DataFrame(found.places(unit, first_pixel, order, pixel_size_nm))
+    return pd.concat([table, pd.DataFrame(found.others)], axis=1)
+
+
+def look_at_positions(path: Path) -> Positions:
+    """Read positions as they are in a file, before anybody says in what unit they are.
+
+    Raises
+    ------
+    FormatError
+        If there are no columns x and y, or no numbers in them.
+    """
     try:
         found = _parsed(path.read_bytes())
+    except OSError as error:
+        raise FormatError(f"{path.name} could not be opened: {error.strerror}.") from error
     except ValueError as error:
         raise FormatError(f"{path.name} is no list of positions: {error}.") from None
     if (places := _places(found)) is None or not found.rows:
@@ -95,16 +154,13 @@ def read_positions(
             "such as x (nm)), or two columns of numbers without names."
         )
     y, x, said = places
-    if not found.names and order == "yx":
-        y, x = x, y
     try:
         values = np.array([[float(row[y]), float(row[x])] for row in found.rows])
     except (ValueError, IndexError):
         raise FormatError(f"{path.name} has lines without numbers for x and y.") from None
     if not np.isfinite(values).all():
         raise FormatError(f"{path.name} has positions that are no numbers.")
-    table = pd.DataFrame(_columns(path, values, unit or said, first_pixel, pixel_size_nm))
-    return pd.concat([table, pd.DataFrame(_others(found, (y, x)))], axis=1)
+    return Positions(path.name, values, said, bool(found.names), _others(found, (y, x)))
 
 
 def _check(unit: str, first_pixel: int, order: str) -> None:
@@ -117,7 +173,7 @@ def _check(unit: str, first_pixel: int, order: str) -> None:
 
 
 def _columns(
-    path: Path,
+    name: str,
     values: np.ndarray,
     unit: str,
     first_pixel: int,
@@ -134,7 +190,7 @@ def _columns(
     if size is None:
         if first_pixel:
             raise FormatError(
-                f"{path.name} has lengths that count from pixel 1: the pixel size is needed."
+                f"{name} has lengths that count from pixel 1: the pixel size is needed."
             )
         return {"y_nm": lengths[:, 0], "x_nm": lengths[:, 1]}
     pixels = lengths / size - first_pixel

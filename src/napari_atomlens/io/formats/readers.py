@@ -15,7 +15,7 @@ from napari_atomlens.errors import FormatError, printable
 from napari_atomlens.image import Image
 from napari_atomlens.io.formats.kinds import find_files, is_store, kind_of
 from napari_atomlens.io.formats.numbered import as_movies
-from napari_atomlens.io.formats.series import check_names, in_natural_order, read_series
+from napari_atomlens.io.formats.series import check_names, read_series
 from napari_atomlens.untrusted import path_of
 
 #: A file, or the files of a movie of one file per frame.
@@ -76,7 +76,7 @@ def read(path: Files) -> list[Image]:
         check_names(files, printable(whole.name))
     else:
         raise FormatError("A path is needed, or a list of paths.")
-    files = in_natural_order(files)
+    files = list(dict.fromkeys(files))
     return read_file(files[0]) if len(files) == 1 else read_series(files, read_file)
 
 

@@ -93,6 +93,23 @@ def move(
     return c.do("move", _frame_of(c, rows), rows, after)
 
 
+def refine(
+    c: Corrections,
+    atom_ids: Sequence[int],
+    measured: Sequence[Mapping[str, Any]],
+    pixel_size_nm: Pixel = None,
+) -> Change:
+    """Put atoms where a fit found them; what does not come from the pixels there stays."""
+    rows = c.rows(atom_ids)
+    compared = {n: v for n, v in _unmeasured(c).items() if n.startswith(COMPARED)}
+    after = []
+    for row, fitted in zip(rows, measured, strict=True):
+        at = _place(float(fitted["y_px"]), float(fitted["x_px"]), pixel_size_nm)
+        values = {**compared, **fitted, **at, "edited": True, "source": "user"}
+        after.append(c.changed_row(row, **values))
+    return c.do("refine", _frame_of(c, rows), rows, after)
+
+
 def set_species(c: Corrections, atom_ids: Sequence[int], species: str) -> Change:
     """Say of what species atoms are."""
     compared = {n: v for n, v in _unmeasured(c).items() if n.startswith(COMPARED)}

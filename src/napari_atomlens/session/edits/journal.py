@@ -16,7 +16,7 @@ from napari_atomlens.session.edits.columns import NAN, Row, as_row
 ALL_FRAMES = -1
 #: What an edit can be; "contour", "region" and "seen" leave the positions of atoms alone.
 ACTIONS = (
-    "add", "delete", "move", "species", "accept", "reject", "merge", "split", "change",
+    "add", "delete", "move", "species", "accept", "reject", "merge", "split", "change", "refine",
     "exclude", "include", "contour", "seen", "unseen",
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from napari_atomlens.widgets.base.images import current_frame, finest
 from napari_atomlens.widgets.base.layer_choice import LayerChoice
 from napari_atomlens.widgets.base.looking import look_at, show_frame
 from napari_atomlens.widgets.layers.atoms import Editor
-from napari_atomlens.widgets.layers.roles import entry
+from napari_atomlens.widgets.layers.roles import entry, opened_positions
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -110,7 +110,7 @@ class Desk:
         if self.editor is None:
             return None
         images, atoms = self.image.offered(), self.editor.layer
-        mine = entry(atoms)
+        mine = entry(atoms) or opened_positions(atoms)
         for image in images:
             if str(image.unique_id) == mine.get("source_id"):
                 return image

@@ -9,10 +9,12 @@ from napari.layers import Image, Layer, Points
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 
 from napari_atomlens.errors import AtomLensError
+from napari_atomlens.session.refining import Refined
 from napari_atomlens.session.review import stale_text
 from napari_atomlens.widgets.base import keys
 from napari_atomlens.widgets.base.dock import Dock
 from napari_atomlens.widgets.base.layout import button, section
+from napari_atomlens.widgets.base.task import Task
 from napari_atomlens.widgets.correct.adapt import AdaptPanel
 from napari_atomlens.widgets.correct.adding import Adding
 from napari_atomlens.widgets.correct.commands import NO_ATOMS, Commands
@@ -20,11 +22,12 @@ from napari_atomlens.widgets.correct.conflicts import ConflictList
 from napari_atomlens.widgets.correct.desk import Desk
 from napari_atomlens.widgets.correct.keys_table import KeysTable
 from napari_atomlens.widgets.correct.mouse import CorrectMouse
+from napari_atomlens.widgets.correct.refining import refining
 from napari_atomlens.widgets.correct.regions import RegionTool
 from napari_atomlens.widgets.correct.review import Review
 from napari_atomlens.widgets.correct.tools import Tools
 from napari_atomlens.widgets.layers.atoms import EDITOR, Editor, editor_of
-from napari_atomlens.widgets.layers.roles import entry, is_atoms, is_given
+from napari_atomlens.widgets.layers.roles import entry, is_atoms, is_given, opened_positions
 from napari_atomlens.widgets.open_save.project import ProjectPanel
 from napari_atomlens.widgets.open_save.restore import take_restored
 
@@ -86,7 +89,14 @@ class CorrectWidget(Dock):
 
     def _lay_out(self) -> None:
         self.rows(self._atoms.widget, self._image.widget)
-        self.add(self._tools)
+        self.add(
+            self._tools,
+            self.run_button(
+                "Refine", self._refining, name="refine",
+                tip="Fit the selected atoms, or all where none is selected, on the pixels of the "
+                "image, all columns together; none is added or removed",
+            ),
+        )  # fmt: skip
         self.rows(self._adding.choice)
         self.add(self._adding.snap, self._regions, self._review, self._stale, self._conflicts)
         self.add_status()
@@ -118,7 +128,7 @@ class CorrectWidget(Dock):
             self._atoms.choose(restored)
         elif self._atoms.layer is None:
             # a layer of somebody else gets our columns: not before it is chosen
-            ours = [x for x in self._atoms.offered() if entry(x)]
+            ours = [x for x in self._atoms.offered() if entry(x) or opened_positions(x)]
             if ours:
                 self._atoms.choose(next((x for x in ours if x.visible), ours[0]))
             elif self._atoms.offered():
@@ -219,6 +229,9 @@ class CorrectWidget(Dock):
         if self.editor is not None:
             self.editor.layer.visible = True
         self._commands.run(command)
+
+    def _refining(self) -> Task[list[Refined]]:
+        return refining(self._desk)
 
     # -------------------------------------------------------------- what is shown
 

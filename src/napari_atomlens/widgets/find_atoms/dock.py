@@ -195,7 +195,7 @@ class FindAtomsWidget(Dock):
                 )
             ):  # fmt: skip
                 if result.plan is not None and not k:
-                    record.update(provenance.begin(result.plan, source, order))
+                    record.update(provenance.begin(result.plan, source))
                 n += len(result.atoms)
                 drawn = outputs.draw(result)
                 progress(k + 1, len(order), f"{n:,} atoms so far…" if len(order) > 1 else "")

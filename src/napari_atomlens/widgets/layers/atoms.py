@@ -29,7 +29,7 @@ from napari_atomlens.widgets.layers.by_tools import (
     changes_of_all,
     changes_of_rows,
 )
-from napari_atomlens.widgets.layers.roles import ATOMS, entry
+from napari_atomlens.widgets.layers.roles import ATOMS, entry, opened_positions
 from napari_atomlens.widgets.layers.shown_atoms import FEW, ShownAtoms
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ class Editor(ShownAtoms):
 
     def _begin(self, table: pd.DataFrame) -> None:
         """Let the session have the atoms of the layer."""
-        spacing = float(entry(self.layer).get("spacing_px", float("nan")))
+        about = entry(self.layer) or opened_positions(self.layer)
+        spacing = float(about.get("spacing_px", float("nan")))
         mine = is_users(table)
         c = Corrections(table[~mine], spacing_px=spacing)
         if mine.any():  # of a time without a journal: a new run must not lose them

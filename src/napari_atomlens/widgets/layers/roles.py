@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Key of our entry in the metadata of a layer.
 KEY = "napari-atomlens"
+#: Key of what is known of a list of positions that the user opened: where they lie, how told.
+POSITIONS = "positions"
 #: Ends the name of a layer that no longer follows from the atoms that there are.
 STALE = " (stale)"
 
@@ -64,6 +66,16 @@ TABLE_OF = {
 def entry(layer: Layer) -> dict[str, Any]:
     """Our entry in the metadata of a layer, empty where the layer is not ours."""
     found = layer.metadata.get(KEY)
+    return found if isinstance(found, dict) else {}
+
+
+def opened_positions(layer: Layer) -> dict[str, Any]:
+    """What is known of positions of the user's own that our reader opened, else empty.
+
+    ``source_id`` and ``source_name`` are of the image that they lie in, ``spacing_px`` the distance
+    between nearest ones.
+    """
+    found = layer.metadata.get(POSITIONS)
     return found if isinstance(found, dict) else {}
 
 

@@ -114,11 +114,16 @@ def get_atoms_reader(
 def _is_atoms(path: Path) -> bool:
     if not path.is_file():
         return False
-    if path.suffix.lower() in positions.TEXTS:  # anybody's; ours has these columns
-        with path.open("rb") as file:
-            columns = file.readline(4000).decode("utf-8", "replace").strip().split(",")
-        return {"y_px", "x_px"} <= set(columns) or positions.looks_like_positions(path)
+    if path.suffix.lower() in positions.TEXTS:  # anybody's
+        return is_own_table(path) or positions.looks_like_positions(path)
     return True
+
+
+def is_own_table(path: Path) -> bool:
+    """Whether a text is a table of atoms as we write it: it has our columns."""
+    with path.open("rb") as file:
+        columns = set(file.readline(4000).decode("utf-8", "replace").strip().split(","))
+    return {"y_px", "x_px"} <= columns or {"y_nm", "x_nm"} <= columns
 
 
 def read_atoms_layers(path: str | Path | Sequence[str | Path]) -> list[LayerTuple]:
