@@ -117,20 +117,90 @@ def test_the_stage_says_what_it_was_made_of_and_how_true_it_is() -> None:
     assert card["expected_calibration_error"] <= 0.02
 
 
-def test_weak_maxima_on_hollow_sites_are_ghosts_and_light_columns_are_not() -> None:
-    strong = square(9)
-    hollow = square(8) + 5.0
+WHOLE = (82, 82)
+
+
+def weak_between(
+    strong: np.ndarray, hollow: np.ndarray, heights: np.ndarray, share: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which maxima between strong columns are none, and which are doubtful."""
     places = np.r_[strong, hollow]
-    ok = np.ones(len(places), bool)
-    for share, gone in ((0.1, True), (0.3, False)):
-        height = np.r_[np.ones(len(strong)), np.full(len(hollow), share)]
-        found = ghosts(places, height, ok, 10.0)
-        assert not found[: len(strong)].any()
-        assert found[len(strong) :].all() == gone and found[len(strong) :].any() == gone
-    # a single chalcogen among pairs, a light column at the rim of a lattice
-    height = np.r_[np.ones(len(strong)), np.full(len(hollow), 0.25)]
-    height[len(strong) + 20] = 0.12
-    assert not ghosts(places, height, ok, 10.0).any()
+    amplitude = np.r_[heights, np.broadcast_to(share, len(hollow))]
+    found = ghosts(places, amplitude, np.ones(len(places), bool), 10.0, WHOLE)
+    assert not (found.none | found.doubtful)[: len(strong)].any()
+    return found.none[len(strong) :], found.doubtful[len(strong) :]
+
+
+def test_weak_maxima_of_a_rounded_particle_are_ghosts_up_to_its_rim() -> None:
+    strong, hollow = square(17) - 40.0, square(16) - 35.0
+    heights = np.sqrt(np.clip(1 - (np.hypot(*(strong - 40).T) / 62) ** 2, 0, 1))
+    strong, heights = strong[heights > 0.38], heights[heights > 0.38]
+    hollow = hollow[np.hypot(*(hollow - 40).T) < 56]
+    for inside in (strong, strong + 200):  # a rim of its own, far from the border of the image
+        moved = inside - strong
+        places = np.r_[inside, hollow + moved[0]]
+        amplitude = np.r_[heights, np.full(len(hollow), 0.12)]
+        found = ghosts(places, amplitude, np.ones(len(places), bool), 10.0, (500, 500))
+        if moved.any():
+            assert found.none[len(strong) :].all() and not found.none[: len(strong)].any()
+            assert not found.doubtful.any()
+
+
+def test_weak_maxima_of_a_crystal_are_doubtful_where_it_is_of_one_kind() -> None:
+    strong, hollow = square(9), square(8) + 5.0
+    flat = np.ones(len(strong))
+    for share, doubted in ((0.1, True), (0.3, False)):
+        none, doubtful = weak_between(strong, hollow, flat, share)
+        assert not none.any() and doubtful.all() == doubted == doubtful.any()
+    # a single chalcogen among pairs
+    share = np.full(len(hollow), 0.25)
+    share[20] = 0.12
+    none, doubtful = weak_between(strong, hollow, flat, share)
+    assert not (none | doubtful).any()
+    # the light columns of a compound of two heavy kinds
+    other = np.where(np.add(*(strong / 10).astype(int).T) % 2, 0.6, 1.0)
+    none, doubtful = weak_between(strong, hollow, other, 0.1)
+    assert not (none | doubtful).any()
+    # a light dopant stands on a site of the strong ones
+    flat[40] = 0.1
+    weak_between(strong, hollow[:0], flat, 0.0)
+
+
+@pytest.mark.needs_model
+def test_a_particle_has_no_ghosts_and_an_oxide_keeps_its_oxygen() -> None:
+    rng = np.random.default_rng(21)
+    shape, widths = (288, 288), 2.7
+    strong = square(24, 12.3) + 4
+    far = np.hypot(*(strong - 140).T) / 95
+    strong, height = strong[far < 1], np.sqrt(np.clip(1 - far[far < 1] ** 2, 0.15, 1))
+    hollow = square(23, 12.3) + 10.15
+    hollow = hollow[np.hypot(*(hollow - 140).T) < 95]
+    places = np.r_[strong, hollow]
+    heights = np.r_[height, np.full(len(hollow), 0.12)]
+    image = render_columns(shape, places[:, 0], places[:, 1], heights, np.full(len(places), widths))
+    particle = rng.poisson(900 * (image + 0.03)).astype(np.float32)
+    result = al.analyze(particle, contours=False)
+    assert len(result.atoms) == pytest.approx(len(strong), rel=0.01)
+    assert any("ghosts; faint keeps them" in m for m in result.messages)
+    both = al.analyze(particle, contours=False, faint=True).atoms
+    assert len(both) > 1.5 * len(strong)
+
+    strong, hollow = square(14, 18.0) + 4, square(14, 18.0) + 13.0
+    places = np.r_[strong, hollow]
+    heights = np.r_[np.ones(len(strong)), np.full(len(hollow), 0.12)]
+    image = render_columns(
+        (240, 240), places[:, 0], places[:, 1], heights, np.full(len(places), widths)
+    )
+    oxide = rng.poisson(900 * (image + 0.1)).astype(np.float32)
+    result = al.analyze(oxide, contours=False)
+    atoms = result.atoms
+    assert len(atoms) > 0.97 * (places < 239).all(1).sum()
+    weak = atoms["amplitude"] < 0.4 * atoms["amplitude"].quantile(0.9)
+    assert (atoms.loc[weak, "probability"] <= 0.9).mean() > 0.95
+    assert (atoms.loc[~weak, "probability"] > 0.9).mean() > 0.98
+    assert any("kept as doubtful" in m for m in result.messages)
+    sure = al.analyze(oxide, contours=False, faint=True).atoms
+    assert (sure["probability"] > 0.9).mean() > 0.95
 
 
 @pytest.mark.needs_model

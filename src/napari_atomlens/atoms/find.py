@@ -18,7 +18,7 @@ from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_r
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.surroundings import unfamiliarity
-from napari_atomlens.atoms.trust import decided
+from napari_atomlens.atoms.trust import DOUBTFUL, decided
 from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import check_choice, number_between, of_kind
@@ -214,6 +214,7 @@ def find_atoms(
     frame: int = 0,
     first_id: int = 0,
     progress: ProgressLike = None,
+    notes: list[str] | None = None,
 ) -> pd.DataFrame:
     """Atoms of one frame.
 
@@ -225,7 +226,7 @@ def find_atoms(
         Atoms below are left out, and doubtful ones that stand alone (see :func:`alone`);
         0 keeps everything.
     faint : bool
-        Keep weak maxima between columns that are much stronger (see
+        Weak maxima between columns that are much stronger are columns too (see
         :func:`napari_atomlens.atoms.ghosts.ghosts`).
     refine : {"fit", "elliptic", "centroid", "off"}
         How positions are refined on the original pixels: "fit" or "elliptic" (all columns
@@ -238,6 +239,8 @@ def find_atoms(
         Values for the columns ``frame`` and ``atom_id``.
     progress : Progress or callable, optional
         Asked while it works whether to stop.
+    notes : list of str, optional
+        Takes what the user must know.
 
     Returns
     -------
@@ -283,6 +286,14 @@ def find_atoms(
     any_lattice = probabilities.column_classes == ANY_LATTICE
     if found.evidence is not None and n and any_lattice:
         chance = np.minimum(decided(found.evidence, chance), SUREST)
+    none = np.zeros(n, bool)
+    if not faint and n and any_lattice:
+        shape = probabilities.frame.shape
+        weak = ghosts(places, result.amplitude, result.places(), spacing, shape)
+        none = weak.none
+        chance = np.where(weak.doubtful, np.minimum(chance, DOUBTFUL), chance)
+        if notes is not None:
+            notes += weak.sentences(chance >= min_probability)
     table = tables.make(
         "atoms",
         {
@@ -301,9 +312,7 @@ def find_atoms(
     )  # fmt: skip
     there = share_recorded(np.c_[result.y, result.x], probabilities) > 0.5
     keep = (chance >= min_probability) & there & on_image(result, probabilities)
-    if not faint and n and any_lattice:
-        keep &= ~ghosts(places, result.amplitude, result.places(), spacing)
-    table = table[keep]
+    table = table[keep & ~none]
     table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
     table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)
     return table

@@ -326,14 +326,16 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     if frame.size > LARGE:  # memory must not follow the size of the image
         runtime.release()
     seconds |= probabilities.seconds
+    notes: list[str] = []
     with _timed(seconds, "atoms"):
-        atoms = _atoms(probabilities, f, todo.model, plan, watch)
+        atoms = _atoms(probabilities, f, todo.model, plan, watch, notes)
         elongated = 0.0
         if own_image and plan.params.refine == "fit" and plan.params.column_width == "auto":
             elongated = mean_aspect(probabilities.frame, atoms)
         if elongated > ELONGATED:
             longer = replace(plan, params=replace(plan.params, refine="elliptic"))
-            atoms = _atoms(probabilities, f, todo.model, longer, watch)
+            notes.clear()
+            atoms = _atoms(probabilities, f, todo.model, longer, watch, notes)
     if frame.size > LARGE:
         runtime.release()
     with _timed(seconds, "quality"):
@@ -349,7 +351,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     with _timed(seconds, "contours"):
         if plan.params.contours:
             contours, outlines = outline(probabilities.columns, atoms, frame=f, progress=watch)
-    message = _message(atoms, probabilities)
+    message = " ".join([_message(atoms, probabilities), *notes]).strip()
     if elongated > ELONGATED:
         message = f"{ELLIPSES.format(elongated)} {message}".strip()
     with _timed(seconds, "rows"):
@@ -390,15 +392,16 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def _atoms(
-    probabilities: Probabilities, f: int, model: ModelInfo, plan: Plan, watch: Progress
-) -> pd.DataFrame:
-    """Atoms of a frame."""
+    probabilities: Probabilities, f: int, model: ModelInfo, plan: Plan, watch: Progress,
+    notes: list[str],
+) -> pd.DataFrame:  # fmt: skip
+    """Atoms of a frame; `notes` takes what the user must know of them."""
     p = plan.params
     return find_atoms(
         probabilities, min_probability=p.min_probability, faint=p.faint, refine=p.refine,
         fit=FitParams(width=p.column_width, elliptic=p.refine == "elliptic"),
         calibration=model.calibration.get("atoms"), frame=f, first_id=f * IDS_PER_FRAME,
-        progress=watch,
+        progress=watch, notes=notes,
     )  # fmt: skip
 
 
