@@ -18,7 +18,7 @@ from napari_atomlens import arrays
 from napari_atomlens.atoms.fitted import Fit, faint, misfits, volume_variance
 from napari_atomlens.atoms.noise import Noise, find_noise, inflation
 from napari_atomlens.atoms.patches import Crew
-from napari_atomlens.atoms.steps import BARE, KNOTS, Steps, find_edges
+from napari_atomlens.atoms.steps import BARE, KNOTS, EdgeProfiles, find_edges
 from napari_atomlens.atoms.system import FAR, WIDTH_FREEDOM, System, group_median
 from napari_atomlens.atoms.ways import NoiseKind, Width
 from napari_atomlens.params import Params, param
@@ -411,7 +411,7 @@ def _found_steps(system: System, *, first: bool) -> bool:
         setattr(system, name, before[name])
     height = float(np.median(system.amplitude[: system.n_real]))
     away = find_edges(system.data, light, system.typical, height, system.valid)
-    system.steps = None if away is None else Steps(away, system.typical)
+    system.steps = None if away is None else EdgeProfiles(away, system.typical)
     system.look()
     return away is not None
 

@@ -32,7 +32,7 @@ ALONG = 14.0
 TIE = 1e-2
 
 
-class Columns(Protocol):
+class InFit(Protocol):
     """What is needed of the columns of a frame (see :class:`System`)."""
 
     field: Field
@@ -44,7 +44,7 @@ class Columns(Protocol):
     weight: np.ndarray
 
 
-class Steps:
+class EdgeProfiles:
     """Profiles of steps, and how they go together with columns and nodes.
 
     Parameters
@@ -108,7 +108,7 @@ class Steps:
         )
         return np.abs(np.nan_to_num(self.away[rows, cols], nan=np.inf))
 
-    def fisher(self, system: Columns) -> None:
+    def fisher(self, system: InFit) -> None:
         """Fisher matrix of the values, and of them with columns and with nodes."""
         heavy = self._beside_nodes(system.nodes, system.weight)
         self.with_columns = (self._derivatives(system).T @ heavy).tocsr()
@@ -152,7 +152,7 @@ class Steps:
         change = both.solve(gradient)
         return change[: len(lift)], change[len(lift) :]
 
-    def _derivatives(self, system: Columns) -> scipy.sparse.csr_array:
+    def _derivatives(self, system: InFit) -> scipy.sparse.csr_array:
         """What each parameter of each column changes in the pixels that steps reach."""
         f, (h, w) = system.field, self.shape
         place = np.full(h * w, -1)

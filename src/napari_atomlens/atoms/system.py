@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy
@@ -11,7 +11,7 @@ from napari_atomlens.atoms.background import Background, strips
 from napari_atomlens.atoms.border import Scanned, beyond_border
 from napari_atomlens.atoms.noise import Noise
 from napari_atomlens.atoms.patches import POWER, TERMS, Crew, Field, blocks, factors, product
-from napari_atomlens.atoms.steps import TIE, Steps
+from napari_atomlens.atoms.steps import TIE, EdgeProfiles
 
 #: Columns are drawn and fitted out to this many widths.
 REACH = 3.5
@@ -44,7 +44,7 @@ class System:
         self.shape: np.ndarray | None = None
         self.shape_variance = np.zeros((self.n, 2))
         #: steps of the background, which the nodes cannot follow
-        self.steps: Steps | None = None
+        self.steps: EdgeProfiles | None = None
         #: what the last step needed (see `advance`)
         self.damping = 0.0
         #: where the model fits, found with the noise
@@ -394,25 +394,8 @@ class System:
             a = np.einsum("nij,nj->ni", inverse, v[:n4].reshape(-1, 4)).ravel()
             return project(np.r_[a, node_inverse * v[n4:] if both is None else both.solve(v[n4:])])
 
-        r = project(right)
-        u = np.zeros_like(r)
-        z = precondition(r)
-        p = z.copy()
-        rz = rz0 = float(np.einsum("i,i", r, z))
-        for _ in range(MOST_ROUNDS if steps is None else 3 * MOST_ROUNDS):
-            if rz <= precision * rz0 or rz0 <= 0:
-                break
-            q = times(p)
-            curvature = float(np.einsum("i,i", p, q))
-            if curvature <= 0:  # columns so close that truncated blocks lost their sense
-                break
-            alpha = rz / curvature
-            u += alpha * p
-            r -= alpha * q
-            z = precondition(r)
-            rz, old = float(np.einsum("i,i", r, z)), rz
-            p = z + rz / old * p
-        return u
+        rounds = MOST_ROUNDS if steps is None else 3 * MOST_ROUNDS
+        return _conjugate_gradients(times, precondition, project(right), precision, rounds)
 
     def move(self, u: np.ndarray) -> np.ndarray:
         """Take a step within bounds; return how far each column moved in pixels."""
@@ -593,6 +576,34 @@ class System:
         top = seen()
         np.greater(self.weight, 0, out=padded[f.inner], casting="unsafe")
         return top / np.maximum(seen(), 1e-12)
+
+
+def _conjugate_gradients(
+    times: Callable[[np.ndarray], np.ndarray],
+    precondition: Callable[[np.ndarray], np.ndarray],
+    r: np.ndarray,
+    precision: float,
+    rounds: int,
+) -> np.ndarray:
+    """Solve a symmetric system for the right side `r`, which is written over."""
+    u = np.zeros_like(r)
+    z = precondition(r)
+    p = z.copy()
+    rz = rz0 = float(np.einsum("i,i", r, z))
+    for _ in range(rounds):
+        if rz <= precision * rz0 or rz0 <= 0:
+            break
+        q = times(p)
+        curvature = float(np.einsum("i,i", p, q))
+        if curvature <= 0:  # columns so close that truncated blocks lost their sense
+            break
+        alpha = rz / curvature
+        u += alpha * p
+        r -= alpha * q
+        z = precondition(r)
+        rz, old = float(np.einsum("i,i", r, z)), rz
+        p = z + rz / old * p
+    return u
 
 
 def _edges(
