@@ -11,6 +11,7 @@ from napari_atomlens.segmentation.choose import (
     ImagePeriod,
     choose_model,
     fits,
+    halved,
     lattice_of,
     model_candidates,
 )
@@ -136,6 +137,37 @@ def test_why_a_lattice_does_not_fit():
         ImagePeriod(0.142, 3, 0.9, 0.95, 0.50, 100),
     ):
         assert fits(other, wanted)
+
+
+TMD = {"spacing_nm": [0.1819, 0.1894], "neighbours": 3, "order": 1.0, "contrast": [0.07, 0.613]}
+PEROVSKITE = {"spacing_nm": [0.2761], "neighbours": 4, "order": 1.0, "contrast": [0.0, 0.313]}
+
+
+@pytest.mark.parametrize(
+    ("lattice", "wanted", "taken"),
+    [
+        (ImagePeriod(0.1890, 3, 0.9, 0.95, 0.74, 400), TMD, True),  # WSe2: refused by a hair
+        (ImagePeriod(0.2761, 4, 0.9, 0.95, 0.44, 400), PEROVSKITE, True),  # SrTiO3
+        (ImagePeriod(0.2761, 4, 0.9, 0.95, 0.56, 400), PEROVSKITE, True),
+        (ImagePeriod(0.2761, 4, 0.9, 0.95, 0.80, 400), PEROVSKITE, False),  # SrRuO3
+        (ImagePeriod(0.1890, 3, 0.9, 0.95, 0.99, 400), TMD, False),  # one kind of column
+        # what is far off in distance needs the right contrast
+        (ImagePeriod(0.1819 * 0.9, 3, 0.9, 0.95, 0.40, 400), TMD, True),
+        (ImagePeriod(0.1819 * 0.9, 3, 0.9, 0.95, 0.85, 400), TMD, False),
+    ],
+)
+def test_evidence_is_weighed_and_no_window_is_a_cliff(lattice, wanted, taken):
+    assert (fits(lattice, wanted) == "") is taken
+
+
+def test_a_faint_sublattice_may_be_hidden_from_the_universal_model():
+    lead = ImagePeriod(0.391, 4, 0.9, 0.95, 0.98, 400)  # PbTiO3 without its Ti
+    assert fits(lead, PEROVSKITE)
+    seen = halved(lead, PEROVSKITE)
+    assert seen is not None and fits(seen, PEROVSKITE) == ""
+    assert halved(lead, TMD) is None
+    two_kinds = ImagePeriod(0.391, 4, 0.9, 0.95, 0.5, 400)
+    assert halved(two_kinds, PEROVSKITE) is None
 
 
 def test_the_users_own_models_take_part(tmp_path, monkeypatch):

@@ -271,3 +271,55 @@ def test_what_the_border_cuts_is_no_type(table: Callable[..., pd.DataFrame]) -> 
     assert len(al.find_defects(graph, DefectParams(cut=True))) == 2
     # where the size of the image is unknown, nothing is known to be cut
     assert len(al.find_defects(al.bond(part, "graphene-si"))) == 2
+
+
+def test_one_name_is_one_row_in_the_list_of_types() -> None:
+    atoms = tmd()
+    inner = [middle(atoms, "S2", p) for p in ((60, 60), (160, 160), (60, 160))]
+    atoms.loc[inner, "species"] = "S"
+    # one of them stands beside a foreign metal that it is not bonded to: another graph
+    found = al.find_defects(atoms, rules="mx2")
+    found.loc[0, "graph_hash"] = "another"
+    types = count_types(found)
+    assert types["formula"].tolist() == ["V_S"]
+    assert types["count"].tolist() == [3] and types["shapes"].tolist() == [2]
+
+
+def test_a_defect_has_at_most_sixty_atoms_and_a_region_an_area() -> None:
+    atoms = tmd(20)
+    size = 28 * 20
+    patch = np.hypot(atoms["y_px"] - size / 2, atoms["x_px"] - size / 2) < 120
+    foreign = atoms.assign(species=np.where(patch, "Si", "C").astype(object))
+    scaled = foreign.assign(
+        y_nm=foreign["y_nm"] * 0.142 / 0.182, x_nm=foreign["x_nm"] * 0.142 / 0.182
+    )
+    found = al.find_defects(scaled, rules="graphene-si")
+    assert (found["n_atoms"] <= 60).all() and found["formula"].str.len().max() < 40
+    region = found[found["kind"] == "disordered region"].iloc[0]
+    assert np.hypot(region["y_px"] - size / 2, region["x_px"] - size / 2) < 30
+    assert region["area_px2"] == pytest.approx(np.pi * 120**2, rel=0.5)
+
+
+def test_a_crystal_without_rules_has_its_vacancies_and_no_rings() -> None:
+    """A square lattice of gallium was one defect of a thousand atoms."""
+    y, x = np.mgrid[:24, :24]
+    atoms = pd.DataFrame(
+        {"y_px": 20.0 * y.ravel(), "x_px": 12.0 * x.ravel(), "y_nm": 0.5 * y.ravel(),
+         "x_nm": 0.3 * x.ravel(), "species": "column", "atom_id": np.arange(y.size)}
+    )  # fmt: skip
+    assert len(al.find_defects(atoms)) == 0
+    gone = [24 * 10 + 10, 24 * 15 + 6]
+    found = al.find_defects(atoms.drop(gone).reset_index(drop=True))
+    assert found["formula"].tolist() == ["V", "V"]
+    np.testing.assert_allclose(found[["y_px", "x_px"]], atoms.loc[gone, ["y_px", "x_px"]], atol=1)
+
+
+def test_an_atom_without_bonds_is_no_vacancy() -> None:
+    atoms = tmd()
+    odd = middle(atoms, "S2", (112, 112))
+    atoms["atom_id"], atoms["probability"] = np.arange(len(atoms)), 0.9
+    atoms.loc[odd, "species"] = "something"  # no rule knows it
+    found = al.find_defects(al.bond(atoms, "mx2"))
+    place = atoms.loc[odd, ["y_px", "x_px"]].to_numpy(float)
+    near = found[np.hypot(found["y_px"] - place[0], found["x_px"] - place[1]) < 12]
+    assert not near["kind"].isin(["vacancy"]).any()

@@ -114,3 +114,66 @@ def test_a_failed_fit_is_an_empty_site_only_where_others_succeed() -> None:
         sites = occupy_sites(changed)
         mine = sites["atom_id"].isin(table["atom_id"][failed])
         assert (sites["level"][mine] == 0).sum() == empty
+
+
+def alloy(single: float, heavy: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """MX2 with shares of single chalcogens and of much brighter ones; the kind of each column."""
+    rng = np.random.default_rng(seed)
+    places, basis = fill(crystal(), (300, 300), 10.0, 0.4, (3.0, 5.0), None)
+    kind = np.where(basis == 0, "metal", "pair").astype(object)
+    pairs = basis == 1
+    kind[pairs] = rng.choice(["pair", "single", "heavy"], pairs.sum(),
+                             p=[1 - single - heavy, single, heavy])  # fmt: skip
+    level = {"metal": 94, "pair": 70, "single": 35, "heavy": 125}
+    amplitude = np.array([level[k] for k in kind]) + rng.normal(0, 3, len(kind))
+    table = pd.DataFrame(
+        {"atom_id": np.arange(len(kind)), "y_px": places[:, 0], "x_px": places[:, 1],
+         "y_nm": places[:, 0] * 0.019, "x_nm": places[:, 1] * 0.019, "species": "column",
+         "amplitude": amplitude, "probability": 0.99}
+    )  # fmt: skip
+    return table, kind
+
+
+def test_bright_chalcogens_are_bonded_and_no_vacancies() -> None:
+    """A rule that was missing left them without bonds, and named a double vacancy on each."""
+    table, kind = alloy(0.03, 0.1)
+    found = al.find_defects(al.bond(table, "WSe2"))
+    assert not found["formula"].str.contains("V_Se2|3V|5V").any()
+    heavy = al.bond(table, "WSe2").atoms["species"] == "bright Se2"
+    assert heavy.sum() == (kind == "heavy").sum()
+    graph = al.bond(table, "WSe2")
+    inner = (table[["y_px", "x_px"]] > 15).all(axis=1) & (table[["y_px", "x_px"]] < 285).all(axis=1)
+    assert (graph.degree[inner.to_numpy()] == 3).all()
+
+
+def test_mixed_chalcogens_are_an_alloy_and_not_hundreds_of_vacancies() -> None:
+    table, _ = alloy(0.4, 0.0)
+    graph = al.bond(table, "WSe2")
+    assert "mixed chalcogens" in graph.note
+    assert len(al.find_defects(graph)) == 0
+    few = al.bond(alloy(0.05, 0.0)[0], "WSe2")
+    assert few.note == "" and (few.atoms["species"] == "Se").any()
+
+
+def test_one_single_chalcogen_among_hundreds_is_told() -> None:
+    table, kind = alloy(0.0, 0.0)
+    middle = np.hypot(table["y_px"] - 150, table["x_px"] - 150).to_numpy()
+    one, other = np.argsort(np.where(kind == "pair", middle, np.inf))[[0, 40]]
+    table.loc[one, "amplitude"] = 38.0
+    found = al.find_defects(al.bond(table, "WSe2"))
+    assert found["formula"].tolist() == ["V_Se"]
+    # a metal on the site of a pair, where metals are much brighter
+    metal = np.where(kind == "metal", 3.0, 1.0) * table["amplitude"]
+    metal[other] = metal[kind == "metal"].median()
+    found = al.find_defects(al.bond(table.assign(amplitude=metal), "MoS2"))
+    assert sorted(found["formula"]) == ["Mo_S2", "V_S"]
+
+
+def test_what_occupancy_says_the_defects_say() -> None:
+    table, _ = film(0.4)
+    sites = occupy_sites(table, names=("Se", "2Se", "TeSe", "2Te"))
+    atoms = table.assign(y_nm=table["y_px"] * 0.019, x_nm=table["x_px"] * 0.019)
+    found = al.find_defects(al.bond(atoms, "WSe2"))
+    said = found["formula"].str.findall(r"(\d*)V_Se(2?)").explode().dropna()
+    single = sum(int(n or 1) for n, two in said if not two)
+    assert single == (sites["occupation"] == "Se").sum()

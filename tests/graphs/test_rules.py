@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from napari_atomlens.errors import FormatError, ParameterError
-from napari_atomlens.graphs import choose_rules, learn_bounds
+from napari_atomlens.graphs import bond, choose_rules, find_defects, learn_bounds
 from napari_atomlens.graphs.rules import BondRule, Rules, SpeciesRule, preset, presets
+from napari_atomlens.simulation.crystals import fill, tmd
 
 
 @pytest.mark.parametrize("name", list(presets()))
@@ -81,16 +82,56 @@ def test_rules_are_chosen_by_lattice_and_scale(
     rules, why = choose_rules(seen)
     assert rules.name == "graphene-si" and "142 pm apart" in why
     wide = seen.assign(y_nm=seen["y_nm"] * 0.19 / 0.142, x_nm=seen["x_nm"] * 0.19 / 0.142)
-    assert not choose_rules(wide)[0].share_neighbours  # a TMD
-    half = np.where(np.arange(len(seen)) % 2, "bright column", "column").astype(object)
-    other, why = choose_rules(seen.assign(species=half))  # a TMD whose scale is off
-    assert not other.share_neighbours and "scaled" in why
+    assert choose_rules(wide)[0].name == "generic"  # one kind of column is no TMD
+    _, basis = fill(tmd(), (240, 240), 12.0, 0.3, (3.0, 5.0), None)
+    unnamed = in_turn(0.19, 0.6).assign(
+        species="column", amplitude=np.where(basis == 0, 50.0, 30.0)
+    )
+    assert choose_rules(unnamed)[0].name == "WSe2"  # two kinds are, whatever the model called them
     none = seen.assign(y_nm=np.nan, x_nm=np.nan)
     assert choose_rules(none)[0].name == "graphene-si"
     y, x = np.mgrid[:12, :12]
     square = pd.DataFrame({"y_px": 10.0 * y.ravel(), "x_px": 10.0 * x.ravel(), "species": "column"})
     assert choose_rules(square)[0].name == "perovskite"
     assert choose_rules(square.iloc[:1])[0].name == "generic"
+
+
+def in_turn(nm: float, dim: float, known: bool = True) -> pd.DataFrame:
+    """A honeycomb of two kinds of columns in turn, so many nm apart; volumes 1 : dim."""
+    places, basis = fill(tmd(), (240, 240), 12.0, 0.3, (3.0, 5.0), None)
+    pixel = nm / 12 if known else np.nan
+    return pd.DataFrame(
+        {"y_px": places[:, 0], "x_px": places[:, 1], "y_nm": pixel * places[:, 0],
+         "x_nm": pixel * places[:, 1], "volume": np.where(basis == 0, 100.0, 100 * dim),
+         "species": np.where(basis == 0, "bright column", "column").astype(object)}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nm", "dim", "name", "words"),
+    [
+        (0.1446, 0.56, "h-BN", "h-BN"),
+        (0.1824, 0.45, "MoS2", "MoS2"),
+        (0.1819, 0.18, "mx2", "mx2"),
+        (0.1894, 0.70, "WSe2", "if the brighter columns are the metal"),
+        (0.1824 * 1.06, 0.45, "WSe2", ""),
+        (0.1824 * 1.4, 0.45, "generic", "the pixel size is wrong"),
+        (0.1824 / 1.4, 0.45, "generic", "the pixel size is wrong"),
+    ],
+)
+def test_names_of_a_crystal_need_its_distance(nm: float, dim: float, name: str, words: str) -> None:
+    rules, why = choose_rules(in_turn(nm, dim))
+    assert rules.name == name and words in why
+
+
+def test_without_a_pixel_size_no_element_is_named() -> None:
+    atoms = in_turn(0.18, 0.4, known=False)
+    rules, why = choose_rules(atoms)
+    assert rules.name == "MX2" and "no element" in why
+    inner = (atoms[["y_px", "x_px"]] > 60).all(axis=1) & (atoms[["y_px", "x_px"]] < 180).all(axis=1)
+    gone = atoms.index[inner & (atoms["species"] == "column")][[3, 12]]
+    found = find_defects(bond(atoms.drop(gone).reset_index(drop=True), rules))
+    assert set(found["formula"]) <= {"V_X2", "2V_X2"} and len(found) >= 1
 
 
 @pytest.mark.parametrize("scale", [0.93, 1.0, 1.08])

@@ -67,6 +67,8 @@ class BondGraph(Card):
         (H, W) of the image, None where it is unknown: what its border cuts cannot be told then.
     given : pandas.DataFrame or None
         The atoms table that the graph was made of, vacant sites included.
+    note : str
+        What the rules could not tell, as a sentence.
 
     Examples
     --------
@@ -89,6 +91,7 @@ class BondGraph(Card):
     calibrated: bool = True
     shape_px: tuple[int, int] | None = None
     given: pd.DataFrame | None = None
+    note: str = ""
 
     def _title(self) -> str:
         return f"Bond graph of {len(self.atoms):,} atoms"
@@ -99,6 +102,7 @@ class BondGraph(Card):
             "species": counted(self.atoms["species"]),
             "rules": self.rules.name,
             "lengths": "by the pixel size" if self.calibrated else "by the lattice",
+            "note": self.note,
         }
 
     def __len__(self) -> int:
@@ -176,8 +180,8 @@ class BondGraph(Card):
         return graph
 
 
-def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    """Give the atoms the species of the rules; what is no atom after all goes.
+def _name_species(atoms: pd.DataFrame, rules: Rules) -> tuple[pd.DataFrame, str]:
+    """Give the atoms the species of the rules; what is no atom after all goes. And a sentence.
 
     Of a TMD the universal model only sees columns: there the sublattice and the amplitude
     say which is which. They also tell a single chalcogen from a pair better than a model of
@@ -186,22 +190,24 @@ def _name_species(atoms: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     said = as_species(atoms["species"], rules)
     pairs = [h for h in rules.host if h[-1:] == "2"]
     if not len(atoms) or rules.ring_size != 6 or len(pairs) != 1:
-        return atoms.assign(species=said)
+        return atoms.assign(species=said), ""
     users = atoms["edited"].to_numpy(bool) if "edited" in atoms else np.zeros(len(atoms), bool)
     unnamed = atoms["species"].isin(UNNAMED).to_numpy()
     chalcogen = atoms["species"].isin(CHALCOGENS).to_numpy()
     model = atoms["species"].isin((*CHALCOGENS, *METALS)).to_numpy()
     if not ((unnamed | users).all() or (model | users).all()):
-        return atoms.assign(species=said)
-
+        return atoms.assign(species=said), ""
     metal = next(h for h in rules.host if h not in pairs)
     single = pairs[0][:-1]
-    named = site_species(atoms, metal, pairs[0], single)
-    if named is None:
-        return atoms.assign(species=said)
-    told = unnamed | (chalcogen & ~users & np.isin(named, (pairs[0], single)))
-    named = np.where(told, named, said.to_numpy(object))
-    return atoms.assign(species=named)[named != ""].reset_index(drop=True)
+    told = site_species(atoms, metal, pairs[0], single)
+    if told is None:
+        return atoms.assign(species=said), ""
+    # what the rules have no word for stays what the model said
+    known = np.isin(told.species, ("", *rules.names()))
+    over = unnamed | (chalcogen & ~users & (told.species != metal))
+    named = np.where(over & known, told.species, said.to_numpy(object))
+    kept = atoms.assign(species=named)[named != ""].reset_index(drop=True)
+    return kept, told.note
 
 
 def _bonded(clean: pd.DataFrame, drawn: np.ndarray, rules: Rules) -> np.ndarray:
@@ -272,7 +278,7 @@ def bond(
     if isinstance(rules, str):
         rules = choose_rules(clean)[0] if rules == "auto" else preset(rules)
     rules = of_kind(Rules, rules)
-    clean = _name_species(clean, rules)
+    clean, note = _name_species(clean, rules)
     places, calibrated = in_nm(clean, rules)
     drawn = as_seen(clean, places)
     if rules.weigh and "probability" in clean:
@@ -280,7 +286,7 @@ def bond(
         clean, places, drawn = clean[keep].reset_index(drop=True), places[keep], drawn[keep]
     pairs = _bonded(clean, drawn, rules)
     table = _table(clean, pairs, places, calibrated)
-    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated, shape_px, atoms)
+    return BondGraph(clean, table, rules, places, drawn, pairs, calibrated, shape_px, atoms, note)
 
 
 def _believed(atoms: pd.DataFrame, places: np.ndarray, rules: Rules) -> np.ndarray:

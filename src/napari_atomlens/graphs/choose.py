@@ -11,11 +11,23 @@ from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.familiar import familiar
 from napari_atomlens.graphs.geometry import as_species, in_nm
 from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, preset, presets
+from napari_atomlens.lattice.sites import honeycomb_sublattices
 from napari_atomlens.points import known_spacing, near_pairs
 from napari_atomlens.tables import check_atoms
 
 #: A preset fits if its distance of nearest columns is that near to the measured one.
 TOLERANCE = 0.12
+#: The same for boron nitride, whose distance is nearly that of graphene.
+NITRIDE = 0.06
+#: Rules are scaled to the image where its distance leaves theirs by more than this.
+OWN = 0.04
+#: A pair of S over the metal is dimmer than this on W (0.15 to 0.25) and brighter on Mo (0.38 to
+#: 0.55 in linear imaging, multislice and real images).
+MOLYBDENUM = 0.3
+#: Sublattices of different columns differ by at least this factor.
+UNLIKE = 1.18
+#: More faint columns than this share are a sublattice.
+FAINT_SHARE = 0.15
 #: Classes of models for the brighter of two kinds of columns.
 BRIGHT = ("bright column", "metal", "light metal", "heavy metal")
 #: Share of the atoms that must have the coordination of a lattice to call it by its name.
@@ -90,6 +102,9 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
         nearest = known_spacing(places, clean["frame"].to_numpy())
     bright = clean["species"].isin(BRIGHT).to_numpy()
     alternating = 0.3 < bright.mean() < 0.7
+    if clean["species"].eq("faint column").mean() > FAINT_SHARE:
+        why = "The lattice has more than two kinds of columns, for which there are no rules."
+        return generic(nearest, species), why
     if known and _near(nearest, 0.142, TOLERANCE) and not alternating:
         # no other crystal comes near to it; contamination may hide the coordination
         rules = preset("graphene-si" if bright.any() else "graphene")
@@ -105,26 +120,83 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
             return generic(nearest, species), "A square lattice of no perovskite's spacing."
         return rules, "A square lattice: perovskite <001>."
     if known:
-        tmds = [r for r in presets().values() if not r.share_neighbours and r.ring_size == 6]
-        best = min(tmds, key=lambda r: abs(r.reference_nm / nearest - 1))
-        if _near(nearest, best.reference_nm, TOLERANCE):
-            return best, f"A honeycomb of {1000 * nearest:.0f} pm: nearest is {best.name}."
-        metals = clean[bright]
-        if alternating and _near(nearest, best.reference_nm, 0.3) and len(metals) > 12:
-            # in a tilted film some bonds are short and some long; the metals tell the mean
-            nearest = _mean_spacing(metals) / np.sqrt(3)
-            # two kinds of columns in turn are a TMD, though the scale of the image is off
-            why = (
-                f"A honeycomb of two kinds of columns, {1000 * nearest:.0f} pm apart: {best.name}, "
-            )
-            return best.scaled(
-                nearest / best.reference_nm
-            ), why + "its lengths scaled to the image."
-        return generic(nearest, species), f"A honeycomb of {1000 * nearest:.0f} pm has no rules."
+        return _honeycomb(clean, bright, nearest, species, alternating)
     if alternating:
-        return preset("mx2"), "A honeycomb of two kinds of columns in turn: a TMD."
+        return preset("MX2"), (
+            "A honeycomb of two kinds of columns in turn: a TMD, or another crystal like it; the "
+            "pixel size is unknown, so that no element is named."
+        )
     rules = preset("graphene-si" if bright.any() else "graphene")
     return rules, "A honeycomb of one kind of column: graphene (the pixel size is unknown)."
+
+
+def _honeycomb(
+    clean: pd.DataFrame,
+    bright: np.ndarray,
+    nearest: float,
+    species: tuple[str, ...],
+    alternating: bool,
+) -> tuple[Rules, str]:
+    """Choose the rules of a honeycomb whose distances are known in nm."""
+    if not alternating and (seen := _two_kinds(clean)) is not None:
+        bright, alternating = seen, True
+    if alternating and bright.sum() > 12:
+        # in a tilted film some bonds are short and some long; the metals tell the mean
+        nearest = _mean_spacing(clean[bright]) / np.sqrt(3)
+    nitride = preset("h-BN")
+    tmds = [r for r in presets().values() if r.ring_size == 6 and r.host[-1].endswith("2")]
+    tmds = [r for r in tmds if r.name != "MX2"]
+    best = min(tmds, key=lambda r: abs(r.reference_nm / nearest - 1))
+    if alternating and _near(nearest, nitride.reference_nm, NITRIDE):
+        return nitride, f"A honeycomb of two kinds of columns, {1000 * nearest:.0f} pm apart: h-BN."
+    if not alternating or not _near(nearest, best.reference_nm, TOLERANCE):
+        why = f"A honeycomb of {1000 * nearest:.0f} pm has no rules."
+        if alternating:
+            why += " If it is a TMD, the pixel size is wrong."
+        return generic(nearest, species), why
+    ratio = _ratio(clean, bright)
+    if best.host[-1] == "S2" and np.isfinite(ratio):
+        best = preset("MoS2" if ratio > MOLYBDENUM else "mx2")
+    why = f"A honeycomb of {1000 * nearest:.0f} pm: nearest is {best.name}."
+    if best.host[-1] == "Se2":  # MoSe2 has the same distances, but its Se2 is the brighter column
+        best = preset("WSe2")
+        why = (
+            f"A honeycomb of {1000 * nearest:.0f} pm: WSe2, if the brighter columns are the metal "
+            "(in MoSe2, as wide, they are Se2)."
+        )
+    if not _near(nearest, best.reference_nm, OWN):
+        return best.scaled(nearest / best.reference_nm), f"{why} Its lengths are scaled."
+    return best, why
+
+
+def _two_kinds(clean: pd.DataFrame) -> np.ndarray | None:
+    """Which columns stand on the brighter of two sublattices; None where they are alike."""
+    if "amplitude" not in clean or not np.isfinite(clean["amplitude"]).any():
+        return None
+    places = clean[["y_px", "x_px"]].to_numpy(float)
+    try:
+        side = honeycomb_sublattices(places, clean["frame"].to_numpy())
+    except CalibrationError:
+        return None
+    height = clean["amplitude"].to_numpy(float)
+    groups = [height[(side == k) & np.isfinite(height)] for k in (0, 1)]
+    if min(len(g) for g in groups) <= 12:
+        return None
+    low, high = sorted(float(np.median(g)) for g in groups)
+    if not high > UNLIKE * low:
+        return None
+    return np.asarray(side == int(np.median(groups[1]) > np.median(groups[0])))
+
+
+def _ratio(clean: pd.DataFrame, bright: np.ndarray) -> float:
+    """Fitted volume of the dimmer columns over that of the brighter ones, NaN where unknown."""
+    for name in ("volume", "amplitude"):
+        if name in clean:
+            value = clean[name].to_numpy(float)
+            both = [value[m & np.isfinite(value)] for m in (~bright, bright)]
+            if min(len(v) for v in both) > 12:
+                return float(np.median(both[0]) / np.median(both[1]))
+    return float("nan")
 
 
 def _mean_spacing(atoms: pd.DataFrame) -> float:

@@ -13,8 +13,8 @@ import pandas as pd
 from napari_atomlens import tables
 from napari_atomlens.graphs import ring_defects
 from napari_atomlens.graphs.bonds import BondGraph, bond
-from napari_atomlens.graphs.finding import Finding, hill, join_labels
-from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.graphs.finding import Finding, bounded, hill, join_labels
+from napari_atomlens.graphs.rules import ANY, Rules
 from napari_atomlens.graphs.types import defect_graph, same_type, wl_hashes
 from napari_atomlens.params import Params, of_kind, param
 from napari_atomlens.points import connected, near_pairs
@@ -112,6 +112,9 @@ def find_defects(
         found = [f for f in found if f.named or not beyond[f.core].any()]
     if params.rings:
         found = ring_defects.add_rings(made, found, odds, params.max_ring)
+    if len(made.pairs):
+        spacing = float(np.median(made.bonds["length_px"]))
+        found = [bounded(f, odds.places_px, spacing) for f in found]
     return _rows(made, found, params)
 
 
@@ -290,7 +293,8 @@ def _name(
         return join_labels(labels), kind
     formula = hill(Counter(str(s) for s in species), graph.rules.host)
     if not graph.degree[core].any():
-        return formula, "adatom"
+        ruled = set(graph.rules.names()) | {ANY}
+        return formula, "adatom" if ruled & set(core_species) else "no rule for it"
     if len(core) == 1:
         fold = FOLD.get(int(graph.degree[core[0]]))
         return formula, f"{fold} dopant" if fold else "dopant"
@@ -325,6 +329,9 @@ def _rows(graph: BondGraph, found: list[Finding], params: DefectParams) -> pd.Da
         return np.array([what(v) if len(v) else np.nan for v in of])
 
     calibrated = graph.calibrated
+    span_px, span = np.ptp(places, axis=0).sum(), np.ptp(graph.places_nm, axis=0).sum()
+    unit = span / span_px if calibrated and span_px > 0 else np.nan
+    extent = np.array([f.length_px for f in found]), np.array([f.area_px2 for f in found])
     return tables.make(
         "defects",
         {
@@ -343,6 +350,10 @@ def _rows(graph: BondGraph, found: list[Finding], params: DefectParams) -> pd.Da
             "bond_std_nm": summary(nm, np.std) if calibrated else np.nan,
             "angle_std_rad": angle,
             "distorted": np.nan_to_num(angle) > np.deg2rad(params.distorted_deg),
+            "length_px": extent[0],
+            "length_nm": extent[0] * unit,
+            "area_px2": extent[1],
+            "area_nm2": extent[1] * unit**2,
             "rings": ["-".join(map(str, sorted(f.rings))) for f in found],
             "graph_hash": hashes,
             "known": [f.formula in graph.rules.known for f in found],

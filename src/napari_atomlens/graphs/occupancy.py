@@ -9,11 +9,13 @@ chalcogen, a heavier pair ...).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
+from napari_atomlens import arrays
 from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.lattice.sites import honeycomb_sublattices, vacant_sites
 from napari_atomlens.tables import check_atoms
@@ -24,6 +26,14 @@ RESOLUTION = 0.035
 NOTHING = 0.12
 #: A larger share of failed fits on a sublattice is the fault of the fit.
 MANY_FAIL = 0.1
+#: A column so many spreads below or above the outer levels is on a level of its own, however few
+#: there are, if it also differs by these factors: one chalcogen of two, or an atom more.
+ALONE, DIMMER, BRIGHTER = 5.0, 0.78, 1.25
+#: More dim chalcogen columns than this share are another element, not vacancies.
+ALLOY = 0.12
+#: A metal on the site of chalcogens is as bright as other metals within these bounds, where
+#: metals are at least so much brighter than chalcogens.
+LIKE_METAL, CLEARLY = (0.82, 1.5), 1.6
 
 
 def levels(amplitude: np.ndarray, typical: float) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +73,30 @@ def levels(amplitude: np.ndarray, typical: float) -> tuple[np.ndarray, np.ndarra
     for a, b in pairwise(keep):
         lowest = np.flatnonzero(density[a:b] <= density[a:b].min() + 1e-9)
         edge.append(float(centre[a + int(lowest[len(lowest) // 2])]))
-    return centre[keep], np.array(edge)
+    return _with_loners(good, centre[keep], np.array(edge))
+
+
+def _with_loners(
+    amplitude: np.ndarray, centre: np.ndarray, edge: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add levels for the few columns far below the lowest level, and far above the highest."""
+    which = np.searchsorted(edge, amplitude)
+    low, high = amplitude[which == 0], amplitude[which == len(centre) - 1]
+    if len(low) >= 8:
+        below = low[(low < centre[0] - ALONE * arrays.spread(low)) & (low < DIMMER * centre[0])]
+        if len(below):
+            mean = float(np.median(below))
+            edge = np.r_[0.5 * (centre[0] + mean), edge]
+            centre = np.r_[mean, centre]
+    if len(high) >= 8:
+        above = high[
+            (high > centre[-1] + ALONE * arrays.spread(high)) & (high > BRIGHTER * centre[-1])
+        ]
+        if len(above):
+            mean = float(np.median(above))
+            edge = np.r_[edge, 0.5 * (centre[-1] + mean)]
+            centre = np.r_[centre, mean]
+    return centre, edge
 
 
 def trusted_amplitude(atoms: pd.DataFrame, sublattice: np.ndarray) -> np.ndarray:
@@ -192,7 +225,24 @@ def _names(centre: np.ndarray, usual: int, names: Sequence[str], word: str) -> l
     return [names[i] for i in at]
 
 
-def site_species(atoms: pd.DataFrame, metal: str, pair: str, single: str) -> np.ndarray | None:
+@dataclass(frozen=True)
+class NamedSites:
+    """Species of the columns of a TMD.
+
+    Attributes
+    ----------
+    species : ndarray of object, shape (n,)
+        "" for columns of no intensity, "bright X" for a chalcogen column above the usual
+        level, "M on X" for one as bright as the metals.
+    note : str
+        A sentence where the chalcogens are mixed.
+    """
+
+    species: np.ndarray
+    note: str = ""
+
+
+def site_species(atoms: pd.DataFrame, metal: str, pair: str, single: str) -> NamedSites | None:
     """Species of the columns of a TMD that a model could only call columns.
 
     Parameters
@@ -204,9 +254,8 @@ def site_species(atoms: pd.DataFrame, metal: str, pair: str, single: str) -> np.
 
     Returns
     -------
-    ndarray of object, shape (n,), or None
-        "" for columns of no intensity, "bright X" for a chalcogen column above the usual
-        level; None where the atoms are no binary honeycomb.
+    NamedSites or None
+        None where the atoms are no binary honeycomb.
     """
     try:
         sites = _occupied(atoms)
@@ -216,9 +265,23 @@ def site_species(atoms: pd.DataFrame, metal: str, pair: str, single: str) -> np.
     usual = sites[sites["usual"] & (sites["sublattice"] == 1)]["level"]
     middle = int(usual.iloc[0]) if len(usual) else 1
     level, side = sites["level"].to_numpy(), sites["sublattice"].to_numpy()
-    named = np.where(side == 0, metal, np.where(level < middle, single, pair)).astype(object)
-    named[(side == 1) & (level > middle)] = f"bright {pair}"
+    height = sites["amplitude"].to_numpy(float)
+    dim, chalcogen = (side == 1) & (level < middle) & (level > 0), side == 1
+    named = np.where(side == 0, metal, np.where(dim, single, pair)).astype(object)
+    named[chalcogen & (level > middle)] = f"bright {pair}"
+    metals = float(np.nanmedian(height[side == 0])) if (side == 0).any() else np.nan
+    pairs = float(np.nanmedian(height[chalcogen & (level == middle)])) if len(usual) else np.nan
+    if metals > CLEARLY * pairs:
+        like = (height > LIKE_METAL[0] * metals) & (height < LIKE_METAL[1] * metals)
+        named[chalcogen & (level > middle) & like] = f"{metal} on {pair}"
+    note = ""
+    if dim.sum() > ALLOY * chalcogen.sum():
+        # so many vacancies no film survives: the names of elements are left to the user
+        named[dim] = pair
+        note = (
+            f"{dim.sum():,} of {chalcogen.sum():,} chalcogen columns are dimmer than the others: "
+            "mixed chalcogens, of which no single ones are named."
+        )
     named[level == 0] = ""
-    return np.asarray(
-        pd.Series(named, index=sites.index).reindex(atoms["atom_id"]).fillna(pair), dtype=object
-    )
+    species = pd.Series(named, index=sites.index).reindex(atoms["atom_id"]).fillna(pair)
+    return NamedSites(np.asarray(species, dtype=object), note)

@@ -36,6 +36,8 @@ NAMED = {
 }
 #: Names of up to so many rings are searched by permutation.
 MOST_NAMED = 6
+#: An atom more likely than this is there.
+LIKELY = 0.5
 
 
 def ring_name(sizes: list[int], links: set[tuple[int, int]]) -> str:
@@ -116,6 +118,8 @@ def add_rings(graph: BondGraph, found: list[Finding], odds: Odds, max_ring: int)
         Larger rings are no defects.
     """
     rings, rules = graph.rings, graph.rules
+    if rules.is_generic:
+        return [*found, *_by_lattice_alone(graph, odds)]
     need = {s: rules.species_rule(s).min_coordination for s in rules.host}
     species = graph.atoms["species"].to_numpy(object)
     least = np.array([need.get(str(s), 0) for s in species])
@@ -130,6 +134,38 @@ def add_rings(graph: BondGraph, found: list[Finding], odds: Odds, max_ring: int)
     return _merge_labels(graph, out, len(found))
 
 
+def _by_lattice_alone(graph: BondGraph, odds: Odds) -> list[Finding]:
+    """Vacant sites of a crystal that no rules are for: they are told by the lattice, not by bonds.
+
+    Nobody knows how many bonds its atoms have, so that an open bond or another ring means nothing.
+    """
+    table = graph.vacant
+    if not len(table) or not len(graph.atoms):
+        return []
+    place, frame = table[["y_px", "x_px"]].to_numpy(float), table["frame"].to_numpy(np.int64)
+    atoms = graph.atoms[["y_px", "x_px"]].to_numpy(float)
+    at = graph.atoms["frame"].to_numpy(np.int64)
+    out = []
+    for f in np.unique(frame):
+        sites, here = np.flatnonzero(frame == f), np.flatnonzero(at == f)
+        tree = scipy.spatial.cKDTree(atoms[here])
+        nearest = float(np.median(tree.query(atoms[here], k=min(2, len(here)))[0][:, -1]))
+        pairs, _ = near_pairs(place[sites], np.zeros(len(sites), np.int64), 1.2 * nearest)
+        label = connected(pairs, len(sites))
+        for g in np.unique(label):
+            which = sites[label == g]
+            near = tree.query(place[which], k=min(3, len(here)))[1]
+            rows = here[np.unique(near)]
+            out.append(
+                Finding(
+                    rows, rows, f"{len(which)}V" if len(which) > 1 else "V", "vacancy",
+                    np.zeros((0, 2), np.int64), float(odds.atom[rows].sum()),
+                    place=place[which].mean(axis=0),
+                )
+            )  # fmt: skip
+    return out
+
+
 class Vacancies:
     """Vacant sites of the lattice, and the odd ring that each lies in."""
 
@@ -142,6 +178,8 @@ class Vacancies:
         self.species = table["species"].to_numpy(object)
         #: Position in `odd` of the ring round each site, -1 where there is none.
         self.ring = np.full(len(table), -1)
+        #: Atoms of the table that chemistry left out: no place of theirs is vacant.
+        self.left_out = _left_out(graph)
         if not len(table):
             return
         atoms = graph.atoms[["y_px", "x_px"]].to_numpy(float)
@@ -151,12 +189,30 @@ class Vacancies:
             mine = np.flatnonzero((self.frame == frame[rows[0]]) & (self.ring < 0))
             self.ring[mine[inside_polygon(self.place[mine], atoms[rows])]] = k
 
+    def taken(self, frame: int, polygon: np.ndarray) -> bool:
+        """Whether an atom that has no bonds lies in a ring."""
+        mine = self.left_out[self.left_out[:, 0] == frame, 1:]
+        return bool(len(mine)) and bool(inside_polygon(mine, polygon).any())
+
     def name(self, which: np.ndarray, host: tuple[str, ...]) -> str:
         """Name of vacant sites by what is missing there."""
         kinds = [str(s) for s in self.species[which]]
         if all(k in host for k in kinds):
             return join_labels([f"V_{k}" for k in kinds])
         return f"{len(kinds)}V" if len(kinds) > 1 else "V"
+
+
+def _left_out(graph: BondGraph) -> np.ndarray:
+    """Frame and place of the atoms that are likely, and yet have no bond; shape (n, 3)."""
+    given = graph.given
+    if given is None or "atom_id" not in given or "probability" not in given:
+        return np.zeros((0, 3))
+    bonded = graph.atoms["atom_id"][graph.degree > 0]
+    out = ~given["atom_id"].isin(bonded) & (given["probability"] > LIKELY)
+    if "source" in given:
+        out &= given["source"].astype(str) != "lattice"
+    frame = given["frame"] if "frame" in given else pd.Series(0, index=given.index)
+    return np.column_stack([frame[out], given.loc[out, ["y_px", "x_px"]].to_numpy(float)])
 
 
 def _open_inside(graph: BondGraph, under: np.ndarray) -> bool:
@@ -322,7 +378,14 @@ def _piece(
     open_atoms = rows[under[rows]]
     kind = _kind(name, sizes, lacking, rings, chosen, graph.places_nm)
     empty = np.flatnonzero(np.isin(sites.ring, piece))
-    if len(piece) == 1 and (lacking >= 1 or len(empty)) and len(open_atoms):
+    frame = int(graph.atoms["frame"].iloc[int(rows[0])]) if len(rows) else 0
+    # an atom that the rules could not bond is no vacancy
+    held = not len(empty) and any(
+        sites.taken(frame, odds.places_px[rings.polygon(i)]) for i in chosen.tolist()
+    )
+    if held:
+        kind = "not told"
+    elif len(piece) == 1 and (lacking >= 1 or len(empty)) and len(open_atoms):
         # what is missing is said by the lattice; where it has no sites, by the ring alone
         name = sites.name(empty, rules.host) if len(empty) else ""
         name, kind = name or _vacancy(graph, open_atoms, lacking), "vacancy"

@@ -160,6 +160,13 @@ class Rules(Params):
             raise ParameterError(f"The rules {self.name!r} list one species twice.")
 
     @property
+    def is_generic(self) -> bool:
+        """Whether the rules know nothing but a distance: any pair may be bonded, in any number."""
+        return all(rule.a == rule.b == ANY for rule in self.bonds) and not any(
+            s.min_coordination or s.label for s in self.species
+        )
+
+    @property
     def max_nm(self) -> float:
         """Longest bond of any pair, in nm."""
         return max(rule.max_nm for rule in self.bonds)
@@ -322,13 +329,17 @@ def _graphene_si(
 
 def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Rules:
     """Rules of a 2H monolayer seen from above; `bond` is the projected M-X distance in nm."""
+    names_of_mx2 = {("W", "S"): "mx2", ("M", "X"): "MX2"}
     others = tuple(m for m in metals if m != metal)
     pair = f"{chalcogen}2"
-    # a model that knows light from heavy does not know which element it is
-    unnamed = {"light metal": f"light_{metal}", "heavy metal": f"heavy_{metal}"}
-    metal_like, chalcogen_like = [metal, *others, *unnamed], [pair, chalcogen]
+    # a model that knows light from heavy does not know which element it is; what is heavier
+    # than Mo is W, or what no microscope tells from it
+    heavy = "W_Mo" if metal == "Mo" else f"heavy_{metal}"
+    unnamed = {"light metal": f"light_{metal}", "heavy metal": heavy}
+    bright, antisite = f"bright {pair}", f"{metal} on {pair}"
+    metal_like, chalcogen_like = [metal, *others, *unnamed], [pair, chalcogen, bright, antisite]
     return Rules(
-        "mx2" if (metal, chalcogen) == ("W", "S") else f"{metal}{pair}",
+        names_of_mx2.get((metal, chalcogen), f"{metal}{pair}"),
         host=(metal, pair),
         bonds=tuple(
             BondRule(m, x, 0.55 * bond, 1.40 * bond, bond)
@@ -341,7 +352,8 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
             *(SpeciesRule(m, 3, 3, label) for m, label in unnamed.items()),
             SpeciesRule(pair, 3, 3),
             SpeciesRule(chalcogen, 0, 3, f"V_{chalcogen}"),
-            SpeciesRule(f"bright {pair}", 0, 3, f"bright_{pair}"),
+            SpeciesRule(bright, 0, 3, f"bright_{pair}"),
+            SpeciesRule(antisite, 0, 3, f"{metal}_{pair}"),
         ),
         classes=(
             ("metal", metal),
@@ -356,9 +368,25 @@ def _mx2(metal: str, chalcogen: str, bond: float, metals: tuple[str, ...]) -> Ru
             f"V_{chalcogen}",
             f"V_{pair}",
             f"V_{metal}",
+            f"{metal}_{pair}",
             *(f"{m}_{metal}" for m in others),
             *unnamed.values(),
         ),
+    )
+
+
+def _boron_nitride() -> Rules:
+    """Hexagonal boron nitride: of its two kinds of columns nitrogen is the brighter one."""
+    bond = 0.2504 / math.sqrt(3)
+    return Rules(
+        "h-BN",
+        host=("N", "B"),
+        bonds=tuple(BondRule(a, b, 0.55 * bond, 1.40 * bond, bond) for a, b in (("N", "B"),)),
+        species=(SpeciesRule("N", 3, 3), SpeciesRule("B", 3, 3)),
+        classes=(("bright column", "N"), ("column", "B")),
+        reference_nm=bond,
+        share_neighbours=False,
+        known=("V_B", "V_N"),
     )
 
 
@@ -370,7 +398,8 @@ def presets() -> dict[str, Rules]:
 
     ``graphene-si`` has the wider bounds (Si-C 240, Si-Si 300 pm, coordination 6);
     ``graphene-si-published`` those of the published library (210 and 250 pm, coordination 4).
-    ``mx2`` is WS2; MoS2, WSe2, MoSe2 and WTe2 differ in species and length only.
+    ``mx2`` is WS2; MoS2, WSe2, MoSe2 and WTe2 differ in species and length only; ``MX2`` names no
+    element, for images whose pixel size is unknown.
     """
     graphene = Rules(
         "graphene",
@@ -416,6 +445,8 @@ def presets() -> dict[str, Rules]:
         _mx2("W", "Se", 0.328 / math.sqrt(3), _METALS),
         _mx2("Mo", "Se", 0.329 / math.sqrt(3), _METALS),
         _mx2("W", "Te", 0.352 / math.sqrt(3), _METALS),
+        _mx2("M", "X", 0.315 / math.sqrt(3), ()),
+        _boron_nitride(),
         perovskite,
     ]
     return {rules.name: rules for rules in every}

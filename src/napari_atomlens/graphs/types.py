@@ -95,7 +95,7 @@ def same_type(first: nx.Graph, second: nx.Graph) -> bool:
 
 
 def count_types(defects: pd.DataFrame) -> pd.DataFrame:
-    """Count the defects of every type.
+    """Count the defects of every type: one row for each name.
 
     Parameters
     ----------
@@ -105,17 +105,28 @@ def count_types(defects: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``formula``, ``kind``, ``graph_hash``, ``known``, ``count``, ``mean_score`` and
-        ``example`` (a defect_id), new types first, frequent ones first. Two rows with one
-        formula are two ways of bonding the same atoms.
+        ``formula``, ``kind``, ``graph_hash`` (the most frequent), ``known``, ``count``, ``shapes``
+        (in how many ways its atoms are bonded), ``mean_score`` and ``example`` (a defect_id of the
+        most frequent shape), new types first, frequent ones first.
     """
-    columns = ["formula", "kind", "graph_hash", "known", "count", "mean_score", "example"]
+    columns = [
+        "formula", "kind", "graph_hash", "known", "count", "shapes", "mean_score", "example"
+    ]  # fmt: skip
     if not len(defects):
         return pd.DataFrame(columns=columns)
-    grouped = defects.groupby(["formula", "kind", "graph_hash", "known"], sort=False)
-    table = grouped.agg(
-        count=("defect_id", "size"), mean_score=("score", "mean"), example=("defect_id", "first")
-    ).reset_index()
-    return table.sort_values(
-        ["known", "count", "formula"], ascending=[True, False, True], ignore_index=True
-    )[columns]
+    names = ["formula", "kind", "known"]
+    shapes = defects.groupby([*names, "graph_hash"], sort=False).agg(
+        times=("defect_id", "size"), example=("defect_id", "first")
+    )
+    usual = shapes.reset_index().sort_values("times", ascending=False, kind="stable")
+    usual = usual.drop_duplicates(names).drop(columns="times")
+    table = defects.groupby(names, sort=False).agg(
+        count=("defect_id", "size"), shapes=("graph_hash", "nunique"), mean_score=("score", "mean")
+    )
+    return (
+        table.reset_index()
+        .merge(usual, on=names)
+        .sort_values(
+            ["known", "count", "formula"], ascending=[True, False, True], ignore_index=True
+        )[columns]
+    )

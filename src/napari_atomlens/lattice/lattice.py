@@ -135,6 +135,7 @@ class FrameLattice:
     fits: list[LatticeFit] = field(default_factory=list)
     message: str = ""
     hidden: int = 0
+    faint: int = 0
     referred: bool = False
 
 

@@ -123,6 +123,11 @@ def message_of(result: FrameLattice, n: int) -> str:
             f"{k} gap{'s' if k > 1 else ''} of {sites} empty sites in all "
             f"{'are holes' if k > 1 else 'is a hole'}, not vacancies."
         )
+    if result.faint:
+        said.append(
+            f"{result.faint} empty site{'s are' if result.faint > 1 else ' is'} of a sublattice "
+            "too faint for all of its columns to be found, and not counted as vacant."
+        )
     if result.hidden:
         k = result.hidden
         said.append(

@@ -126,6 +126,9 @@ def not_taken(places: np.ndarray, points: np.ndarray, spacing: float) -> np.ndar
     return scipy.spatial.cKDTree(points).query(places)[0] > OCCUPIED_WITHIN * spacing
 
 
+#: A sublattice with a larger share of empty sites than this may be one that is hardly seen: if the
+#: volume of its columns is so uncertain, or they are so doubtful themselves.
+MANY_GONE, NOISY, DOUBTED = 0.03, 0.25, 0.8
 #: Background above that of the region, over the amplitude of an atom, that hides atoms.
 VEIL = 0.5
 #: ... if not more than this share of the atoms of the region has such a background.
@@ -174,9 +177,11 @@ def add_vacancies(
         at = np.rint(places / stretch).astype(int)
         at = np.clip(at, 0, np.array(excluded.shape) - 1)
         keep &= ~np.asarray(excluded[at[:, 0], at[:, 1]], bool)
+    faint = keep & _faint(grain, gaps.sublattice, keep, table)
+    result.faint += int(faint.sum())
+    keep &= ~faint
     hidden = keep & _veiled(places, table, points, grain, gaps.sublattice)
-    result.hidden += int(hidden.sum())
-    keep &= ~hidden
+    result.hidden, keep = result.hidden + int(hidden.sum()), keep & ~hidden
     cells, sub, places = gaps.cells[keep], gaps.sublattice[keep], places[keep]
     n = len(cells)
     ideal = places if params.sites == "local" else used.sites(cells, sub)
@@ -190,6 +195,33 @@ def add_vacancies(
     }  # fmt: skip
     columns |= {c: np.nan for c, d in MEASURED.items() if d == tables.F}
     return tables.make("atoms", columns, n)
+
+
+def _faint(
+    grain: Grain, sublattice: np.ndarray, keep: np.ndarray, table: pd.DataFrame
+) -> np.ndarray:
+    """Which empty sites are of a sublattice so faint that many of its columns were not found.
+
+    Where a column of the sublattice can hardly be told from noise, one that is not found is not
+    missing.
+    """
+    out = np.zeros(len(sublattice), bool)
+    volume, error, probability = (
+        table[c].to_numpy(float)[grain.rows] if c in table else np.full(len(grain.rows), np.nan)
+        for c in ("volume", "volume_err", "probability")
+    )
+    for s in range(len(grain.basis)):
+        here, gone = grain.sublattice == s, keep & (sublattice == s)
+        if not here.any() or gone.sum() < MANY_GONE * here.sum():
+            continue
+        with np.errstate(invalid="ignore", divide="ignore"):
+            relative = error[here] / volume[here]
+        relative, chance = relative[np.isfinite(relative)], probability[here]
+        noisy = len(relative) > 0 and float(np.median(relative)) > NOISY
+        doubted = np.isfinite(chance).any() and float(np.nanmedian(chance)) < DOUBTED
+        if noisy or doubted:
+            out |= sublattice == s
+    return out
 
 
 def _veiled(

@@ -79,7 +79,8 @@ def bond_graph(
     why = "given"
     if isinstance(rules, str) and rules == "auto":
         rules, why = choose_rules(atoms)
-    return bond(atoms, rules, shape_px=shape_px), why
+    graph = bond(atoms, rules, shape_px=shape_px)
+    return graph, f"{why} {graph.note}".strip()
 
 
 def defects(graph: BondGraph) -> pd.DataFrame:

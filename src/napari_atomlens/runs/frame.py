@@ -22,6 +22,7 @@ from napari_atomlens.contours.tracing import outline
 from napari_atomlens.errors import CalibrationError, ImageError, ParameterError
 from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import Stack, is_height, recorded
+from napari_atomlens.lattice.species import named_by_lattice
 from napari_atomlens.params import of_kind
 from napari_atomlens.progress import Progress, ProgressLike, StoppedError, as_progress
 from napari_atomlens.runs.params import AnalysisParams
@@ -336,12 +337,12 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
             longer = replace(plan, params=replace(plan.params, refine="elliptic"))
             notes.clear()
             atoms = _atoms(probabilities, f, todo.model, longer, watch, notes)
+    with _timed(seconds, "species"):
+        atoms = _named(atoms, probabilities, frame, plan, watch, notes)
     if frame.size > LARGE:
         runtime.release()
-    with _timed(seconds, "quality"):
-        good = quality(
-            atoms, probabilities.frame, recorded=probabilities.recorded
-        )  # of dark columns the frame is negative
+    with _timed(seconds, "quality"):  # of dark columns the frame is negative
+        good = quality(atoms, probabilities.frame, recorded=probabilities.recorded)
     spacing = points.spacing(atoms[["y_px", "x_px"]].to_numpy())
     if plan.stretch != (1.0, 1.0):  # found on square pixels, told in those of the image
         segmentation.atoms_in_pixels(atoms, probabilities.frame.shape, own)
@@ -366,6 +367,20 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
         unfamiliar, spacing, message,
         seconds, todo.window if frame.ndim == 2 else 1, quality=good,
     )  # fmt: skip
+
+
+def _named(
+    atoms: pd.DataFrame, probabilities: Probabilities, frame: np.ndarray, plan: Plan,
+    watch: Progress, notes: list[str],
+) -> pd.DataFrame:  # fmt: skip
+    """Atoms with the species that their lattice tells; `notes` takes a sentence. Not of heights."""
+    if _may_be_height(frame, plan):
+        return atoms
+    named, sentence = named_by_lattice(atoms, probabilities.column_classes, watch)
+    notes += [sentence] if sentence else []
+    # an empty site that the network took for a column has none
+    likely = named["probability"] >= plan.params.min_probability
+    return named if likely.all() else named[likely].reset_index(drop=True)
 
 
 def _may_be_height(frame: np.ndarray, plan: Plan) -> bool:

@@ -10,7 +10,7 @@ stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,10 +45,20 @@ LOOK_PX = 512
 FEWEST = 18
 #: Distances may differ by this much: tilt, drift and calibration of the microscope.
 SPACING_TOLERANCE = 0.12
+#: ... and do so by this standard deviation.
+SPACING_SIGMA = 0.05
 #: Share of the columns that must have the neighbours of the lattice, and their least order.
 CLEAR_SHARE, CLEAR_ORDER = 0.45, 0.6
-#: How far the contrast of neighbours may leave the range of a model.
-CONTRAST_TOLERANCE = 0.12
+#: Standard deviations by which the contrast of neighbours leaves the range of a model: of kinds
+#: of columns of several materials, and of columns that are all of one kind.
+CONTRAST_SIGMA, ALIKE_SIGMA = 0.1, 0.05
+#: ... and by which the order of neighbours stays behind.
+ORDER_SIGMA = 0.15
+#: Least weight of the evidence, which is 1 where distance, neighbours and contrast are those of
+#: the material.
+LEAST_WEIGHT = 0.02
+#: Contrast below which a sublattice may be too faint for the universal model.
+FAINTEST = 0.2
 #: A model may explain so much less of the image than the universal one.
 EXPLAINS_LESS = 0.05
 
@@ -208,25 +218,59 @@ def look(
     return lattice_of(nm, bright, spacing_nm, spacing_nm) if np.isfinite(spacing_nm) else None
 
 
-def fits(lattice: ImagePeriod, wanted: dict[str, Any]) -> str:
-    """Why a lattice is not that of a model; "" where it is.
+def weight_of(lattice: ImagePeriod, wanted: dict[str, Any]) -> tuple[float, str]:
+    """Weigh what speaks for a lattice to be that of a model, and name what speaks most against.
+
+    No single measure decides: a contrast beyond the range of the model counts less where distance
+    and angles are right to a per cent, and more where they are not.
 
     Parameters
     ----------
     wanted : dict
         ``spacing_nm`` (list of those of the material), ``neighbours``, ``contrast`` (range).
+
+    Returns
+    -------
+    weight : float
+        1 where everything is as it is in the material, 0 where it has other neighbours.
+    against : str
     """
+    if lattice.neighbours != wanted["neighbours"] or lattice.share < CLEAR_SHARE:
+        return 0.0, "its columns have other neighbours"
     off = min(abs(lattice.spacing_nm / s - 1) for s in wanted["spacing_nm"])
     if off > SPACING_TOLERANCE:
-        return "its columns are further apart or nearer"
-    if lattice.neighbours != wanted["neighbours"] or lattice.share < CLEAR_SHARE:
-        return "its columns have other neighbours"
-    if lattice.order < wanted.get("order", 1.0) - (1 - CLEAR_ORDER):
-        return "its columns stand at other angles"
+        return 0.0, "its columns are further apart or nearer"
+    late = max(wanted.get("order", 1.0) - 0.1 - lattice.order, 0.0)
     low, high = wanted["contrast"]
-    if not low - CONTRAST_TOLERANCE <= lattice.contrast <= high + CONTRAST_TOLERANCE:
-        return "its columns differ in brightness in another way"
-    return ""
+    beyond = max(low - lattice.contrast, lattice.contrast - high, 0.0)
+    alike = CONTRAST_SIGMA if high > low else ALIKE_SIGMA
+    costs = {
+        "its columns are further apart or nearer": (off / SPACING_SIGMA) ** 2,
+        "its columns stand at other angles": (late / ORDER_SIGMA) ** 2,
+        "its columns differ in brightness in another way": (beyond / alike) ** 2,
+    }
+    return float(np.exp(-0.5 * sum(costs.values()))), max(costs, key=lambda k: costs[k])
+
+
+def fits(lattice: ImagePeriod, wanted: dict[str, Any]) -> str:
+    """Why a lattice is not that of a model; "" where the evidence is for it (see `weight_of`)."""
+    weight, against = weight_of(lattice, wanted)
+    return "" if weight >= LEAST_WEIGHT else against
+
+
+def halved(lattice: ImagePeriod, wanted: dict[str, Any]) -> ImagePeriod | None:
+    """Return the lattice as it is if every other column is too faint to be seen.
+
+    In PbTiO3 the universal model may see the lead alone: a square lattice of one kind of column,
+    whose distance is the diagonal of what the model of perovskites was made for.
+    """
+    if wanted["neighbours"] != 4 or lattice.neighbours != 4 or wanted["contrast"][0] > FAINTEST:
+        return None
+    if lattice.contrast < 1 - FAINTEST:
+        return None
+    return replace(
+        lattice, spacing_nm=lattice.spacing_nm / np.sqrt(2), contrast=wanted["contrast"][0]
+    )
 
 
 def model_candidates() -> list[ModelInfo]:
@@ -293,14 +337,15 @@ def choose_model(
     except CalibrationError:
         return stay("no lattice was found")
     coarse = spacing * float(np.mean(pixel_size_nm))
-    if not any(
-        abs(coarse / s - 1) < 2 * SPACING_TOLERANCE for m in models for s in m.lattice["spacing_nm"]
-    ):
+    if not any(_may_be(coarse, m.lattice) for m in models):
         return stay(f"no other model is for columns {1e3 * coarse:.0f} pm apart", spacing)
     lattice = look(frame, universal, spacing, pixel_size_nm, watch)
     if lattice is None:
         return stay("too few columns were found to tell the lattice", spacing)
     right = [m for m in models if not fits(lattice, m.lattice)]
+    hidden = not right
+    if hidden:
+        right = [m for m in models if (h := halved(lattice, m.lattice)) and not fits(h, m.lattice)]
     if not right:
         nearest = min(
             models,
@@ -321,17 +366,42 @@ def choose_model(
     best, damage = _first_sound(right)
     if best is None:
         return stay(damage.rstrip("."), spacing)
+    # where every other column is faint, the model is asked for what it would see
+    nearer = spacing / np.sqrt(2) if hidden else spacing
     score = {}
-    for m in (universal, best):
-        crops = _crops(frame, spacing, m.preferred_spacing_px, 1)
-        score[m.name], *_ = response(load_network(m), crops, spacing, m.preferred_spacing_px, watch)
+    for m, distance in ((universal, spacing), (best, nearer)):
+        crops = _crops(frame, distance, m.preferred_spacing_px, 1)
+        score[m.name], *_ = response(
+            load_network(m), crops, distance, m.preferred_spacing_px, watch
+        )
     if score[best.name] < score["universal"] - EXPLAINS_LESS:
         return stay(
-            f"the lattice is that of {best.name}, but that model explains less of this image "
-            f"({score[best.name]:.2f} against {score['universal']:.2f})", spacing,
+            f"the lattice {'may be' if hidden else 'is'} that of {best.name}, but that model "
+            f"explains less of this image ({score[best.name]:.2f} against "
+            f"{score['universal']:.2f})", spacing,
         )  # fmt: skip
-    why = f"Model {best.name}: this is a {lattice.in_words()}."
-    return Choice(best, f"{why} {damage}".strip(), spacing)
+    why = f"Model {best.name}: this is a {lattice.in_words()}{_weighed(lattice, best, hidden)}."
+    return Choice(best, f"{why} {damage}".strip(), float(nearer))
+
+
+def _may_be(spacing_nm: float, wanted: dict[str, Any]) -> bool:
+    """Whether a distance that is roughly known may be one of a model, or its diagonal."""
+    hidden = wanted["neighbours"] == 4 and wanted["contrast"][0] <= FAINTEST
+    return any(
+        abs(spacing_nm / (s * times) - 1) < 2 * SPACING_TOLERANCE
+        for s in wanted["spacing_nm"] for times in ((1, np.sqrt(2)) if hidden else (1,))
+    )  # fmt: skip
+
+
+def _weighed(lattice: ImagePeriod, model: ModelInfo, hidden: bool) -> str:
+    """What speaks against a model that was taken all the same."""
+    if hidden:
+        return ", between which that model sees faint ones"
+    weight, against = weight_of(lattice, model.lattice)
+    low, high = model.lattice["contrast"]
+    if low <= lattice.contrast <= high or weight > 0.6:
+        return ""
+    return f"; {against} ({low:.2f} to {high:.2f} in training), which the rest of it outweighs"
 
 
 def _first_sound(models: list[ModelInfo]) -> tuple[ModelInfo | None, str]:

@@ -45,7 +45,7 @@ def type_rows(defects: pd.DataFrame, movie: bool) -> list[TypeRow]:
     """
     rows = defects.reset_index(drop=True)
     places: dict[tuple[str, str], list[int]] = {}
-    for row, key in enumerate(zip(rows["graph_hash"], rows["formula"], strict=True)):
+    for row, key in enumerate(zip(rows["kind"], rows["formula"], strict=True)):
         places.setdefault(key, []).append(row)
     records = rows[["frame", "y_px", "x_px", "score", "distorted"]].to_dict("records")
 
@@ -57,7 +57,7 @@ def type_rows(defects: pd.DataFrame, movie: bool) -> list[TypeRow]:
 
     found = []
     for t in graphs.count_types(rows).to_dict("records"):
-        mine = places[(t["graph_hash"], t["formula"])][:MOST_LISTED]
+        mine = places[(t["kind"], t["formula"])][:MOST_LISTED]
         head = (str(t["formula"]), f"{t['count']:,}", f"{t['mean_score']:.2f}")
         found.append(
             TypeRow(
