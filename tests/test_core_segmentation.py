@@ -20,6 +20,7 @@ from napari_atomlens.segmentation import (
     left_out,
     list_models,
     segment,
+    zoo,
 )
 from napari_atomlens.segmentation.forward import run_network
 from napari_atomlens.segmentation.loading import load_network, update_facts
@@ -238,6 +239,30 @@ def test_one_bad_model_disables_no_other(tmp_path: Path, monkeypatch) -> None:
     listed = CliRunner().invoke(app, ["models"])
     assert listed.exit_code == 0 and "latin: gold" in listed.stdout
     assert "nested too deeply" in listed.stderr
+
+
+def test_a_card_is_read_once_until_it_changes(tmp_path: Path, monkeypatch) -> None:
+    model_file(tmp_path / "mine.safetensors", {"material": "gold"})
+    (tmp_path / "mine.md").write_text("# one")
+    (tmp_path / "bad.safetensors").write_text("no model")
+    monkeypatch.setenv("ATOMLENS_MODELS", str(tmp_path))
+    read, header = [], zoo.header_of
+
+    def counted(path: Path) -> dict:
+        read.append(path.name)
+        return header(path)
+
+    monkeypatch.setattr(zoo, "header_of", counted)
+    for _ in range(2):  # as the docks do
+        assert find_model("mine").card == "# one" and len(left_out()) == 1
+        assert "mine" in {m.name for m in list_models()}
+    assert read.count("mine.safetensors") == read.count("bad.safetensors") == 1
+    (tmp_path / "mine.md").write_text("# another")
+    assert find_model("mine").card == "# another"
+    model_file(tmp_path / "bad.safetensors", {"material": "silver"})
+    assert find_model("bad").material == "silver" and left_out() == []
+    (tmp_path / "mine.safetensors").unlink()
+    assert "mine" not in {m.name for m in list_models()}
 
 
 def test_bad_weights_are_the_failure_of_the_model_not_of_the_image(

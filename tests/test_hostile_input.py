@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pandas as pd
 import pytest
 
 import napari_atomlens as al
+from napari_atomlens.graphs.library import Entry
 from napari_atomlens.image import as_stack, source_stack
-from napari_atomlens.io.export import figures, graphs, structures
+from napari_atomlens.io.export import figures, graphs, report, structures
 from napari_atomlens.runs.frame import check_frames
 
 #: What numpy says of such numbers on the way to a result that says so, too.
@@ -66,6 +68,7 @@ TAKES_IMAGE: dict[str, Callable[[Any], object]] = {
     "classify_sites": lambda v: al.classify_sites(v, ATOMS),
     "label_frame": lambda v: al.label_frame(v, ATOMS), "outline": lambda v: al.outline(v, ATOMS),
     "analyze_frames": lambda v: list(al.analyze_frames(v, al.AnalysisParams(spacing_px=10.0))),
+    "refine_atoms": lambda v: al.refine_atoms(v, ATOMS, spacing_px=10.0),
 }  # fmt: skip
 
 
@@ -177,8 +180,10 @@ TAKES_ATOMS: dict[str, Callable[[Any], object]] = {
     "to_graph": lambda v: graphs.to_graph(v, pd.DataFrame({"atom_a": [], "atom_b": []})),
     "to_atomai": structures.to_atomai,
     "svg_figure": lambda v: figures.svg_figure(IMAGE, v),
+    "refine_atoms": lambda v: al.refine_atoms(IMAGE, v, spacing_px=10.0),
 }  # fmt: skip
 LENIENT = ("Corrections",)  # takes no table at all, or one that is empty
+PLACES = ("refine_atoms",)  # takes an array of positions, too
 
 
 def changed(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -212,7 +217,8 @@ def changed(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 @pytest.mark.parametrize("name", TAKES_ATOMS)
 def test_tables_of_atoms(name: str) -> None:
     for table in NO_TABLES[1:] if name in (*LENIENT, "svg_figure") else NO_TABLES:
-        refused(lambda table=table: TAKES_ATOMS[name](table))
+        takes = survived if name in PLACES and np.ndim(table) == 2 else refused
+        takes(lambda table=table: TAKES_ATOMS[name](table))
     base = MOVIE if name in ("link", "follow", "measure_dumbbells") else ATOMS
     for table in dict(changed(base.iloc[:60])).values():
         survived(lambda table=table: TAKES_ATOMS[name](table))
@@ -258,6 +264,20 @@ def test_other_tables() -> None:
             survived(lambda call=call, t=base.drop(columns=column): call(t))
 
 
+def test_masks_that_are_none() -> None:
+    for mask in ([[True], [True, False]], "a", IMAGE.astype(str), IMAGE + 1j):
+        refused(lambda mask=mask: al.measure_lattice(ATOMS, excluded=mask))
+        refused(lambda mask=mask: al.label_frame(IMAGE, ATOMS, usable=mask))
+
+
+def test_a_movie_is_a_stream_of_its_frames() -> None:
+    params = al.WatchParams(analysis="none")
+    for movie, n in ((np.stack([IMAGE] * 2), 2), (IMAGE, 1)):
+        events = list(al.stream(movie, params))
+        assert [e.event for e in events] == ["analysed"] * n
+    refused(lambda: list(al.stream(unknown(), params)))
+
+
 # ------------------------------------------------------------------------ all other arguments
 
 ODD: list[Any] = ["a", -3, float("nan"), float("inf"), [1], {}, 10**400, 0.5, b"a", object(), 1j]
@@ -290,6 +310,9 @@ PARAMS: dict[str, Callable[[Any], object]] = {
     "follow_folder": al.follow_folder, "rules file": al.Rules.load,
     "batch": lambda v: al.run_batch(v, "out"),
     "watch": lambda v: list(al.watch_folder(v, once=True)),
+    "usable": lambda v: al.label_frame(IMAGE, ATOMS, usable=v),
+    "positions": lambda v: al.refine_atoms(IMAGE, v),
+    "fit": lambda v: al.refine_atoms(IMAGE, ATOMS, fit=v),
 }  # fmt: skip
 
 
@@ -299,6 +322,40 @@ def test_arguments_of_the_wrong_kind(name: str, tmp_path: Path, monkeypatch: Any
     for value in ODD:
         if not (name in ("outlines", "contours", "verdict") and value in ([1], {}, "a")):
             refused(lambda value=value: PARAMS[name](value))
+
+
+def test_methods_of_what_is_public(tmp_path: Path) -> None:
+    result = al.analyze(IMAGE, spacing_px=10.0, pixel_size_nm=0.0142, keep_maps=False)
+    saved = result.save(tmp_path / "a")
+    np.save(tmp_path / "a.npy", IMAGE)
+    entry = Entry("V1", "vacancy", "", ["C"], np.zeros((1, 2)), np.zeros((0, 2), int))
+    rules = al.preset("graphene-si")
+    with al.DefectLibrary(tmp_path / "a.defects") as library:
+        library.add([entry])
+        for value in (*ODD, "a\nb", "x" * 5000, None, pd.Timestamp(0), np.zeros(3)):
+            for call in (
+                lambda v: dataclasses.replace(rules, bonds=v), lambda v: al.Rules.from_dict(v),
+                lambda v: dataclasses.replace(rules, species=v), lambda v: rules.scaled([v]),
+                lambda v: library.add(v), lambda v: library.get(v), lambda v: library.remove([v]),
+                lambda v: library.annotate(v), lambda v: library.set_property(1, "a", v),
+                lambda v: library.add([dataclasses.replace(entry, species=v, score=v)]),
+                lambda v: library.import_published(v), lambda v: result.table(v),
+                lambda v: al.read_table(saved, v),
+            ):  # fmt: skip
+                survived(lambda call=call, value=value: call(value))
+            for call in (
+                lambda v: result.save(v), lambda v: rules.save(v),
+                lambda v: al.read_table(saved, "atoms", v),
+                lambda v: al.analyze(tmp_path / "a.npy", image=v, spacing_px=10.0),
+                lambda v: report.save_report(tmp_path / "a.html", IMAGE, result, frame=v),
+                lambda v: report.save_report(tmp_path / "a.pdf", v, result),
+                lambda v: al.Corrections(spacing_px=v),
+                lambda v: repr(al.Image("a", IMAGE, "yx", v, v)),
+            ):  # fmt: skip
+                if not isinstance(value, str):
+                    survived(lambda call=call, value=value: call(value))
+        assert len(library) >= 1 and library.get(1).kind == "vacancy"
+    assert al.Image("a", IMAGE, "yx", 0.02).pixel_size_nm == (0.02, 0.02)
 
 
 @pytest.mark.parametrize("value", SIZES, ids=str)

@@ -8,6 +8,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+from napari_atomlens.errors import ImageError
+
 
 @overload
 def spread(values: ArrayLike, axis: None = None, *, centre: ArrayLike | None = None) -> float:  # noqa: D418
@@ -138,3 +140,31 @@ def bridge(pixels: np.ndarray, there: np.ndarray) -> np.ndarray:
     place = np.where(filled, place, np.stack([n[bad] for n in nearest]))
     pixels[bad] = pixels[place[0], place[1]]
     return pixels
+
+
+def as_mask(mask: object, of_what: str) -> np.ndarray:
+    """Return a mask that was given as an array of bool.
+
+    Parameters
+    ----------
+    mask : array-like
+    of_what : str
+        For the sentence of the error.
+
+    Raises
+    ------
+    ImageError
+        If it is no array of numbers.
+
+    Examples
+    --------
+    >>> as_mask([[0, 1]], "of what is excluded")
+    array([[False,  True]])
+    """
+    try:
+        found = np.asarray(mask)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        found = np.zeros(0, object)
+    if found.dtype.kind not in "buif":
+        raise ImageError(f"The mask {of_what} is no array of yes and no.")
+    return found.astype(bool)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+#: A sentence for the user is cut after so many letters.
+LONGEST = 480
+
 
 def printable(text: str) -> str:
     r"""Return a text that every console and file can hold.
@@ -35,7 +38,9 @@ class AtomLensError(Exception):
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        """Return the sentence: one line, whatever was given is quoted in it, and no page."""
+        text = " ".join(printable(super().__str__()).split())
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
 
 
 class ImageError(AtomLensError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol, TypeGuard, overload, runtime_checkable
 
@@ -110,6 +111,15 @@ class Image(Card):
     def __post_init__(self) -> None:
         if not isinstance(self.data, Pixels):
             object.__setattr__(self, "data", _array_of(self.data))
+        size, step = self.pixel_size_nm, self.time_step_s
+        if isinstance(size, Real):  # square pixels
+            object.__setattr__(self, "pixel_size_nm", check_pixel_size(size))
+        elif size is not None and not (
+            isinstance(size, Sequence) and len(size) == 2 and all(isinstance(v, Real) for v in size)
+        ):
+            raise CalibrationError("The pixel size must be a number, or two: (y, x).")
+        if step is not None and not isinstance(step, Real):
+            raise CalibrationError("The time step must be a number of seconds.")
 
     def _title(self) -> str:
         return f"Image {self.name!r}, {by_size(self.data.shape)}"

@@ -16,8 +16,7 @@ import pandas as pd
 from napari_atomlens.errors import ParameterError, TableError
 
 F, I, B, S = "float64", "int64", "bool", "object"
-#: Atom ids of frame f start at f times this, so that they are unique in a movie whatever
-#: the order in which frames are computed.
+#: Atom ids of frame f start at f times this: unique in a movie in whatever order it is computed.
 IDS_PER_FRAME = 10_000_000
 
 ATOMS: dict[str, str] = {
@@ -420,7 +419,8 @@ def check_table(
         if kind in (F, I) and values.dtype.kind not in "iuf":
             changed[column] = values = _as_numbers(values, what)
         elif kind == S and column.startswith("species"):
-            changed[column] = values.astype(object).where(values.notna(), "").map(str)
+            texts = values.astype(object).where(values.notna(), "")
+            changed[column] = texts.map(str).astype(object)
         if column in ("frame", "atom_id"):
             exact = values.to_numpy(float)
             if not (np.abs(exact) < 2.0**62).all() or (exact != np.floor(exact)).any():

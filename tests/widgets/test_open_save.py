@@ -134,6 +134,7 @@ def test_what_is_edited_while_saving_stays_unsaved(
 
     def edit() -> None:
         assert not panel._save.isEnabled() and "Saving" in panel._note.text()
+        assert not panel._bar.isHidden()
         editor.perform(actions.delete, [4])
         viewer.layers["gold"].data[:] = 0
         edited.append(True)
@@ -141,7 +142,7 @@ def test_what_is_edited_while_saving_stays_unsaved(
     monkeypatch.setattr(project.window, "write_window", slow)
     QTimer.singleShot(0, edit)
     path = panel.save(tmp_path / "a")
-    assert path is not None and panel._save.isEnabled()
+    assert path is not None and panel._save.isEnabled() and panel._bar.isHidden()
     layers = load_workspace(path).layers
     saved = layers[-1][1]["metadata"][project.CORRECTIONS]
     pd.testing.assert_frame_equal(saved.atoms(), before)
@@ -151,6 +152,34 @@ def test_what_is_edited_while_saving_stays_unsaved(
     monkeypatch.setattr(project.window, "write_window", real)
     assert panel.save(tmp_path / "a") == path
     assert list((tmp_path / "autosave").iterdir()) == []
+
+
+def test_how_far_the_saving_is_can_be_seen(
+    viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(viewer)
+    panel = ProjectPanel(viewer)
+    qtbot.addWidget(panel)
+    far: list[tuple[int, int]] = []
+    panel._bar.valueChanged.connect(lambda done: far.append((done, panel._bar.maximum())))
+    seen: list[str] = []
+    real = project.window._vectors
+
+    def slow(*given: Any) -> Any:
+        n = len(far) + len(seen)
+        end = time.monotonic() + 5
+        while len(far) + len(seen) == n and time.monotonic() < end:  # until it is shown
+            time.sleep(0.005)
+        return real(*given)
+
+    monkeypatch.setattr(project.window, "_vectors", slow)
+    assert panel.save(tmp_path / "a") is not None
+    assert {(1, 4), (2, 4), (3, 4)} <= set(far)
+    # by the menu of napari: in its status bar
+    viewer.events.status.connect(lambda event: seen.append(str(event.value)))
+    viewer.layers.save(str(tmp_path / "b.atomlens"), plugin="napari-atomlens")
+    said = [f"Saving b.atomlens: {n} of 4 layers are written" for n in (1, 2, 3)]
+    assert set(said) <= set(seen)
 
 
 def test_napari_saves_the_edits_too(viewer: Any, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.rules import Rules
 from napari_atomlens.image import Pixels, as_stack
+from napari_atomlens.params import number_between
 from napari_atomlens.untrusted import open_hdf5, parse_json, path_of
 
 if TYPE_CHECKING:
@@ -312,6 +313,23 @@ def _reads(method: Callable[_P, _T]) -> Callable[_P, _T]:
     return careful
 
 
+def _takes(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let a method that is given something say in one sentence that it cannot be taken."""
+
+    @functools.wraps(method)
+    def careful(*given: _P.args, **named: _P.kwargs) -> _T:
+        try:
+            return method(*given, **named)
+        except AtomLensError:
+            raise
+        except _DAMAGE as error:
+            raise ParameterError(
+                f"A library of defects cannot take this: {type(error).__name__}: {error}."
+            ) from error
+
+    return careful
+
+
 class DefectLibrary(Card):
     """A library in one SQLite file; made where there is none.
 
@@ -468,6 +486,7 @@ class DefectLibrary(Card):
 
     # ------------------------------------------------------------------ write
 
+    @_takes
     def add(self, entries: Iterable[Entry]) -> list[int]:
         """Add entries, all or none, and return their ids."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -491,11 +510,13 @@ class DefectLibrary(Card):
                 )
         return ids
 
+    @_takes
     def remove(self, ids: Sequence[int]) -> None:
         """Take entries out, with their tags and properties."""
         with self._writing():
             self._db.executemany("DELETE FROM defects WHERE id = ?", [(int(i),) for i in ids])
 
+    @_takes
     def annotate(
         self, number: int, *, notes: str | None = None, tags: Sequence[str] | None = None
     ) -> None:
@@ -510,6 +531,7 @@ class DefectLibrary(Card):
                     "INSERT OR IGNORE INTO tags VALUES (?, ?)", [(number, t) for t in tags]
                 )
 
+    @_takes
     def set_property(
         self, number: int, name: str, value: float, *, unit: str = "", method: str = ""
     ) -> None:
@@ -525,6 +547,7 @@ class DefectLibrary(Card):
 
     @_reads
     def _must_exist(self, number: int) -> None:
+        number_between("The number of a defect", number, 0, 2**62, whole=True)
         if not self._db.execute("SELECT 1 FROM defects WHERE id = ?", (number,)).fetchone():
             raise ParameterError(f"There is no defect {number} in this library.")
 
@@ -697,6 +720,7 @@ class DefectLibrary(Card):
 
     # ----------------------------------------------------------------- import
 
+    @_takes
     def import_published(
         self, paths: Iterable[str | Path], rules: Rules | str = "graphene-si"
     ) -> int:
@@ -734,7 +758,7 @@ def read_published(path: str | Path, rules: Rules | str = "graphene-si") -> list
     FormatError
         If the file is damaged or of another format.
     """
-    source = Path(path)
+    source = path_of(path)
     entries = []
     try:
         with open_hdf5(source) as file:

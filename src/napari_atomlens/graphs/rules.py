@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.files import user_file, write_whole
-from napari_atomlens.params import Params, param
+from napari_atomlens.params import Params, number_between, param
 from napari_atomlens.untrusted import path_of, read_toml
 
 #: Stands for any species in a bond rule.
@@ -131,6 +131,10 @@ class Rules(Params):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for word, kind in (("bonds", BondRule), ("species", SpeciesRule)):
+            rules = getattr(self, word)
+            if not isinstance(rules, tuple) or not all(isinstance(r, kind) for r in rules):
+                raise ParameterError(f"{word} must be a tuple of {kind.__name__}.")
         for word in ("host", "known"):
             names = getattr(self, word)
             if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
@@ -205,7 +209,14 @@ class Rules(Params):
         return low, high, usual
 
     def scaled(self, factor: float) -> Rules:
-        """Return the same rules with every length times `factor`."""
+        """Return the same rules with every length times `factor`.
+
+        Raises
+        ------
+        ParameterError
+            If that is no number between 0.001 and 1000.
+        """
+        factor = number_between("factor", factor, 1e-3, 1e3)
         bonds = tuple(
             dataclasses.replace(
                 r,
@@ -263,7 +274,7 @@ class Rules(Params):
             return cls(bonds=bonds, species=species, classes=classes, **rest)
         except ParameterError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ParameterError(
                 f"These rules cannot be used: {type(error).__name__}: {error}."
             ) from error
@@ -282,7 +293,7 @@ class Rules(Params):
         FormatError
             If it cannot be written.
         """
-        with user_file(path) as target:
+        with user_file(path_of(path)) as target:
             return write_whole(target, self.to_toml())
 
     @classmethod

@@ -10,6 +10,7 @@ import pandas as pd
 import scipy
 
 from napari_atomlens import tables
+from napari_atomlens.arrays import as_mask
 from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import check_pixel_size
@@ -111,10 +112,11 @@ def measure_lattice(
     parts: list[FrameLattice] = []
     like: np.ndarray | None = None
     starts = np.searchsorted(table["frame"].to_numpy(), [*frames, np.iinfo(np.int64).max])
+    given = None if excluded is None else as_mask(excluded, "of what is excluded")
     for k, f in enumerate(frames):
         if watch.stopped:
             break
-        mask = None if excluded is None else np.asarray(excluded)
+        mask = given
         if mask is not None and mask.ndim == 3:
             mask = mask[f] if f < len(mask) else None
         rows = table.iloc[starts[k] : starts[k + 1]].reset_index(drop=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import Json, make_folder
 from napari_atomlens.folders import folder_lock
 from napari_atomlens.io.export.tables import write_csv
@@ -271,12 +271,18 @@ def read_table(
     """
     root = path_of(folder)
     check_links(root, layout.OURS)
+    if not isinstance(name, str):
+        raise ParameterError(f"A table is named by a text, not {type(name).__name__}.")
+    if columns is not None:
+        if not isinstance(columns, Iterable) or not all(isinstance(c, str) for c in columns):
+            raise ParameterError("The columns of a table are a list of names.")
+        columns = list(columns)
     if name in layout.later_names(root):
         table = layout.read_later(root, name)
         if columns is None:
             return table
         need_columns(table, columns, name)
-        return table[list(columns)]
+        return table[columns]
     if name not in (*layout.FRAME_TABLES, "frames") or not (root / "frames").is_dir():
         raise FormatError(f"{root.name} holds no {name}.")
     return Parts(root).read(name, columns)

@@ -92,16 +92,18 @@ def _table(
     if isinstance(atoms, (str, Path)):
         atoms = read_atoms(atoms)
     if not isinstance(atoms, pd.DataFrame):
-        places = np.asarray(atoms, float)
+        try:
+            places = np.asarray(atoms, float)
+        except (TypeError, ValueError, OverflowError):
+            places = np.zeros(0)
         if places.ndim != 2 or places.shape[1] != 2:
             raise TableError("Positions are an array of shape (n, 2): y and x in pixels.")
         atoms = pd.DataFrame(places, columns=["y_px", "x_px"])
+    atoms = tables.check_table(atoms, ())
     table = in_pixels(atoms, size) if {"y_nm", "x_nm"} <= set(atoms) else atoms
-    tables.need_columns(table, ("y_px", "x_px"), "atoms")
+    table = tables.check_table(table)
     if not len(table):
         raise TableError("The table of atoms is empty.")
-    if not np.isfinite(table[["y_px", "x_px"]].to_numpy(float)).all():
-        raise TableError("The table of atoms has positions that are no numbers.")
     table = table.reset_index(drop=True)
     return table if "frame" in table else table.assign(frame=0)
 

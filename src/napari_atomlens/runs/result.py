@@ -146,7 +146,14 @@ class Result(Card):
         ----------
         name : str
             "atoms", "contours" or one of `LATER`.
+
+        Raises
+        ------
+        ParameterError
+            If there is none of that name.
         """
+        if not isinstance(name, str):
+            raise ParameterError(f"A table is named by a text, not {type(name).__name__}.")
         if name in ("atoms", "contours"):
             return self.atoms if name == "atoms" else self.contours
         if name not in self._later:

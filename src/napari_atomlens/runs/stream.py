@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_atomlens.errors import AtomLensError, ParameterError, printable
-from napari_atomlens.image import Image
+from napari_atomlens.image import Image, Pixels, as_stack
 from napari_atomlens.params import of_kind
 from napari_atomlens.runs.hooks import Event, Hooks, event_of
 from napari_atomlens.runs.params import WatchParams
@@ -51,6 +51,9 @@ def stream(
     if not isinstance(frames, Iterable):
         raise ParameterError("A stream takes frames one after the other, such as a list.")
     params = of_kind(WatchParams, params)
+    if isinstance(frames, Pixels):  # a movie
+        movie = as_stack(frames)
+        frames = (movie[k] for k in range(len(movie)))
     with (
         closing(Hooks(params.hook, params.hook_limit_s)) as hooks,
         ThreadPoolExecutor(1) as telling,  # the next frame does not wait for a hook

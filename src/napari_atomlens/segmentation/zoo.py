@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -225,11 +226,33 @@ def _look() -> tuple[dict[str, ModelInfo], dict[str, str]]:
                     "another name, or ask for it by its path."
                 )
                 continue
-            try:
-                found[name] = _info(path)
-            except ModelError as error:
-                left[str(path)] = str(error)
+            known = _known(path, _stamp(path))
+            if isinstance(known, ModelInfo):
+                found[name] = known
+            else:
+                left[str(path)] = known
     return found, left
+
+
+@lru_cache(maxsize=256)
+def _known(path: Path, stamp: tuple[int, ...]) -> ModelInfo | str:
+    """A model, or the sentence why it is none; read once as long as its files are the same."""
+    try:
+        return _info(path)
+    except ModelError as error:
+        return str(error)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What differs once a model or its card is another one."""
+    stamp: list[int] = []
+    for one in (path, path.with_suffix(".md")):
+        try:
+            known = one.stat()
+            stamp += [known.st_ino, known.st_size, known.st_mtime_ns]
+        except OSError:  # no card, or a link to nowhere
+            stamp += [-1, -1, -1]
+    return tuple(stamp)
 
 
 def list_models() -> list[ModelInfo]:

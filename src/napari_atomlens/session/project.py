@@ -23,6 +23,7 @@ from napari_atomlens.io.projects import folder as layout
 from napari_atomlens.io.projects import window
 from napari_atomlens.io.projects.folder import target_of
 from napari_atomlens.io.projects.note import WINDOW_VERSION
+from napari_atomlens.progress import ProgressLike
 from napari_atomlens.session.edits import Conflict, Corrections
 from napari_atomlens.session.result_layers import LayerTuple, layers_of_result
 
@@ -176,7 +177,12 @@ def _edits_of(c: Corrections) -> window.Edits:
     )  # fmt: skip
 
 
-def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | None = None) -> Path:
+def write_snapshot(
+    path: str | Path,
+    snapshot: Snapshot,
+    opened: OpenProject | None = None,
+    progress: ProgressLike = None,
+) -> Path:
     """Write a window as it was; the folder is complete or not there at all.
 
     Any thread may do so.
@@ -188,6 +194,8 @@ def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | N
     snapshot : Snapshot
     opened : OpenProject, optional
         The project that this window has open; its lock is the right to write there.
+    progress : Progress or callable, optional
+        Told how many of the layers are written.
 
     Returns
     -------
@@ -209,7 +217,7 @@ def write_snapshot(path: str | Path, snapshot: Snapshot, opened: OpenProject | N
             if not lock.acquire():
                 raise FormatError(read_only_sentence(target))
             with layout.writing_folder(target, lock) as folder:
-                window.write_window(folder, snapshot.layers, snapshot.settings)
+                window.write_window(folder, snapshot.layers, snapshot.settings, progress)
         except OSError as error:
             raise FormatError(
                 f"{target.name} could not be written: {error.strerror or error}."

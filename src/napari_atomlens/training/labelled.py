@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from torch.nn import functional as nnf
 
 from napari_atomlens import points
+from napari_atomlens.arrays import as_mask
 from napari_atomlens.errors import ImageError, TableError
 from napari_atomlens.segmentation.forward import network_size, resample
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
@@ -117,7 +118,7 @@ def label_frame(
     bright = np.zeros(len(positions))
     if "species" in atoms:
         bright = (atoms["species"].astype(str) == "bright column").to_numpy().astype(float)
-    trusted = np.ones(frame.shape, bool) if usable is None else np.asarray(usable, bool)
+    trusted = np.ones(frame.shape, bool) if usable is None else as_mask(usable, "of what is usable")
     if trusted.shape != frame.shape:
         raise ImageError("The mask of what is usable does not have the size of the image.")
     return Labelled(frame, positions, bright, radius, float(spacing), trusted)

@@ -14,7 +14,8 @@ import pandas as pd
 from napari_atomlens.errors import FormatError
 from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.image import PixelSize, check_pixel_size
-from napari_atomlens.io.export.figures import draw_figure, svg_figure
+from napari_atomlens.io.export.figures import as_grey, draw_figure, svg_figure
+from napari_atomlens.params import number_between
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -166,7 +167,7 @@ def html_report(
         HTML that needs no other file.
     """
     size, facts, species = _facts(result, pixel_size_nm)
-    atoms = result.atoms
+    atoms, title = result.atoms, str(title)
     plots = [
         histogram_svg(atoms[column].to_numpy(float), text)
         for column, text in _PLOTS
@@ -174,7 +175,7 @@ def html_report(
     ]
     said = "".join(f"<p>{html.escape(m)}</p>" for m in result.messages)
     origin = html.escape(json.dumps(result.provenance, indent=1, default=str))
-    shown = atoms[atoms["frame"] == frame]
+    shown = atoms[atoms["frame"] == number_between("frame", frame, 0, 2**62, whole=True)]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
         f"</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>{said}"
@@ -272,13 +273,14 @@ def draw_report(
         1240 x 1754 pixels.
     """
     size, facts, species = _facts(result, pixel_size_nm)
-    page = _Page()
-    page.write(title, 34, gap=6)
+    page, pixels = _Page(), as_grey(image)
+    page.write(str(title), 34, gap=6)
     for message in result.messages[:4]:
         page.write(message)
-    shown = result.atoms[result.atoms["frame"] == frame]
+    number = number_between("frame", frame, 0, 2**62, whole=True)
+    shown = result.atoms[result.atoms["frame"] == number]
     # drawn so large that the circles are round on paper too
-    zoom = int(np.clip(1200 // max(image.shape), 1, 8))
+    zoom = int(np.clip(1200 // max(pixels.shape), 1, 8))
     page.paste(
         draw_figure(image, shown, size, radius_px=_radius(result), zoom=zoom), (page.width, 820)
     )

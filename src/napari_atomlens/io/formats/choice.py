@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import NoneType
 
-from napari_atomlens.errors import FormatError
+from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.image import Image
 
 #: So many names are listed; of the others there is only their number.
@@ -101,6 +102,8 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
     ------
     FormatError
         If there is none of that name, or more than one.
+    ParameterError
+        If that is no name and no number.
 
     Examples
     --------
@@ -111,6 +114,10 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
     >>> taken.image.name, taken.left_out
     ('scan.sxm: Current', ('Z',))
     """
+    if not isinstance(wanted, (str, int, NoneType)):
+        raise ParameterError(
+            f"An image is named by a text or its number, not {type(wanted).__name__}."
+        )
     if len(images) == 1 and isinstance(wanted, str) and wanted:
         return _only(images[0], wanted)
     at = 0 if wanted is None or wanted == "" else _place(images, wanted)

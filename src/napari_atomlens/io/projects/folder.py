@@ -126,9 +126,9 @@ def target_of(path: str | Path) -> Path:
     FormatError
         If something else than a project is there.
     """
-    target = Path(path)
-    if target.suffix != ".atomlens":
-        target = target.with_name(target.name + ".atomlens")
+    target = path_of(path)
+    if target.suffix != ".atomlens" and target.name:
+        target = path_of(target.with_name(target.name + ".atomlens"))
     if target.exists() and not _replaceable(target):
         raise FormatError(f"{target.name} exists and is not a project; it was left as it is.")
     return target

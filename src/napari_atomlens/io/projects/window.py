@@ -12,8 +12,9 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,11 @@ from napari_atomlens.io.projects.encode import Encoder, decode
 from napari_atomlens.io.projects.journal_file import JournalFile, read_entries
 from napari_atomlens.io.projects.note import WINDOW_VERSION, read_note, reading
 from napari_atomlens.io.projects.parts import read_parquet
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.untrusted import inside, read_json
+
+if TYPE_CHECKING:
+    import zarr
 
 #: Images with a file of their own are copied into the project up to this size.
 COPY_BYTES = 256 << 20
@@ -112,9 +117,20 @@ class SavedWindow:
 
 
 def write_window(
-    folder: Path, layers: Sequence[SavedLayer], settings: Mapping[str, object]
+    folder: Path,
+    layers: Sequence[SavedLayer],
+    settings: Mapping[str, object],
+    progress: ProgressLike = None,
 ) -> None:
     """Write a window into an empty folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    layers : sequence of SavedLayer
+    settings : mapping
+    progress : Progress or callable, optional
+        Told how many of the layers are written, and at last that the rest is.
 
     Raises
     ------
@@ -130,26 +146,16 @@ def write_window(
         arrays[name] = np.asarray(array)
         return {"stored": name}
 
-    def draw(name: str, array: Any) -> Json:
-        """Write pixels, block by block: movies need not fit in memory."""
-        shape = tuple(int(s) for s in array.shape)
-        plane = int(np.prod(shape[1:])) * np.dtype(array.dtype).itemsize if len(shape) > 2 else 0
-        step = max(1, CHUNK_BYTES // max(plane, 1)) if plane else max(1, shape[0])
-        chunks = (min(step, max(1, shape[0])), *(max(1, s) for s in shape[1:]))
-        made = pixels.create_array(name, shape=shape, dtype=array.dtype, chunks=chunks)
-        for k in range(0, shape[0], step):
-            made[k : k + step] = np.asarray(array[k : k + step])
-        return {"zarr": name}
-
-    encoder = Encoder(folder, keep)
+    encoder, watch = Encoder(folder, keep), as_progress(progress)
     entries = []
     for number, layer in enumerate(layers):
+        watch(number, len(layers) + 1)
         where = f"layers/{number}"
         kept = {k: v for k, v in layer.attributes.items() if k not in _DROP}
         metadata = dict(kept.pop("metadata", None) or {})
         entry: Json = {"type": layer.kind}
         if layer.kind in ("image", "labels"):
-            entry["data"] = _pixels(draw, f"layer-{number}", layer, metadata)
+            entry["data"] = _pixels(partial(_draw, pixels), f"layer-{number}", layer, metadata)
         else:
             entry["data"] = _vectors(keep, f"{where}/data", layer)
         entry["attributes"] = encoder.attributes(where, kept)
@@ -158,6 +164,7 @@ def write_window(
             entry["corrections"] = f"corrections/{number}"
             _write_edits(folder / entry["corrections"], layer.edits)
         entries.append(entry)
+    watch(len(layers), len(layers) + 1)
     text = {
         "format": "napari-atomlens project", "format_version": WINDOW_VERSION, "kind": "window",
         "atomlens": __version__, "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -166,6 +173,18 @@ def write_window(
     }  # fmt: skip
     _write_arrays(folder / ARRAYS, arrays)
     write_whole(folder / layout.WINDOW, json.dumps(text, indent=1))
+
+
+def _draw(pixels: zarr.Group, name: str, array: Any) -> Json:
+    """Write pixels, block by block: movies need not fit in memory."""
+    shape = tuple(int(s) for s in array.shape)
+    plane = int(np.prod(shape[1:])) * np.dtype(array.dtype).itemsize if len(shape) > 2 else 0
+    step = max(1, CHUNK_BYTES // max(plane, 1)) if plane else max(1, shape[0])
+    chunks = (min(step, max(1, shape[0])), *(max(1, s) for s in shape[1:]))
+    made = pixels.create_array(name, shape=shape, dtype=array.dtype, chunks=chunks)
+    for k in range(0, shape[0], step):
+        made[k : k + step] = np.asarray(array[k : k + step])
+    return {"zarr": name}
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

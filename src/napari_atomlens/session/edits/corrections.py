@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.errors import TableError
+from napari_atomlens.params import number_between
 from napari_atomlens.session.edits.columns import Columns, Row
 from napari_atomlens.session.edits.derived import Derived
 from napari_atomlens.session.edits.journal import ALL_FRAMES, Edit, Journal
@@ -97,14 +99,17 @@ class Corrections:
         spacing_px: float = float("nan"),
     ) -> None:
         table = tables.empty("atoms") if machine is None else machine
-        self._check(table)
+        table = self._check(table)
         extra = [c for c in table.columns if c not in tables.ATOMS]
         self.journal = Journal([*tables.ATOMS, *extra], user)
         self.derived = Derived()
         self.conflicts: list[Conflict] = []
         self.renamed: dict[int, int] = {}
         self.rebased: Callable[[], None] | None = None
-        self.spacing_px = float(spacing_px)
+        unknown = isinstance(spacing_px, float) and math.isnan(spacing_px)
+        self.spacing_px = (
+            spacing_px if unknown else number_between("spacing_px", spacing_px, 0, 1e7)
+        )
         self._machine: dict[int, pd.DataFrame] = {
             f: t.reset_index(drop=True) for f, t in by_frame(table)
         }
@@ -114,11 +119,12 @@ class Corrections:
         self._regions: list[tuple[int, Any]] | None = None
 
     @staticmethod
-    def _check(table: pd.DataFrame) -> None:
-        tables.check_table(table, ("frame", "atom_id", "y_px", "x_px"))
+    def _check(table: pd.DataFrame) -> pd.DataFrame:
+        table = tables.check_table(table, ("frame", "atom_id", "y_px", "x_px"))
         ids = table["atom_id"].to_numpy()
         if len(np.unique(ids)) != len(ids):
             raise TableError("The atoms have ids that are not unique.")
+        return table
 
     # --------------------------------------------------------------- what there is
 
@@ -347,7 +353,7 @@ class Corrections:
         list of Conflict
             What does not agree; also in :attr:`conflicts`.
         """
-        self._check(machine)
+        machine = self._check(machine)
         if spacing_px is not None and np.isfinite(spacing_px):
             self.spacing_px = float(spacing_px)
         new = [c for c in machine.columns if c not in self.journal.columns]

@@ -32,7 +32,7 @@ def main_windows() -> list[QMainWindow]:
     return [w for w in windows if isinstance(w, QMainWindow) and w.isVisible()]
 
 
-def beside(work: Callable[[], T]) -> T:
+def beside(work: Callable[[], T], meanwhile: Callable[[], object] = lambda: None) -> T:
     """Do work that touches no window in a thread of its own, and return what it returned.
 
     napari asks its plugins in the thread of the window and takes no answer for later. So the
@@ -43,6 +43,8 @@ def beside(work: Callable[[], T]) -> T:
     ----------
     work : callable
         What it raises is raised here.
+    meanwhile : callable
+        Called in the window again and again: shows how far the work is.
     """
     if threading.current_thread() is not threading.main_thread() or main_window() is None:
         return work()
@@ -51,7 +53,7 @@ def beside(work: Callable[[], T]) -> T:
     loop, timer = QEventLoop(), QTimer()
     with ThreadPoolExecutor(1, "atomlens") as pool:
         done = pool.submit(work)
-        timer.timeout.connect(lambda: loop.quit() if done.done() else None)
+        timer.timeout.connect(lambda: loop.quit() if done.done() else meanwhile())
         timer.start(LOOK_MS)
         # closing the last window ends the loop at once; leaving the block waits for the work
         loop.exec()

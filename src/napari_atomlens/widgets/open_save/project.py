@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
+    QProgressBar,
     QWidget,
 )
 
@@ -66,13 +67,18 @@ class ProjectPanel(QWidget):
         )
         self._forget = button("forget", "Discard", "Do away with them", self._on_forget)
         self._note = sentence("project_status")
+        self._bar = QProgressBar()
+        self._bar.setObjectName("save_progress")
+        self._bar.setFormat("%v of %m layers")
+        self._bar.hide()
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.addWidget(self._save, 0, 0)
         grid.addWidget(self._open, 0, 1)
         grid.addWidget(self._note, 1, 0, 1, 2)
-        grid.addWidget(self._restore, 2, 0)
-        grid.addWidget(self._forget, 2, 1)
+        grid.addWidget(self._bar, 2, 0, 1, 2)
+        grid.addWidget(self._restore, 3, 0)
+        grid.addWidget(self._forget, 3, 1)
         self.look_for_unsaved()
 
     def cleanup(self) -> None:
@@ -110,11 +116,12 @@ class ProjectPanel(QWidget):
         """
         opened, mine = self.project(), list(self._viewer.layers)
         self._save.setEnabled(False)
+        self._show(0, 0)
         self.say("Saving …")
         try:
             layers = [layer.as_layer_data_tuple() for layer in mine]
             editors = editors_in(layer.metadata for layer in mine)
-            target = save_window(path, layers, editors, self.settings(), opened)
+            target = save_window(path, layers, editors, self.settings(), opened, self._show)
             if opened is None or opened.path.resolve() != target.resolve():
                 if opened is not None:
                     opened.lock.release()
@@ -124,11 +131,18 @@ class ProjectPanel(QWidget):
             return None
         finally:
             self._save.setEnabled(True)
+            self._bar.hide()
         self._opened = opened
         for layer in mine:
             layer.metadata[PROJECT] = opened
         self.say(f"Saved as {target.name}.")
         return target
+
+    def _show(self, done: int, total: int) -> None:
+        """Show how many layers are written; the last step is what remains of the project."""
+        self._bar.setRange(0, max(0, total - 1))
+        self._bar.setValue(done)
+        self._bar.show()
 
     def _on_open(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open project (a folder NAME.atomlens)")
