@@ -172,7 +172,7 @@ def simulate(case: Case) -> dict[str, Any]:
 
 def columns(data: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
     """Columns (x, y in nm) with images across the border, and what stands in each."""
-    from napari_atomlens.simulation.projection import formula
+    from napari_atomlens.graphs.projection import formula
 
     flat, symbols = data["places_nm"][:, :2], data["symbols"]
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -285,7 +285,7 @@ def power(heights: dict[str, float], a: str, b: str) -> float:
     """Exponent n with which sum(Z**n) gives the ratio of two heights."""
     from scipy.optimize import brentq
 
-    from napari_atomlens.simulation.projection import brightness
+    from napari_atomlens.graphs.projection import brightness
 
     content = {"S2": ("S", "S"), "OTi": ("O", "Ti")}
     one, two = content.get(a, (a,)), content.get(b, (b,))

@@ -25,8 +25,8 @@ from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
 import napari_atomlens as al
+from napari_atomlens.graphs.projection import brightness
 from napari_atomlens.simulation.bank import column_profile, load_bank
-from napari_atomlens.simulation.projection import brightness
 
 #: Cell (nm, rows (y, x)), columns (fraction a, fraction b, name, atoms), faintest that is looked
 #: for over the brightest, thick or a monolayer.

@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_origin
 
 import typer
 
-from napari_atomlens import tables
+from napari_atomlens import meanings, tables
 from napari_atomlens.cli import app
 from napari_atomlens.errors import FormatError
 from napari_atomlens.io import read
@@ -137,7 +137,7 @@ def data_tables() -> str:
         lines += table(
             ("column", "type", "unit", "what it is"),
             (
-                (f"`{c}`", KINDS_OF_VALUES[dtype], tables.unit(c), tables.meaning(name, c))
+                (f"`{c}`", KINDS_OF_VALUES[dtype], meanings.unit(c), tables.meaning(name, c))
                 for c, dtype in columns.items()
             ),
         )

@@ -19,11 +19,11 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "napari_atomlens"
 
 #: The rooms of the house, lowest first: each imports only from those before it.
 ROOMS = (
-    "errors", "elements", "params", "tables", "familiar", "cells", "progress", "files", "folders",
-    "untrusted", "points", "arrays", "cards", "image", "calibration", "segmentation", "atoms",
-    "lattice", "contours", "graphs", "tracking", "stm", "simulation", "training", "io.formats",
-    "io.export", "io.projects", "io", "runs", "session.edits", "session", "widgets.base",
-    "widgets.layers", "widgets.open_save", "widgets", "cli",
+    "errors", "elements", "params", "meanings", "tables", "familiar", "cells", "progress",
+    "files", "folders", "untrusted", "points", "arrays", "cards", "image", "calibration",
+    "segmentation", "atoms", "lattice", "contours", "graphs", "tracking", "stm", "simulation",
+    "training", "io.formats", "io.export", "io.projects", "io", "runs", "session.edits",
+    "session", "widgets.base", "widgets.layers", "widgets.open_save", "widgets", "cli",
 )  # fmt: skip
 GUI = {"napari", "qtpy", "superqt", "magicgui", "vispy", "pyqtgraph"} | {
     "PySide6",

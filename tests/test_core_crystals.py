@@ -8,11 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_atomlens.errors import FormatError, ModelError, ParameterError
+from napari_atomlens.graphs.projection import brightness, formula, project
 from napari_atomlens.progress import Progress
 from napari_atomlens.simulation import seed_for
 from napari_atomlens.simulation.known_materials import RECIPES, tmd
 from napari_atomlens.simulation.material_scenes import Recipe, draw, material_scene, outcomes
-from napari_atomlens.simulation.projection import brightness, formula, project
 from napari_atomlens.training.params import CrystalParams
 
 STO = {

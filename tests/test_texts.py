@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from napari_atomlens import tables
+from napari_atomlens import meanings, tables
 from napari_atomlens.runs.hooks import HOOK_GROUP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,7 +158,7 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column() -> None:
     columns = [(table, c) for table, made in tables.TABLES.items() for c in made]
     said = {tables.meaning(table, c) for table, c in columns}
     assert all(said)
-    unused = [name for name, words in tables.MEANINGS.items() if words not in said]
+    unused = [name for name, words in meanings.MEANINGS.items() if words not in said]
     assert unused == []
     with pytest.raises(KeyError):
         tables.meaning("atoms", "colour")

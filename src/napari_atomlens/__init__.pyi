@@ -11,14 +11,17 @@ from .errors import (
     CalibrationError,
     FormatError,
     ImageError,
+    MatchError,
     ModelError,
     ParameterError,
     TableError,
 )
 from .graphs.bonds import BondGraph, bond
 from .graphs.choose import choose_rules
+from .graphs.crystal_match import CrystalMatch, MatchParams
 from .graphs.defects import DefectParams, find_defects
 from .graphs.library import DefectLibrary
+from .graphs.match import match_crystal
 from .graphs.rules import Rules, preset
 from .image import Image
 from .io.export.structures import write_atoms
@@ -84,6 +87,7 @@ __all__ = [
     "ChangeParams",
     "ClassParams",
     "Corrections",
+    "CrystalMatch",
     "CrystalParams",
     "DefectLibrary",
     "DefectParams",
@@ -104,6 +108,8 @@ __all__ = [
     "LatticeParams",
     "LevelParams",
     "LinkParams",
+    "MatchError",
+    "MatchParams",
     "ModelError",
     "ModelInfo",
     "MoleculeParams",
@@ -148,6 +154,7 @@ __all__ = [
     "link",
     "list_models",
     "load",
+    "match_crystal",
     "measure_dumbbells",
     "measure_lattice",
     "outline",

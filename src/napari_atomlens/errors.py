@@ -111,6 +111,20 @@ class ParameterError(AtomLensError, ValueError):
     """
 
 
+class MatchError(AtomLensError, ValueError):
+    """A crystal does not fit the columns of an image.
+
+    Examples
+    --------
+    >>> import napari_atomlens as al
+    >>> atoms = al.simulate("square", (128, 128), 12.0)[1].atoms()
+    >>> al.match_crystal(atoms, "graphene", pixel_size_nm=0.02)
+    Traceback (most recent call last):
+    ...
+    napari_atomlens.errors.MatchError: graphene does not fit ...
+    """
+
+
 class TableError(ParameterError):
     """A table lacks columns that are needed, or holds values that are no numbers.
 

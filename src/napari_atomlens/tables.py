@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens.errors import ParameterError, TableError
+from napari_atomlens.meanings import MEANINGS, unit
 
 F, I, B, S = "float64", "int64", "bool", "object"
 #: Atom ids of frame f start at f times this: unique in a movie in whatever order it is computed.
@@ -171,6 +172,52 @@ DEFECTS: dict[str, str] = {
     "graph_hash": S,
     "known": B,
 }
+#: One row per column of an image that was matched with a crystal.
+MATCHED: dict[str, str] = {
+    "frame": I,
+    "atom_id": I,
+    "region": I,
+    "y_px": F,
+    "x_px": F,
+    "site": I,
+    "elements": S,
+    "cell_m": I,
+    "cell_n": I,
+    "site_y_px": F,
+    "site_x_px": F,
+    "dy_px": F,
+    "dx_px": F,
+    "dy_nm": F,
+    "dx_nm": F,
+    "relative_brightness": F,
+    "occupant": S,
+    "occupant_probability": F,
+}
+#: One row per region of an image that was matched with a crystal.
+MATCHES: dict[str, str] = {
+    "frame": I,
+    "region": I,
+    "crystal": S,
+    "zone_axis": S,
+    "n_atoms": I,
+    "n_on_sites": I,
+    "n_vacant": I,
+    "along": S,
+    "rotation_rad": F,
+    "scale": F,
+    "strain": F,
+    "exponent": F,
+    "rms_px": F,
+    "match_score": F,
+    "lead": F,
+    "match_probability": F,
+    "runner_up": S,
+    "polarity_rad": F,
+    "polarity_ratio": F,
+    "polarity_ratio_err": F,
+    "polarity_probability": F,
+    "n_dumbbells": I,
+}
 TABLES: dict[str, dict[str, str]] = {
     "atoms": ATOMS,
     "contours": CONTOURS,
@@ -182,123 +229,9 @@ TABLES: dict[str, dict[str, str]] = {
     "dumbbells": DUMBBELLS,
     "bonds": BONDS,
     "defects": DEFECTS,
+    "matched": MATCHED,
+    "matches": MATCHES,
 }
-
-
-#: What a column says; "table.column" where a table says something else by it.
-MEANINGS: dict[str, str] = {
-    "frame": "frame of the movie, 0 in an image",
-    "atom_id": "number of the atom, unique in a movie",
-    "y_px": "row of the place",
-    "x_px": "column of the place",
-    "y_nm": "the same in nm",
-    "x_nm": "the same in nm",
-    "species": "class of the model, or what the user said",
-    "probability": "that there is an atom",
-    "species_probability": "that it is of this species, if it is an atom",
-    "unfamiliar": "how far the image round it is unlike what the model knows, 0 to 1; 0 in a known "
-    "lattice; above 0.5 lattice, bonds and defects leave it out",
-    "amplitude": "fitted height over the background, in the image's own units (grey values, nm)",
-    "sigma_px": "fitted width (standard deviation)",
-    "volume": "2 pi amplitude sigma^2, what the atom adds: image's own units x px^2",
-    "volume_err": "its standard error",
-    "background": "fitted value under the atom, in the image's own units",
-    "y_err_px": "standard error of the row",
-    "x_err_px": "standard error of the column",
-    "fit_ok": "whether the fit held and explains the image here as it does elsewhere",
-    "chi2": "squared residual round it over what the noise explains: 1 where the fit is right",
-    "sublattice": "sublattice of the lattice, 0 the brightest; -1 on no site",
-    "site_y_px": "row of the ideal site",
-    "site_x_px": "column of the ideal site",
-    "seen_y_px": "row where the network saw the atom, before the fit",
-    "seen_x_px": "column where the network saw it",
-    "edited": "whether the user changed the atom",
-    "source": "fit, model (no fit), user, given (a list of other programs), or lattice (vacant)",
-    "area_px2": "area",
-    "perimeter_px": "length of the outline",
-    "major_px": "long axis of the ellipse of equal second moments",
-    "minor_px": "short axis of that ellipse",
-    "eccentricity": "eccentricity of that ellipse, 0 for a circle",
-    "orientation_rad": "direction of the long axis",
-    "solidity": "area over that of the convex hull",
-    "offset_y_px": "from the fitted place to the centre of the outline, in rows",
-    "offset_x_px": "the same in columns",
-    "anomaly_p": "probability of a site at least as unusual among ordinary ones",
-    "anomaly_class": "class of the site, -1 without one",
-    "region": "region of one lattice",
-    "n_atoms": "number of atoms",
-    "n_vacant": "number of vacant sites",
-    "n_sublattices": "number of sublattices",
-    "lattices.kind": "oblique, rectangular, centred rectangular, square or hexagonal",
-    "lattices.y_px": "row of the middle of the region",
-    "lattices.x_px": "column of the middle of the region",
-    "a_y_px": "vector a, rows",
-    "a_x_px": "vector a, columns",
-    "b_y_px": "vector b, rows",
-    "b_x_px": "vector b, columns",
-    "a": "length of vector a, the short one nearest to +x",
-    "b": "length of vector b",
-    "conventional_a": "short side of the conventional cell",
-    "conventional_b": "long side of the conventional cell",
-    "spacing_10": "distance between planes (10)",
-    "spacing_01": "distance between planes (01)",
-    "spacing_11": "distance between planes (11)",
-    "angle": "angle between a and b",
-    "dumbbells.angle": "direction from column a to column b",
-    "direction": "direction of a",
-    "turn_rad": "turn against region 0",
-    "nearest": "median distance between neighbours",
-    "rms_px": "spread of the atoms about their ideal sites",
-    "basis": "places of the sublattices in the cell, in fractions of a and b",
-    "along_a": "place in the cell, fraction of a",
-    "along_b": "place in the cell, fraction of b",
-    "sublattices.amplitude": "typical height of its atoms, in the image's own units",
-    "sublattices.species": "most frequent species",
-    "polar_dy_px": "mean displacement from the neighbours of another sublattice, rows",
-    "polar_dx_px": "the same, columns",
-    "polar_dy_err_px": "standard error of that mean, rows",
-    "polar_dx_err_px": "standard error of that mean, columns",
-    "against": "sublattice of those neighbours",
-    "atom_a": "atom_id of the first atom",
-    "atom_b": "atom_id of the second atom",
-    "sublattice_a": "sublattice of the first atom",
-    "sublattice_b": "sublattice of the second atom",
-    "length": "distance between the two",
-    "n_sites": "number of empty sites",
-    "track_id": "identity of the atom through the movie",
-    "dumbbell_id": "identity of the dumbbell through the movie",
-    "intensity_ratio": "fitted volume of column b over that of column a",
-    "species_a": "species of the first atom",
-    "species_b": "species of the second atom",
-    "defect_id": "number of the defect",
-    "formula": "atoms of its core, as Si1C3",
-    "defects.kind": "its name where the rules have one",
-    "atom_ids": "atom_id of each of its atoms",
-    "score": "probability that its atoms are there and its bonds were decided rightly",
-    "coordination": "bonds of that atom of the core which has most",
-    "bond_mean": "mean length of the bonds of the core",
-    "bond_std": "spread of the lengths of these bonds",
-    "angle_std": "largest spread of the angles between bonds about an atom of the core",
-    "defects.length": "of a boundary; empty for other kinds",
-    "defects.area": "of a disordered region; empty for other kinds",
-    "distorted": "whether the angles spread by more than the rules allow",
-    "rings": "sizes of its rings, as 5-7",
-    "graph_hash": "equal for defects of the same graph, species included",
-    "known": "whether the rules list the formula; else it is a new type",
-}  # fmt: skip
-#: Endings of columns, and the unit that they stand for.
-UNITS = {"px2": "px²", "nm2": "nm²", "px": "px", "nm": "nm", "rad": "rad"}
-
-
-def unit(column: str) -> str:
-    """Return the unit of a column, which its name ends in; empty where it has none.
-
-    Examples
-    --------
-    >>> unit("length_nm"), unit("species")
-    ('nm', '')
-    """
-    return UNITS.get(column.rpartition("_")[2], "") if "_" in column else ""
 
 
 def meaning(table: str, column: str) -> str:

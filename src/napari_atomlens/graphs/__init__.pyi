@@ -6,11 +6,14 @@ from .choose import (
     choose_rules,
     learn_bounds,
 )
+from .crystal_match import CrystalMatch, MatchParams
+from .crystals import UnitCell, build_crystal, list_crystals
 from .defects import (
     DefectParams,
     find_defects,
 )
 from .library import DefectLibrary
+from .match import match_crystal
 from .occupancy import occupy_sites
 from .rings import trace_rings
 from .rules import (
@@ -22,15 +25,21 @@ from .update import rebuild_frames
 
 __all__ = [
     "BondGraph",
+    "CrystalMatch",
     "DefectLibrary",
     "DefectParams",
+    "MatchParams",
     "Rules",
+    "UnitCell",
     "bond",
+    "build_crystal",
     "choose_rules",
     "occupy_sites",
     "count_types",
     "find_defects",
     "learn_bounds",
+    "list_crystals",
+    "match_crystal",
     "preset",
     "rebuild_frames",
     "trace_rings",

@@ -11,6 +11,8 @@ from math import cos, pi, sin, sqrt
 
 import numpy as np
 
+from napari_atomlens.graphs.projection import ProjectedColumns
+
 ATOM_KINDS = ("host", "light", "heavy")
 
 
@@ -58,6 +60,16 @@ def _crystal(
     scale = separations[separations > 1e-6].min()
     strengths = np.ones(len(points)) if weights is None else np.asarray(weights, float)
     return Crystal(name, vectors / scale, points / scale, strengths, **kwargs)
+
+
+def from_projection(
+    columns: ProjectedColumns, exponent: float, spacing_nm: float, sigma: tuple[float, float]
+) -> Crystal:
+    """Return a projected crystal as a :class:`Crystal` in which `spacing_nm` is 1."""
+    return Crystal(
+        columns.name, columns.cell_nm / spacing_nm, columns.places_nm / spacing_nm,
+        columns.weights(exponent), sigma,
+    )  # fmt: skip
 
 
 def honeycomb() -> Crystal:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from napari_atomlens.graphs.projection import ProjectedColumns
 from napari_atomlens.simulation.material_scenes import Defect, Recipe
-from napari_atomlens.simulation.projection import ProjectedColumns
 
 
 def _monolayer(metal: str, chalcogen: str, a_nm: float) -> ProjectedColumns:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.graphs.projection import ProjectedColumns, brightness
 from napari_atomlens.simulation import faults
 from napari_atomlens.simulation.bank import with_profile
-from napari_atomlens.simulation.projection import ProjectedColumns, brightness
+from napari_atomlens.simulation.crystals import from_projection
 from napari_atomlens.simulation.scenes import (
     Scene,
     contaminate,
@@ -220,7 +221,7 @@ def material_scene(shape: tuple[int, int], recipe: Recipe, rng: np.random.Genera
     spacing = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     k = int(rng.integers(len(recipe.structures)))
     exponent = float(rng.uniform(*recipe.exponent))
-    crystal = recipe.structures[k].crystal(exponent, recipe.spacing_nm(k), (0.18, 0.38))
+    crystal = from_projection(recipe.structures[k], exponent, recipe.spacing_nm(k), (0.18, 0.38))
     scene, basis = scene_from_crystal(
         crystal, shape, spacing, rng, jitter=rng.choice([0.0, 0.015, 0.03, 0.05]),
         shear=np.eye(2) + rng.normal(0, 0.025, (2, 2)), boundary=rng.random() < recipe.boundaries,

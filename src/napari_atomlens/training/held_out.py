@@ -13,7 +13,7 @@ from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.segmentation.choose import as_wanted, column_brightness, lattice_of
 from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.zoo import ModelInfo
-from napari_atomlens.simulation.crystals import fill
+from napari_atomlens.simulation.crystals import fill, from_projection
 from napari_atomlens.simulation.formation import render_columns
 from napari_atomlens.simulation.material_scenes import Recipe
 from napari_atomlens.simulation.scenes import seed_for
@@ -112,7 +112,7 @@ def lattice_facts(recipe: Recipe) -> dict[str, object]:
         nm = recipe.spacing_nm(k)
         named = np.array([bool(n) for n in recipe.classes[k]])
         for exponent in recipe.exponent:
-            crystal = structure.crystal(exponent, nm, (0.28, 0.28))
+            crystal = from_projection(structure, exponent, nm, (0.28, 0.28))
             places, basis = fill(crystal, (200, 200), 10.0)
             image = render_columns(
                 (200, 200), places[:, 0], places[:, 1], crystal.weights[basis], 2.8

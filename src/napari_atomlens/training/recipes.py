@@ -33,14 +33,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.files import Json
+from napari_atomlens.graphs.crystals import read_crystal
+from napari_atomlens.graphs.projection import ProjectedColumns, formula, project
 from napari_atomlens.simulation.material_scenes import Defect, Recipe
-from napari_atomlens.simulation.projection import ProjectedColumns, formula, project
 from napari_atomlens.untrusted import read_toml
 
 _KEYS = {"material", "zone_axis", "thick", "exponent", "faintest", "classes", "defects",
@@ -48,7 +48,7 @@ _KEYS = {"material", "zone_axis", "thick", "exponent", "faintest", "classes", "d
 _DEFECT_KEYS = {"vacancy", "replace", "by", "atoms", "class", "left", "share"}
 
 
-def read_crystal(
+def project_file(
     path: str | Path, zone_axis: Sequence[int], merge_nm: float = 0.03
 ) -> ProjectedColumns:
     """Read a CIF, or anything else that ASE reads, and project it along a zone axis.
@@ -60,24 +60,10 @@ def read_crystal(
     ParameterError
         If the crystal cannot be projected along the axis.
     """
-    path = Path(path)
-    try:
-        from ase.io import read
-    except ImportError:
-        raise FormatError(
-            "Crystals are read with ASE: pip install 'napari-atomlens[train]' brings it."
-        ) from None
-    if not path.is_file():
-        raise FormatError(f"There is no file {path.name}.")
-    try:
-        found = read(str(path))
-    # whatever a reader of ASE raises on a file that it cannot read
-    except Exception as error:
-        raise FormatError(f"{path.name} is no structure that ASE reads ({error}).") from error
-    crystal: Any = found[-1] if isinstance(found, list) else found
+    crystal = read_crystal(path)
     return project(
-        np.asarray(crystal.cell[:]) / 10, crystal.positions / 10,
-        crystal.get_chemical_symbols(), zone_axis, merge_nm=merge_nm, name=path.stem,
+        crystal.cell_nm, crystal.positions_nm, crystal.symbols, zone_axis, merge_nm=merge_nm,
+        name=crystal.name,
     )  # fmt: skip
 
 
@@ -136,7 +122,7 @@ def make_recipe(name: str, crystal: str | Path, recipe: str | Path | None = None
         _check_shares(data)
         low, high = (float(v) for v in data.get("exponent", (1.5, 2.0)))
         exponent = (low, high)
-        columns = read_crystal(
+        columns = project_file(
             crystal, data.get("zone_axis", (0, 0, 1)), float(data.get("merge_nm", 0.03))
         )
         called = {str(k): str(v) for k, v in data.get("classes", {}).items()}

@@ -3,13 +3,17 @@
 Seen along a lattice vector, the lattice of a crystal is a lattice of the plane, and the atoms
 of one cell are its basis. Columns are as bright as the sum of ``Z**n`` over their atoms: linear
 imaging at high angles, with n between 1.5 (low angles, screening) and 2 (Rutherford).
+
+A site that several elements share is written with their shares, as "Nb0.7Sn0.3".
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +23,38 @@ from scipy.spatial import cKDTree
 from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.points import connected
-from napari_atomlens.simulation.crystals import Crystal
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
 Z = {symbol: k + 1 for k, symbol in enumerate(SYMBOLS)}
+#: Columns nearer than this to each other, in nm, are the same place.
+SAME_NM = 0.004
+
+
+@lru_cache(maxsize=1024)
+def shares(atom: str) -> tuple[tuple[str, float], ...]:
+    """Elements on a site, and the share of each.
+
+    Raises
+    ------
+    ParameterError
+        If there is a symbol of no element.
+
+    Examples
+    --------
+    >>> shares("Nb0.7Sn0.3"), shares("O")
+    ((('Nb', 0.7), ('Sn', 0.3)), (('O', 1.0),))
+    """
+    found = re.findall(r"([A-Z][a-z]?)([0-9.]*)", atom)
+    if "".join(a + b for a, b in found) != atom or any(a not in Z for a, _ in found) or not found:
+        raise ParameterError(f"{atom!r} is no chemical element.")
+    return tuple((symbol, float(share or 1)) for symbol, share in found)
+
+
+def _heaviness(atom: str) -> float:
+    return sum(share * Z[symbol] for symbol, share in shares(atom))
 
 
 def brightness(atoms: Sequence[str], exponent: float) -> float:
@@ -36,9 +65,7 @@ def brightness(atoms: Sequence[str], exponent: float) -> float:
     ParameterError
         If a symbol is no element.
     """
-    if unknown := [a for a in atoms if a not in Z]:
-        raise ParameterError(f"{unknown[0]!r} is no chemical element.")
-    return float(sum(Z[a] ** exponent for a in atoms))
+    return float(sum(part * Z[s] ** exponent for a in atoms for s, part in shares(a)))
 
 
 @dataclass(frozen=True)
@@ -72,13 +99,6 @@ class ProjectedColumns:
         shifts = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)]) @ self.cell_nm
         gap = np.linalg.norm(places[:, None, None] + shifts - places[None, :, None], axis=-1)
         return float(gap[gap > 1e-6].min())
-
-    def crystal(self, exponent: float, spacing_nm: float, sigma: tuple[float, float]) -> Crystal:
-        """Return the same as a :class:`Crystal` in which `spacing_nm` is 1."""
-        return Crystal(
-            self.name, self.cell_nm / spacing_nm, self.places_nm / spacing_nm,
-            self.weights(exponent), sigma,
-        )  # fmt: skip
 
     def as_dict(self) -> dict[str, object]:
         """Return plain data, as model files hold them."""
@@ -123,6 +143,28 @@ def _reduced(cell: np.ndarray) -> np.ndarray:
         b = b - k * a
 
 
+def plane_of(
+    cell_nm: np.ndarray, zone_axis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is seen along a zone axis: two lattice vectors, and the plane.
+
+    Returns
+    -------
+    first, second : ndarray, shape (3,)
+        Lattice vectors that make a basis of the lattice with the axis.
+    plane : ndarray, shape (3, 2)
+        ``position @ plane`` is (y, x) as seen.
+    """
+    axis = np.rint(zone_axis).astype(int) // gcd(*np.rint(zone_axis).astype(int).tolist())
+    beam = axis @ cell_nm
+    beam = beam / np.linalg.norm(beam)
+    first, second = (v @ cell_nm for v in _complement(axis))
+    # right-handed frame: x along the first vector as seen, y down, the beam into the screen
+    across = first - (first @ beam) * beam
+    x = across / np.linalg.norm(across)
+    return first, second, np.stack([np.cross(beam, x), x], axis=1)
+
+
 def project(
     cell_nm: ArrayLike,
     positions_nm: ArrayLike,
@@ -149,7 +191,7 @@ def project(
 
     Returns
     -------
-    Columns
+    ProjectedColumns
 
     Raises
     ------
@@ -167,15 +209,7 @@ def project(
     if not len(places) or len(places) != len(symbols) or not np.isfinite(places).all():
         raise ParameterError("The crystal has no atoms, or not a position for each.")
     brightness(symbols, 1.0)
-    axis = np.rint(axis).astype(int) // gcd(*np.rint(axis).astype(int).tolist())
-    beam = axis @ cell
-    beam = beam / np.linalg.norm(beam)
-    first, second = (v @ cell for v in _complement(axis))
-    # right-handed frame: x along the first vector as seen, y down, the beam into the screen
-    across = first - (first @ beam) * beam
-    x = across / np.linalg.norm(across)
-    y = np.cross(beam, x)
-    plane = np.stack([y, x], axis=1)
+    first, second, plane = plane_of(cell, axis)
     flat = _reduced(np.array([first @ plane, second @ plane]))
     fraction = (places @ plane) @ np.linalg.inv(flat)
     column = _groups(fraction, flat, merge_nm)
@@ -183,10 +217,10 @@ def project(
     for c in range(int(column.max()) + 1):
         mine = np.flatnonzero(column == c).tolist()
         near = fraction[mine] - np.rint(fraction[mine] - fraction[mine[0]])
-        heavy = np.array([Z[symbols[i]] for i in mine], float)
+        heavy = np.array([_heaviness(symbols[i]) for i in mine])
         centre = np.average(near, axis=0, weights=heavy)
         centres.append((centre - np.floor(centre)) @ flat)  # in the cell, whatever the atoms were
-        content.append(tuple(sorted((symbols[i] for i in mine), key=lambda s: -Z[s])))
+        content.append(tuple(sorted((symbols[i] for i in mine), key=lambda s: (-_heaviness(s), s))))
     return ProjectedColumns(name, flat, np.array(centres), tuple(content))
 
 
@@ -201,4 +235,59 @@ def _groups(fraction: np.ndarray, flat: np.ndarray, merge_nm: float) -> np.ndarr
 
 def formula(atoms: Sequence[str]) -> str:
     """Write the content of a column, such as "W", "S2" or "TiO"."""
-    return "".join(f"{s}{n if n > 1 else ''}" for s, n in Counter(atoms).items())
+    return "".join(
+        (s if s in Z else f"({s})") + (str(n) if n > 1 else "") for s, n in Counter(atoms).items()
+    )
+
+
+def contents(atoms: Sequence[Sequence[str]]) -> list[str]:
+    """Write what stands in each column of a projection, over the shortest period.
+
+    Examples
+    --------
+    >>> contents([("Au", "Au"), ("Au", "Au")]), contents([("W",), ("S", "S")])
+    (['Au', 'Au'], ['W', 'S2'])
+    """
+    counts = [Counter(a) for a in atoms]
+    common = gcd(*(n for c in counts for n in c.values())) or 1
+    return [formula([s for s in c for _ in range(c[s] // common)]) for c in counts]
+
+
+def primitive(columns: ProjectedColumns) -> ProjectedColumns:
+    """Return the same projection with the smallest cell that repeats it.
+
+    The cell of a centred crystal holds every column several times, and a projection may repeat
+    after less than the crystal does.
+    """
+    kinds = [formula(a) for a in columns.atoms]
+    rare = min(set(kinds), key=lambda k: (kinds.count(k), k))
+    inverse = np.linalg.inv(columns.cell_nm)
+    places = columns.places_nm @ inverse
+    members = [i for i, k in enumerate(kinds) if k == rare]
+    code = np.array([sorted(set(kinds)).index(k) for k in kinds])
+    steps = [np.zeros(2)]
+    for i in members[1:]:
+        step = places[i] - places[members[0]]
+        gap = places[:, None] + step - places[None]
+        near = np.linalg.norm((gap - np.rint(gap)) @ columns.cell_nm, axis=-1) < SAME_NM
+        if (near & (code[:, None] == code[None])).any(1).all():
+            steps.append(step)
+    if len(steps) == 1:
+        return columns
+    grid = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    vectors = ((np.array(steps)[:, None] + grid).reshape(-1, 2)) @ columns.cell_nm
+    length = np.linalg.norm(vectors, axis=1)
+    vectors = vectors[length > SAME_NM][np.argsort(length[length > SAME_NM], kind="stable")]
+    area = abs(np.linalg.det(columns.cell_nm)) / len(steps)
+    size = np.abs(vectors[0, 0] * vectors[:, 1] - vectors[0, 1] * vectors[:, 0])
+    second = vectors[np.flatnonzero(size > 0.5 * area)[0]]
+    cell = _reduced(np.array([vectors[0], second]))
+    kept: list[int] = []
+    inside = columns.places_nm @ np.linalg.inv(cell)
+    for i in range(len(kinds)):
+        gap = inside[i] - inside[kept]
+        near = np.linalg.norm((gap - np.rint(gap)) @ cell, axis=-1) < SAME_NM
+        if not (near & (code[kept] == code[i])).any():
+            kept.append(i)
+    places = (inside[kept] - np.floor(inside[kept] + 1e-9)) @ cell
+    return ProjectedColumns(columns.name, cell, places, tuple(columns.atoms[i] for i in kept))
