@@ -40,7 +40,7 @@ from napari_atomlens.runs.workers import Cluster, Threads
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.runtime import half_precision
 from napari_atomlens.segmentation.zoo import find_model
-from napari_atomlens.untrusted import read_json
+from napari_atomlens.untrusted import path_of, read_json
 
 #: Raised when a later version can no longer go on with the folders of this one.
 VERSION = 2
@@ -248,7 +248,10 @@ def run_batch(
     """
     chosen, size = merged(BatchParams, params, settings), check_pixel_size(pixel_size_nm)
     n_workers, paths = _workers(workers), find_inputs(inputs, chosen.names)
-    folder, tell = Path(out).expanduser().absolute(), started or (lambda sentence: None)
+    if started is not None and not callable(started):
+        raise ParameterError("started must be a function that takes a sentence.")
+    folder = path_of(out).expanduser().absolute()
+    tell = started or (lambda sentence: None)
     place = partial(_place, n_workers, processes, scheduler, tell)
     return _run(folder, chosen, size, paths, place, as_progress(progress))
 

@@ -11,6 +11,7 @@ import pandas as pd
 from napari_atomlens import cells, tables
 from napari_atomlens.cards import Card
 from napari_atomlens.files import write_whole
+from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tracking.changes import ChangeParams, find_changes
 from napari_atomlens.tracking.dumbbells import measure_dumbbells
@@ -108,7 +109,7 @@ def follow(
     >>> round(float(al.follow(moved).drift["drift_y_px"].iloc[-1]), 1)
     0.4
     """
-    watch = as_progress(progress)
+    watch, changes = as_progress(progress), of_kind(ChangeParams, changes)
     watch.say("Linking atoms…")
     linked = link(atoms, linking, drift=drift)
     moved = pd.DataFrame(linked.attrs.get("drift", {"frame": []}))

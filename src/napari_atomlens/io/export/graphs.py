@@ -13,14 +13,14 @@ import pandas as pd
 
 from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.files import user_file, write_whole
+from napari_atomlens.graphs.library import Entry
 from napari_atomlens.io.export.structures import checked
 from napari_atomlens.io.export.tables import write_table
 from napari_atomlens.tables import check_table
+from napari_atomlens.untrusted import path_of
 
 if TYPE_CHECKING:
     import networkx as nx
-
-    from napari_atomlens.graphs.library import Entry
 
 #: Symmetric graphs have many mappings onto each other; so many are tried.
 MOST_MAPPINGS = 2000
@@ -146,7 +146,9 @@ def save(entries: Sequence[Entry], path: str | Path) -> list[Path]:
     FormatError
         If a file cannot be written.
     """
-    target = Path(path)
+    target = path_of(path)
+    if not isinstance(entries, Sequence) or not all(isinstance(e, Entry) for e in entries):
+        raise ParameterError("What is exported is a list of entries of a library.")
     if not entries:
         raise ParameterError("There is no defect to export.")
     kind = target.suffix.lower()
