@@ -24,6 +24,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
@@ -212,6 +213,9 @@ class Report:
             )
             self.args = parser.parse_args()
             self.path = self.args.json
+        if "ATOMLENS_AUTOSAVE" not in os.environ:  # nothing goes to the folder of the user
+            self.unsaved = tempfile.TemporaryDirectory(prefix="atomlens-benchmark-")
+            os.environ["ATOMLENS_AUTOSAVE"] = self.unsaved.name
 
     def figure(
         self, name: str, value: float, unit: str = "", target: str = "", section: str = ""

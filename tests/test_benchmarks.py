@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from napari_atomlens.session.autosave import autosave_folder
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 # the others are what scripts share
 SCRIPTS = sorted(p for p in FOLDER.glob("*.py") if p.name not in ("gallery.py", "report.py"))
@@ -166,3 +168,15 @@ def test_small_version(command: list[str], told: str, tmp_path: Path) -> None:
     written = json.loads(file.read_text(encoding="utf-8"))
     assert written["figures"], "nothing of what it printed was seen as a figure"
     assert written["failed"] is None
+
+
+def test_a_benchmark_writes_no_session_to_the_folder_of_the_user(
+    report: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ATOMLENS_AUTOSAVE", raising=False)
+    made = report.Report("x")
+    assert autosave_folder() == Path(made.unsaved.name) and autosave_folder().is_dir()
+    made.unsaved.cleanup()
+    monkeypatch.setenv("ATOMLENS_AUTOSAVE", str(tmp_path))
+    report.Report("y")
+    assert autosave_folder() == tmp_path  # where somebody chose it

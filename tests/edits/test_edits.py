@@ -456,3 +456,25 @@ def test_what_was_begun_by_somebody_who_left_is_stale() -> None:
     assert begun == [frozenset([0])] and derived.is_waiting("bonds")
     leave()
     assert derived.is_stale("bonds") and not derived.is_waiting("bonds")
+
+
+def test_whole_numbers_of_a_column_of_the_users_own_stay_whole() -> None:
+    own = square().assign(grade=np.arange(9), kept=np.arange(9) % 2 == 0, note=list("abcdefghi"))
+    c = Corrections(own, spacing_px=SPACING)
+    table = c.table(0)
+    assert (table["grade"].dtype, table["kept"].dtype) == (np.int64, bool)
+    actions.delete(c, [0])
+    table = c.table(0)
+    assert table["grade"].dtype == np.int64 and table["kept"].dtype == bool
+    assert table["grade"].tolist() == list(range(1, 9)) and bool(table["kept"].iloc[3])
+    c.undo()
+    assert c.table(0)["grade"].tolist() == list(range(9))
+    actions.move(c, [4], [(17, 17)])  # nor of an atom that was moved: it was measured elsewhere
+    assert c.table(0)["grade"].isna().tolist() == [k == 4 for k in range(9)]
+    c.undo()
+    actions.add(c, 0, 30.0, 30.0, "column")  # nobody knows its grade
+    table = c.table(0)
+    assert np.isnan(table["grade"].iloc[-1]) and table["grade"].iloc[:9].tolist() == list(range(9))
+    assert set(table["note"].iloc[:9]) == set("abcdefghi")
+    c.undo()
+    assert c.table(0)["grade"].tolist() == list(range(9))

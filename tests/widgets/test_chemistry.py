@@ -392,6 +392,33 @@ def test_what_is_not_made_anew_is_marked_until_it_is(
     assert not any(STALE in x.name for x in layers)
 
 
+def test_bonds_and_rings_of_an_atom_that_is_gone_are_not_drawn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """napari stopped with an error where a bond ended nowhere, and was shown."""
+    monkeypatch.setattr(derived, "AT_ONCE_S", 0.0)  # a slow machine: they stay as they are
+    bench.viewer.window.show()
+    for name in ("bonds", "rings"):
+        bench.child(QCheckBox, f"show_{name}").setChecked(False)
+    bench.build()
+    bench.delete(np.array([100.0, 250.0]))
+    session = editor_of(bench.points).session
+    assert session.state("bonds") == session.state("rings") == "stale"
+    for name, fewest in (("bonds", 1), ("rings", 1)):
+        bench.child(QCheckBox, f"show_{name}").setChecked(True)
+        n = len(session.table(name))
+        bench.qtbot.waitUntil(
+            lambda name=name, n=n: 0 < len(bench.layer(name).data) <= n - 1, timeout=WAIT
+        )
+        layer = bench.layer(name)
+        assert len(layer.data) <= n - fewest and np.isfinite(np.concatenate(layer.data)).all()
+        assert len(layer.features) == len(layer.data)
+        layer.refresh()  # as when the slider moves
+    for name in ("bonds", "rings"):
+        bench.child(QCheckBox, f"show_{name}").setChecked(False)
+        bench.child(QCheckBox, f"show_{name}").setChecked(True)
+
+
 def test_a_dock_that_is_opened_again_knows_what_there_is(bench: Bench, tmp_path: Path) -> None:
     bench.viewer.window.show()
     emitters = [

@@ -10,8 +10,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docks_in_window import names
@@ -30,6 +31,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from napari_atomlens.widgets.base import plots as base_plots
+from napari_atomlens.widgets.base.histograms import bare_plot
+from napari_atomlens.widgets.movie.plots import Axes
 
 #: (size of the window in pixels of the screen, scale)
 SCREENS = {"small": ("1366x728", "1"), "scaled": ("1920x1080", "1.5")}
@@ -169,3 +174,26 @@ def test_a_dock_behind_another_is_not_in_the_window(toy: QWidget) -> None:
     other.raise_()
     window.grab()
     assert not in_window(toy)
+
+
+def plots() -> list[Callable[[], Any]]:
+    return [base_plots.Scatter, base_plots.Histogram, base_plots.Curves, lambda: Axes("left"),
+            bare_plot]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", plots(), ids=["scatter", "histogram", "curves", "axes", "bare"])
+def test_the_label_below_a_plot_is_seen_whole(make: Callable[[], Any], qtbot: Any) -> None:
+    """Feet of letters and underscores were cut off: y_px was y px."""
+    plot = make()
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    plot.setLabel("bottom", "y_px, (pm)")
+    plot.show()
+    qtbot.waitExposed(plot)
+    label = plot.getPlotItem().getAxis("bottom").label
+
+    def lowest() -> float:
+        return float(label.mapRectToScene(label.boundingRect()).bottom())
+
+    qtbot.waitUntil(lambda: lowest() > 100)
+    assert lowest() <= plot.viewport().height()

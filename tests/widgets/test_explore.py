@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
 from napari_atomlens import tables
@@ -163,8 +163,6 @@ def test_lasso_selects_what_lies_within(bench: Callable[..., Bench]) -> None:
     low, high = xy[rows].min(0) - 3, xy[rows].max(0) + 3
     inside = np.flatnonzero(((xy > low) & (xy < high)).all(1))
     corners = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
-    from qtpy.QtCore import QPointF
-
     view = b.scatter.getViewBox()
     pixels = [b.scatter.mapFromScene(view.mapViewToScene(QPointF(*c))) for c in corners]
     port = b.scatter.viewport()
@@ -428,3 +426,20 @@ def test_everything_can_be_read_in_a_narrow_dock(bench: Callable[..., Bench]) ->
             assert box.width() > box.fontMetrics().averageCharWidth() * 10, box.objectName()
         for button in tabs.currentWidget().findChildren(QPushButton):
             assert button.width() >= button.sizeHint().width(), button.text()
+
+
+def test_a_map_of_places_lies_as_in_the_image(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.viewer.window.show()
+    along = {k: b.child(QComboBox, k) for k in ("x", "y")}
+    assert [along[k].currentText() for k in ("x", "y")] == ["x_px", "y_px"]
+    view = b.scatter.getViewBox()
+
+    def on_screen(x: float, y: float) -> QPoint:
+        return b.scatter.mapFromScene(view.mapViewToScene(QPointF(x, y)))
+
+    b.qtbot.waitUntil(lambda: 10 < on_screen(100, 0).x() - on_screen(0, 0).x() < 1000, timeout=WAIT)
+    corner, right, below = on_screen(0, 0), on_screen(100, 0), on_screen(0, 100)
+    assert below.y() - corner.y() == pytest.approx(right.x() - corner.x(), abs=2)
+    along["y"].setCurrentText("amplitude")
+    assert on_screen(0, 1).y() < on_screen(0, 0).y()  # what is more stands higher

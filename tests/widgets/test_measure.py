@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QTableWidget,
+    QWidget,
 )
 
 import napari_atomlens
@@ -171,8 +172,8 @@ def test_one_click_makes_all_layers(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert bench.viewer.layers.selection.active is source
     told = bench.summary()
     assert told["lattice"] == "square" and told["vacant sites"] == "1"
-    value, error = told["a"].removesuffix(" nm").split(" ± ")
-    assert float(value) == pytest.approx(0.2828, rel=1e-3) and 0 < float(error) < 1e-3
+    value, error = told["a"].removesuffix(" pm").split(" ± ")
+    assert float(value) == pytest.approx(282.8, rel=1e-3) and 0 < float(error) < 1
     assert "1 region" in bench.status and "1 vacant site" in bench.status
     histogram = bench.child(Histogram, "histogram")
     assert not histogram.isHidden() and histogram.n_shown > 400
@@ -327,7 +328,7 @@ def test_atoms_found_anew_can_be_measured_anew(bench: Bench, fake: FakeAnalysis)
         source = bench.layer("atoms")
         assert len(source.data) == 81 and (source.features["region"] == 0).mean() > 0.9
         assert isinstance(source.features["species"].dtype, pd.CategoricalDtype)
-        assert bench.summary()["a"].startswith("0.24")
+        assert bench.summary()["a"].startswith("24") and bench.summary()["a"].endswith(" pm")
         images = finder.findChild(QComboBox, "image")
         assert [images.itemText(k) for k in range(images.count())] == ["gold"]
     finder.cleanup()
@@ -480,3 +481,32 @@ def test_bins_and_limits_stand_anything() -> None:
     data = np.zeros((50, 2, 2))
     data[:, 1, 0] = 0.2
     assert convert_lattice.arrow_factor(data, 10.0) == 20.0
+
+
+@needs_canvas
+def test_lengths_are_in_pm_so_that_their_errors_and_units_can_be_read(bench: Bench) -> None:
+    add_atoms(bench.viewer, perovskite(), scale=(0.02, 0.02), units=("nm", "nm"))
+    bench.run()
+    text = bench.summary()["a"]
+    value, error = text.removesuffix(" pm").split(" ± ")
+    assert float(value) > 100 and 0 < float(error) < 10 and "0.0000" not in error
+    table = bench.child(QTableWidget, "summary")
+    assert table.item(2, 0).toolTip() == f"a: {text}"
+    bench.viewer.window._qt_window.resize(1366, 728)
+    bench.viewer.window.show()
+    bench.qtbot.waitUntil(table.isVisible, timeout=WAIT)
+    assert table.columnWidth(0) >= table.fontMetrics().horizontalAdvance(text)
+
+
+@needs_canvas
+def test_the_histogram_takes_the_ground_of_another_theme(bench: Bench) -> None:
+    def ground() -> int:
+        picture = bench.child(QWidget, "histogram").grab().toImage()
+        return int(picture.pixelColor(picture.width() - 3, 3).lightness())
+
+    bench.viewer.window.show()
+    add_atoms(bench.viewer, perovskite())
+    bench.run()
+    dark = ground()
+    bench.viewer.theme = "light"
+    bench.qtbot.waitUntil(lambda: ground() > dark + 100, timeout=WAIT)

@@ -9,6 +9,35 @@ import scipy
 FEWEST = 8
 #: The same drift carries at least this part of the atoms, else shifts are voted on.
 AGREE = 0.55
+#: Turns after which the middle of some steps is near enough.
+MOST_TURNS = 60
+
+
+def middle_of(steps: np.ndarray, spacing: float) -> np.ndarray:
+    """Point with the least sum of distances to some steps (their geometric median).
+
+    Unlike the median of each axis it turns with the movie: which atoms count for the drift must
+    not depend on how the image lies.
+
+    Parameters
+    ----------
+    steps : ndarray, shape (n, 2)
+    spacing : float
+        Distance between nearest points, against which a change is small.
+
+    References
+    ----------
+    E. Weiszfeld, Sur le point pour lequel la somme des distances de n points donnés est
+    minimum, Tohoku Math. J. 43 (1937).
+    """
+    middle = steps.mean(axis=0)
+    for _ in range(MOST_TURNS):
+        weight = 1 / np.maximum(np.hypot(*(steps - middle).T), 1e-9 * spacing)
+        new = weight @ steps / weight.sum()
+        moved, middle = np.hypot(*(new - middle)), new
+        if moved < 1e-6 * spacing:
+            break
+    return np.asarray(middle, float)
 
 
 def vote(
@@ -73,12 +102,12 @@ def common_shift(
             if seen.sum() < FEWEST:
                 break
             d = after.data[j[seen]] - before[seen]
-            middle = np.median(d, axis=0)
+            middle = middle_of(d, spacing)
             off = np.hypot(d[:, 0] - middle[0], d[:, 1] - middle[1])
             close = off < max(3 * float(np.median(off)), 1e-9)
             tight = (off < 0.17 * spacing).mean() * seen.mean()
             moved, shift = d[close].mean(axis=0) - shift, d[close].mean(axis=0)
-            if np.abs(moved).max() < 0.08 * spacing:  # the partners would be the same
+            if np.hypot(*moved) < 0.08 * spacing:  # the partners would be the same
                 break
         if seen.sum() >= FEWEST and (tight >= AGREE or attempt):
             spread = float(np.sqrt(np.mean((d[close] - shift) ** 2)))

@@ -33,16 +33,39 @@ def same(a: Any, b: Any) -> bool:
 
 
 def typed(column: str, values: Any) -> np.ndarray:
-    """Values as a writable array of the type that the atoms table has for this column."""
+    """Values as a writable array of the type that the atoms table has for this column.
+
+    A column of the user's own keeps whole numbers and yes or no as they are; a number that is not
+    known makes all of them floats.
+    """
     dtype = tables.ATOMS.get(column)
     if dtype is None:
         array = np.array(values)
-        return array.astype(float) if array.dtype.kind in "iufb" else array.astype(object)
+        kind = array.dtype.kind
+        if kind in "iu" and (not array.size or array.max() <= np.iinfo(np.int64).max):
+            return array.astype(np.int64)
+        return array if kind == "b" else array.astype(float if kind in "uf" else object)
     if dtype == "object":
         array = np.empty(len(values), dtype=object)
         array[:] = [sys.intern(str(v)) if isinstance(v, str) else "" for v in values]
         return array
     return np.array(values, dtype=dtype)
+
+
+def common(first: np.ndarray, second: np.ndarray) -> np.dtype[Any]:
+    """Type that holds the values of two columns."""
+    if first.dtype == second.dtype:
+        return first.dtype
+    numbers = all(v.dtype.kind in "iufb" for v in (first, second))
+    return np.dtype(float) if numbers else np.dtype(object)
+
+
+def made_for(column: np.ndarray, value: Any) -> np.ndarray:
+    """Return the column itself where it can hold a value, else a copy of a wider type."""
+    fits = {"b": bool, "i": int, "f": (int, float)}.get(column.dtype.kind, object)
+    if isinstance(value, fits):
+        return column
+    return column.astype(common(column, typed("", [value])))
 
 
 class Columns:
@@ -119,15 +142,16 @@ class Columns:
                 added.append(row)
                 continue
             for c, value in zip(self.names, row, strict=False):
+                if c not in tables.ATOMS:
+                    self.data[c] = made_for(self.data[c], value)
                 self.data[c][k] = value
         if added:
             added.sort(key=lambda r: int(r[at_id]))
             where = np.searchsorted(self.ids, [int(r[at_id]) for r in added])
             for k, c in enumerate(self.names):
                 values = typed(c, [r[k] if k < len(r) else NAN for r in added])
-                if values.dtype != self.data[c].dtype:
-                    self.data[c] = self.data[c].astype(object)
-                self.data[c] = np.insert(self.data[c], where, values)
+                held = common(self.data[c], values)
+                self.data[c] = np.insert(self.data[c].astype(held), where, values.astype(held))
 
     def table(self) -> pd.DataFrame:
         """Return an atoms table of its own."""

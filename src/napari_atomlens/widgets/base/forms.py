@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from magicgui.widgets import Container, create_widget
 from magicgui.widgets.bases import ValueWidget, Widget
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from napari_atomlens.params import ParamInfo, Params, describe
 from napari_atomlens.widgets.base.fields import Field, groomed
@@ -27,6 +27,11 @@ def label_of(info: ParamInfo) -> str:
     name = info.name.removesuffix(f"_{info.unit}") if info.unit else info.name
     words = name.replace("_", " ").replace("min ", "min. ")
     return words[:1].upper() + words[1:]
+
+
+def when_empty(help_text: str) -> str:
+    """What a field for text says while it is empty: what that means, or what it is for."""
+    return help_text.partition("; empty: ")[2] or help_text
 
 
 def field(info: ParamInfo, special: str = "", choices: Sequence[str] = ()) -> Field:
@@ -60,6 +65,8 @@ def field(info: ParamInfo, special: str = "", choices: Sequence[str] = ()) -> Fi
     assert isinstance(made, ValueWidget)
     if isinstance(made.native, QDoubleSpinBox):
         made.native.setDecimals(0 if info.kind is int else 2)
+    if isinstance(made.native, QLineEdit) and info.default == "":
+        made.native.setPlaceholderText(when_empty(info.help))
     if kind is bool:
         made.text = made.label  # type: ignore[attr-defined]
     groomed(made, unit=info.unit if kind is float else "", special=special)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGraphicsView, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_atomlens.widgets.base.layout import leave_room
+
+if TYPE_CHECKING:
+    import pyqtgraph as pg
 
 COLOURS = ("#4cc9f0", "#ff9f1c", "#3ddc97", "#cc79a7", "#f0e442", "#7b9ff2")
 
@@ -24,6 +31,18 @@ def bin_edges(values: np.ndarray, most: int = 120) -> np.ndarray:
     return np.linspace(low, high, n + 1)
 
 
+def bare_plot() -> pg.PlotWidget:
+    """Return a plot on the ground of the dock, which it takes from the theme."""
+    import pyqtgraph as pg
+
+    plot = pg.PlotWidget(background=None)
+    plot.setCacheMode(QGraphicsView.CacheModeFlag.CacheNone)  # it would keep another theme's ground
+    plot.setMenuEnabled(False)
+    plot.hideButtons()
+    leave_room(plot)
+    return plot
+
+
 class Histogram(QWidget):
     """Histogram with one curve per group."""
 
@@ -32,9 +51,7 @@ class Histogram(QWidget):
         import pyqtgraph as pg
 
         self._pg = pg
-        self._plot = pg.PlotWidget(background=None)
-        self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
+        self._plot = bare_plot()
         self._plot.getAxis("left").setWidth(36)
         self._legend = self._plot.addLegend(offset=(-4, 4), labelTextSize="8pt")
         layout = QVBoxLayout(self)

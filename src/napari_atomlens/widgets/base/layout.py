@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from magicgui.widgets.bases import Widget
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -18,8 +19,13 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+if TYPE_CHECKING:
+    import pyqtgraph as pg
+
 #: Qt's own "no limit" of the height of a widget.
 UNLIMITED = (1 << 24) - 1
+#: How far pyqtgraph pushes the label of the lower axis out of its plot (px), and one more.
+FEET_PX = 6
 #: What can be put into a dock.
 Item = QWidget | QLayout | Widget
 
@@ -52,6 +58,11 @@ def page(*items: Item) -> QWidget:
         tall = isinstance(item, QWidget) and not isinstance(item, (QPushButton, QLabel))
         put(column, item, 1 if tall else 0)
     return inside
+
+
+def leave_room(plot: pg.PlotWidget) -> None:
+    """Leave room below the label of the lower axis, whose feet pyqtgraph puts out of sight."""
+    plot.getPlotItem().layout.setContentsMargins(1, 1, 1, FEET_PX)
 
 
 class _Growing(QObject):

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_atomlens.files import user_file, write_whole
 from napari_atomlens.points import inside_polygon
+from napari_atomlens.widgets.base.layout import leave_room
 
 if TYPE_CHECKING:
     from qtpy.QtCore import QObject
@@ -52,6 +53,7 @@ class Plot(pg.PlotWidget):
         super().__init__(parent=parent)
         self.setMinimumHeight(160)
         self.getPlotItem().hideButtons()
+        leave_room(self)
         self.set_theme("#262930", "#f0f1f2")
 
     def set_theme(self, background: str, text: str) -> None:
@@ -173,6 +175,12 @@ class Scatter(Plot):
         self._current.setSize(size + 1)
         if len(self._xy):
             self.autoRange()
+
+    def lie_as_in_image(self, on: bool) -> None:
+        """Let y grow downwards, and be as long as x: the columns are places in the image."""
+        view = self.getViewBox()
+        view.invertY(on)
+        view.setAspectLocked(on)
 
     def mark(self, item: pg.ScatterPlotItem, rows: np.ndarray) -> None:
         """Move a mark to some rows."""

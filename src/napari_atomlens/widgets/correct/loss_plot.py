@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_atomlens.widgets.base.histograms import bare_plot
+
 
 class LossPlot(QWidget):
     """The loss of every step, smoothed a little."""
@@ -13,9 +15,7 @@ class LossPlot(QWidget):
         super().__init__(parent)
         import pyqtgraph as pg
 
-        self._plot = pg.PlotWidget(background=None)
-        self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
+        self._plot = bare_plot()
         self._plot.setLabel("bottom", "step")
         self._plot.setLabel("left", "loss")
         self._curve = self._plot.plot(pen=pg.mkPen("#4cc9f0", width=2))

@@ -28,6 +28,8 @@ MOST_PATCHES = 120
 #: What the plots show first, where it is there.
 FIRST_X = ("raw_stretch_x", "area_px2", "x_px")
 FIRST_Y = ("raw_strength", "eccentricity", "y_px")
+#: Columns, along x and y, that are a place in the image.
+PLACES = (("x_px", "y_px"), ("x_nm", "y_nm"))
 FIRST_ANGLE = ("raw_orientation_rad", "orientation_rad")
 #: Columns that stand first in the table when the flagged sites do.
 FLAGGED_FIRST = (SCORE, REASON, "anomaly_p", "anomaly_q", "kind")
@@ -199,6 +201,7 @@ class ScatterTab(Tab):
         """Draw the points."""
         s, x, y = self.sites, self.along_x.name, self.along_y.name
         shade, colours = s.shades(self.colour.name)
+        self.scatter.lie_as_in_image((x, y) in PLACES)
         self.scatter.show_points(s.values(x), s.values(y), shade, colours)
         self.scatter.setLabel("bottom", x)
         self.scatter.setLabel("left", y)

@@ -17,7 +17,7 @@ def described(found: Described, rate: float) -> str:
     vacant = int((found.flagged["source"] == VACANT).sum())
     said = (
         f"{n:,} of {found.n_sites:,} sites {'is' if n == 1 else 'are'} unusual at a "
-        f"false-discovery rate of {100 * rate:g} %"
+        f"false-discovery rate of {100 * rate:g}\u00a0%"
     )
     return f"{said}, {vacant:,} of them vacant." if vacant else f"{said}."
 

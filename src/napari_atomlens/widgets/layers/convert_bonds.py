@@ -76,7 +76,7 @@ class RingDrawing:
 def draw_bonds(
     tables: Mapping[str, pd.DataFrame], atoms: pd.DataFrame, frame: int, ndim: int
 ) -> BondDrawing:
-    """Turn tables into the data of layers.
+    """Turn tables into the data of layers; what an atom is missing of is left out.
 
     Parameters
     ----------
@@ -90,8 +90,11 @@ def draw_bonds(
         2 for an image, 3 for a movie.
     """
     bonds, defects = tables["bonds"], features_of_defects(tables["defects"])
+    vectors = vectors_from_bonds(bonds, atoms, ndim)
+    there = np.isfinite(vectors).all(axis=(1, 2))  # napari cannot draw one that ends nowhere
+    vectors, bonds = vectors[there], bonds[there].reset_index(drop=True)
     return BondDrawing(
-        vectors_from_bonds(bonds, atoms, ndim), bonds, points_from_defects(defects, ndim), defects,
+        vectors, bonds, points_from_defects(defects, ndim), defects,
         defect_colours(defects["formula"]), draw_rings(tables["rings"], atoms, frame, ndim),
         bond_width(bonds),
     )  # fmt: skip
@@ -107,6 +110,8 @@ def draw_rings(rings: pd.DataFrame, atoms: pd.DataFrame, frame: int, ndim: int) 
     ids = np.concatenate([np.zeros(0, np.int64), *mine["atom_ids"]])
     corners = np.column_stack([_frames(np.full(len(ids), frame), ndim), _places(atoms, ids)])
     polygons = np.split(corners, np.cumsum(sizes)[:-1]) if len(sizes) else []
+    there = np.array([np.isfinite(p).all() for p in polygons], bool)  # all atoms of it
+    polygons, sizes = [p for p, whole in zip(polygons, there, strict=True) if whole], sizes[there]
     colours = rgba(ring_colour(int(s)) for s in sizes)
     return RingDrawing(frame, polygons, colours, pd.DataFrame({"atoms": sizes, "frame": frame}))
 

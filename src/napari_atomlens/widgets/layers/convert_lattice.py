@@ -268,7 +268,7 @@ def draw_map(found: Lattice, name: str, ndim: int) -> LatticeMap:
 
 
 def with_error(value: float, error: float, unit: str = "") -> str:
-    """Write "0.24601 ± 0.00004 nm": as many digits as the error has meaning (two)."""
+    """Write "246.012 ± 0.040 pm": as many digits as the error has meaning (two)."""
     if not np.isfinite(value):
         return "–"
     tail = f" {unit}" if unit else ""
@@ -288,11 +288,16 @@ def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[s
     if not len(lattices):
         return []
     unit = "nm" if np.isfinite(lattices["a_nm"].to_numpy(float)).any() else "px"
+    # in pm, as what is beside them: in nm an error is a row of zeros, and the unit is cut off
+    factor, short = (1000.0, "pm") if unit == "nm" else (1.0, "px")
     records = lattices.to_dict("records")
 
     def length(name: str) -> list[str]:
         return _texts(
-            records, lambda r: with_error(r[f"{name}_{unit}"], r[f"{name}_err_{unit}"], unit)
+            records,
+            lambda r: with_error(
+                factor * r[f"{name}_{unit}"], factor * r[f"{name}_err_{unit}"], short
+            ),
         )
 
     def angle(name: str) -> list[str]:
@@ -320,7 +325,6 @@ def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[s
     ]
     if len(records) > 1:
         rows.append(("turned", _texts(records, lambda r: f"{np.degrees(r['turn_rad']):.2f}°")))
-    factor, short = (1000.0, "pm") if unit == "nm" else (1.0, "px")
     rows.append(
         ("nearest atoms", _texts(records, lambda r: f"{factor * r[f'nearest_{unit}']:.4g} {short}"))
     )

@@ -45,7 +45,9 @@ class SummaryTable(QTableWidget):
         for k, (name, texts) in enumerate(rows):
             self.setVerticalHeaderItem(k, QTableWidgetItem(name))
             for c, text in enumerate(texts):
-                self.setItem(k, c, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                item.setToolTip(f"{name}: {text}")  # where the column is too narrow for it
+                self.setItem(k, c, item)
         mode = QHeaderView.ResizeMode
         self.horizontalHeader().setSectionResizeMode(
             mode.Stretch if n_columns == 1 else mode.ResizeToContents

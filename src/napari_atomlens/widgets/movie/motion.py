@@ -13,6 +13,9 @@ from napari_atomlens.widgets.movie.tabs import Tab
 
 ATOM_TRACKS, DEFECT_TRACKS = "all atoms", "defects"
 
+#: Below this much (nm²) the mean squared displacement is told in pm²; how many are one nm².
+SMALL_NM2, PM2 = 0.01, 1e6
+
 
 class TracksTab(Tab):
     """Displacement of one track; mean squared displacement and diffusion of all."""
@@ -56,16 +59,19 @@ class TracksTab(Tab):
         noun, unit = "defect" if of_defects else "atom", data.map_unit("length")
         frames, off = data.displacement(who, of_defects)
         unknown = np.full(len(off), np.nan)
-        self.plot.set_label(0, f"{noun} {who}: displacement ({unit})")
+        self.plot.set_label(0, f"{noun} {who} moved ({unit})")
         self.plot.show_series(0, frames, off, unknown, np.zeros(0))
         motion = data.motion(of_defects)
         if motion is None:
             self.clear()
             return
         self._text.setText(motion.text)
-        self.msd.set_labels(f"msd ({motion.area})", f"lag ({motion.time})")
         x, y, bars = (motion.msd[c].to_numpy(float) for c in ("time", "msd", "msd_err"))
-        fitted = None if motion.fitted is None else (x, motion.fitted)
+        small = motion.area == "nm²" and bool(np.nanmax(y, initial=0.0) < SMALL_NM2)
+        factor, area = (PM2, "pm²") if small else (1.0, motion.area)
+        self.msd.set_labels(f"msd ({area})", f"lag ({motion.time})")
+        y, bars = factor * y, factor * bars
+        fitted = None if motion.fitted is None else (x, factor * motion.fitted)
         self.msd.show_points(x, y, bars, fitted)
 
     def clear(self) -> None:

@@ -10,6 +10,8 @@ import pyqtgraph as pg
 from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_atomlens.widgets.base.layout import leave_room
+
 if TYPE_CHECKING:
     from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
     from qtpy.QtGui import QShowEvent
@@ -45,6 +47,7 @@ class Axes(pg.PlotWidget):
             self.setLabel(side, text)
             self.getAxis(side).enableAutoSIPrefix(False)
         self.hideButtons()
+        leave_room(self)
         self.setMinimumHeight(LOWEST)
         self.scene().sigMouseClicked.connect(self._on_click)
 
