@@ -475,6 +475,51 @@ def test_a_closed_dock_is_not_kept(viewer: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: gc.collect() >= 0 and known[0]() is None, timeout=WAIT)
 
 
+def test_what_was_found_is_drawn_to_its_end_when_the_dock_is_closed(
+    viewer: Any, qtbot: Any
+) -> None:
+    """The layers that were not there yet never came, without a word."""
+    source = viewer.add_image(image(), name="one")
+    viewer.window.show()
+    shown: list[int] = []
+
+    def show(results: list[int]) -> Iterator[None]:
+        for k in range(60):
+            shown.append(k)
+            yield
+
+    known = [weakref.ref(toy(viewer))]
+    task = Task(lambda progress: iter([1]), show, lambda: "Done.", sources=(source,))
+    known[0]().start(task)
+    qtbot.waitUntil(lambda: known[0]()._thread_ended and len(shown) > 1, timeout=WAIT)
+    assert len(shown) < 60
+    known[0]()._dock().destroyOnClose()  # the cross of its title
+    del task
+    qtbot.waitUntil(lambda: len(shown) == 60, timeout=WAIT)
+    del show  # it holds nothing of the dock
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and known[0]() is None, timeout=WAIT)
+
+
+def test_a_dock_that_was_closed_stops_to_draw_when_its_image_goes(viewer: Any, qtbot: Any) -> None:
+    source = viewer.add_image(image(), name="one")
+    viewer.window.show()
+    shown: list[int] = []
+
+    def show(results: list[int]) -> Iterator[None]:
+        for k in range(1000):
+            shown.append(k)
+            yield
+
+    dock = toy(viewer)
+    dock.start(Task(lambda progress: iter([1]), show, lambda: "Done.", sources=(source,)))
+    qtbot.waitUntil(lambda: dock._thread_ended and len(shown) > 1, timeout=WAIT)
+    dock._dock().destroyOnClose()
+    qtbot.wait(50)
+    viewer.layers.remove(source)
+    qtbot.waitUntil(lambda: not dock._steps, timeout=WAIT)
+    assert len(shown) < 1000 and dock._closed
+
+
 def test_closing_the_tab_cleans_up(viewer: Any, qtbot: Any) -> None:
     viewer.add_image(image(), name="one")
     viewer.window.show()

@@ -13,7 +13,7 @@ AGREE = 0.55
 MOST_TURNS = 60
 
 
-def middle_of(steps: np.ndarray, spacing: float) -> np.ndarray:
+def _middle(steps: np.ndarray, spacing: float) -> np.ndarray:
     """Point with the least sum of distances to some steps (their geometric median).
 
     Unlike the median of each axis it turns with the movie: which atoms count for the drift must
@@ -102,7 +102,7 @@ def common_shift(
             if seen.sum() < FEWEST:
                 break
             d = after.data[j[seen]] - before[seen]
-            middle = middle_of(d, spacing)
+            middle = _middle(d, spacing)
             off = np.hypot(d[:, 0] - middle[0], d[:, 1] - middle[1])
             close = off < max(3 * float(np.median(off)), 1e-9)
             tight = (off < 0.17 * spacing).mean() * seen.mean()

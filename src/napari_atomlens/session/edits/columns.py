@@ -52,7 +52,7 @@ def typed(column: str, values: Any) -> np.ndarray:
     return np.array(values, dtype=dtype)
 
 
-def common(first: np.ndarray, second: np.ndarray) -> np.dtype[Any]:
+def _common(first: np.ndarray, second: np.ndarray) -> np.dtype[Any]:
     """Type that holds the values of two columns."""
     if first.dtype == second.dtype:
         return first.dtype
@@ -60,12 +60,12 @@ def common(first: np.ndarray, second: np.ndarray) -> np.dtype[Any]:
     return np.dtype(float) if numbers else np.dtype(object)
 
 
-def made_for(column: np.ndarray, value: Any) -> np.ndarray:
+def _made_for(column: np.ndarray, value: Any) -> np.ndarray:
     """Return the column itself where it can hold a value, else a copy of a wider type."""
-    fits = {"b": bool, "i": int, "f": (int, float)}.get(column.dtype.kind, object)
-    if isinstance(value, fits):
+    fits: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "f": (int, float)}
+    if isinstance(value, fits.get(column.dtype.kind, (object,))):
         return column
-    return column.astype(common(column, typed("", [value])))
+    return column.astype(_common(column, typed("", [value])))
 
 
 class Columns:
@@ -143,14 +143,14 @@ class Columns:
                 continue
             for c, value in zip(self.names, row, strict=False):
                 if c not in tables.ATOMS:
-                    self.data[c] = made_for(self.data[c], value)
+                    self.data[c] = _made_for(self.data[c], value)
                 self.data[c][k] = value
         if added:
             added.sort(key=lambda r: int(r[at_id]))
             where = np.searchsorted(self.ids, [int(r[at_id]) for r in added])
             for k, c in enumerate(self.names):
                 values = typed(c, [r[k] if k < len(r) else NAN for r in added])
-                held = common(self.data[c], values)
+                held = _common(self.data[c], values)
                 self.data[c] = np.insert(self.data[c].astype(held), where, values.astype(held))
 
     def table(self) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from napari_atomlens.errors import AtomLensError
 from napari_atomlens.progress import Progress
 from napari_atomlens.widgets.base.forms import rows
-from napari_atomlens.widgets.base.jobs import Job, Stop, report_crash
+from napari_atomlens.widgets.base.jobs import Job, report_crash
 from napari_atomlens.widgets.base.layer_choice import LayerChoice
 from napari_atomlens.widgets.base.layout import Item, Page, button, put, sentence
 from napari_atomlens.widgets.base.pixel_size import PixelSizeField
@@ -45,6 +45,8 @@ REST_MS = 100
 POLL_MS = 200
 #: Whether a dock is still among the tabs is looked at once more after this.
 SETTLE_MS = 500
+#: Docks that were closed and draw what they have found to its end; nobody else holds them.
+_CLOSING: set[Dock] = set()
 
 
 class Dock(QWidget):
@@ -98,8 +100,7 @@ class Dock(QWidget):
         self._pressed: QPushButton | None = None
         self._connected: list[tuple[EventEmitter, Slot]] = []
         self._timers: list[QTimer] = []
-        self._docked = self._held = self._closed = False
-        self._thread_ended = self._cut_short = False
+        self._docked = self._held = self._closed = self._thread_ended = self._cut_short = False
         self._poll = self.timer(POLL_MS, self._show_progress, once=False)
         self._settled = self.timer(SETTLE_MS, self._join_tabs)
         inside = QWidget()
@@ -305,16 +306,12 @@ class Dock(QWidget):
         self.bar.show()
         self.say(task.saying)
         self._poll.start()
-        work = task.work
 
         def report(done: int, total: int, what: str) -> None:
             if self._task is task:  # not of one that was left to itself
                 self._progress = (done, total, what)  # by the thread; a timer reads it
 
-        def make(stop: Stop) -> Iterator[object]:
-            return work(Progress(report, stop))
-
-        self.job.start(make, needs_torch=task.needs_torch)
+        self.job.start(lambda stop: task.work(Progress(report, stop)), needs_torch=task.needs_torch)
         self.update_buttons()
 
     def _show_progress(self) -> None:
@@ -412,9 +409,7 @@ class Dock(QWidget):
 
     def _said_of_cancel(self, task: Task[Any]) -> str:
         done, total = self._progress[0], max(task.total, self._progress[1])
-        said = "Cancelled."
-        if total > 1:
-            said = f"Cancelled; {done} of {total} {task.noun} are done."
+        said = f"Cancelled; {done} of {total} {task.noun} are done." if total > 1 else "Cancelled."
         return f"{said} {task.after_cancel}".strip()
 
     # ------------------------------------------------------------------ the window
@@ -494,7 +489,11 @@ class Dock(QWidget):
             QTimer.singleShot(0, self._on_undocked)
 
     def _on_undocked(self) -> None:
-        if self._dock() is None:
+        if self._dock() is None and self._steps and self._thread_ended and not self._cut_short:
+            _CLOSING.add(self)
+            self._steps.drained.connect(self._on_undocked)
+        elif self._dock() is None:
+            _CLOSING.discard(self)
             self.cleanup()
             # Python would destroy it in whatever thread it tidies up in: Qt dies of that
             self.deleteLater()
