@@ -185,7 +185,7 @@ def test_double_click_centres_and_the_slider_marks_its_frame(bench: Callable[...
     assert set(b.points.selected_data) == {row}
     b.viewer.dims.set_current_step(0, 1)
     b.show("Frames")
-    b.qtbot.waitUntil(lambda: b.curves.cursor.value() == 1, timeout=3000)
+    b.qtbot.waitUntil(lambda: b.curves.cursor.value() == 1, timeout=WAIT)
     assert len(b.scatter._current.data) == int((b.atoms.frame == 1).sum())
 
 
@@ -338,7 +338,7 @@ def test_classes_stay_with_their_atoms_when_others_go(bench: Callable[..., Bench
     assert before.nunique() > 1
     b.points.selected_data = {0, 1, 2}
     b.points.remove_selected()
-    b.qtbot.waitUntil(lambda: len(b.widget.sites) == len(b.atoms) - 3, timeout=3000)
+    b.qtbot.waitUntil(lambda: len(b.widget.sites) == len(b.atoms) - 3, timeout=WAIT)
     b.classes.item(0).setSelected(True)
     b.widget.change_classes(b.widget.sites.book.rename(0, "first"))
     after = b.points.features.set_index("atom_id")["anomaly_class"]
@@ -378,7 +378,7 @@ def test_cancel_is_quick(bench: Callable[..., Bench]) -> None:
     b = bench(frames=6)
     b.click("describe")
     assert b.child(QPushButton, "describe").text() == "Cancel"
-    b.qtbot.wait(50)
+    b.qtbot.waitUntil(lambda: b.widget._progress[0] > 0, timeout=WAIT)  # in the middle of it
     start = time.perf_counter()
     with b.qtbot.waitSignal(b.widget.finished, timeout=WAIT):
         b.click("describe")
@@ -400,7 +400,7 @@ def test_a_turned_movie_is_followed(bench: Callable[..., Bench]) -> None:
         layer.translate, layer.rotate = (2.0, 5.0, -3.0), np.diag([1.0, -1.0, -1.0])
     b.viewer.dims.set_current_step(0, 1)
     b.show("Frames")
-    b.qtbot.waitUntil(lambda: b.curves.cursor.value() == 1, timeout=3000)
+    b.qtbot.waitUntil(lambda: b.curves.cursor.value() == 1, timeout=WAIT)
     row = len(b.atoms) - 4
     b.scatter.visited.emit(row)
     wanted = b.points.data_to_world(b.points.data[row])

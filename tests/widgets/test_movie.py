@@ -195,9 +195,12 @@ def test_play_steps_through_the_frames(bench: Bench) -> None:
     bench.run()
     bench.go_to(18)
     play = bench.child(QPushButton, "play")
+    seen: list[int] = []
+    bench.viewer.dims.events.point.connect(lambda: seen.append(bench.widget.current_frame()))
     play.setChecked(True)
-    bench.qtbot.waitUntil(lambda: bench.widget.current_frame() == 1, timeout=5000)
+    bench.qtbot.waitUntil(lambda: len(seen) >= 3, timeout=WAIT)  # a look may come late
     play.setChecked(False)
+    assert seen[:3] == [19, 0, 1]
     frame = bench.widget.current_frame()
     np.testing.assert_array_equal(
         bench.layer("change map").features["frame"].unique(), [frame]
