@@ -31,20 +31,20 @@ viewer = napari.Viewer(show=True)
 viewer.add_image(np.zeros((2, 64, 64)))
 napari.qt.get_qapp().processEvents()
 rss = lambda: psutil.Process().memory_info().rss / 2**20
-before, start = rss(), time.perf_counter()
+before, start, busy = rss(), time.perf_counter(), time.process_time()
 data, keywords, _ = read_layers(sys.argv[1])[0]
 np.asarray(data[0])
 python = time.perf_counter() - start
 layer = viewer.add_image(data, **keywords)
 napari.qt.get_qapp().processEvents()
-seconds, most = time.perf_counter() - start, rss()
+seconds, most, busy = time.perf_counter() - start, rss(), time.process_time() - busy
 last = data.shape[0] - 1
 for k in range(1, last + 1) if os.path.isdir(sys.argv[1]) and "files" in sys.argv[1] else [last]:
     viewer.dims.set_current_step(0, k)
     napari.qt.get_qapp().processEvents()
     most = max(most, rss())
 assert layer._data_view.shape == data.shape[1:]
-print(json.dumps({"seconds": seconds, "python": python, "memory": max(most, rss()) - before,
+print(json.dumps({"seconds": seconds, "python": python, "busy": busy, "memory": max(most, rss()) - before,
                   "shape": list(data.shape)}))
 sys.stdout.flush()
 os._exit(0)
@@ -122,9 +122,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             print(
                 "| stack | shape | first frame in Python (s) | in napari (s) "
-                "| memory for it and the last (MB) |"
+                "| of that, processor (s) | memory for it and the last (MB) |"
             )
-            print("|---|---|---|---|---|")
+            print("|---|---|---|---|---|---|")
             stacks = make(Path(name), frames) if frames else {}
             if report.args.files:
                 stacks |= series(Path(name), report.args.files)
@@ -136,11 +136,11 @@ def main() -> None:
                     check=False,
                 )
                 if done.returncode:
-                    print(f"| {kind} | failed | {done.stderr.splitlines()[-1]} | |")
+                    print(f"| {kind} | failed | {done.stderr.splitlines()[-1]} | | |")
                     continue
                 r = json.loads(done.stdout.splitlines()[-1])
                 print(f"| {kind} | {' x '.join(map(str, r['shape']))} | {r['python']:.2f} "
-                      f"| {r['seconds']:.2f} "
+                      f"| {r['seconds']:.2f} | {r['busy']:.2f} "
                       f"| {r['memory']:.0f} |", flush=True)  # fmt: skip
 
 

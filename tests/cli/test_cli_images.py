@@ -57,3 +57,14 @@ def test_movie_takes_one_file_per_frame(given: str, tmp_path: Path) -> None:
     assert "through 3 frames" in done.output and "f8.npy to f10.npy" in done.output
     note = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert note["files"] == ["f8.npy", "f9.npy", "f10.npy"]
+
+
+def test_movie_says_of_which_frames_there_is_something_to_say(tmp_path: Path) -> None:
+    np.save(tmp_path / "movie.npy", np.stack([SCENE, SCENE, np.zeros_like(SCENE)]))
+    more = ("--spacing", 10, "--model", "universal")
+    done = run("movie", tmp_path / "movie.npy", "--out", tmp_path / "out", *more)
+    assert "followed through 3 frames" in done.output
+    assert "movie.npy: Frame 2: The image is constant" in done.output
+    np.save(tmp_path / "empty.npy", np.zeros((5, 96, 96), np.float32))
+    done = run("movie", tmp_path / "empty.npy", "--out", tmp_path / "none", *more)
+    assert "Every frame: The image is constant" in done.output

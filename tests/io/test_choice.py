@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -191,8 +192,16 @@ def test_every_suffix_that_is_read_is_found_in_a_folder(tmp_path: Path) -> None:
         ("a.emd", {"detector": "BF"}, "HAADF", "its only one is BF"),
         ("a.dm4", {"title": "0003 ADF"}, "ADF", "fits"),
         ("a.dm4", {"title": "sample 3"}, "ADF", "asked"),
+        ("a.dm4", {"title": "0003 ABF"}, "HAADF", "its only one is 0003 ABF"),
+        ("scan_ABF.tif", {}, "*HAADF*", "its only one is scan_ABF.tif"),
+        ("a.mat: stack", {}, "HAADF", "asked"),
         ("a.sxm: Z forward", {"channel": "Z", "direction": "forward"}, "Z", "fits"),
-        ("a.sxm: Z forward", {"channel": "Z"}, "Current", "its only one is Z forward"),
+        (
+            "a.sxm: Z forward",
+            {"channel": "Z", "direction": "forward"},
+            "Current",
+            "its only one is Z forward",
+        ),
         ("a.gsf", {"channel": "Z"}, "Current", "its only one is Z"),
     ],
 )
@@ -204,7 +213,7 @@ def test_the_only_image_is_taken_unless_the_file_says_that_it_is_another(
         taken = take_image(only, wanted)
         assert taken.image is only[0] and (wanted in taken.sentence) == (right == "asked")
     else:
-        with pytest.raises(FormatError, match=f"has no image '{wanted}'; {right}."):
+        with pytest.raises(FormatError, match=f"has no image {re.escape(repr(wanted))}; {right}."):
             take_image(only, wanted)
 
 
@@ -219,10 +228,10 @@ def test_a_batch_by_detector_says_of_single_images_that_the_file_does_not_tell(
     )  # fmt: skip
     assert done.n_files == 3 and not len(done.failures)
     said = "\n".join(done.messages)
-    assert "scan0.tif and scan1.tif: The only image is taken; whether it is 'HAADF'" in said
+    assert "scan0.tif and scan1.tif: Its only image is taken; whether that is 'HAADF'" in said
     assert "data/HAADF is taken" in said
     result = al.analyze(tmp_path / "scan0.tif", image="HAADF", spacing_px=10.0, model="universal")
-    assert "whether it is 'HAADF'" in result.messages[0]
+    assert "whether that is 'HAADF'" in result.messages[0]
     assert result.provenance["image_asked"] == "HAADF"
 
 
@@ -249,3 +258,14 @@ def test_the_hash_of_a_long_movie_reads_a_few_of_its_frames() -> None:
     movie = as_stack(lazy_frames(frame, (100_000, 8, 8), np.dtype(np.int32)))
     assert len(pixels_hash(movie)) == 64
     assert {0, 99_999} <= set(read_frames) and len(set(read_frames)) <= 8
+
+
+def test_the_only_image_of_an_hdf5_file_is_known_by_its_name_in_the_file(tmp_path: Path) -> None:
+    for name in ("ABF", "HAADF"):
+        with h5py.File(tmp_path / f"{name[0]}.emd", "w") as file:
+            group = file.create_group(f"data/{name}")
+            group.attrs["emd_group_type"] = 1
+            group["data"] = SCENE
+    assert take_image(read(tmp_path / "H.emd"), "HAADF").sentence == ""
+    with pytest.raises(FormatError, match="has no image 'HAADF'; its only one is data/ABF"):
+        take_image(read(tmp_path / "A.emd"), "HAADF")

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from napari_atomlens.cli.options import Frames, ImageName, PixelSize, parse_frames
 from napari_atomlens.cli.output import expanded, say
 from napari_atomlens.cli.progress import bar
+from napari_atomlens.io.projects.parts import Parts
 from napari_atomlens.progress import Progress
 from napari_atomlens.runs.movie import analyze_movie, follow_folder
 from napari_atomlens.runs.params import AnalysisParams
 from napari_atomlens.runs.source import open_source
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
+
+#: So many different sentences on frames are said.
+MOST_SAID = 8
 
 
 def run(
@@ -59,9 +64,37 @@ def run(
             )  # fmt: skip
     if found is None:
         return
-    tracks, pairs = found.tracks, found.dumbbells
-    n_frames = found.atoms["frame"].nunique()
-    text = f"{tracks['track_id'].nunique():,} atoms followed through {n_frames:,} frames"
+    tracks, pairs, rows = found.tracks, found.dumbbells, Parts(out).read("frames")
+    text = f"{tracks['track_id'].nunique():,} atoms followed through {len(rows):,} frames"
     if len(pairs):
         text += f", {pairs['dumbbell_id'].nunique():,} dumbbells, {len(found.changes):,} changes"
     typer.echo(f"{opened.name}: {text} -> {out}")
+    for sentence in said_of_frames(rows):
+        say(f"{opened.name}: {sentence}")
+
+
+def said_of_frames(rows: pd.DataFrame) -> list[str]:
+    """Return what is to be said of frames: each sentence once, with the frames that it is of.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Table of the frames: ``frame``, ``message``, ``error``.
+    """
+    told: dict[str, list[int]] = {}
+    for frame, *texts in rows[["frame", "message", "error"]].itertuples(index=False, name=None):
+        for text in texts:
+            if text:
+                told.setdefault(str(text), []).append(int(frame))
+    often = sorted(told.items(), key=lambda one: -len(one[1]))
+    said = [f"{_frames(of, len(rows))}: {text}" for text, of in often[:MOST_SAID]]
+    if len(often) > MOST_SAID:
+        said.append(f"{len(often) - MOST_SAID} more sentences are in the table frames.")
+    return said
+
+
+def _frames(of: list[int], n: int) -> str:
+    """Name frames."""
+    if len(of) == n:
+        return "Every frame"
+    return f"Frame {of[0]}" if len(of) == 1 else f"{len(of)} frames, from {min(of)} to {max(of)}"

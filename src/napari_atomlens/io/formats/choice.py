@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +11,10 @@ from types import NoneType
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.image import Image
 
+#: Words by which the detectors of electron microscopes are known in names.
+DETECTORS = frozenset(
+    ("haadf", "adf", "maadf", "laadf", "abf", "bf", "df", "idpc", "ddpc", "dpc", "se", "bse")
+)
 #: So many names are listed; of the others there is only their number.
 _LISTED = 12
 
@@ -45,10 +50,10 @@ def sentence_of(name: str, left_out: Sequence[str], asked: str = "") -> str:
     >>> sentence_of("two.emd: HAADF", ["ABF"])
     'Of 2 images HAADF is taken; ABF is left out (--image or image= chooses another).'
     >>> sentence_of("scan.tif", [], "HAADF")
-    "The only image is taken; whether it is 'HAADF' the file does not say."
+    "Its only image is taken; whether that is 'HAADF' the file does not say."
     """
     if asked:
-        return f"The only image is taken; whether it is {asked!r} the file does not say."
+        return f"Its only image is taken; whether that is {asked!r} the file does not say."
     if not left_out:
         return ""
     verb = "is" if len(left_out) == 1 else "are"
@@ -95,8 +100,8 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
     wanted : str or int, optional
         Name of the image, with or without that of its file; a pattern such as ``*HAADF*``, or a
         part of the name that no other has; or its number, from 0. The first by default. The only
-        image of a file is also known by its detector, channel or title, and is taken where the
-        file says none of them.
+        image of a file is also known by its detector, channel or title, and is taken unless these
+        say that it is another one.
 
     Raises
     ------
@@ -127,18 +132,25 @@ def take_image(images: Sequence[Image], wanted: str | int | None = None) -> Take
 
 def _only(image: Image, wanted: str) -> TakenImage:
     """Take the only image of a file, unless the file says that it is another one."""
-    word, named = wanted.lower(), name_in_file(image.name) != image.name
+    word, own = wanted.lower(), name_in_file(image.name)
+    title = str(image.metadata.get("title", ""))
     said = [str(image.metadata[k]) for k in ("detector", "channel") if image.metadata.get(k)]
     if "direction" in image.metadata:
         said = [*said, *(f"{name} {image.metadata['direction']}" for name in said)]
-    own = [name_in_file(image.name)] if named else said
-    for name in (image.name, *own, *said, str(image.metadata.get("title", ""))):
+    for name in (image.name, own, title, *said):
         if wanted == name or word in name.lower() or fnmatchcase(name.lower(), word):
             return TakenImage(image)
-    if not own:
-        return TakenImage(image, asked=wanted)
-    file = image.name.partition(": ")[0]
-    raise FormatError(f"{file} has no image {wanted!r}; its only one is {own[0]}.")
+    other = next((name for name in (own, title) if _is_other_detector(name, wanted)), "")
+    if other or said:
+        file, what = image.name.partition(": ")[0], other or said[-1]
+        raise FormatError(f"{file} has no image {wanted!r}; its only one is {what}.")
+    return TakenImage(image, asked=wanted)
+
+
+def _is_other_detector(name: str, wanted: str) -> bool:
+    """Whether a name has the word of a detector, and what is wanted that of another."""
+    here, asked = (set(re.findall(r"[a-z]+", text.lower())) & DETECTORS for text in (name, wanted))
+    return bool(here and asked) and not here & asked
 
 
 def _place(images: Sequence[Image], wanted: str | int) -> int:

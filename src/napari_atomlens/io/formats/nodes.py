@@ -118,4 +118,6 @@ def several(name: str, parts: Sequence[tuple[str, Callable[[str], Image]]]) -> l
             first = first or error
     if not images and first is not None:
         raise first
+    if len(parts) == 1 and images and parts[0][0]:  # its name in the file is not in its own
+        images[0].metadata.setdefault("title", parts[0][0])
     return images

@@ -94,6 +94,8 @@ class Told:
         where = f"{self.image.name} ({width} × {height} px)"
         if inside.all():
             return f"All {n} lie in {where}."
+        if 2 * inside.sum() > n:
+            return f"{inside.sum()} of {n} lie in {where}, the others outside of it."
         return f"Only {inside.sum()} of {n} lie in {where}: is the unit another?"
 
 
