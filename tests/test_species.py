@@ -94,13 +94,47 @@ def test_a_model_of_one_material_is_overruled_only_with_a_probability() -> None:
     said[wrong] = "chalcogen pair"
     light = np.flatnonzero(basis == 0)[40:44]
     said[light] = "light metal"
-    named, _ = named_by_lattice(atoms.assign(species=said), TMD)
+    volume = atoms["volume"].to_numpy(copy=True)
+    volume[light] *= 0.5
+    named, _ = named_by_lattice(atoms.assign(species=said, volume=volume), TMD)
     after = named["species"].to_numpy()
     assert (after[wrong] == "metal").all()
     assert (named["species_probability"].to_numpy()[wrong] >= 0.9).all()
     assert (after[light] == "light metal").all()
     rest = np.setdiff1d(np.arange(len(said)), wrong)
     assert (after[rest] == said[rest]).mean() > 0.995
+
+
+def test_a_third_kind_is_told_where_a_model_has_words_for_two() -> None:
+    lead_bromide = crystals._crystal(
+        "halide", [[0, 2], [2, 0]], [[0, 0], [1, 1], [0, 1], [1, 0]], [1.0, 0.41, 0.19, 0.19]
+    )
+    atoms, basis = table_of(lead_bromide, [1.0, 0.41, 0.19, 0.19], 0.1)
+    said = np.array(["A", "A", "B", "weak column"], object)[basis]
+    species = named_by_lattice(atoms.assign(species=said), ("A", "B", "weak column"))[0]["species"]
+    names = np.array(["bright column", "column", "faint column", "faint column"])
+    assert (species == names[basis]).mean() > 0.98
+
+
+def test_what_is_as_bright_as_its_kind_is_neither_heavy_nor_weak() -> None:
+    atoms, basis = table_of(crystals.tmd(), [1.0, 0.4], 0.05)
+    said = np.where(basis == 0, "metal", "chalcogen pair").astype(object)
+    metals = np.flatnonzero(basis == 0)[[50, 80]]
+    said[metals] = "heavy metal"
+    volume = atoms["volume"].to_numpy(copy=True)
+    volume[metals[1]] *= 2
+    after = named_by_lattice(atoms.assign(species=said, volume=volume), TMD)[0]["species"]
+    assert after[metals].tolist() == ["metal", "heavy metal"]
+
+
+def test_a_site_of_nothing_holds_no_column() -> None:
+    atoms, basis = table_of(crystals.tmd(), [1.0, 0.4], 0.1)
+    middle = np.hypot(atoms["y_px"] - 130, atoms["x_px"] - 130).to_numpy()
+    gone = np.flatnonzero((basis == 1) & (middle < 70))[[1, 9]]
+    volume = atoms["volume"].to_numpy(copy=True)
+    volume[gone] *= 0.02
+    named = named_by_lattice(atoms.assign(volume=volume), UNIVERSAL)[0]
+    assert np.flatnonzero(named["probability"] < 0.5).tolist() == sorted(gone)
 
 
 def test_without_volumes_or_a_lattice_nothing_is_said() -> None:

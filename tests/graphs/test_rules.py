@@ -14,7 +14,7 @@ import pytest
 from napari_atomlens.errors import FormatError, ParameterError
 from napari_atomlens.graphs import bond, choose_rules, find_defects, learn_bounds
 from napari_atomlens.graphs.rules import BondRule, Rules, SpeciesRule, preset, presets
-from napari_atomlens.simulation.crystals import fill, tmd
+from napari_atomlens.simulation.crystals import dumbbell, fill, tmd
 
 
 @pytest.mark.parametrize("name", list(presets()))
@@ -122,6 +122,18 @@ def in_turn(nm: float, dim: float, known: bool = True) -> pd.DataFrame:
 def test_names_of_a_crystal_need_its_distance(nm: float, dim: float, name: str, words: str) -> None:
     rules, why = choose_rules(in_turn(nm, dim))
     assert rules.name == name and words in why
+
+
+def test_dumbbells_as_near_as_carbon_are_no_graphene() -> None:
+    places, basis = fill(dumbbell(), (240, 240), 12.0, 0.3, (3.0, 5.0), None)
+    nm = places * 0.1413 / 12  # GaAs <110>
+    atoms = pd.DataFrame(
+        {"y_px": places[:, 0], "x_px": places[:, 1], "y_nm": nm[:, 0], "x_nm": nm[:, 1],
+         "species": np.where(basis == 0, "bright column", "column").astype(object)}
+    )  # fmt: skip
+    for table in (atoms, atoms.assign(species="column"), atoms.assign(y_nm=np.nan, x_nm=np.nan)):
+        rules, why = choose_rules(table)
+        assert rules.name == "generic" and "dumbbells" in why
 
 
 def test_without_a_pixel_size_no_element_is_named() -> None:

@@ -101,7 +101,7 @@ def led_to(goals: np.ndarray, strong: np.ndarray, spacing: float) -> np.ndarray:
     """Which places a row of three strong columns leads to: sites of their own lattice."""
     tree = scipy.spatial.cKDTree(strong)
     k = min(NEIGHBOURS, len(strong))
-    near = tree.query(goals, k=k, distance_upper_bound=FAR * spacing)[1].reshape(len(goals), -1)
+    near = tree.query(goals, k=k, distance_upper_bound=FAR * spacing)[1].reshape(-1, k)
     goal, first = np.repeat(np.arange(len(goals)), k), near.ravel()
     goal, first = goal[first < len(strong)], first[first < len(strong)]
     step = strong[first] - goals[goal]

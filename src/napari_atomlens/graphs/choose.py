@@ -105,6 +105,8 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
     if clean["species"].eq("faint column").mean() > FAINT_SHARE:
         why = "The lattice has more than two kinds of columns, for which there are no rules."
         return generic(nearest, species), why
+    if most == 1 and share >= CLEAR:
+        return generic(nearest, species), "The columns stand in pairs (dumbbells): no rules."
     if known and _near(nearest, 0.142, TOLERANCE) and not alternating:
         # no other crystal comes near to it; contamination may hide the coordination
         rules = preset("graphene-si" if bright.any() else "graphene")

@@ -7,11 +7,11 @@ from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 import scipy
 
 from napari_atomlens.graphs.finding import Finding, join_labels
-from napari_atomlens.points import connected, inside_polygon, near_pairs
+from napari_atomlens.graphs.vacant import Vacancies
+from napari_atomlens.points import connected, near_pairs
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 #: More odd rings than this in one piece, drawn out in a line, are a grain boundary.
 MANY_RINGS = 7
-#: An open bond so deep below the convex hull, over the usual length of a bond, may point at a
-#: vacant site; the outermost atoms have open bonds anyway.
-INSIDE = 1.2
-NOTHING_VACANT = pd.DataFrame(
-    {"frame": np.zeros(0, np.int64), "y_px": [], "x_px": [], "species": np.zeros(0, object)}
-)
 #: Atoms nearer than this to a vacant site, over the usual length of a bond, point at it.
 OPEN_BOND = 1.35
 #: What pieces of odd rings are called in a crystal of hexagons.
@@ -36,8 +30,6 @@ NAMED = {
 }
 #: Names of up to so many rings are searched by permutation.
 MOST_NAMED = 6
-#: An atom more likely than this is there.
-LIKELY = 0.5
 
 
 def ring_name(sizes: list[int], links: set[tuple[int, int]]) -> str:
@@ -166,74 +158,6 @@ def _by_lattice_alone(graph: BondGraph, odds: Odds) -> list[Finding]:
     return out
 
 
-class Vacancies:
-    """Vacant sites of the lattice, and the odd ring that each lies in."""
-
-    def __init__(self, graph: BondGraph, odd: np.ndarray, under: np.ndarray) -> None:
-        # to measure the lattice takes long, and without open bonds nothing is made of its sites
-        look = graph.knows_vacant or _open_inside(graph, under)
-        table = graph.vacant if look else NOTHING_VACANT
-        self.frame = table["frame"].to_numpy(np.int64)
-        self.place = table[["y_px", "x_px"]].to_numpy(float)
-        self.species = table["species"].to_numpy(object)
-        #: Position in `odd` of the ring round each site, -1 where there is none.
-        self.ring = np.full(len(table), -1)
-        #: Atoms of the table that chemistry left out: no place of theirs is vacant.
-        self.left_out = _left_out(graph)
-        if not len(table):
-            return
-        atoms = graph.atoms[["y_px", "x_px"]].to_numpy(float)
-        frame = graph.atoms["frame"].to_numpy(np.int64)
-        for k, i in enumerate(odd.tolist()):
-            rows = graph.rings.polygon(i)
-            mine = np.flatnonzero((self.frame == frame[rows[0]]) & (self.ring < 0))
-            self.ring[mine[inside_polygon(self.place[mine], atoms[rows])]] = k
-
-    def taken(self, frame: int, polygon: np.ndarray) -> bool:
-        """Whether an atom that has no bonds lies in a ring."""
-        mine = self.left_out[self.left_out[:, 0] == frame, 1:]
-        return bool(len(mine)) and bool(inside_polygon(mine, polygon).any())
-
-    def name(self, which: np.ndarray, host: tuple[str, ...]) -> str:
-        """Name of vacant sites by what is missing there."""
-        kinds = [str(s) for s in self.species[which]]
-        if all(k in host for k in kinds):
-            return join_labels([f"V_{k}" for k in kinds])
-        return f"{len(kinds)}V" if len(kinds) > 1 else "V"
-
-
-def _left_out(graph: BondGraph) -> np.ndarray:
-    """Frame and place of the atoms that are likely, and yet have no bond; shape (n, 3)."""
-    given = graph.given
-    if given is None or "atom_id" not in given or "probability" not in given:
-        return np.zeros((0, 3))
-    bonded = graph.atoms["atom_id"][graph.degree > 0]
-    out = ~given["atom_id"].isin(bonded) & (given["probability"] > LIKELY)
-    if "source" in given:
-        out &= given["source"].astype(str) != "lattice"
-    frame = given["frame"] if "frame" in given else pd.Series(0, index=given.index)
-    return np.column_stack([frame[out], given.loc[out, ["y_px", "x_px"]].to_numpy(float)])
-
-
-def _open_inside(graph: BondGraph, under: np.ndarray) -> bool:
-    """Whether an atom with an open bond lies deeper inside than the outermost atoms."""
-    if not len(graph.pairs) or not under.any():
-        return False
-    reach = INSIDE * float(np.median(graph.bonds["length_px"]))
-    points = graph.atoms[["y_px", "x_px"]].to_numpy(float)
-    frame = graph.atoms["frame"].to_numpy(np.int64)
-    for f in np.unique(frame[under]):
-        here = frame == f
-        try:
-            hull = scipy.spatial.ConvexHull(points[here])
-        except scipy.spatial.QhullError:  # too few atoms, or all on a line
-            return True
-        depth = -(points[here & under] @ hull.equations[:, :2].T + hull.equations[:, 2])
-        if (depth.min(axis=1) > reach).any():
-            return True
-    return False
-
-
 def _open_sites(graph: BondGraph, odds: Odds, under: np.ndarray, sites: Vacancies) -> list[Finding]:
     """Vacant sites in no odd ring, as beside the border: open bonds point at them."""
     alone = np.flatnonzero(sites.ring < 0)
@@ -252,10 +176,17 @@ def _open_sites(graph: BondGraph, odds: Odds, under: np.ndarray, sites: Vacancie
     enough = np.bincount(pairs[:, 1] - n, minlength=len(alone)) >= 2
     pairs = pairs[enough[pairs[:, 1] - n]]
     label = connected(pairs, n + len(alone))
+    if not graph.rules.share_neighbours:  # sites that only share an open bond are apart
+        own = _touching(graph, place[n:])
+        nearest = scipy.spatial.cKDTree(place[n:]).query(place[:n])[1]
+        held = np.isin(np.arange(n), pairs[:, 0])
+        label = np.r_[np.where(held, own[nearest], -1), own]
     out = []
     for g in np.unique(label[n:][enough]):
         which = alone[(label[n:] == g) & enough]
         rows = np.flatnonzero(label[:n] == g)
+        if not len(rows):
+            continue
         out.append(
             Finding(
                 rows, rows, sites.name(which, graph.rules.host), "vacancy",
@@ -315,7 +246,45 @@ def _pieces(
         rest = np.array([i for i in free.tolist() if i not in holes], int)
         for part in (*(np.array([i]) for i in holes), rest):
             if len(part):
-                out.append(_piece(graph, rings, odd, part, inner, cell, under, odds, sites))
+                one = _piece(graph, rings, odd, part, inner, cell, under, odds, sites)
+                empty = np.flatnonzero(np.isin(sites.ring, part))
+                out += _apart(graph, one, empty, sites, odds)
+    return out
+
+
+def _touching(graph: BondGraph, place: np.ndarray) -> np.ndarray:
+    """Group of each vacant site: those on neighbouring sites are one defect."""
+    reach = OPEN_BOND * float(np.median(graph.bonds["length_px"]))
+    pairs, _ = near_pairs(place, np.zeros(len(place), np.int64), reach)
+    return connected(pairs, len(place))
+
+
+def _apart(
+    graph: BondGraph, one: Finding, empty: np.ndarray, sites: Vacancies, odds: Odds
+) -> list[Finding]:
+    """Vacancies that one ring goes round, each for itself where they only share a neighbour.
+
+    Where foreign atoms share neighbours too, as in graphene, they stay one defect.
+    """
+    if one.kind != "vacancy" or len(empty) < 2 or graph.rules.share_neighbours:
+        return [one]
+    label = _touching(graph, sites.place[empty])
+    if label.max() == 0:
+        return [one]
+    out = []
+    nearest = scipy.spatial.cKDTree(sites.place[empty]).query(odds.places_px[one.rows])[1]
+    for g in np.unique(label):
+        which, rows = empty[label == g], one.rows[label[nearest] == g]
+        core = one.core[np.isin(one.core, rows)]
+        pairs = one.pairs[np.isin(one.pairs, rows).all(axis=1)]
+        code = pairs.min(axis=1) * len(graph.atoms) + pairs.max(axis=1)
+        out.append(
+            Finding(
+                rows, core if len(core) else rows, sites.name(which, graph.rules.host), "vacancy",
+                pairs, float(odds.atom[rows].sum()) + odds.bonds(code), rings=one.rings,
+                place=sites.place[which].mean(axis=0),
+            )
+        )  # fmt: skip
     return out
 
 

@@ -86,6 +86,8 @@ class Kinds:
         Region of one lattice; -1 for none.
     site : ndarray of int, shape (n,)
         Level of the sublattice on which the column stands; -1 for none.
+    ratio : ndarray, shape (n,)
+        Volume over the typical one of the level of its sublattice; NaN where it is unknown.
     empty : ndarray of bool, shape (n,)
         Where the fit finds nothing of the volume that a column of the sublattice has.
     levels : list of list of Level
@@ -96,6 +98,7 @@ class Kinds:
     probability: np.ndarray
     region: np.ndarray
     site: np.ndarray
+    ratio: np.ndarray
     empty: np.ndarray
     levels: list[list[Level]]
 
@@ -219,8 +222,8 @@ def kinds_of(
     value, error = log_volumes(atoms)
     points = atoms[["y_px", "x_px"]].to_numpy(float)
     out = Kinds(
-        np.full(n, -1), np.full(n, np.nan), np.full(n, -1), np.full(n, -1), np.zeros(n, bool),
-        list[list[Level]](),
+        np.full(n, -1), np.full(n, np.nan), np.full(n, -1), np.full(n, -1), np.full(n, np.nan),
+        np.zeros(n, bool), list[list[Level]](),
     )  # fmt: skip
     known = np.flatnonzero(~is_unfamiliar(atoms) & np.isfinite(points).all(1))
     if np.isfinite(value[known]).sum() < 2 * FEWEST:
@@ -311,6 +314,8 @@ def _tell(
     chance /= chance.sum(1, keepdims=True)
     out.level[rows] = chance.argmax(1)
     out.site[rows] = site
+    means = np.array([one.mean for one in found])
+    out.ratio[rows] = np.where(site >= 0, np.exp(level - means[site]), np.nan)
     out.probability[rows] = chance.max(1) * order
 
 
@@ -323,6 +328,8 @@ FAMILIES = (
 )
 #: A class of a model of one material is overruled only by what is at least so sure.
 OVERRULES = 0.9
+#: A column whose volume is that of its kind within this is not of another element.
+ORDINARY = 0.2
 #: More than this share of the columns is told of when the lattice names them.
 TOLD = 0.02
 
@@ -362,7 +369,11 @@ def named_by_lattice(
     if not told.any():
         return atoms, ""
     species, chance = said.copy(), sure.copy()
-    if family is FAMILIES[0]:
+    three = [len(x) > 2 for x in kinds.levels]
+    many = np.isin(kinds.region, np.flatnonzero(three)).sum() > 0.5 * told.sum()
+    if family is FAMILIES[0] or many:
+        # a model of two kinds has no words for a third
+        species[~told] = np.where(first[~told], BRIGHT, PLAIN)
         species[told] = np.array([BRIGHT, PLAIN, FAINT], object)[kinds.level[told]]
         chance[told] = kinds.probability[told]
     else:
@@ -401,6 +412,10 @@ def _of_material(
     is_first = kinds.level == bright
     agree = here & (is_first == first)
     chance[agree] = np.maximum(chance[agree], kinds.probability[agree])
+    # as bright as its kind is: neither light nor heavy, nor weak
+    plain = agree & (kinds.site == kinds.level) & (np.abs(kinds.ratio - 1) < ORDINARY)
+    odd = np.isin(species, ("light metal", "heavy metal", "weak column"))
+    species[plain & odd & first], species[plain & odd & ~first] = family[0][0], family[1][0]
     other = here & (is_first != first) & (kinds.probability >= OVERRULES)
     species[other & is_first], species[other & ~is_first] = family[0][0], family[1][0]
     chance[other] = kinds.probability[other]
