@@ -355,6 +355,8 @@ def test_methods_of_what_is_public(tmp_path: Path) -> None:
                 lambda v: report.save_report(tmp_path / "a.pdf", v, result),
                 lambda v: al.Corrections(spacing_px=v),
                 lambda v: repr(al.Image("a", IMAGE, "yx", v, v)),
+                lambda v: repr(al.Image("a", IMAGE, "yx", metadata=v)),
+                lambda v: repr(al.Image(v, IMAGE, v)),
             ):  # fmt: skip
                 if not isinstance(value, str):
                     survived(lambda call=call, value=value: call(value))

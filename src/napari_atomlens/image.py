@@ -111,6 +111,9 @@ class Image(Card):
     def __post_init__(self) -> None:
         if not isinstance(self.data, Pixels):
             object.__setattr__(self, "data", _array_of(self.data))
+        named = isinstance(self.name, str) and isinstance(self.axes, str)
+        if not named or not isinstance(self.metadata, Mapping):
+            raise ImageError("The name and axes of an image are texts, its metadata a dictionary.")
         size, step = self.pixel_size_nm, self.time_step_s
         if isinstance(size, Real):  # square pixels
             object.__setattr__(self, "pixel_size_nm", check_pixel_size(size))
