@@ -14,6 +14,7 @@ from napari_atomlens.atoms.disorder import disorder
 from napari_atomlens.atoms.evidence import gather
 from napari_atomlens.atoms.fitted import Fit
 from napari_atomlens.atoms.ghosts import ghosts
+from napari_atomlens.atoms.pairs import resolve, told
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
@@ -131,6 +132,9 @@ class Fitted:
     fit : Fit
     evidence : ndarray, shape (n, len(NAMES)) or None
         See :func:`napari_atomlens.atoms.evidence.gather`; None where nothing was fitted.
+    two, left : ndarray of bool, shape (n,)
+        Those that are one of two columns that the network saw as one, and those that are drawn
+        out as if they were two (see :func:`napari_atomlens.atoms.pairs.resolve`).
     """
 
     positions: np.ndarray
@@ -139,6 +143,8 @@ class Fitted:
     strange: np.ndarray
     fit: Fit
     evidence: np.ndarray | None
+    two: np.ndarray
+    left: np.ndarray
 
 
 def fitted_candidates(
@@ -160,11 +166,24 @@ def fitted_candidates(
     positions, chance, shares = positions[known], chance[known], shares[known]
     strange = np.clip(1 - evidence[known, 3], 0, 1)
     result = _refined(probabilities, positions, shares, refine, fit, progress)
-    gathered = None
-    if refine in ("fit", "elliptic"):
-        spacing, shape = probabilities.spacing_px, probabilities.frame.shape
-        gathered = gather(positions, chance, strange, result, spacing, shape)
-    return Fitted(positions, chance, shares, strange, result, gathered)
+    if refine not in ("fit", "elliptic"):
+        no = np.zeros(len(positions), bool)
+        return Fitted(positions, chance, shares, strange, result, None, no, no)
+    spacing, shape = probabilities.spacing_px, probabilities.frame.shape
+    single = gather(positions, chance, strange, result, spacing, shape)
+    seen = resolve(
+        result, positions,
+        lambda p, source: _refined(probabilities, p, shares[source], refine, fit, progress),
+    )  # fmt: skip
+    gathered, source = single, seen.source
+    if seen.two.any():
+        chance, shares, strange = chance[source], shares[source], strange[source]
+        gathered = gather(seen.positions, chance, strange, seen.fit, spacing, shape)
+        # the network saw one column: what speaks for it speaks for both
+        gathered[seen.two] = single[source][seen.two]
+    return Fitted(
+        seen.positions, chance, shares, strange, seen.fit, gathered, seen.two, seen.left
+    )  # fmt: skip
 
 
 def _species(
@@ -312,6 +331,8 @@ def find_atoms(
     )  # fmt: skip
     there = share_recorded(np.c_[result.y, result.x], probabilities) > 0.5
     keep = (chance >= min_probability) & there & on_image(result, probabilities)
+    if notes is not None:
+        notes += told(found.two[keep & ~none], found.left[keep & ~none])
     table = table[keep & ~none]
     table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
     table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)

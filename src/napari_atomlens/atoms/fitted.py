@@ -18,7 +18,8 @@ class Fit:
     the pixels of the column weighted by its profile; 1 where model and noise are right. Where
     it is far above that of the other columns ``ok`` is False, the position is that of the fit
     (``placed``), and its error is larger by the root of that excess. ``volume_part`` is the
-    standard error of the volume over the volume.
+    standard error of the volume over the volume. ``lean`` (n, 2) is what round columns leave of
+    their length over width: its logarithm along y less that along x, and along the diagonals.
     Of elliptic columns ``sigma`` is the geometric mean of both widths, ``aspect`` their
     ratio (>= 1) and ``axis_rad`` the direction of the longer one, counter-clockwise from +x
     as drawn, in [0, pi); errors take the neighbours' shapes as known.
@@ -40,6 +41,8 @@ class Fit:
     axis_rad: np.ndarray | None = None
     placed: np.ndarray | None = None
     volume_part: np.ndarray | None = None
+    lean: np.ndarray | None = None
+    lean_err: np.ndarray | None = None
 
     @property
     def volume(self) -> np.ndarray:

@@ -471,7 +471,12 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray, copies: 
         placed=placed[real],
         volume_part=np.sqrt(volume_variance(system, covariance) * correlated * times)[real],
     )
-    if system.shape is not None:
+    if system.shape is None:
+        score, information = system.quadrupole()
+        information = np.maximum(information, 1e-12)
+        fit.lean = (score / information)[real]
+        fit.lean_err = np.sqrt(correlated / information.min(1))[real]
+    else:
         e1, e2 = system.shape[real].T
         size = np.hypot(e1, e2)
         # error along the direction of the shape; of a round column, of either direction

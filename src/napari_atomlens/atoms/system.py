@@ -184,15 +184,13 @@ class System:
         patch = self.amplitude[c, None, None] * np.exp(-0.5 * form)
         return np.asarray(patch, np.float32)
 
-    def reshape(self, noise: Noise) -> None:
-        """Take a step of the shapes: the quadrupole that the residual has left.
+    def quadrupole(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the residual has left of the shapes: their score and information, (n, 2) each.
 
         The variance of a column is sigma^2 exp(E) with E = [[e1, e2], [e2, -e1]], so that
         its derivatives at a round column are the two quadrupoles of its profile, which no
         other parameter of the column contains.
         """
-        if self.shape is None:
-            self.shape = np.zeros((self.n, 2))
         f, sigma = self.field, np.exp(self.log_sigma)
         wr, w = f.put(self.weight * self.residual), f.put(self.weight)
         information = np.empty((self.n, 2))
@@ -212,6 +210,13 @@ class System:
             information[c] = a[:, None] ** 2 * np.stack([first, s[:, 1, 1]], axis=1)
 
         self.crew.each(one, self.n)
+        return score, information
+
+    def reshape(self, noise: Noise) -> None:
+        """Take a step of the shapes, by the quadrupole that the residual has left."""
+        if self.shape is None:
+            self.shape = np.zeros((self.n, 2))
+        score, information = self.quadrupole()
         score -= self.shape / SHAPE_FREEDOM**2
         information += 1 / SHAPE_FREEDOM**2
         self.shape = np.clip(
