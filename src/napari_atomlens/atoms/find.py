@@ -14,7 +14,7 @@ from napari_atomlens.atoms.disorder import disorder
 from napari_atomlens.atoms.evidence import gather
 from napari_atomlens.atoms.fitted import Fit
 from napari_atomlens.atoms.ghosts import ghosts
-from napari_atomlens.atoms.pairs import resolve, told
+from napari_atomlens.atoms.pairs import pair_sentences, resolve_pairs
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
@@ -134,7 +134,7 @@ class Fitted:
         See :func:`napari_atomlens.atoms.evidence.gather`; None where nothing was fitted.
     two, left : ndarray of bool, shape (n,)
         Those that are one of two columns that the network saw as one, and those that are drawn
-        out as if they were two (see :func:`napari_atomlens.atoms.pairs.resolve`).
+        out as if they were two (see :func:`napari_atomlens.atoms.pairs.resolve_pairs`).
     """
 
     positions: np.ndarray
@@ -171,7 +171,7 @@ def fitted_candidates(
         return Fitted(positions, chance, shares, strange, result, None, no, no)
     spacing, shape = probabilities.spacing_px, probabilities.frame.shape
     single = gather(positions, chance, strange, result, spacing, shape)
-    seen = resolve(
+    seen = resolve_pairs(
         result, positions,
         lambda p, source: _refined(probabilities, p, shares[source], refine, fit, progress),
     )  # fmt: skip
@@ -332,7 +332,7 @@ def find_atoms(
     there = share_recorded(np.c_[result.y, result.x], probabilities) > 0.5
     keep = (chance >= min_probability) & there & on_image(result, probabilities)
     if notes is not None:
-        notes += told(found.two[keep & ~none], found.left[keep & ~none])
+        notes += pair_sentences(found.two[keep & ~none], found.left[keep & ~none])
     table = table[keep & ~none]
     table = table.sort_values(["y_px", "x_px"], kind="stable", ignore_index=True)
     table["atom_id"] = np.arange(first_id, first_id + len(table), dtype=np.int64)

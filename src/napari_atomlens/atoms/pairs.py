@@ -59,7 +59,7 @@ def drawn_out(fit: Fit) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Split:
+class Halves:
     """First guess of a fit in which some columns are two.
 
     Attributes
@@ -76,7 +76,7 @@ class Split:
     two: np.ndarray
 
 
-def split(fit: Fit, which: np.ndarray) -> Split:
+def as_two(fit: Fit, which: np.ndarray) -> Halves:
     """Make two of each of some columns, along the direction in which they are drawn out."""
     places = np.c_[fit.y, fit.x]
     one = np.flatnonzero(~which)
@@ -92,17 +92,17 @@ def split(fit: Fit, which: np.ndarray) -> Split:
     step = half[:, None] * np.c_[np.cos(turn), np.sin(turn)]
     positions = np.concatenate([places[one], places[many] - step, places[many] + step])
     source = np.concatenate([one, many, many])
-    return Split(positions, source, np.arange(len(positions)) >= len(one))
+    return Halves(positions, source, np.arange(len(positions)) >= len(one))
 
 
-def explained(before: Fit, after: Fit, made: Split) -> np.ndarray:
+def explained(before: Fit, after: Fit, made: Halves) -> np.ndarray:
     """Which of the split columns two columns explain, in the order of the pairs.
 
     Parameters
     ----------
     before, after : Fit
         Of single columns, and of the split ones.
-    made : Split
+    made : Halves
 
     Returns
     -------
@@ -138,7 +138,7 @@ def explained(before: Fit, after: Fit, made: Split) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedPairs:
     """Columns of which some were found to be two.
 
     Attributes
@@ -162,9 +162,9 @@ class Resolved:
     left: np.ndarray
 
 
-def resolve(
+def resolve_pairs(
     fit: Fit, positions: np.ndarray, again: Callable[[np.ndarray, np.ndarray], Fit]
-) -> Resolved:
+) -> ResolvedPairs:
     """Make two of the columns that are two, as far as two explain them, and mark the others.
 
     Parameters
@@ -178,7 +178,7 @@ def resolve(
 
     Returns
     -------
-    Resolved
+    ResolvedPairs
     """
     n = len(positions)
     source, two, tried = np.arange(n), np.zeros(n, bool), np.zeros(n, bool)
@@ -187,33 +187,33 @@ def resolve(
         if not which.any():
             break
         tried[source[which]] = True
-        made = split(fit, which)
+        made = as_two(fit, which)
         trial = again(made.positions, source[made.source])
         right = np.zeros(len(which), bool)
         right[np.flatnonzero(which)] = explained(fit, trial, made)
         if not right.any():
             continue
         if not np.array_equal(right, which):
-            made = split(fit, right)
+            made = as_two(fit, right)
             trial = again(made.positions, source[made.source])
         fit, positions = trial, made.positions
         two, source = made.two | two[made.source], source[made.source]
     left = drawn_out(fit) & ~two
     fit.ok = fit.ok & ~left
-    return Resolved(fit, positions, source, two, left)
+    return ResolvedPairs(fit, positions, source, two, left)
 
 
 #: A larger share of the atoms that are drawn out is told.
 TOLD = 0.01
 
 
-def told(two: np.ndarray, left: np.ndarray) -> list[str]:
+def pair_sentences(two: np.ndarray, left: np.ndarray) -> list[str]:
     """What is said of the columns that are two, and of those that are neither one nor two.
 
     Parameters
     ----------
     two, left : ndarray of bool, shape (n,)
-        See :class:`Resolved`.
+        See :class:`ResolvedPairs`.
     """
     pairs, odd, said = int(two.sum()) // 2, int(left.sum()), []
     if pairs:
