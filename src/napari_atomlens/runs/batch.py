@@ -248,10 +248,7 @@ def run_batch(
     """
     chosen, size = merged(BatchParams, params, settings), check_pixel_size(pixel_size_nm)
     n_workers, paths = _workers(workers), find_inputs(inputs, chosen.names)
-    if started is not None and not callable(started):
-        raise ParameterError("started must be a function that takes a sentence.")
-    folder = path_of(out).expanduser().absolute()
-    tell = started or (lambda sentence: None)
+    folder, tell = path_of(out).expanduser().absolute(), _teller(started)
     place = partial(_place, n_workers, processes, scheduler, tell)
     return _run(folder, chosen, size, paths, place, as_progress(progress))
 
@@ -299,6 +296,13 @@ def _disk_error(folder: Path, error: OSError) -> FormatError:
     if error.errno in FULL:
         return FormatError(disk_full(str(folder)))
     return FormatError(f"{folder} cannot be written: {error.strerror or error}.")
+
+
+def _teller(started: Callable[[str], None] | None) -> Callable[[str], None]:
+    """Who is told where the work is done."""
+    if started is not None and not callable(started):
+        raise ParameterError("started must be a function that takes a sentence.")
+    return started or (lambda sentence: None)
 
 
 def _workers(asked: int | None) -> int:
