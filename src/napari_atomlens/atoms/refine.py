@@ -484,6 +484,12 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray, copies: 
         variance = system.shape_variance[real]
         error = np.sqrt((part * variance[:, 0] + (1 - part) * variance[:, 1]) * correlated)
         fit.aspect = np.exp(size)
+        # along the longer axis a column is less well known than across it
+        odd = np.where(size > 1e-6, np.sinh(size) / np.maximum(size, 1e-6), 1.0) * e1
+        # and the fit places ellipses by the slopes of round columns, not quite as well as can be
+        less = 0.5 * (1 + np.cosh(size))
+        fit.y_err = fit.y_err * np.sqrt(np.cosh(size) + odd) * less
+        fit.x_err = fit.x_err * np.sqrt(np.cosh(size) - odd) * less
         fit.aspect_err = fit.aspect * error
         turn = 0.5 * np.arctan2(e2, e1)  # of the longer axis, from +y (down) towards +x
         fit.axis_rad = np.arctan2(-np.cos(turn), np.sin(turn)) % np.pi

@@ -21,8 +21,8 @@ OVERLAP = 6.3
 FAR = 0.4
 #: Relative freedom (standard deviation of log sigma) of a width about its group, at most.
 WIDTH_FREEDOM = 0.25
-#: Standard deviation of e1 and e2 that is allowed for, and their limit (aspect 1.65).
-SHAPE_FREEDOM, MOST_OBLONG = 0.3, 0.5
+#: Standard deviation of e1 and e2 that is allowed for, and their limit (aspect 2.7).
+SHAPE_FREEDOM, MOST_OBLONG = 0.3, 1.0
 #: Rounds of conjugate gradients for one scoring step, at most.
 MOST_ROUNDS = 30
 
