@@ -41,6 +41,10 @@ COMMANDS = {
         "Measure the lattice of atoms: cell, strain, polarisation, vacant sites.",
         lambda: commands.measure.run,
     ),
+    "match": Listed(
+        "Match a crystal with the columns of an image: zone axis, sites, defects, polarity.",
+        lambda: commands.match.run,
+    ),
     "movie": Listed(
         "Follow every atom and dumbbell through a movie of any length; stops and goes on.",
         lambda: commands.movie.run,

@@ -183,8 +183,8 @@ def list_columns(
     order, blank = rng.permutation(len(found)), np.full(len(extra), "", dtype=object)
     elements, occupant = (np.r_[labels[k][~gone], blank][order] for k in (site, there))
     return ColumnList(
-        _table(found[order], volume[order]), elements, occupant, places[gone], labels[site][gone], matrix,
-        pixel_size_nm, sigma,
+        _table(found[order], volume[order]), elements, occupant, places[gone],
+        labels[site][gone], matrix, pixel_size_nm, sigma,
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def run(
 
     def one(path: Path) -> None:
         with bar("frames", STOPPED) as progress:
-            given = _read(path, pixel_size, chosen, analysis, progress, image or None)
+            given = read_given(path, pixel_size, chosen, analysis, progress, image or None)
             found = measure_lattice(
                 given.atoms, lattice, reference=against, pixel_size_nm=given.pixel_size_nm,
                 progress=progress,
@@ -106,7 +106,7 @@ def parse_rectangle(text: str) -> str | list[float]:
     return corners
 
 
-def _read(
+def read_given(
     path: Path,
     pixel_size: float | None,
     frames: list[int] | None,
