@@ -337,6 +337,16 @@ def test_another_cell_or_basis_is_refused(
         matched(columns, asked, as_axis)
 
 
+def test_a_crystal_of_which_no_column_is_met_is_refused() -> None:
+    view = views_of(find_crystal("MoS2"), (0, 0, 1))[0]
+    columns = list_columns(view, np.random.default_rng(2), Told(missing=0.01, replaced=0.008),
+                           n_columns=400, pixel_size_nm=0.02, rotation_rad=0.3)  # fmt: skip
+    bare = columns.atoms.drop(columns=["volume", "amplitude"])
+    for name in ("SrTiO3", "PbTiO3", "MgO"):  # MgO [112] is nearly a honeycomb
+        with pytest.raises(MatchError):
+            al.match_crystal(bare, name, pixel_size_nm=0.02)
+
+
 def test_a_scale_beyond_the_tolerance_is_refused() -> None:
     columns = drawn("MoS2", (0, 0, 1), Told(), scale=1.25)
     with pytest.raises(MatchError):

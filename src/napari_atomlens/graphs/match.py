@@ -34,7 +34,7 @@ SURE = 0.95
 #: columns are empty.
 LEAST_ON_SITES, MOST_EMPTY = 0.75, 0.55
 #: ... where its likelihood is so much less, per column, than if each were in its place ...
-MOST_OFF = 1.5
+MOST_OFF = 1.0
 #: ... or where the brightness of a column is off by so many of its errors.
 WORST_BRIGHT = 5.0
 

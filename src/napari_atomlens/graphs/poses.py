@@ -26,6 +26,8 @@ STRAIN_ERR, SCALE_ERR = 0.01, 0.1
 PLACE_NM = 0.012
 #: Farther than this from a column of the crystal, in nm, a slot is none of it.
 REACH_NM = 0.06
+#: A pose with a smaller share of the columns on sites is none.
+LEAST_ON = 0.3
 #: Log odds of a column that is there and should not be, and the reverse.
 AMISS = -4.0
 #: So many columns count as independent; the others repeat what these say.
@@ -298,7 +300,9 @@ class PoseSearch:
             slots = self.slots(laid.multiple)
             places = slots.places @ np.linalg.inv(laid.vectors)
             for start in _starts(places, slots.count, fractions, view.columns.cell_nm, reach):
-                yield self._pose(view, laid, slots, places, fractions, start, reach)
+                pose = self._pose(view, laid, slots, places, fractions, start, reach)
+                if (pose.column >= 0).mean() > LEAST_ON:
+                    yield pose
 
     def _pose(
         self,

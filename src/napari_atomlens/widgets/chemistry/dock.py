@@ -23,6 +23,7 @@ from napari_atomlens.widgets.base.images import current_frame, pixel_size_of, st
 from napari_atomlens.widgets.base.layout import button, line, section
 from napari_atomlens.widgets.base.looking import look_at
 from napari_atomlens.widgets.base.task import Task
+from napari_atomlens.widgets.chemistry.crystal_section import CrystalSection
 from napari_atomlens.widgets.chemistry.defect_list import DefectList, TypeRow, type_rows
 from napari_atomlens.widgets.chemistry.library_browser import LibraryBrowser
 from napari_atomlens.widgets.chemistry.rules_table import RulesTable
@@ -30,6 +31,7 @@ from napari_atomlens.widgets.layers import convert, placing
 from napari_atomlens.widgets.layers.atoms import editor_of
 from napari_atomlens.widgets.layers.bonds import BondLayers
 from napari_atomlens.widgets.layers.convert_bonds import BondDrawing, draw_bonds
+from napari_atomlens.widgets.layers.crystal import show_crystal
 from napari_atomlens.widgets.layers.registry import layers_of
 from napari_atomlens.widgets.layers.roles import (
     BONDS,
@@ -43,6 +45,7 @@ from napari_atomlens.widgets.layers.roles import (
 
 if TYPE_CHECKING:
     from napari_atomlens.graphs.bonds import BondGraph
+    from napari_atomlens.graphs.crystal_match import CrystalMatch
     from napari_atomlens.graphs.library import Entry
 
 AUTO = "auto"
@@ -118,6 +121,14 @@ class ChemistryWidget(Dock):
             line(*self._show.values()),
             build,
         )  # fmt: skip
+        self._crystal = CrystalSection(
+            self,
+            self.run_button(
+                "Match", self._matching, name="match",
+                tip="Zone axis, sites, defects and polarity of the crystal in these atoms",
+            ),
+        )  # fmt: skip
+        self.add(self._crystal.box)
         self.add_status()
         self.add(self._list)
         self.add(
@@ -296,6 +307,32 @@ class ChemistryWidget(Dock):
 
         return Task(
             work, show, lambda: ending[-1] if ending else "", "Looking for bonds and defects…",
+            sources=(layer,),
+        )  # fmt: skip
+
+    def _matching(self) -> Task[CrystalMatch]:
+        """Match the chosen crystal with the atoms, and draw its columns over them."""
+        layer, crystal, axis = self._chosen(), self._crystal.chosen(), self._crystal.zone_axis()
+        editor = editor_of(layer)
+        editor.check()
+        atoms, layers = self._atoms_now(), layers_of(self.viewer, layer)
+        revision = editor.session.revision
+        ending: list[str] = []
+
+        def work(progress: Progress) -> Iterator[CrystalMatch]:
+            found = graphs.match_crystal(
+                atoms.table(), crystal, axis, pixel_size_nm=atoms.pixel_size_nm, progress=progress
+            )
+            if not progress.stopped:
+                yield found
+
+        def show(results: list[CrystalMatch]) -> Iterator[None]:
+            found = results[-1]
+            yield from show_crystal(layers, found, revision)
+            ending.append(" ".join([found.sentence, *found.messages]))
+
+        return Task(
+            work, show, lambda: ending[-1] if ending else "", "Matching the crystal…",
             sources=(layer,),
         )  # fmt: skip
 

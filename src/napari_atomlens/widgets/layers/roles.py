@@ -24,6 +24,8 @@ PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS = "probability", "unfamiliar", "contour
 ARROWS, MAP, VACANCIES = "displacements", "lattice map", "vacancies"
 # of a bond graph
 BONDS, RINGS, DEFECTS = "bonds", "rings", "defects"
+# of a crystal that was matched
+CRYSTAL, CRYSTAL_DEFECTS = "crystal", "defects of the crystal"
 # of a movie
 FRAME_ATOMS, DUMBBELLS, CHANGE_MAP, SHIFTS = "frame atoms", "dumbbells", "change map", "shifts"
 TRACKS, MOVING, DEFECT_TRACKS = "tracks", "moving defects", "defect tracks"
@@ -48,8 +50,9 @@ ANOMALIES, EXCLUDED = "anomalies", "excluded"
 ORDER = (
     PREPARED, SQUARE, UNDRIFTED, FLAT, MEAN, PREVIEW, PROBABILITY, UNFAMILIAR, TERRACES, MASK,
     DISAGREE, MAP, CHANGE_MAP, RINGS, ROWS, EDGES, CONTOURS, TRACKS, DEFECT_TRACKS, BONDS,
-    DUMBBELLS, DIMERS, MOLECULES, IN_TIME, ATOMS, FRAME_ATOMS, ROTATION, ARROWS, SHIFTS,
-    VACANCIES, ANOMALIES, DEFECTS, SURFACE_DEFECTS, MOVING, FLIPS, EXCLUDED, GALLERY,
+    DUMBBELLS, DIMERS, MOLECULES, IN_TIME, ATOMS, FRAME_ATOMS, CRYSTAL, ROTATION, ARROWS, SHIFTS,
+    VACANCIES, ANOMALIES, DEFECTS, CRYSTAL_DEFECTS, SURFACE_DEFECTS, MOVING, FLIPS, EXCLUDED,
+    GALLERY,
 )  # fmt: skip
 #: Table of the session that a layer shows; a layer is stale when its table is.
 TABLE_OF = {
@@ -59,6 +62,7 @@ TABLE_OF = {
     MOVING: "defect tracks", DEFECT_TRACKS: "defect tracks", ANOMALIES: "anomalies",
     TERRACES: "terraces", EDGES: "step edges", DIMERS: "dimers",
     SURFACE_DEFECTS: "surface defects", GALLERY: "classes of defects", MOLECULES: "molecules",
+    CRYSTAL: "crystal model", CRYSTAL_DEFECTS: "crystal defects",
     ROTATION: "molecules", IN_TIME: "molecule tracks", FLIPS: "flips",
 }  # fmt: skip
 
