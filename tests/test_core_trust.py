@@ -26,6 +26,36 @@ def test_a_step_of_a_lattice_goes_on_and_random_places_have_none() -> None:
     assert np.median(surroundings.steps_of_lattice(random, 10.0)) < surroundings.LATTICE
 
 
+def test_what_stands_beside_a_lattice_is_led_to_by_no_row_of_it() -> None:
+    lattice = square(9)
+    beside = surroundings.beside_a_lattice
+    assert not beside(lattice, 10.0).any()
+    assert not beside(np.delete(lattice, [30, 40, 41], axis=0), 10.0).any()
+    assert not beside(lattice[lattice @ [1, 0.4] < 70], 10.0).any()
+    blobs = np.array([[35.0, 96.0], [52.0, 93.0], [93.0, 14.0], [94.0, 66.0], [34.0, 34.5]])
+    assert np.flatnonzero(beside(np.r_[lattice, blobs], 10.0)).tolist() == [81, 82, 83, 84, 85]
+    # where there is no lattice nothing stands beside one
+    assert not beside(np.random.default_rng(3).uniform(0, 80, (64, 2)), 10.0).any()
+
+
+def test_blobs_beside_a_clear_lattice_are_doubtful_unless_familiar() -> None:
+    known = dict.fromkeys(evidence.NAMES, 0.0) | {
+        "network": 4.0, "snr": 3.0, "place error": -4.0, "steps": 14.0, "steps round it": 14.0,
+        "nearest": 1.0, "fit": 1.0, "border": 1.5, "snr of the image": 3.0,
+        "lattice of the image": 1.0, "network of the image": 6.0,
+    }  # fmt: skip
+    rows = np.array([list(known.values())] * 12)
+    chance = np.full(12, 0.982)
+    beside = np.arange(12) == 0
+    plain = trust.decided(rows, chance)
+    rows[0, evidence.NAMES.index("strange")] = 0.3
+    assert plain[0] > 0.9
+    assert trust.decided(rows, chance, beside)[0] <= 0.5 + 1e-9
+    assert trust.decided(rows, chance, beside)[1:] == pytest.approx(plain[1:])
+    rows[:, evidence.NAMES.index("snr")] = 1.0  # in noise nobody can say
+    assert trust.decided(rows, chance, beside) == pytest.approx(trust.decided(rows, chance))
+
+
 def test_nothing_inside_a_familiar_lattice_is_unfamiliar_by_itself() -> None:
     """A dopant, a core, a single chalcogen: the map glows under it, the lattice goes on."""
     places = square(9)

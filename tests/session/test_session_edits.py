@@ -218,6 +218,21 @@ def test_a_hand_adds_moves_merges_and_splits_on_the_image() -> None:
     assert session.atoms()["atom_id"].is_unique
 
 
+def test_a_hand_on_dark_columns_is_drawn_to_the_dark() -> None:
+    session = session_of()
+    session.edit(actions.delete, [12])
+    session.results.provenance["contrast"] = "dark columns"
+    bright = session.frame(0)
+    assert bright is not None
+    dark = Hand(session, 0, SPACING, 3.0 - bright)
+    assert dark.add(25.8, 24.4, "Si") is not None
+    row = session.atoms().set_index("source").loc["user"]
+    np.testing.assert_allclose(row[["y_px", "x_px"]].astype(float), 25, atol=0.1)
+    assert row["fit_ok"] and row["amplitude"] == pytest.approx(1, rel=0.1)
+    assert row["background"] == pytest.approx(3, rel=0.1)
+    assert dark.split(int(row["atom_id"])) is not None
+
+
 def test_a_hand_says_why_it_does_nothing() -> None:
     session = session_of()
     assert hand(session).add(500, 3, "Si") is None

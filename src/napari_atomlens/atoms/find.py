@@ -18,7 +18,7 @@ from napari_atomlens.atoms.pairs import pair_sentences, resolve_pairs
 from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
-from napari_atomlens.atoms.surroundings import unfamiliarity
+from napari_atomlens.atoms.surroundings import beside_a_lattice, unfamiliarity
 from napari_atomlens.atoms.trust import DOUBTFUL, decided
 from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.errors import ParameterError
@@ -304,7 +304,8 @@ def find_atoms(
     # trained on a material knows its light columns
     any_lattice = probabilities.column_classes == ANY_LATTICE
     if found.evidence is not None and n and any_lattice:
-        chance = np.minimum(decided(found.evidence, chance), SUREST)
+        beside = beside_a_lattice(places, spacing)
+        chance = np.minimum(decided(found.evidence, chance, beside), SUREST)
     none = np.zeros(n, bool)
     if not faint and n and any_lattice:
         shape = probabilities.frame.shape

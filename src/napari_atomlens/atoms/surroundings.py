@@ -13,6 +13,8 @@ NEIGHBOURS, FAR = 14, 3.2
 SLACK = 0.18
 #: So many steps of a lattice through an atom are one: random places have 1.5 of 14.
 LATTICE = 3.0
+#: So many columns are a lattice.
+FEWEST = 12
 
 
 def mean_round(positions: np.ndarray, values: np.ndarray, reach: float) -> np.ndarray:
@@ -62,6 +64,68 @@ def steps_of_lattice(
         other = tree.query(place, distance_upper_bound=SLACK * spacing)[1]
         goes_on = np.maximum(goes_on, np.minimum(weights[b], weights[other]))
     return np.bincount(a, goes_on, minlength=n)
+
+
+def rows_of_lattice(positions: np.ndarray, members: np.ndarray, spacing: float) -> np.ndarray:
+    """How many rows of three members of a lattice lead to each place.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (n, 2)
+    members : ndarray of bool, shape (n,)
+        What belongs to the lattice.
+    spacing : float
+        Distance between nearest columns in the same unit.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Of at most 15 rows; 0 for what stands beside the lattice or between its sites.
+    """
+    strong = positions[members]
+    if len(strong) < 3:
+        return np.zeros(len(positions))
+    tree = scipy.spatial.cKDTree(strong)
+    k = min(NEIGHBOURS + 1, len(strong))
+    near = tree.query(positions, k=k, distance_upper_bound=FAR * spacing)[1]
+    goal, first = np.repeat(np.arange(len(positions)), k), near.reshape(-1)
+    goal, first = goal[first < len(strong)], first[first < len(strong)]
+    step = strong[first] - positions[goal]
+    row = np.hypot(step[:, 0], step[:, 1]) > 0.3 * spacing  # none leads to itself
+    for n, slack in ((2, SLACK), (3, 1.35 * SLACK)):
+        away = tree.query(positions[goal] + n * step, distance_upper_bound=slack * spacing)[0]
+        row &= np.isfinite(away)
+    return np.bincount(goal[row], minlength=len(positions)).astype(float)
+
+
+def beside_a_lattice(positions: np.ndarray, spacing: float) -> np.ndarray:
+    """What stands on no site of the lattice that the others form.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (n, 2)
+    spacing : float
+        Distance between nearest columns in the same unit.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Places to which no row of the lattice leads, and whose own steps go on half as often as is
+        usual there; nothing where there is no lattice.
+    """
+    steps = steps_of_lattice(positions, spacing)
+    within = steps >= LATTICE
+    out = np.zeros(len(positions), bool)
+    if within.sum() < FEWEST:
+        return out
+    usual = float(np.quantile(steps[within], 0.75))
+    members = steps >= max(LATTICE, 0.5 * usual)
+    if members.sum() < FEWEST:
+        return out
+    rows = rows_of_lattice(positions, members, spacing)
+    if (rows > 0).sum() < FEWEST:
+        return out
+    return np.asarray((rows == 0) & (steps < 0.5 * usual))
 
 
 def unfamiliarity(positions: np.ndarray, strange: np.ndarray, spacing: float) -> np.ndarray:

@@ -26,6 +26,10 @@ FILE = Path(__file__).with_name("trust.json")
 SURE, ORDINARY = 0.9, 0.5
 #: Probability of what is kept for the eye.
 DOUBTFUL = 0.5
+#: Of what stands beside a lattice the network must be as sure as this, or the image familiar.
+SURE_BESIDE, FAMILIAR = 0.989, 0.1
+#: The lattice must be this many standard errors high: in noise its own columns miss their sites.
+CLEAR = 5.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,15 @@ class Stage:
         return np.asarray(1 / (1 + np.exp(-np.clip(logit, -50, 50))))
 
 
-def decided(evidence: np.ndarray, chance: np.ndarray) -> np.ndarray:
+def decided(
+    evidence: np.ndarray, chance: np.ndarray, beside: np.ndarray | None = None
+) -> np.ndarray:
     """Probability by the stage; what else speaks for an atom keeps it, as a doubtful one.
 
     The network is sure, a lattice goes on through the place, and the column is as high as those
     beside it: where the stage denies such a column, as it does of a particle on a strong film, the
-    eye decides.
+    eye decides. So it does of what stands beside the lattice of the image, where the image is
+    strange and the network is not quite sure: blobs of a support beside a particle.
 
     Parameters
     ----------
@@ -90,14 +97,23 @@ def decided(evidence: np.ndarray, chance: np.ndarray) -> np.ndarray:
         See :func:`napari_atomlens.atoms.evidence.gather`.
     chance : ndarray, shape (n,)
         Probability by the network.
+    beside : ndarray of bool, shape (n,), optional
+        See :func:`napari_atomlens.atoms.surroundings.beside_a_lattice`; nothing by default.
 
     Returns
     -------
     ndarray, shape (n,)
     """
     found = bundled().probability(evidence)
-    steps, height = (evidence[:, NAMES.index(n)] for n in ("steps round it", "height"))
-    spoken_for = (chance >= SURE) & (steps >= LATTICE) & (height >= np.log(ORDINARY))
+    steps, height, strange, round_it, snr = (
+        evidence[:, NAMES.index(n)]
+        for n in ("steps round it", "height", "strange", "strange round it", "snr")
+    )
+    within = steps >= LATTICE
+    if beside is not None and within.any() and np.median(snr[within]) > np.log(CLEAR):
+        odd = beside & (chance < SURE_BESIDE) & (np.maximum(strange, round_it) > FAMILIAR)
+        found = np.where(odd, np.minimum(found, DOUBTFUL), found)
+    spoken_for = (chance >= SURE) & within & (height >= np.log(ORDINARY))
     return np.where(spoken_for, np.maximum(found, DOUBTFUL), found)
 
 

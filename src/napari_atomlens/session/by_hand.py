@@ -48,6 +48,17 @@ class Hand:
     fit: bool = True
     pixel_size_nm: Place | None = None
 
+    @property
+    def seen(self) -> np.ndarray | None:
+        """Pixels with bright columns: minus those of an image that was analysed as dark."""
+        image = self.image
+        return -np.asarray(image, np.float32) if image is not None and self.dark else image
+
+    @property
+    def dark(self) -> bool:
+        """Whether the columns of the image are dark, as the latest run has it."""
+        return self.session.results.dark
+
     def measured(
         self, places: list[Place], seek: bool, besides: list[int] | None = None
     ) -> list[dict[str, Any]]:
@@ -62,7 +73,7 @@ class Hand:
             Atoms that are no neighbours of theirs: they become these.
         """
         plain: list[dict[str, Any]] = [{"y_px": float(y), "x_px": float(x)} for y, x in places]
-        image = self.image if self.fit else None
+        image = self.seen if self.fit else None
         if image is None or not all(is_on(image, *p) for p in places):
             return plain
         columns = self.session.corrections.columns(self.frame)
@@ -70,7 +81,7 @@ class Hand:
         try:
             if seek:
                 places = [nearest_peak(image, y, x, self.spacing_px) for y, x in places]
-            return measure(image, places, others, self.spacing_px)
+            return measure(image, places, others, self.spacing_px, dark=self.dark)
         except AtomLensError:
             return plain
 
@@ -119,8 +130,8 @@ class Hand:
         y, x = float(c.value(row, "y_px")), float(c.value(row, "x_px"))
         step = 0.2 * self.spacing_px
         places = [(y, x - step), (y, x + step)]
-        if self.image is not None and is_on(self.image, y, x):
-            places = halves(self.image, y, x, self.spacing_px)
+        if (image := self.seen) is not None and is_on(image, y, x):
+            places = halves(image, y, x, self.spacing_px)
         measured = self.measured(places, seek=False, besides=[atom_id])
         at = [(m.pop("y_px"), m.pop("x_px")) for m in measured]
         apart = float(np.linalg.norm(np.diff(np.array(at), axis=0)))

@@ -166,6 +166,12 @@ class Results:
                 self._maps[k, r.frame] = map_of(r.probabilities, r.classes, name)
 
     @property
+    def dark(self) -> bool:
+        """Whether the latest run found the columns dark."""
+        latest = self.provenance or (self.runs[-1] if self.runs else {})
+        return latest.get("contrast") == "dark columns"
+
+    @property
     def species(self) -> list[str]:
         """Classes that atoms can be of."""
         return [c for c in self.classes if role_of(c) == "column"]

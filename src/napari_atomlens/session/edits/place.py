@@ -90,6 +90,8 @@ def measure(
     places: Sequence[Sequence[float]],
     others: np.ndarray,
     spacing_px: float,
+    *,
+    dark: bool = False,
 ) -> list[dict[str, Any]]:
     """Fit atoms together with their neighbours.
 
@@ -101,6 +103,8 @@ def measure(
     others : ndarray, shape (n, 2)
         Atoms that are there already.
     spacing_px : float
+    dark : bool
+        The image holds minus the grey values of dark columns.
 
     Returns
     -------
@@ -122,8 +126,8 @@ def measure(
         gap = np.hypot(*(around[:, None] - spots[None]).transpose(2, 0, 1)).min(1)
         around = around[gap > 0.05 * spacing_px]
     start = np.r_[spots, around] - corner
-    fit = fit_columns(crop, start, spacing_px, FitParams(steps=8))
-    out, placed = [], fit.places()
+    fit = fit_columns(crop, start, spacing_px, FitParams(steps=8), dark=dark)
+    out, placed, floor = [], fit.places(), -fit.background if dark else fit.background
     for k, guess in enumerate(plain):
         y, x = fit.y[k] + corner[0], fit.x[k] + corner[1]
         near = np.hypot(y - guess["y_px"], x - guess["x_px"]) < CATCH * spacing_px
@@ -134,7 +138,7 @@ def measure(
         out.append(
             {
                 "y_px": float(y), "x_px": float(x), "amplitude": float(fit.amplitude[k]),
-                "sigma_px": float(fit.sigma[k]), "background": float(fit.background[k]),
+                "sigma_px": float(fit.sigma[k]), "background": float(floor[k]),
                 "y_err_px": float(fit.y_err[k]), "x_err_px": float(fit.x_err[k]),
                 "fit_ok": bool(fit.ok[k]), "chi2": chi2,
                 "volume": float(fit.volume[k]), "volume_err": float(fit.volume_err[k]),
