@@ -47,7 +47,7 @@ def cubic(a: float, one: str, two: str) -> tuple:
 def zincblende(a: float, one: str, two: str) -> tuple:
     """Dumbbells along <110>."""
     cell = np.array([[0, a / np.sqrt(2)], [a / 2, a / np.sqrt(8)]])
-    return cell, ((0, 0, one, (one,)), (0.5, -0.25, two, (two,))), True
+    return cell, ((0, 0, one, (one,)), (-0.25, 0.5, two, (two,))), True
 
 
 CRYSTALS = {

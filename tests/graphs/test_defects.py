@@ -323,3 +323,16 @@ def test_an_atom_without_bonds_is_no_vacancy() -> None:
     place = atoms.loc[odd, ["y_px", "x_px"]].to_numpy(float)
     near = found[np.hypot(found["y_px"] - place[0], found["x_px"] - place[1]) < 12]
     assert not near["kind"].isin(["vacancy"]).any()
+
+
+def test_a_column_that_the_border_cuts_has_no_name() -> None:
+    atoms = tmd()
+    shape = (int(atoms["y_px"].max()) + 3, int(atoms["x_px"].max()) + 3)
+    inner = middle(atoms, "S2", (112, 112))
+    top = int(atoms["y_px"].where(atoms["species"] == "S2").idxmin())
+    atoms["y_px"] -= atoms.loc[top, "y_px"] - 1.0
+    atoms["y_nm"] = atoms["y_px"] / 100
+    atoms.loc[[inner, top], "species"] = "S"
+    found = al.find_defects(al.bond(atoms, "mx2", shape_px=shape))
+    assert found["formula"].tolist() == ["V_S"]
+    assert found["y_px"][0] == pytest.approx(atoms.loc[inner, "y_px"])

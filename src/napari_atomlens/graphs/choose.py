@@ -24,6 +24,8 @@ OWN = 0.04
 #: A pair of S over the metal is dimmer than this on W (0.15 to 0.25) and brighter on Mo (0.38 to
 #: 0.55 in linear imaging, multislice and real images).
 MOLYBDENUM = 0.3
+#: The shortest bonds of a honeycomb that is tilted are at least this share of their mean.
+TILTED = 0.85
 #: Sublattices of different columns differ by at least this factor.
 UNLIKE = 1.18
 #: More faint columns than this share are a sublattice.
@@ -144,7 +146,12 @@ def _honeycomb(
         bright, alternating = seen, True
     if alternating and bright.sum() > 12:
         # in a tilted film some bonds are short and some long; the metals tell the mean
-        nearest = _mean_spacing(clean[bright]) / np.sqrt(3)
+        mean = _mean_spacing(clean[bright]) / np.sqrt(3)
+        if nearest < TILTED * mean:
+            return generic(
+                nearest, species
+            ), "Two kinds of columns that form no honeycomb: no rules."
+        nearest = mean
     nitride = preset("h-BN")
     tmds = [r for r in presets().values() if r.ring_size == 6 and r.host[-1].endswith("2")]
     tmds = [r for r in tmds if r.name != "MX2"]

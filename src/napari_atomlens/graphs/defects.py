@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Standard error of a position that the table does not tell, over the reference distance.
 UNKNOWN_ERROR = 0.05
+#: A column nearer to the border than this, over the length of its bonds, is cut by it.
+RIM = 0.35
 FOLD = {2: "two-fold", 3: "three-fold", 4: "four-fold", 5: "five-fold", 6: "six-fold"}
 
 
@@ -109,7 +111,9 @@ def find_defects(
     found = _foreign(made, odds)
     if not params.cut and made.shape_px is not None:
         beyond = _at_border(made)
-        found = [f for f in found if f.named or not beyond[f.core].any()]
+        # the height of a column that the border cuts says nothing
+        rim = _at_border(made, RIM)
+        found = [f for f in found if not (rim if f.named else beyond)[f.core].any()]
     if params.rings:
         found = ring_defects.add_rings(made, found, odds, params.max_ring)
     if len(made.pairs):
@@ -268,8 +272,8 @@ def _foreign(graph: BondGraph, odds: _Odds) -> list[Finding]:
     return found
 
 
-def _at_border(graph: BondGraph) -> np.ndarray:
-    """Mask of the atoms that are nearer to the border of the image than their bonds are long."""
+def _at_border(graph: BondGraph, times: float = 1.0) -> np.ndarray:
+    """Mask of the atoms nearer to the border of the image than so many times their bonds."""
     assert graph.shape_px is not None
     place = graph.atoms[["y_px", "x_px"]].to_numpy(float)
     border = np.minimum(place, np.asarray(graph.shape_px) - 1 - place).min(axis=1)
@@ -280,7 +284,7 @@ def _at_border(graph: BondGraph) -> np.ndarray:
     host = np.array([n in graph.rules.host for n in names])
     bonded = np.where((high > 0) & host, usual, 0.0).max(axis=1)
     codes = pd.Categorical(graph.atoms["species"], categories=list(names)).codes.astype(np.int64)
-    return np.asarray(border * unit < bonded[codes])
+    return np.asarray(border * unit < times * bonded[codes])
 
 
 def _name(
