@@ -203,8 +203,8 @@ def resolve_pairs(
     return ResolvedPairs(fit, positions, source, two, left)
 
 
-#: A larger share of the atoms that are drawn out is told.
-TOLD = 0.01
+#: A larger share of the atoms that are drawn out is told, from so many on.
+TOLD, FROM = 0.01, 3
 
 
 def pair_sentences(two: np.ndarray, left: np.ndarray) -> list[str]:
@@ -221,9 +221,9 @@ def pair_sentences(two: np.ndarray, left: np.ndarray) -> list[str]:
             f"{pairs:,} column{' is' if pairs == 1 else 's are'} drawn out as by two that are "
             "closer than the image resolves: each is given as two."
         )
-    if odd > TOLD * len(left):
+    if odd >= FROM and odd > TOLD * len(left):
         said.append(
-            f"{odd:,} column{' is' if odd == 1 else 's are'} drawn out and neither one nor two of "
+            f"{odd:,} columns are drawn out and neither one nor two of "
             "the usual ones: the fit is marked as doubtful there."
         )
     return said

@@ -331,7 +331,7 @@ OVERRULES = 0.9
 #: A column whose volume is that of its kind within this is not of another element.
 ORDINARY = 0.2
 #: More than this share of the columns is told of when the lattice names them.
-TOLD = 0.02
+TOLD = 0.05
 
 
 def named_by_lattice(
