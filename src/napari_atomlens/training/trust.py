@@ -24,7 +24,7 @@ from napari_atomlens.segmentation.zoo import find_model
 from napari_atomlens.simulation.scenes import seed_for
 from napari_atomlens.simulation.scoring import match
 from napari_atomlens.training.calibrate import expected_calibration_error
-from napari_atomlens.training.trust_scenes import KINDS, Shown
+from napari_atomlens.training.trust_scenes import KINDS, Make, Shown
 
 #: More of these never makes an atom less likely, more of those never more likely.
 FOR = ("network", "snr", "steps", "steps round it", "lattice of the image")
@@ -62,13 +62,42 @@ def judged(shown: Shown, model: str = "universal") -> tuple[np.ndarray, np.ndarr
     return found.evidence[keep], true[keep]
 
 
-def samples(numbers: Iterable[int]) -> dict[str, np.ndarray]:
-    """Candidates of the n-th images of every kind: evidence, truth, kind."""
+def _judged_or_kept(
+    n: int, k: int, name: str, make: Make, kept: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates of the n-th image of the k-th kind, read where an earlier run has kept them."""
+    path = None if kept is None else kept / f"{k:02d}_{name}_{n}.npz"
+    if path is not None and path.exists():
+        with np.load(path) as found:
+            if found["names"].tolist() == list(NAMES):
+                return found["evidence"], found["true"]
+    x, t = judged(make(np.random.default_rng([seed_for("calibration", 5_000_000 + n), k])))
+    if path is not None:
+        write_whole(path, lambda file: np.savez(file, evidence=x, true=t, names=np.array(NAMES)))
+    return x, t
+
+
+def samples(numbers: Iterable[int], kept: Path | None = None) -> dict[str, np.ndarray]:
+    """Candidates of the n-th images of every kind: evidence, truth, kind.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+    kept : pathlib.Path, optional
+        Folder that keeps the evidence of each image, so that a run that was ended goes on where
+        it was. An image is looked at anew where other evidence is kept of it (other ``NAMES``);
+        nothing else tells that the package has changed since, so after a change of the model,
+        the fit or the images the folder must be a new one.
+
+    Returns
+    -------
+    dict
+        Arrays of one row per candidate.
+    """
     evidence, true, kinds, images = [], [], [], []
     for n in numbers:
         for k, (name, make) in enumerate(KINDS.items()):
-            rng = np.random.default_rng([seed_for("calibration", 5_000_000 + n), k])
-            x, t = judged(make(rng))
+            x, t = _judged_or_kept(n, k, name, make, kept)
             evidence.append(x)
             true.append(t)
             kinds.append(np.full(len(t), name))
@@ -136,9 +165,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=24, help="of each kind (%(default)s)")
     parser.add_argument("--out", type=Path, default=FILE)
+    parser.add_argument(
+        "--keep", type=Path, help="folder that keeps the evidence of each image, to go on later"
+    )
     parser.add_argument("--leave-out", action="store_true", help="leave every kind out once")
     args = parser.parse_args()
-    found = fewer(samples(range(args.images)))
+    found = fewer(samples(range(args.images), args.keep))
     ours = found["image"] // len(KINDS) % 4 > 0  # a quarter of the images is held out
     p = fit(found, ours).predict_proba(found["evidence"][~ours])[:, 1]
     card: Json = {
