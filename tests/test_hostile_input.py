@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,7 @@ NO_TABLES: list[Any] = [None, "a", [[1, 2]], {"y_px": [1.0]}, np.zeros((3, 2)), 
                         pd.DataFrame()]  # fmt: skip
 TAKES_ATOMS: dict[str, Callable[[Any], object]] = {
     "bond": lambda v: al.bond(v, "graphene-si"), "bond auto": al.bond,
+    "match_crystal": lambda v: al.match_crystal(v, "graphene"),
     "choose_rules": al.choose_rules, "find_defects": al.find_defects,
     "label_frame": lambda v: al.label_frame(IMAGE, v), "measure_lattice": al.measure_lattice,
     "shrink_positions": al.shrink_positions, "outline": lambda v: al.outline(IMAGE / 99, v),
@@ -368,6 +370,7 @@ def test_methods_of_what_is_public(tmp_path: Path) -> None:
 def test_sizes_of_pixels(value: Any, tmp_path: Path) -> None:
     refused(lambda: al.segment(IMAGE, "auto", 10.0, pixel_size_nm=value))
     refused(lambda: al.measure_lattice(ATOMS, pixel_size_nm=value))
+    refused(lambda: al.match_crystal(ATOMS, "graphene", pixel_size_nm=value))
     refused(lambda: al.describe_contours({0: OUTLINE}, pixel_size_nm=value))
     refused(lambda: al.level(IMAGE, al.LevelParams(surface="terraces"), pixel_size_nm=value))
     for kind in (".svg", ".png"):
@@ -394,3 +397,80 @@ def test_a_figure_takes_one_number_for_the_size_of_a_pixel(tmp_path: Path) -> No
 def test_simulations(keyword: str) -> None:
     for value in ["a", float("nan"), [1], {}, 10**400, b"a", object(), 1j]:
         refused(lambda value=value: al.simulate("honeycomb", (64, 64), **{keyword: value}))
+
+
+CIF = """data_a
+_cell_length_a {0}
+_cell_length_b {0}
+_cell_length_c {0}
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+A1 {1} 0 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    "crystal",
+    [None, float("nan"), 3, "", " ", "/", "nonsense", [], {}, [None], np.zeros(3), object(),
+     Path("none.cif")],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_crystal(crystal: Any) -> None:
+    with pytest.raises(al.AtomLensError) as caught:
+        al.match_crystal(ATOMS, crystal, pixel_size_nm=0.0142)
+    one_sentence(caught.value)
+    assert not str(caught.value).endswith(("file .", "()."))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello world", CIF[:40], CIF.format("nan", "Au"), CIF.format("0", "Au"),
+     CIF.format("4", "Qx"), CIF.format("400", "Au"), CIF.rsplit("A1", 1)[0].format("4")],
+)  # fmt: skip
+def test_files_that_hold_no_crystal(text: str, tmp_path: Path) -> None:
+    pytest.importorskip("ase")
+    path = tmp_path / "a.cif"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(al.AtomLensError) as caught:
+        al.match_crystal(ATOMS, path, pixel_size_nm=0.0142)
+    one_sentence(caught.value)
+    assert "()" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+
+
+def test_a_folder_is_no_crystal(tmp_path: Path) -> None:
+    pytest.importorskip("ase")
+    with pytest.raises(al.FormatError, match="is a folder"):
+        al.match_crystal(ATOMS, tmp_path)
+
+
+def test_structures_that_are_no_crystal() -> None:
+    ase = pytest.importorskip("ase")
+    none = [ase.Atoms(), ase.Atoms("C", positions=[[0, 0, 0]]),
+            ase.Atoms("C", positions=[[np.nan, 0, 0]], cell=[3, 3, 3], pbc=True),
+            ase.Atoms("C", positions=[[0, 0, 0]], cell=[3, np.nan, 3], pbc=True)]  # fmt: skip
+    for structure in none:
+        with pytest.raises(al.ParameterError, match="needs a cell with a volume"):
+            al.match_crystal(ATOMS, structure)
+    box = ase.Atoms("Au", cell=[4, 4, 4], pbc=True) * (14, 14, 14)
+    with pytest.raises(al.ParameterError, match="2,744 atoms"):  # not minutes of work
+        al.match_crystal(ATOMS, box)
+
+
+@pytest.mark.parametrize(
+    "axis", [(0, 0, 0), (1,), (1, 2, 3, 4), "abc", 5, (np.nan, 0, 1), (0.5, 0, 1), (100, 1, 1)],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_zone_axis(axis: Any) -> None:
+    refused(lambda: al.match_crystal(ATOMS, "graphene", axis, pixel_size_nm=0.0142))
+
+
+def test_a_zone_axis_of_numpy_is_written_as_numbers() -> None:
+    found = al.match_crystal(ATOMS, "graphene", np.array([0, 0, 2]), pixel_size_nm=0.0142)
+    assert json.loads(json.dumps(found.params))["zone_axis"] == [0, 0, 1]

@@ -11,6 +11,7 @@ import pytest
 from command import run
 
 import napari_atomlens as al
+from napari_atomlens.cli.commands.match import parse_axis
 from napari_atomlens.graphs.crystals import find_crystal
 from napari_atomlens.graphs.views import views_of
 from napari_atomlens.simulation.column_lists import Told, list_columns
@@ -41,6 +42,11 @@ def test_tables_of_a_match(columns: Path, tmp_path: Path) -> None:
     assert match["polarity_probability"] > 0.95
     record = json.loads((out / "provenance.json").read_text())["match"]
     assert record["crystal"] == "CdTe" and record["parameters"]["scale_tolerance"] == 0.15
+
+
+@pytest.mark.parametrize("text", ["1-10", "[1-10]", "1,-1,0", "1 -1 0"])
+def test_an_axis_as_the_matches_write_it(text: str) -> None:
+    assert parse_axis(text) == [1, -1, 0]
 
 
 def test_the_best_of_several_along_an_axis(columns: Path, tmp_path: Path) -> None:

@@ -285,18 +285,28 @@ def _shared(info: Mapping[str, Any], kinds: np.ndarray, symbols: list[str]) -> l
     return out
 
 
+#: More atoms in a cell are those of a simulation box: each zone axis would take minutes.
+MOST_ATOMS = 1500
+
+
 def from_structure(structure: Atoms, name: str = "") -> UnitCell:
     """Return the cell of an ASE structure; sites that elements share are kept as such.
 
     Raises
     ------
     ParameterError
-        If it has no cell or no atoms.
+        If it has no cell or no atoms, or more than `MOST_ATOMS`.
     """
     cell = np.asarray(structure.cell[:], float) / 10
     periodic = [bool(p) for p in structure.pbc]
-    if abs(np.linalg.det(cell)) < 1e-9 or not len(structure):
+    numbers = np.isfinite(cell).all() and np.isfinite(structure.positions).all()
+    if not numbers or abs(np.linalg.det(cell)) < 1e-9 or not len(structure):
         raise ParameterError("The crystal needs a cell with a volume, and atoms in it.")
+    if len(structure) > MOST_ATOMS:
+        raise ParameterError(
+            f"The cell of the crystal holds {len(structure):,} atoms, more than {MOST_ATOMS:,}; "
+            "give the smallest cell that repeats it."
+        )
     symbols = [str(s) for s in structure.get_chemical_symbols()]
     if "spacegroup_kinds" in structure.arrays:
         symbols = _shared(structure.info, structure.arrays["spacegroup_kinds"], symbols)
@@ -320,13 +330,15 @@ def read_crystal(path: str | Path) -> UnitCell:
         raise FormatError(
             "Crystals are read with ASE: pip install 'napari-atomlens[formats]' brings it."
         ) from None
+    if path.is_dir():
+        raise FormatError(f"{path} is a folder, not a file of a crystal.")
     if not path.is_file():
         raise FormatError(f"There is no file {path.name}.")
     try:
         found = read(str(path))
     # whatever a reader of ASE raises on a file that it cannot read
     except Exception as error:
-        raise FormatError(f"{path.name} is no structure that ASE reads ({error}).") from error
+        raise FormatError(f"{path.name} is no structure that ASE reads.") from error
     return from_structure(found[-1] if isinstance(found, list) else found, path.stem)
 
 
@@ -351,6 +363,8 @@ def find_crystal(given: object) -> UnitCell:
         return given
     if isinstance(given, (str, os.PathLike)):
         text = os.fspath(given)
+        if not str(text).strip():
+            raise ParameterError("A crystal needs a name or a CIF file.")
         known = {_plain(name): name for name in KNOWN}
         # of a material that is known in one structure, its formula says enough
         known |= {p: n for n in KNOWN if (p := _plain(n).removeprefix("1t")) not in known}

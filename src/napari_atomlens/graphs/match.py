@@ -18,7 +18,7 @@ from napari_atomlens.graphs.polarity import Polarity, measure_polarity
 from napari_atomlens.graphs.poses import INDEPENDENT, LatticeRegion, Pose, PoseSearch, tell_apart
 from napari_atomlens.graphs.site_columns import OnSites, put_on_sites
 from napari_atomlens.graphs.site_defects import FEWEST, defect_rows, judge_columns
-from napari_atomlens.graphs.views import View, axis_name, views_of
+from napari_atomlens.graphs.views import View, axis_name, check_axis, views_of
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.lattice.grains import find_grains
 from napari_atomlens.lattice.latticefit import fit_lattice
@@ -355,8 +355,9 @@ class _Matcher:
         defects = pd.concat(self.defects, ignore_index=True)
         if len(defects):
             defects["defect_id"] = np.arange(len(defects))
+        along = None if zone_axis is None else list(check_axis(zone_axis))
         asked_for: Json = {
-            "crystal": asked, "zone_axis": None if zone_axis is None else list(zone_axis),
+            "crystal": asked, "zone_axis": along,
             "parameters": as_dict(self.params), "pixel_size_nm": self.size,
         }  # fmt: skip
         return CrystalMatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +80,7 @@ def run(
 
 
 def parse_axis(text: str) -> list[int] | None:
-    """Read a zone axis such as "1,-1,0" or "110"; an empty text means every one.
+    """Read a zone axis such as "1,-1,0" or "[1-10]"; an empty text means every one.
 
     Raises
     ------
@@ -90,8 +91,8 @@ def parse_axis(text: str) -> list[int] | None:
     if not plain:
         return None
     pieces = plain.replace(",", " ").split()
-    if len(pieces) == 1 and plain.isdecimal():
-        pieces = list(plain)
+    if len(pieces) == 1:  # as the matches are written
+        pieces = re.findall(r"-?\d", plain) if re.fullmatch(r"(-?\d){3}", plain) else pieces
     try:
         axis = [int(p) for p in pieces]
     except ValueError:
