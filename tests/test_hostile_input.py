@@ -420,7 +420,6 @@ A1 {1} 0 0 0
     "crystal",
     [None, float("nan"), 3, "", " ", "/", "nonsense", [], {}, [None], np.zeros(3), object(),
      Path("none.cif")],
-    ids=repr,
 )  # fmt: skip
 def test_what_is_no_crystal(crystal: Any) -> None:
     with pytest.raises(al.AtomLensError) as caught:
