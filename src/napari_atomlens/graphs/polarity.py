@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 from scipy.special import ndtr
 
+from napari_atomlens import arrays
 from napari_atomlens.graphs.site_columns import OnSites
 from napari_atomlens.graphs.views import View
 
@@ -95,7 +96,7 @@ def measure_polarity(on: OnSites, level: np.ndarray) -> Polarity | None:
         return None
     values = np.array(logs)
     middle = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    spread = arrays.spread(values, centre=middle)
     error = 1.2533 * spread / np.sqrt(len(values))
     y, x = np.mean(vectors, axis=0)
     return Polarity(

@@ -14,6 +14,7 @@ from itertools import product
 
 import numpy as np
 
+from napari_atomlens import arrays
 from napari_atomlens.graphs.views import MERGE_NM, View
 from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.latticefit import LatticeFit
@@ -167,7 +168,7 @@ def slots_of(measured: LatticeRegion, cell: np.ndarray) -> Slots:
         values = values[np.isfinite(values)]
         if len(values):
             level[s] = np.median(values)
-            spread = 1.4826 * float(np.median(np.abs(values - level[s])))
+            spread = arrays.spread(values, centre=level[s])
             error[s] = 1.25 * max(spread, 0.02) / np.sqrt(len(values))
     return Slots(ideal[first] + mean / count[:, None], level, error, count, of_atom)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from napari_atomlens import tables
+from napari_atomlens import arrays, tables
 from napari_atomlens.graphs.finding import join_labels
 from napari_atomlens.graphs.projection import brightness
 from napari_atomlens.graphs.site_columns import OnSites
@@ -126,7 +126,7 @@ def judge_columns(
         if len(mine) < 8:
             continue
         values = off[mine]
-        spread = max(1.4826 * float(np.median(np.abs(values))), LEAST_SPREAD)
+        spread = max(arrays.spread(values, centre=0.0), LEAST_SPREAD)
         choices = occupants(view, view.labels.index(str(label)), exponent)
         odds = np.empty((len(mine), len(choices) + 1))
         odds[:, 0] = (1 - OTHER - ANYTHING) * (
