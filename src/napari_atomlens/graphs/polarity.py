@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from napari_atomlens import arrays
 from napari_atomlens.graphs.site_columns import OnSites
@@ -101,5 +101,5 @@ def measure_polarity(on: OnSites, level: np.ndarray) -> Polarity | None:
     y, x = np.mean(vectors, axis=0)
     return Polarity(
         float(np.arctan2(-y, x)), float(np.exp(middle)), float(np.exp(middle) * error),
-        float(ndtr(middle / np.hypot(error, COMMON_ERR))), len(values),
+        float(scipy.special.ndtr(middle / np.hypot(error, COMMON_ERR))), len(values),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from napari_atomlens.elements import SYMBOLS
 from napari_atomlens.errors import ParameterError
@@ -229,7 +229,9 @@ def _groups(fraction: np.ndarray, flat: np.ndarray, merge_nm: float) -> np.ndarr
     shifts = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
     inside = fraction - np.floor(fraction)
     images = ((inside[:, None] + shifts) @ flat).reshape(-1, 2)
-    pairs = cKDTree(images).query_pairs(merge_nm, output_type="ndarray") // len(shifts)
+    pairs = scipy.spatial.cKDTree(images).query_pairs(merge_nm, output_type="ndarray") // len(
+        shifts
+    )
     return connected(pairs, len(fraction))
 
 
