@@ -229,10 +229,8 @@ def _groups(fraction: np.ndarray, flat: np.ndarray, merge_nm: float) -> np.ndarr
     shifts = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
     inside = fraction - np.floor(fraction)
     images = ((inside[:, None] + shifts) @ flat).reshape(-1, 2)
-    pairs = scipy.spatial.cKDTree(images).query_pairs(merge_nm, output_type="ndarray") // len(
-        shifts
-    )
-    return connected(pairs, len(fraction))
+    near = scipy.spatial.cKDTree(images).query_pairs(merge_nm, output_type="ndarray")
+    return connected(near // len(shifts), len(fraction))
 
 
 def formula(atoms: Sequence[str]) -> str:
