@@ -478,3 +478,27 @@ def test_whole_numbers_of_a_column_of_the_users_own_stay_whole() -> None:
     assert set(table["note"].iloc[:9]) == set("abcdefghi")
     c.undo()
     assert c.table(0)["grade"].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("odd", [None, "a", [1, [2]], (), 0.5, float("nan"), 1j, 10**40])
+def test_odd_frames_and_ids_are_refused_in_a_sentence(odd: object) -> None:
+    c = Corrections(square())
+    for ask in (c.columns, c.table, c.count, c.frame_of, c.new_id):
+        with pytest.raises(ParameterError, match=r"^(frame|atom_id) "):
+            ask(odd)
+    for call in (lambda v: c.rerun(square(), v), c.rows):
+        with pytest.raises(ParameterError, match=r"^(frames|atom_id) "):
+            call([odd])
+
+
+@pytest.mark.parametrize("odd", [[1], np.zeros(2), "a", 1j, -1.0, float("inf")])
+def test_odd_spacings_and_users_are_refused_in_a_sentence(odd: object) -> None:
+    c = Corrections(square())
+    with pytest.raises(ParameterError, match="spacing_px"):
+        c.rerun(square(), [0], odd)  # type: ignore[arg-type]
+    for frames in (None, 3, "01"):
+        with pytest.raises(ParameterError, match="frames must be a list"):
+            c.rerun(square(), frames)  # type: ignore[arg-type]
+    if not isinstance(odd, str):
+        with pytest.raises(ParameterError, match="user"):
+            Corrections(square(), user=odd)  # type: ignore[arg-type]

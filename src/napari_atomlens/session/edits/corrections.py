@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from napari_atomlens import tables
-from napari_atomlens.errors import TableError
+from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.params import number_between
 from napari_atomlens.session.edits.columns import Columns, Row
 from napari_atomlens.session.edits.derived import Derived
@@ -19,6 +19,10 @@ from napari_atomlens.session.edits.journal import ALL_FRAMES, Edit, Journal
 from napari_atomlens.session.edits.rebase import Conflict, Rebase
 
 IDS_PER_FRAME = tables.IDS_PER_FRAME
+#: No distance between columns is longer.
+MOST_PX = 1e7
+#: No frame and no id is higher: what 64 bits hold.
+MOST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,22 @@ def by_frame(table: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     found, start = np.unique(frames[order], return_index=True)
     stop = np.append(start, len(frames))[1:]
     return [(int(f), table.iloc[order[a:b]]) for f, a, b in zip(found, start, stop, strict=True)]
+
+
+def _unknown(spacing_px: object) -> bool:
+    return isinstance(spacing_px, float) and math.isnan(spacing_px)
+
+
+def _whole(name: str, value: object) -> int:
+    if type(value) is int and abs(value) < MOST:  # nearly always, and asked of each atom
+        return value
+    return int(number_between(name, value, -MOST, MOST, whole=True))
+
+
+def _wholes(name: str, values: object) -> list[int]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ParameterError(f"{name} must be a list of whole numbers.")
+    return [_whole(name, v) for v in values]
 
 
 class Corrections:
@@ -101,14 +121,17 @@ class Corrections:
         table = tables.empty("atoms") if machine is None else machine
         table = self._check(table)
         extra = [c for c in table.columns if c not in tables.ATOMS]
+        if not isinstance(user, str):
+            raise ParameterError("The name of the user must be text.")
         self.journal = Journal([*tables.ATOMS, *extra], user)
         self.derived = Derived()
         self.conflicts: list[Conflict] = []
         self.renamed: dict[int, int] = {}
         self.rebased: Callable[[], None] | None = None
-        unknown = isinstance(spacing_px, float) and math.isnan(spacing_px)
         self.spacing_px = (
-            spacing_px if unknown else number_between("spacing_px", spacing_px, 0, 1e7)
+            spacing_px
+            if _unknown(spacing_px)
+            else number_between("spacing_px", spacing_px, 0, MOST_PX)
         )
         self._machine: dict[int, pd.DataFrame] = {
             f: t.reset_index(drop=True) for f, t in by_frame(table)
@@ -129,7 +152,14 @@ class Corrections:
     # --------------------------------------------------------------- what there is
 
     def columns(self, frame: int) -> Columns:
-        """Atoms of one frame as they are; not to be written to."""
+        """Atoms of one frame as they are; not to be written to.
+
+        Raises
+        ------
+        ParameterError
+            If the frame is no whole number.
+        """
+        frame = _whole("frame", frame)
         if frame not in self._now:
             table = self._machine.get(frame)
             table = tables.empty("atoms") if table is None else table
@@ -142,6 +172,7 @@ class Corrections:
 
     def count(self, frame: int) -> int:
         """How many atoms a frame has; it is not read for that."""
+        frame = _whole("frame", frame)
         known = self._now.get(frame)
         return len(self._machine.get(frame, ())) if known is None else len(known)
 
@@ -210,7 +241,7 @@ class Corrections:
 
     def frame_of(self, atom_id: int) -> int:
         """Frame of an atom, -1 where there is no such atom."""
-        atom_id = int(atom_id)
+        atom_id = _whole("atom_id", atom_id)
         likely = atom_id // IDS_PER_FRAME
         if self._index is None:
             ids = [t["atom_id"].to_numpy() for t in self._machine.values()]
@@ -232,9 +263,11 @@ class Corrections:
         ------
         TableError
             If there is no such atom.
+        ParameterError
+            If the ids are no whole numbers.
         """
         found = []
-        for atom_id in atom_ids:
+        for atom_id in _wholes("atom_id", atom_ids):
             f = self.frame_of(atom_id) if frame is None else frame
             row = self.columns(f).row(int(atom_id)) if f >= 0 else None
             if row is None:
@@ -253,6 +286,7 @@ class Corrections:
 
     def new_id(self, frame: int) -> int:
         """Return an id for an atom added by hand; one that nobody had before."""
+        frame = _whole("frame", frame)
         start = frame * IDS_PER_FRAME + IDS_PER_FRAME // 2
         if frame not in self._next:
             taken = [start - 1]
@@ -352,15 +386,22 @@ class Corrections:
         -------
         list of Conflict
             What does not agree; also in :attr:`conflicts`.
+
+        Raises
+        ------
+        TableError
+            If the table is no atoms table.
+        ParameterError
+            If the frames are no whole numbers, or the spacing is no length.
         """
         machine = self._check(machine)
-        if spacing_px is not None and np.isfinite(spacing_px):
-            self.spacing_px = float(spacing_px)
+        which = sorted(set(_wholes("frames", frames)))
+        if spacing_px is not None and not _unknown(spacing_px):
+            self.spacing_px = number_between("spacing_px", spacing_px, 0, MOST_PX)
         new = [c for c in machine.columns if c not in self.journal.columns]
         if new:
             self.journal.widen(new)
             self._now = {f: Columns(c.table(), self.journal.columns) for f, c in self._now.items()}
-        which = sorted({int(f) for f in frames})
         self.conflicts = [c for c in self.conflicts if c.frame not in set(which)]
         parts = dict(by_frame(machine))
         found: list[Conflict] = []
