@@ -44,6 +44,9 @@ WORK: dict[str, tuple[tuple[str, str], ...]] = {
     "Measure": (("Find atoms", "run"), ("Measure", "run")),
     "Explore": (("Find atoms", "run"), ("Explore", "describe")),
     "Chemistry": (("Find atoms", "run"), ("Chemistry", "build")),
+    "One image": (
+        ("Find atoms", "run"), ("Measure", "run"), ("Chemistry", "build"), ("Explore", "describe"),
+    ),
     "Movie": (("Movie", "run"),),
     "STM": (("STM", "run"),),
     "Correct": (("Find atoms", "run"), ("Correct", "mode")),
@@ -52,7 +55,7 @@ WORK: dict[str, tuple[tuple[str, str], ...]] = {
     "Watch folder": (("Watch folder", ""),),
 }
 #: What is done where nothing is asked for.
-USUAL = ("Find atoms", "Measure", "Explore", "Chemistry", "Movie", "STM")
+USUAL = ("One image", "Movie", "STM", "Correct")
 #: Buttons that only switch something on.
 SWITCHES = ("mode",)
 #: Rounds that are not counted: what is made once, and caches.
@@ -209,7 +212,7 @@ def child(key: str, rounds: int, stand_in: bool, alone: bool, folder: Path) -> N
         software_gl.guard()
     kept = folder / "layers.pickle"
     viewer = napari.Viewer()
-    viewer.window._qt_window.resize(1300, 900)
+    viewer.window._qt_window.resize(900, 600)  # what is drawn in software costs by the pixel
     QApplication.instance().setQuitOnLastWindowClosed(False)
     layers = pickle.loads(kept.read_bytes()) if alone else []
     turn: Callable[[], Any] = (

@@ -7,21 +7,24 @@ here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from napari_atomlens import graphs, tracking
+from napari_atomlens import lattice as lattices
 from napari_atomlens.files import Json
-from napari_atomlens.graphs.bonds import BondGraph, bond
-from napari_atomlens.graphs.choose import choose_rules
-from napari_atomlens.graphs.defects import find_defects
-from napari_atomlens.graphs.rules import Rules
-from napari_atomlens.lattice.lattice import Lattice, LatticeParams
-from napari_atomlens.lattice.measure import measure_lattice
+from napari_atomlens.lattice.lattice import LatticeParams
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.tracking.changes import ChangeParams
-from napari_atomlens.tracking.following import MovieResult, follow
 from napari_atomlens.tracking.params import DumbbellParams, LinkParams
+
+if TYPE_CHECKING:  # a dock opens without what only its work needs
+    from napari_atomlens.graphs.bonds import BondGraph
+    from napari_atomlens.graphs.rules import Rules
+    from napari_atomlens.lattice.lattice import Lattice
+    from napari_atomlens.tracking.following import MovieResult
 
 #: What each later table is made of; a change of one makes the others stale.
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -78,14 +81,14 @@ def bond_graph(
     """
     why = "given"
     if isinstance(rules, str) and rules == "auto":
-        rules, why = choose_rules(atoms)
-    graph = bond(atoms, rules, shape_px=shape_px)
+        rules, why = graphs.choose_rules(atoms)
+    graph = graphs.bond(atoms, rules, shape_px=shape_px)
     return graph, f"{why} {graph.note}".strip()
 
 
 def defects(graph: BondGraph) -> pd.DataFrame:
     """Defects of a graph of bonds."""
-    return find_defects(graph)
+    return graphs.find_defects(graph)
 
 
 def rings(graph: BondGraph) -> pd.DataFrame:
@@ -113,7 +116,7 @@ def followed(
     progress: ProgressLike = None,
 ) -> MovieResult:
     """Link the atoms of a movie, correct the scan, measure dumbbells, look for changes."""
-    return follow(
+    return tracking.follow(
         atoms, contours, linking=linking, dumbbells=dumbbells, changes=changes,
         pixel_size_nm=pixel_size_nm, progress=progress,
     )  # fmt: skip
@@ -125,7 +128,7 @@ def lattice(
     params: LatticeParams = LatticeParams(),
 ) -> Lattice:
     """Measure the lattice that the atoms form."""
-    return measure_lattice(atoms, params, pixel_size_nm=pixel_size_nm)
+    return lattices.measure_lattice(atoms, params, pixel_size_nm=pixel_size_nm)
 
 
 def vacancies(found: Lattice) -> pd.DataFrame:

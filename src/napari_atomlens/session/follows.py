@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from napari_atomlens.graphs.bonds import BondGraph
-from napari_atomlens.graphs.rules import Rules
-from napari_atomlens.lattice.lattice import Lattice, LatticeParams
-from napari_atomlens.lattice.measure import measure_lattice
+from napari_atomlens import graphs, lattice
+from napari_atomlens.lattice.lattice import LatticeParams
 from napari_atomlens.progress import ProgressLike
 from napari_atomlens.runs import derived
+
+if TYPE_CHECKING:
+    from napari_atomlens.graphs.bonds import BondGraph
+    from napari_atomlens.lattice.lattice import Lattice
 
 #: Table -> those that it is made from; as for results, and what only a window shows.
 FROM: dict[str, tuple[str, ...]] = {
@@ -86,7 +88,7 @@ def make_lattice(ground: Ground, progress: ProgressLike = None) -> Made:
     """Lattices, sublattices, distances, holes, vacancies and sites, measured as before."""
     before = ground.before
     names = [f.name for f in fields(LatticeParams) if f.name in before]
-    found = measure_lattice(
+    found = lattice.measure_lattice(
         ground.atoms, LatticeParams(**{n: before[n] for n in names}),
         reference=before.get("reference", "region"),
         pixel_size_nm=ground.pixel_size_nm or before.get("pixel_size_nm"), progress=progress,
@@ -106,7 +108,7 @@ def lattice_tables(found: Lattice) -> Made:
 def make_bonds(ground: Ground, progress: ProgressLike = None) -> Made:
     """Bonds and defects by the rules of before, else by those that fit the atoms."""
     known = ground.before.get("rules")
-    rules = Rules.from_dict(known) if known else "auto"
+    rules = graphs.Rules.from_dict(known) if known else "auto"
     graph, _ = derived.bond_graph(ground.atoms, rules, ground.shape_px)
     return bonded_tables(graph, derived.defects(graph))
 
