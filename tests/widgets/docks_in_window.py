@@ -149,8 +149,12 @@ class Docks:
         opened: list[QDockWidget] = []
         for name in names():
             outer, inner = self.open(name)
-            QTest.qWait(100)
             opened.append(outer)
+            # on a machine that is busy napari lays a dock out later
+            end = time.monotonic() + 5
+            while not in_window(inner) and time.monotonic() < end:
+                QTest.qWait(20)
+            QTest.qWait(100)  # and it stays there
             if not in_window(inner):
                 found.append(f"{name} does not rise to the front")
             if len(self.main.tabifiedDockWidgets(outer)) < len(opened) - 1:
