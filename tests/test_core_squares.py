@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 import napari_atomlens as al
 from napari_atomlens.image import as_stack
 from napari_atomlens.runs.plan import make_plan, plan_of
-from napari_atomlens.segmentation import squared, stretch_of
+from napari_atomlens.segmentation import seeming_stretch, squared, stretch_of
 from napari_atomlens.segmentation.squares import stretched
 
 SIDE, SPACING = 216, 16.0
@@ -72,3 +72,38 @@ def test_the_plan_of_unequal_pixels_can_be_written_down() -> None:
     plan = make_plan(as_stack(image), pixel_size_nm=(0.03, 0.01))
     assert plan.stretch == (3.0, 1.0)
     assert plan_of(plan.record()).stretch == plan.stretch
+
+
+@pytest.mark.needs_model
+@pytest.mark.parametrize("pixel", [(3, 1), (1, 3)])
+def test_unequal_pixels_that_nobody_told_are_seen_and_said(pixel: tuple[int, int]) -> None:
+    """Columns and lattice are drawn out by the same factor along a side of the image."""
+    image, places = counts(*pixel)
+    result = al.analyze(image)
+    found = result.atoms[["y_px", "x_px"]].to_numpy()
+    distance = cKDTree(places * pixel).query(found * pixel)[0]
+    inside = np.all((places > 1) & (places < np.array(image.shape) - 2), axis=1)
+    missed = cKDTree(found * pixel).query(places[inside] * pixel)[0] > 4
+    assert (distance < 4).mean() > 0.98 and missed.mean() < 0.02
+    how = "higher than wide" if pixel[0] > 1 else "wider than high"
+    assert any(f"seem not to be square (1:3.0, {how})" in m for m in result.messages)
+
+
+def test_columns_or_a_lattice_that_are_drawn_out_alone_are_on_square_pixels() -> None:
+    """Tilt draws out columns and no lattice; rows of a crystal may be further apart than its steps.
+
+    A square lattice is turned to no side, so that nothing but the pixels can draw it out.
+    """
+    y, x = np.mgrid[:240, :240].astype(float)
+    rng = np.random.default_rng(3)
+    for step, width in (((16.0, 16.0), (2.4, 5.5)), ((8.0, 24.0), (2.4, 2.4))):
+        image = np.zeros((240, 240))
+        for cy in np.arange(3, 240, step[0]):
+            for cx in np.arange(3, 240, step[1]):
+                image += np.exp(
+                    -0.5 * ((y - cy) / width[0]) ** 2 - 0.5 * ((x - cx) / width[1]) ** 2
+                )
+        assert seeming_stretch(rng.poisson(200 * image + 30)) == (1.0, 1.0)
+    assert seeming_stretch(rng.poisson(30, (240, 240))) == (1.0, 1.0)
+    assert seeming_stretch(np.full((240, 240), np.nan)) == (1.0, 1.0)
+    assert seeming_stretch(np.ones((20, 20))) == (1.0, 1.0)

@@ -181,12 +181,12 @@ def make_plan(
         If it is asked to stop.
     """
     start = time.perf_counter()
-    stretch = segmentation.stretch_of(pixel_size_nm)
+    order = range(movie.shape[0]) if frames is None else frames
+    watch, notes = as_progress(progress), list[str]()
+    stretch = _stretch(movie, order, pixel_size_nm, notes)
     movie = segmentation.squared(movie, stretch)
     model, reason, guess = find_model(params.model), "", 0.0
     spacing = check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
-    order = range(movie.shape[0]) if frames is None else frames
-    watch, notes = as_progress(progress), list[str]()
     dark = params.contrast == "dark"
     if params.contrast == "auto" and model.knows_bright:
         dark, sentence, guess = _contrast(movie, order, params.window or 1, spacing, watch)
@@ -204,6 +204,24 @@ def make_plan(
         params, model, reason, spacing, guess, window, technique, pixel_size_nm,
         int(movie.shape[0]), time.perf_counter() - start, dark, stretch, tuple(notes),
     )  # fmt: skip
+
+
+def _stretch(
+    movie: Stack, order: Sequence[int], size: tuple[float, float] | None, notes: list[str]
+) -> segmentation.Stretch:
+    """Square pixels that each pixel becomes, by its size or by what the first frame shows."""
+    if size is not None or not order:
+        return segmentation.stretch_of(size)
+    frame = np.asarray(movie[order[0]])
+    stretch = segmentation.seeming_stretch(frame) if frame.ndim == 2 else (1.0, 1.0)
+    if stretch != (1.0, 1.0):
+        higher = "higher than wide" if stretch[0] > 1 else "wider than high"
+        notes.append(
+            f"The pixels of this image seem not to be square (1:{max(stretch):.1f}, {higher}): its "
+            "columns and its lattice are drawn out alike. It is looked at on square pixels; "
+            "give the pixel size along y and x, which nothing here can tell."
+        )
+    return stretch
 
 
 def _looked_at(movie: Stack, order: Sequence[int], window: int) -> Iterator[np.ndarray]:

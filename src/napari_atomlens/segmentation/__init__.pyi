@@ -4,7 +4,15 @@ from .loading import load_network
 from .predict import predict_classes
 from .probabilities import Probabilities
 from .scale import find_spacing
-from .squares import atoms_in_pixels, copies_of, maps_in_pixels, squared, stretch_of
+from .squares import (
+    Stretch,
+    atoms_in_pixels,
+    copies_of,
+    maps_in_pixels,
+    squared,
+    stretch_of,
+)
+from .unequal import seeming_stretch
 from .zoo import (
     ModelInfo,
     find_model,
@@ -29,5 +37,7 @@ __all__ = [
     "copies_of",
     "maps_in_pixels",
     "squared",
+    "Stretch",
     "stretch_of",
+    "seeming_stretch",
 ]
