@@ -130,6 +130,16 @@ DISTANCES: dict[str, str] = {
 }
 #: One row per gap that is too large to be made of vacancies.
 HOLES: dict[str, str] = {"frame": I, "region": I, "n_sites": I, "y_px": F, "x_px": F, "area_px2": F}
+#: One row per dislocation that is seen end on.
+DISLOCATIONS: dict[str, str] = {
+    "frame": I,
+    "region": I,
+    **dict.fromkeys(("y_px", "x_px", "y_nm", "x_nm"), F),
+    "burgers_a": I,
+    "burgers_b": I,
+    **dict.fromkeys(("burgers_y_px", "burgers_x_px", "burgers_px", "burgers_err_px"), F),
+    **dict.fromkeys(("burgers_nm", "burgers_err_nm", "direction_rad", "next_px"), F),
+}
 TRACKS: dict[str, str] = {"frame": I, "track_id": I, "atom_id": I, "y_px": F, "x_px": F}
 DUMBBELLS: dict[str, str] = {
     "frame": I,
@@ -225,6 +235,7 @@ TABLES: dict[str, dict[str, str]] = {
     "sublattices": SUBLATTICES,
     "distances": DISTANCES,
     "holes": HOLES,
+    "dislocations": DISLOCATIONS,
     "tracks": TRACKS,
     "dumbbells": DUMBBELLS,
     "bonds": BONDS,

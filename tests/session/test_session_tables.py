@@ -88,7 +88,7 @@ def test_what_was_made_from_an_older_table_is_stale() -> None:
 
 @pytest.mark.parametrize(
     ("name", "others"),
-    [("vacancies", ["lattices", "sublattices", "distances", "holes"]),
+    [("vacancies", ["lattices", "sublattices", "distances", "holes", "dislocations"]),
      ("defects", ["bonds", "rings"]), ("tracks", ["drift", "events", "dumbbells", "changes"])],
 )  # fmt: skip
 def test_tables_are_made_from_the_corrected_atoms(name: str, others: list[str]) -> None:

@@ -37,6 +37,9 @@ class Grain:
         Fractional position of each sublattice.
     spacing : float
         Median distance between nearest atoms.
+    frames : ndarray, shape (k, 2, 2), optional
+        The vectors at each atom, where the cells do not close round some place: there is a
+        dislocation, and differences of cells say nothing across a line that begins at it.
     """
 
     rows: np.ndarray
@@ -45,6 +48,7 @@ class Grain:
     cell: np.ndarray
     basis: np.ndarray
     spacing: float
+    frames: np.ndarray | None = None
 
 
 def wrapped(fraction: np.ndarray) -> np.ndarray:
@@ -68,10 +72,17 @@ def supported(grain: Grain, fewest: int = 2) -> Grain:
 
 def part_of(grain: Grain, keep: np.ndarray) -> Grain:
     """Return a region with some of its atoms."""
-    return Grain(
-        grain.rows[keep], grain.cells[keep], grain.sublattice[keep], grain.cell, grain.basis,
-        grain.spacing,
+    return replace(
+        grain, rows=grain.rows[keep], cells=grain.cells[keep], sublattice=grain.sublattice[keep],
+        frames=None if grain.frames is None else grain.frames[keep],
     )  # fmt: skip
+
+
+def vectors_at(grain: Grain) -> np.ndarray:
+    """Vectors at each atom, those of the region where no others are known, shape (k, 2, 2)."""
+    if grain.frames is not None:
+        return grain.frames
+    return np.broadcast_to(grain.cell, (len(grain.rows), 2, 2))
 
 
 def without_empty_sublattices(grain: Grain) -> Grain:

@@ -7,10 +7,12 @@ ends at a grain boundary by itself. All steps are vectorised over the atoms.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy
 
-from napari_atomlens.lattice.cell import Cloud, Patch, find_cell
+from napari_atomlens.lattice.cell import Cloud
 from napari_atomlens.lattice.grain import (
     LEAST_TURN,
     MAX_FAILURES,
@@ -23,13 +25,16 @@ from napari_atomlens.lattice.grain import (
     supported,
     wrapped,
 )
-from napari_atomlens.lattice.joining import join_parts, settle_borders
+from napari_atomlens.lattice.joining import join_parts, peel, settle_borders
+from napari_atomlens.lattice.patches import best_of, cells_at
 from napari_atomlens.points import connected
 from napari_atomlens.progress import ProgressLike, as_progress
 
 #: Beyond these an atom does not belong to the crystal that the typical atom belongs to:
 #: rotation, and norm of the change of the cell.
 MOST_TURN, MOST_CHANGE = np.deg2rad(7.0), 0.16
+#: ... unless the pairs on the way there fit as well as others, within this factor.
+SMOOTH = 1.6
 
 
 def find_grains(
@@ -78,7 +83,7 @@ def find_grains(
         seeds = spread_seeds(points, np.flatnonzero(cloud.free & ~tried), MAX_PATCHES)
         if not len(seeds):
             break
-        found = [(p, s) for s in seeds if (p := find_cell(cloud, tree, hull, points[s]))]
+        found = cells_at(cloud, tree, hull, seeds)
         if not found:
             tried[seeds] = True
             failures += 1
@@ -94,25 +99,9 @@ def find_grains(
         grains.append(grain)
     settle_borders(points, tree, grains)
     join_parts(points, grains)
+    peel(points, tree, grains)
     grains = [g for g in grains if len(g.rows) >= min_atoms]
     return sorted(grains, key=lambda g: -len(g.rows))
-
-
-def best_of(found: list[tuple[Patch, int]]) -> tuple[Patch, int]:
-    """Choose the patch to grow from: the largest cell that several good patches agree on.
-
-    Where two sublattices are equally bright in a part of the image (a layer of another
-    material) the patches there see a smaller cell than the crystal has.
-    """
-    top = max(p.score for p, _ in found)
-    good = [(p, s) for p, s in found if p.score >= 0.88 * top]
-    area = np.array([abs(np.linalg.det(p.cell)) for p, _ in good])
-    agree = (np.abs(area[:, None] / area[None] - 1) < 0.08).sum(1)
-    sure = agree >= max(2, 0.2 * len(found))
-    if not sure.any():
-        return max(good, key=lambda f: f[0].score)
-    wide = area > 0.9 * area[sure].max()
-    return max((f for f, w in zip(good, wide & sure, strict=True) if w), key=lambda f: f[0].score)
 
 
 def spread_seeds(points: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
@@ -144,11 +133,17 @@ def grow(
         chain = _follow(points, tree, cell, tolerance * spacing, near_seed)
         if chain is None:
             return None
-        main, labels, frames = chain
+        main, labels, frames, torn = chain
         # where sublattices run into each other over some stray atoms, cells are taken twice
-        if len(np.unique(labels[main], axis=0)) > (1 - MOST_TWICE) * len(main):
+        twice = len(main) - len(np.unique(labels[main], axis=0))
+        if twice < MOST_TWICE * len(main) or (torn and _slipped(points, main, labels, frames)):
             q, known = coordinates(points, main, labels[main], frames[main], cell)
-            return _assign(rows, points, q, known, main, labels, spacing, min_occupancy)
+            grain = _assign(rows, points, q, known, main, labels, spacing, min_occupancy)
+            if torn and len(grain.rows):
+                at = cloud.points[grain.rows]
+                near = scipy.spatial.cKDTree(points[main]).query(at)[1]
+                grain = replace(grain, frames=frames[main][near])
+            return grain
         tolerance *= 0.75
     return None
 
@@ -159,7 +154,7 @@ def _follow(
     cell: np.ndarray,
     tolerance: float,
     near_seed: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool] | None:
     """Follow the translations of a cell from atom to atom, over one sublattice.
 
     Returns
@@ -170,8 +165,11 @@ def _follow(
         Their cells; no meaning for the others.
     frames : ndarray, shape (n, 2, 2)
         The cell vectors at each atom.
+    torn : bool
+        Whether some way round does not close: there may be a dislocation.
     """
     n = len(points)
+    torn = False
     local = np.broadcast_to(cell, (n, 2, 2))
     main = np.zeros(0, int)
     labels, frames = np.zeros((n, 2), int), np.array(local)
@@ -193,6 +191,8 @@ def _follow(
         if len(main) < 5:
             return None
         labels = integer_labels(n, main, *edges)
+        i, j, step, _ = edges
+        torn = bool((labels[j] - labels[i] != STEPS[step]).any())
         if k and len(main) <= 1.01 * before:
             break
         nearest = scipy.spatial.cKDTree(points[main]).query(points)[1]
@@ -200,7 +200,17 @@ def _follow(
         # with vectors that follow the region, what is off can be told from what is strained
         typical = float(np.median(edges[3])) / 1.1774
         tolerance = float(np.clip(4.5 * typical, 0.5 * tolerance, tolerance))
-    return main, labels, frames
+    return main, labels, frames, torn
+
+
+def _slipped(points: np.ndarray, main: np.ndarray, labels: np.ndarray, frames: np.ndarray) -> bool:
+    """Whether atoms of the same cell are a lattice vector apart: the cut of a dislocation."""
+    order = main[np.lexsort(labels[main].T)]
+    same = (labels[order[1:]] == labels[order[:-1]]).all(1)
+    i, j = order[1:][same], order[:-1][same]
+    steps = np.einsum("ni,nij->nj", points[j] - points[i], np.linalg.inv(frames[i]))
+    near = np.abs(wrapped(steps)).max(1) < 0.25
+    return bool(near.mean() > 0.7) and len(i) < 0.2 * len(main)
 
 
 def translations(
@@ -320,6 +330,9 @@ def cut_turns(
     angle = turns(frames, typical)
     stretch = np.linalg.norm(frames @ np.linalg.inv(typical) - np.eye(2), axis=(1, 2))
     strange = (np.abs(angle) > MOST_TURN) | (stretch > MOST_CHANGE)
+    across = strange[i] != strange[j]
+    if across.any() and np.median(off[across]) < SMOOTH * np.median(off):
+        strange[:] = False  # the way there is as good as anywhere: the crystal is bent
     jump = np.abs(angle[i] - angle[j])
     noise = 1.4826 * np.median(jump) if len(jump) else 0.0
     sound = (jump < max(LEAST_TURN, TURN_SIGMAS * noise)) & ~strange[i] & ~strange[j]

@@ -7,12 +7,14 @@ import scipy
 
 from napari_atomlens.lattice.cell import matched_to, reduced
 from napari_atomlens.lattice.grain import (
+    STEPS,
     TOLERANCE,
     Grain,
     SiteGrid,
     nearest_image,
     part_of,
     supported,
+    vectors_at,
     wrapped,
 )
 
@@ -101,10 +103,90 @@ def joined(large: Grain, small: Grain, points: np.ndarray) -> Grain | None:
     _, first = np.unique(every, axis=0, return_index=True)
     first.sort()
     rows = np.r_[large.rows, small.rows][first]
-    return Grain(rows, every[first, :2], every[first, 2], large.cell, large.basis, large.spacing)
+    frames = None
+    if large.frames is not None or small.frames is not None:
+        theirs = np.linalg.inv(change) @ vectors_at(small)
+        frames = np.concatenate([vectors_at(large), theirs])[first]
+    return Grain(
+        rows, every[first, :2], every[first, 2], large.cell, large.basis, large.spacing, frames
+    )
 
 
-def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:
+#: An atom at the border is off if the rows that end at it miss it by more than so many times what
+#: is usual, and by more than this part of the distance of nearest atoms.
+OFF_SIGMAS, OFF_SPACING = 6.0, 0.12
+#: ... and so large a part of the atoms round it do not belong to the region.
+STRANGERS = 0.25
+
+
+def peel(points: np.ndarray, tree: scipy.spatial.cKDTree, grains: list[Grain]) -> None:
+    """Take atoms off the borders of regions whose rows do not lead to them, in place.
+
+    Atoms of the next crystal lie near enough to a site by chance. Rows of the region that end at
+    such an atom miss it, while others that go through an atom displaced in the crystal go on.
+    """
+    owner = np.full(len(points), -1)
+    for g, grain in enumerate(grains):
+        owner[grain.rows] = g
+    loose: list[np.ndarray] = []
+    for g, grain in enumerate(grains):
+        for _ in range(6):
+            if len(grain.rows) < 12:
+                break
+            miss, usual = misses(grain, points[grain.rows])
+            off = np.flatnonzero(miss > max(OFF_SIGMAS * usual, OFF_SPACING * grain.spacing))
+            if not len(off):
+                break
+            near = tree.query(points[grain.rows[off]], k=min(9, len(points)))[1]
+            off = off[(owner[near] != g).mean(1) > STRANGERS]
+            if not len(off):
+                break
+            keep = np.ones(len(grain.rows), bool)
+            keep[off] = False
+            left = supported(part_of(grain, keep))
+            gone = np.setdiff1d(grain.rows, left.rows, assume_unique=True)
+            owner[gone] = -1
+            loose.append(gone)
+            grain = left
+        grains[g] = grain
+    free = np.unique(np.concatenate(loose)) if loose else np.zeros(0, int)
+    for g, grain in enumerate(grains):
+        free = free[owner[free] < 0]
+        if len(free) and len(grain.rows):
+            grains[g] = extended(grain, points, free, OFF_SPACING)
+            owner[grains[g].rows] = g
+
+
+def misses(grain: Grain, position: np.ndarray) -> tuple[np.ndarray, float]:
+    """How far rows that end at an atom miss it: of each atom (0 where none ends), and usually.
+
+    Returns
+    -------
+    miss : ndarray, shape (k,)
+    usual : float
+        Of rows that go through an atom and its next two, as a standard deviation.
+    """
+    grid = SiteGrid(grain.cells, grain.sublattice, len(grain.basis), pad=3)
+    miss, straight = np.zeros(len(position)), []
+    for step in STEPS:
+        ahead, behind = (grid.find(grain.cells + s, grain.sublattice) for s in (step, -step))
+        for one, other, way in ((ahead, behind, step), (behind, ahead, -step)):
+            next_ = grid.find(grain.cells + 2 * way, grain.sublattice)
+            known = (one >= 0) & (next_ >= 0)
+            gap = np.zeros(len(position))
+            gap[known] = np.linalg.norm(
+                2 * position[one[known]] - position[next_[known]] - position[known], axis=1
+            )
+            ends = known & (other < 0)
+            miss[ends] = np.maximum(miss[ends], gap[ends])
+            straight.append(gap[known & (other >= 0)])
+    every = np.concatenate(straight)
+    return miss, float(np.median(every)) / 1.1774 if len(every) else 0.0
+
+
+def extended(
+    grain: Grain, points: np.ndarray, free: np.ndarray, tolerance: float = TOLERANCE
+) -> Grain:
     """Add free atoms that lie on empty sites next to a region."""
     if not len(free):
         return grain
@@ -122,7 +204,7 @@ def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:
     index = np.rint(q - grain.basis[which]).astype(int)
     grid = SiteGrid(grain.cells, grain.sublattice, len(grain.basis))
     good = (
-        (distance < TOLERANCE * grain.spacing) & (gap[:, 0] < 1.3 * grain.spacing)
+        (distance < tolerance * grain.spacing) & (gap[:, 0] < 1.3 * grain.spacing)
         & (grid.find(index, which) < 0)
     )  # fmt: skip
     picked = np.flatnonzero(good)
@@ -132,6 +214,7 @@ def extended(grain: Grain, points: np.ndarray, free: np.ndarray) -> Grain:
     return Grain(
         np.r_[grain.rows, free[picked]], np.r_[grain.cells, index[picked]],
         np.r_[grain.sublattice, which[picked]], grain.cell, grain.basis, grain.spacing,
+        None if grain.frames is None else np.r_[grain.frames, grain.frames[near[picked, 0]]],
     )  # fmt: skip
 
 
@@ -176,4 +259,5 @@ def renamed(grain: Grain, amplitude: np.ndarray, like: np.ndarray | None = None)
     place = np.empty(n, int)
     place[order] = np.arange(n)
     sub = place[grain.sublattice]
-    return Grain(grain.rows, cells + whole[sub], sub, cell, relative - whole, grain.spacing)
+    frames = None if grain.frames is None else np.linalg.inv(change) @ grain.frames
+    return Grain(grain.rows, cells + whole[sub], sub, cell, relative - whole, grain.spacing, frames)

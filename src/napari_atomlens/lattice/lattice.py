@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from napari_atomlens import tables
 from napari_atomlens.cards import Card
-from napari_atomlens.lattice.grain import Grain
+from napari_atomlens.lattice.grain import STEPS, Grain, SiteGrid
 from napari_atomlens.lattice.latticefit import LatticeFit
-from napari_atomlens.lattice.strain import LocalFit, local_fit
+from napari_atomlens.lattice.strain import LocalFit, local_fit, torn_fit
 from napari_atomlens.params import Params, param
 
 #: Columns that :func:`measure_lattice` adds to the atoms table, beside its own.
@@ -82,7 +83,7 @@ class Lattice(Card):
     atoms : pandas.DataFrame
         The atoms with ``sublattice``, ``site_y_px`` and ``site_x_px`` filled and the columns of
         :data:`MEASURED` added; vacant sites follow the atoms of each frame.
-    lattices, sublattices, distances, holes : pandas.DataFrame
+    lattices, sublattices, distances, holes, dislocations : pandas.DataFrame
         See :mod:`napari_atomlens.tables` and ``docs/measure.md``.
     messages : list of str
         Sentences for the user.
@@ -106,6 +107,7 @@ class Lattice(Card):
     sublattices: pd.DataFrame
     distances: pd.DataFrame
     holes: pd.DataFrame
+    dislocations: pd.DataFrame
     messages: list[str] = field(default_factory=list)
     params: dict[str, object] = field(default_factory=dict)
 
@@ -118,6 +120,7 @@ class Lattice(Card):
             "regions": f"{len(self.lattices):,}",
             "sites": f"{len(self.atoms):,}, of which {vacant:,} are vacant",
             "sublattices": f"{len(self.sublattices):,}",
+            "dislocations": f"{len(self.dislocations):,}" if len(self.dislocations) else "",
             "messages": " ".join(self.messages),
         }
 
@@ -132,6 +135,7 @@ class FrameLattice:
     sublattices: list[dict[str, object]] = field(default_factory=list)
     distances: list[pd.DataFrame] = field(default_factory=list)
     holes: list[dict[str, float]] = field(default_factory=list)
+    dislocations: list[dict[str, object]] = field(default_factory=list)
     fits: list[LatticeFit] = field(default_factory=list)
     message: str = ""
     hidden: int = 0
@@ -151,10 +155,43 @@ def local_sites(
     """Fit the surroundings of sites of a region."""
     ideal = fit.sites(grain.cells, grain.sublattice)
     radius = params.strain_window * float(np.linalg.norm(fit.cell, axis=1).max()) * 1.02
+    if grain.frames is not None:
+        wanted = fit.sites(cells, sublattice)
+        if cells is grain.cells:
+            at, frames = position, grain.frames
+        else:
+            at, frames = places_of(grain, grain.frames, position, cells, sublattice, wanted)
+        found = torn_fit(
+            grain, fit.cell, fit.origin, position, at, sublattice, frames, radius,
+            fit.field, leave_out_self=leave_out_self,
+        )  # fmt: skip
+        return replace(found, predicted=found.predicted + at - wanted)
     return local_fit(
         ideal, position - ideal, grain.sublattice, fit.sites(cells, sublattice), sublattice,
         len(grain.basis), radius, leave_out_self=leave_out_self,
     )  # fmt: skip
+
+
+def places_of(
+    grain: Grain,
+    frames: np.ndarray,
+    position: np.ndarray,
+    cells: np.ndarray,
+    sublattice: np.ndarray,
+    otherwise: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where sites lie as the atoms of their sublattice next to them say, and the vectors there."""
+    grid = SiteGrid(grain.cells, grain.sublattice, len(grain.basis))
+    said = np.full((6, len(cells), 2), np.nan)
+    for k, step in enumerate(np.r_[STEPS, -STEPS]):
+        near = grid.find(cells + step, sublattice)
+        there = near >= 0
+        said[k, there] = position[near[there]] - step @ frames[near[there]]
+    known = np.isfinite(said).any((0, 2))
+    at = otherwise.copy()
+    if known.any():
+        at[known] = np.nanmedian(said[:, known], axis=0)
+    return at, frames[scipy.spatial.cKDTree(position).query(at)[1]]
 
 
 def by_sublattice(grain: Grain, values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_atomlens.lattice.cell import conventional
+from napari_atomlens.lattice.elastic import StrainField
 from napari_atomlens.lattice.grain import Grain
 
 #: Residuals beyond so many typical ones (medians) lose weight (Huber).
@@ -29,6 +30,8 @@ class LatticeFit:
     origin_err : ndarray, shape (s, 2)
     rms : float
         Root of the mean squared distance of the atoms from their sites, per axis.
+    field : StrainField, optional
+        What its dislocations do to it.
     """
 
     cell: np.ndarray
@@ -36,6 +39,7 @@ class LatticeFit:
     covariance: np.ndarray
     origin_err: np.ndarray
     rms: float
+    field: StrainField | None = None
 
     def sites(self, cells: np.ndarray, sublattice: np.ndarray) -> np.ndarray:
         """Ideal positions of sites, shape (n, 2)."""

@@ -15,6 +15,7 @@ from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.lattice.cell import deformation, matched_to
+from napari_atomlens.lattice.dislocations import Core, unwound
 from napari_atomlens.lattice.grain import Grain, without_empty_sublattices
 from napari_atomlens.lattice.grains import find_grains
 from napari_atomlens.lattice.joining import renamed
@@ -27,16 +28,25 @@ from napari_atomlens.lattice.lattice import (
     local_sites,
 )
 from napari_atomlens.lattice.latticefit import LatticeFit, fit_lattice
+from napari_atomlens.lattice.reference import strained_there, without_dislocations
 from napari_atomlens.lattice.strain import (
     LocalFit,
     polar_displacement,
     strain_of,
 )
-from napari_atomlens.lattice.summary import describe_regions, join_frames, message_of
+from napari_atomlens.lattice.summary import (
+    describe_cores,
+    describe_regions,
+    join_frames,
+    message_of,
+)
 from napari_atomlens.lattice.vacancies import add_vacancies
 from napari_atomlens.params import of_kind
 from napari_atomlens.points import inside_polygon
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
+
+#: Nearer to the core of a dislocation than so many vectors there is no strain to speak of.
+AT_CORE = 1.2
 
 
 def measure_lattice(
@@ -225,13 +235,7 @@ def _measure_frame(
         points[known], log_level(table.iloc[known]), min_atoms=params.min_atoms,
         min_occupancy=params.min_occupancy, progress=watch,
     )  # fmt: skip
-    measured: list[tuple[Grain, LatticeFit]] = []
-    for grain in found:
-        grain = without_empty_sublattices(replace(grain, rows=known[grain.rows]))
-        grain = renamed(grain, amplitude[grain.rows], like)
-        fit = fit_lattice(grain, points[grain.rows])
-        if fit is not None:
-            measured.append((grain, fit))
+    measured, cores = _fitted(found, points, known, amplitude, params, like)
     result.fits = [fit for _, fit in measured]
     reference = _reference(measured, points, polygon, stretch)
     result.referred = reference is not None
@@ -253,6 +257,10 @@ def _measure_frame(
         values["dy_px"][rows], values["dx_px"][rows] = (shift / stretch).T
         values["dy_nm"][rows], values["dx_nm"][rows] = (shift / stretch * nm).T
         whole = local_sites(grain, fit, points[rows], grain.cells, grain.sublattice, params, False)
+        for core in cores[region]:
+            longest = float(np.linalg.norm(fit.cell, axis=1).max())
+            at_core = np.linalg.norm(points[rows] - core.place, axis=1) < AT_CORE * longest
+            whole.gradient[at_core] = np.nan
         strain = _strain_columns(whole, fit, reference, variance, region, polygon is not None)
         for name, column in strain.items():
             values[name][rows] = column
@@ -264,8 +272,9 @@ def _measure_frame(
             values[f"polar_d{axis}_err_px"][rows] = uncertain / stretch[k]
             values[f"polar_d{axis}_nm"][rows] = moved / stretch[k] * nm[k]
         vacant = add_vacancies(
-            frame, region, grain, fit, used, table, points, params, stretch, nm, excluded, result
-        )
+            frame, region, grain, fit, used, table, points, params, stretch, nm, excluded, result,
+            _beside(region, measured, cores[region], points),
+        )  # fmt: skip
         if len(vacant):
             around = local_sites(
                 grain,
@@ -283,12 +292,49 @@ def _measure_frame(
             frame, region, grain, fit, measured, table, points, vacant, polar, stretch, nm,
             bright, result,
         )  # fmt: skip
+        describe_cores(frame, region, fit, cores[region], stretch, nm, result)
     atoms = table.assign(
         **{c: v.astype(MEASURED.get(c, tables.ATOMS.get(c, tables.F))) for c, v in values.items()}
     )
     result.atoms = pd.concat([atoms, *extra], ignore_index=True) if extra else atoms
     result.message = message_of(result, n)
     return result
+
+
+def _fitted(
+    found: list[Grain],
+    points: np.ndarray,
+    known: np.ndarray,
+    amplitude: np.ndarray,
+    params: LatticeParams,
+    like: np.ndarray | None,
+) -> tuple[list[tuple[Grain, LatticeFit]], list[list[Core]]]:
+    """Fit the vectors of each region, and find its dislocations."""
+    measured, cores = [], []
+    free = np.setdiff1d(known, known[np.concatenate([g.rows for g in found])]) if found else known
+    for grain in found:
+        grain = without_empty_sublattices(replace(grain, rows=known[grain.rows]))
+        grain = renamed(grain, amplitude[grain.rows], like)
+        mine: list[Core] = []
+        if grain.frames is not None:
+            grain, mine = unwound(grain, points, free)
+        fit = fit_lattice(grain, points[grain.rows])
+        if fit is not None and grain.frames is not None:
+            p = points[grain.rows]
+            around = local_sites(grain, fit, p, grain.cells, grain.sublattice, params, False)
+            fit = without_dislocations(grain, p, fit, around, mine)
+        if fit is not None:
+            measured.append((grain, fit))
+            cores.append(mine)
+    return measured, cores
+
+
+def _beside(
+    region: int, measured: list[tuple[Grain, LatticeFit]], cores: list[Core], points: np.ndarray
+) -> np.ndarray:
+    """Atoms of other regions, and cores: next to them an empty site says nothing, (k, 2)."""
+    others = [points[grain.rows] for r, (grain, _) in enumerate(measured) if r != region]
+    return np.concatenate([*others, np.array([c.place for c in cores]).reshape(-1, 2)])
 
 
 def _reference(
@@ -304,9 +350,11 @@ def _reference(
     counts = [int(inside[grain.rows].sum()) for grain, _ in measured]
     region = int(np.argmax(counts))
     grain, whole = measured[region]
-    fit = (
-        fit_lattice(grain, points[grain.rows], inside[grain.rows]) if counts[region] >= 6 else None
-    )
+    if counts[region] < 6:
+        return None
+    fit = fit_lattice(grain, points[grain.rows], inside[grain.rows])
+    if grain.frames is not None:
+        fit = strained_there(grain, points[grain.rows], whole, inside[grain.rows])
     if fit is None:
         return None
     # a sublattice without an atom in the reference lies where it does in the region

@@ -7,13 +7,14 @@ the atoms are displaced from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
 
 from napari_atomlens.lattice.cell import rotation_of, site_neighbours
-from napari_atomlens.lattice.grain import Grain, SiteGrid
+from napari_atomlens.lattice.elastic import StrainField
+from napari_atomlens.lattice.grain import TOLERANCE, Grain, SiteGrid
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,6 @@ def local_fit(
         other = rows != cols
         rows, cols = rows[other], cols[other]
     window = scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, cols)), (len(at), len(u)))
-    k = len(at)
     # uu, du and dd over the whole window
     products = np.concatenate(
         [
@@ -90,11 +90,120 @@ def local_fit(
         ],
         1,
     )
-    total = window @ products
-    uu, du, dd = total[:, :4].reshape(k, 2, 2), total[:, 4:8].reshape(k, 2, 2), total[:, 8]
     # one, u and d per sublattice
     one = np.eye(n_sublattices)[sublattice]
-    sums = window @ np.concatenate([one, *(one * v[:, None] for v in (*u.T, *d.T))], 1)
+    each = np.concatenate([one, *(one * v[:, None] for v in (*u.T, *d.T))], 1)
+    return _affine(window @ products, window @ each, at, at_sublattice, n_sublattices, radius)
+
+
+def torn_fit(
+    grain: Grain,
+    sites: np.ndarray,
+    origin: np.ndarray,
+    position: np.ndarray,
+    at: np.ndarray,
+    at_sublattice: np.ndarray,
+    at_frames: np.ndarray,
+    radius: float,
+    field: StrainField | None = None,
+    *,
+    leave_out_self: bool = False,
+) -> LocalFit:
+    """Fit as :func:`local_fit` where cells cannot be compared across the region.
+
+    How many cells lie between two atoms follows from the vectors at the place itself, not from
+    numbers that were counted round a dislocation on one side or the other.
+
+    Parameters
+    ----------
+    grain : Grain
+    sites, origin : ndarray, shape (2, 2) and (s, 2)
+        Vectors of the lattice that the deformation is told against, place of each sublattice.
+    position : ndarray, shape (n, 2)
+        Of the atoms of the region.
+    at, at_sublattice, at_frames : ndarray
+        Where to look, and the vectors there.
+    radius, leave_out_self
+        As there; `at` are the atoms.
+    field : StrainField, optional
+        What dislocations do, which is no affine deformation of a window: taken off before the
+        fit, and added to what it gives.
+
+    Returns
+    -------
+    LocalFit
+        ``predicted`` is against `at`.
+    """
+    tree, places = scipy.spatial.cKDTree(position), scipy.spatial.cKDTree(at)
+    pairs = places.sparse_distance_matrix(tree, 1.3 * radius, output_type="coo_matrix")
+    i, j = pairs.row, pairs.col
+    if leave_out_self:
+        i, j = i[i != j], j[i != j]
+    difference = position[j] - at[i]
+    sub, sub_at = grain.sublattice[j], at_sublattice[i]
+    step = np.einsum("pi,pij->pj", difference, np.linalg.inv(at_frames)[i])
+    step -= grain.basis[sub] - grain.basis[sub_at]
+    whole = np.rint(step)
+    u = whole @ sites + origin[sub] - origin[sub_at]
+    near = np.linalg.norm(u, axis=1) <= radius
+    near &= np.linalg.norm((step - whole) @ sites, axis=1) < TOLERANCE * grain.spacing
+    i, u, sub = i[near], u[near], sub[near]
+    d = difference[near] - u
+    if field is not None:
+        d -= field.difference(at[i], position[j[near]])
+    found = _summed(len(at), len(grain.basis), i, u, d, sub, at_sublattice, radius)
+    if field is None:
+        return found
+    # r0 = r - u(r), so that dr0 = (1 - grad u) dr
+    unknown = np.linalg.norm(at[:, None] - field.places, axis=2).min(1) < grain.spacing
+    back = np.eye(2) - np.where(unknown[:, None, None], 0, field.gradient(at))
+    gradient = np.linalg.inv(back) @ found.gradient
+    gradient[unknown] = np.nan
+    return replace(found, gradient=gradient)
+
+
+def _summed(
+    k: int,
+    s: int,
+    i: np.ndarray,
+    u: np.ndarray,
+    d: np.ndarray,
+    sub: np.ndarray,
+    at_sublattice: np.ndarray,
+    radius: float,
+) -> LocalFit:
+    """Fit k windows from pairs: of window i, u from its middle, displaced by d, sublattice."""
+    products = (
+        u[:, 0] ** 2, u[:, 0] * u[:, 1], u[:, 0] * u[:, 1], u[:, 1] ** 2,
+        d[:, 0] * u[:, 0], d[:, 0] * u[:, 1], d[:, 1] * u[:, 0], d[:, 1] * u[:, 1], (d**2).sum(1),
+    )  # fmt: skip
+    total = np.stack([np.bincount(i, v, minlength=k) for v in products], -1)
+    each = [
+        np.bincount(i * s + sub, v, minlength=k * s).reshape(k, s)
+        for v in (np.ones(len(i)), *u.T, *d.T)
+    ]
+    return _affine(total, np.concatenate(each, 1), np.zeros((k, 2)), at_sublattice, s, radius)
+
+
+def _affine(
+    total: np.ndarray,
+    sums: np.ndarray,
+    at: np.ndarray,
+    at_sublattice: np.ndarray,
+    n_sublattices: int,
+    radius: float,
+) -> LocalFit:
+    """Solve ``r = c_s + F u`` from the moments of each window.
+
+    Parameters
+    ----------
+    total : ndarray, shape (k, 9)
+        Sums of uu, du and dd over each window.
+    sums : ndarray, shape (k, 5 s)
+        Sums of one, u and d over the atoms of each sublattice in it.
+    """
+    k = len(at)
+    uu, du, dd = total[:, :4].reshape(k, 2, 2), total[:, 4:8].reshape(k, 2, 2), total[:, 8]
     n, uy, ux, dy, dx = sums.reshape(k, 5, n_sublattices).transpose(1, 0, 2)
     su, sd = np.stack([uy, ux], -1), np.stack([dy, dx], -1)
     share = 1 / np.maximum(n, 1)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from napari_atomlens import tables
 from napari_atomlens.lattice.cell import matched_to, name_of
+from napari_atomlens.lattice.dislocations import Core
 from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.lattice import (
     FIRST_VACANCY,
@@ -109,6 +110,38 @@ def describe_regions(
         result.sublattices.append(sub)
 
 
+def describe_cores(
+    frame: int,
+    region: int,
+    fit: LatticeFit,
+    cores: Sequence[Core],
+    stretch: np.ndarray,
+    nm: np.ndarray,
+    result: FrameLattice,
+) -> None:
+    """Add the rows of the dislocations of a region."""
+    places = np.array([c.place for c in cores]).reshape(-1, 2)
+    for k, core in enumerate(cores):
+        vector = core.burgers @ fit.cell
+        length = float(np.linalg.norm(vector))
+        # the error of m a + n b along itself
+        along = np.kron(core.burgers, vector / length)
+        error = float(np.sqrt(max(along @ fit.covariance @ along, 0.0)))
+        gaps = np.linalg.norm(np.delete(places, k, 0) - core.place, axis=1)
+        y, x = core.place / stretch
+        result.dislocations.append(
+            {
+                "frame": frame, "region": region, "y_px": y, "x_px": x, "y_nm": y * nm[0],
+                "x_nm": x * nm[1], "burgers_a": int(core.burgers[0]),
+                "burgers_b": int(core.burgers[1]), "burgers_y_px": vector[0] / stretch[0],
+                "burgers_x_px": vector[1], "burgers_px": length, "burgers_err_px": error,
+                "burgers_nm": length * nm[1], "burgers_err_nm": error * nm[1],
+                "direction_rad": float(np.arctan2(-vector[0], vector[1])),
+                "next_px": float(gaps.min()) if len(gaps) else np.nan,
+            }
+        )  # fmt: skip
+
+
 def message_of(result: FrameLattice, n: int) -> str:
     """One or two sentences about a frame, empty where nothing is to be said."""
     if not result.lattices:
@@ -177,6 +210,7 @@ def join_frames(
         if distances
         else tables.empty("distances"),
         holes=rows("holes", [r for p in parts for r in p.holes]),
+        dislocations=rows("dislocations", [r for p in parts for r in p.dislocations]),
         messages=messages,
         params={
             **as_dict(params),

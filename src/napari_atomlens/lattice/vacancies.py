@@ -148,8 +148,9 @@ def add_vacancies(
     nm: np.ndarray,
     excluded: np.ndarray | None,
     result: FrameLattice,
+    beside: np.ndarray,
 ) -> pd.DataFrame:
-    """Rows of the vacant sites of a region; its holes go to `result`."""
+    """Rows of the vacant sites of a region, none of them `beside` others; holes go to `result`."""
     probability = table["probability"].to_numpy(float)[grain.rows]
     gaps = find_gaps(grain, probability, params.largest_vacancy)
 
@@ -172,7 +173,7 @@ def add_vacancies(
     if not params.vacancies or not len(gaps.cells):
         return tables.empty("atoms")
     places = expected(gaps.cells, gaps.sublattice)
-    keep = not_taken(places, points, grain.spacing)
+    keep = not_taken(places, points, grain.spacing) & _apart(places, beside, grain, fit)
     if excluded is not None:
         at = np.rint(places / stretch).astype(int)
         at = np.clip(at, 0, np.array(excluded.shape) - 1)
@@ -183,7 +184,6 @@ def add_vacancies(
     hidden = keep & _veiled(places, table, points, grain, gaps.sublattice)
     result.hidden, keep = result.hidden + int(hidden.sum()), keep & ~hidden
     cells, sub, places = gaps.cells[keep], gaps.sublattice[keep], places[keep]
-    n = len(cells)
     ideal = places if params.sites == "local" else used.sites(cells, sub)
     pixels = places / stretch
     columns: dict[str, object] = {
@@ -194,7 +194,15 @@ def add_vacancies(
         "region": region, "cell_m": cells[:, 0], "cell_n": cells[:, 1],
     }  # fmt: skip
     columns |= {c: np.nan for c, d in MEASURED.items() if d == tables.F}
-    return tables.make("atoms", columns, n)
+    return tables.make("atoms", columns, len(cells))
+
+
+def _apart(places: np.ndarray, beside: np.ndarray, grain: Grain, fit: LatticeFit) -> np.ndarray:
+    """Which sites are farther than the width of an interface from other regions and from cores."""
+    if not len(beside):
+        return np.ones(len(places), bool)
+    width = max(float(np.linalg.norm(fit.cell, axis=1).max()), 2 * grain.spacing)
+    return np.asarray(scipy.spatial.cKDTree(beside).query(places)[0] > width)
 
 
 def _faint(

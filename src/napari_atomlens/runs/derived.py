@@ -36,6 +36,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "distances": ("lattices",),
     "vacancies": ("lattices",),
     "holes": ("lattices",),
+    "dislocations": ("lattices",),
     "tracks": ("atoms",),
     "drift": ("tracks",),
     "events": ("tracks",),
@@ -45,7 +46,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 #: Tables that following a movie gives.
 FOLLOWED = ("tracks", "dumbbells", "changes", "events", "drift")
 #: Tables that measuring the lattice gives.
-MEASURED = ("lattices", "sublattices", "distances", "vacancies", "holes")
+MEASURED = ("lattices", "sublattices", "distances", "vacancies", "holes", "dislocations")
 
 
 def stale_after(*changed: str) -> set[str]:

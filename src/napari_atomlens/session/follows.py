@@ -101,6 +101,7 @@ def lattice_tables(found: Lattice) -> Made:
     return {
         "lattices": found.lattices, "sublattices": found.sublattices,
         "distances": found.distances, "holes": found.holes,
+        "dislocations": found.dislocations,
         "vacancies": derived.vacancies(found), "sites": found.atoms,
     }  # fmt: skip
 

@@ -30,7 +30,7 @@ from napari_atomlens.runs import analysis as analysing
 from napari_atomlens.runs.params import AnalysisParams
 
 #: Tables of a lattice, in the order in which they are written.
-TABLES = ("atoms", "lattices", "sublattices", "distances", "holes")
+TABLES = ("atoms", "lattices", "sublattices", "distances", "holes", "dislocations")
 STOPPED = "Stopped; nothing was written."
 
 

@@ -99,7 +99,8 @@ class MeasuredLayers(LayersOfTables):
             return
         self.found = Lattice(
             session.table("sites"), session.table("lattices"), session.table("sublattices"),
-            session.table("distances"), session.table("holes"), params=session.provenance(name),
+            session.table("distances"), session.table("holes"), session.table("dislocations"),
+            params=session.provenance(name),
         )  # fmt: skip
         with self._layers.own_changes():
             self._note(self.found)

@@ -72,8 +72,8 @@ class MeasureWidget(Dock):
         self._build_shown()
         self._save = button(
             "save", "Save tables as CSV…",
-            "Writes NAME_atoms.csv, NAME_lattices.csv, NAME_sublattices.csv, NAME_distances.csv "
-            "and NAME_holes.csv", self._on_save,
+            "Writes NAME_atoms.csv, NAME_lattices.csv, NAME_sublattices.csv, NAME_distances.csv, "
+            "NAME_holes.csv and NAME_dislocations.csv", self._on_save,
         )  # fmt: skip
         self.add(self._summary, self._histogram, self._save)
         self.body.addStretch(1)

@@ -77,7 +77,7 @@ def save_tables(found: Lattice, path: str | Path) -> list[Path]:
     base = Path(path)
     base = base.with_suffix("") if base.suffix.lower() == ".csv" else base
     written = []
-    for name in ("atoms", "lattices", "sublattices", "distances", "holes"):
+    for name in ("atoms", "lattices", "sublattices", "distances", "holes", "dislocations"):
         table: pd.DataFrame = getattr(found, name)
         if not len(table) and name != "atoms":
             continue
