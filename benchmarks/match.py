@@ -169,6 +169,8 @@ def score(drawn: ColumnList, view: View, atoms: pd.DataFrame, asked: object,
     side = max(atoms["y_px"].max(), atoms["x_px"].max())
     cell = np.linalg.norm(view.columns.cell_nm, axis=1).max() / drawn.pixel_size_nm
     inner = ((drawn.vacant > cell) & (drawn.vacant < side - cell)).all(1)
+    # of columns too faint to be seen nobody can say that one is missing
+    inner &= np.isin(drawn.vacant_elements.astype(str), truth["elements"].astype(str))
     within = ((places > cell) & (places < side - cell)).all(1)
     tie = not right and any(f"{view.crystal.name} {n}" in m for m in match.messages for n in named)
     return Score(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from napari_atomlens.errors import (
     ParameterError,
     TableError,
 )
-from napari_atomlens.graphs.crystals import build_crystal, find_crystal, list_crystals
+from napari_atomlens.graphs.crystals import UnitCell, build_crystal, find_crystal, list_crystals
 from napari_atomlens.graphs.projection import contents, primitive, project
 from napari_atomlens.graphs.views import axis_name, views_of
+from napari_atomlens.progress import StoppedError
 from napari_atomlens.simulation.column_lists import ColumnList, Told, list_columns
 
 FAULTS = Told(strain=0.02, wave_px=0.5, missing=0.01, extra=0.004, replaced=0.004)
@@ -352,6 +354,49 @@ def test_a_scale_beyond_the_tolerance_is_refused() -> None:
     with pytest.raises(MatchError):
         matched(columns, "MoS2")
     assert matched(columns, "MoS2", params=al.MatchParams(scale_tolerance=0.3)).scale > 1.2
+
+
+def test_an_image_that_repeats_sooner_than_the_crystal_is_refused() -> None:
+    # turned by 45 degrees and 9 % larger all places fit, with Sr and Ti-O equally bright
+    for seed in range(3):
+        columns = drawn("SrTiO3", (0, 0, 1), seed=seed, scale=0.77)
+        with pytest.raises(MatchError, match="repeats after less"):
+            matched(columns, "SrTiO3", (0, 0, 1))
+
+
+def test_a_distorted_scan_is_matched_and_told_of() -> None:
+    columns = drawn("MoS2", (0, 0, 1), Told(strain=0.17), scale=1.0)
+    found = matched(columns, "MoS2")
+    assert (found.columns["elements"].to_numpy() == columns.elements).mean() > 0.98
+    assert any("only if the image is distorted by" in m for m in found.messages)
+    straight = matched(drawn("MoS2", (0, 0, 1)), "MoS2")
+    assert not any("distorted" in m for m in straight.messages)
+
+
+def test_a_crystal_with_many_columns_in_its_cell_is_matched() -> None:
+    # a superstructure of thirteen columns: no translation leads to a near neighbour
+    rng = np.random.default_rng(7)
+    places = np.array([p for p in product(range(4), range(4))], float) / 4
+    keep = [0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15]
+    places = places[keep] + rng.uniform(-0.05, 0.05, (len(keep), 2))
+    flat = np.c_[places, np.zeros(len(keep))] * 1.2
+    box = UnitCell("superstructure", np.diag([1.2, 1.2, 0.4]), flat, ("Ta",) * len(keep))
+    columns = drawn(box, (0, 0, 1), Told(strain=0.01, missing=0.005), n_columns=700, scale=1.0)
+    found = matched(columns, box, (0, 0, 1))
+    assert found.matches["n_on_sites"].iloc[0] > 0.97 * len(columns.atoms)
+
+
+def test_the_zigzag_of_a_tilted_perovskite_is_met() -> None:
+    columns = drawn("DyScO3", (1, 1, 0), scale=1.0)
+    found = matched(columns, "DyScO3")
+    assert found.zone_axis in ("[110]", "[1-10]", "[-1-10]")
+    assert (found.columns["elements"].to_numpy() == columns.elements).mean() > 0.97
+
+
+def test_a_match_that_is_stopped_before_it_began_says_so() -> None:
+    columns = drawn("MoS2", (0, 0, 1))
+    with pytest.raises(StoppedError, match=r"^Stopped[.]$"):
+        matched(columns, "MoS2", progress=al.Progress(stop=lambda: True))
 
 
 def test_points_without_order_are_refused() -> None:

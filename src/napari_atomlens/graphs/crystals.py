@@ -93,6 +93,29 @@ def _perovskite(name: str, elements: Sequence[str], a: float, c: float) -> UnitC
     return _made(name, np.diag([a, a, c]), atoms)
 
 
+def _tilted_perovskite(name: str, elements: Sequence[str], a: float, c: float) -> UnitCell:
+    """ABO3 whose octahedra are tilted as in GdFeO3 (Pbnm), with the places of DyScO3.
+
+    Seen along <110> its A columns are shifted to and fro, by about 3 % of the cell.
+    """
+    big, small, x = elements
+    cell = np.diag([a, 1.0503 * a, c])
+    signs = ((1, 1, 1), (1, -1, -1), (-1, -1, 1), (-1, 1, -1))
+    shifts = ((0, 0, 0), (0.5, 0.5, 0), (0, 0, 0.5), (0.5, 0.5, 0.5))
+
+    def general(place: tuple[float, float, float]) -> np.ndarray:
+        four = np.array(signs) * place + shifts
+        return four if place[2] == 0.25 else np.r_[four, -four]
+
+    places = [
+        *((big, p) for p in general((-0.0172, 0.0608, 0.25))),
+        *((small, p) for p in ((0, 0.5, 0), (0.5, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5))),
+        *((x, p) for p in general((0.1196, 0.4459, 0.25))),
+        *((x, p) for p in general((-0.3071, 0.3040, 0.0608))),
+    ]
+    return _made(name, cell, [(s, np.mod(p, 1.0).tolist()) for s, p in places])
+
+
 def _rock_salt(name: str, elements: Sequence[str], a: float, c: float) -> UnitCell:
     one, other = elements
     shifted = [tuple(np.add(p, (0.5, 0, 0)) % 1) for p in _FACES]
@@ -130,7 +153,7 @@ Maker = Callable[[str, Sequence[str], float, float], UnitCell]
 #: Structures by name: how they are made, and how many elements each has.
 STRUCTURES: dict[str, tuple[Maker, int]] = {
     "graphene": (_graphene, 2), "2H": (_two_h, 2), "1T": (_one_t, 2),
-    "perovskite": (_perovskite, 3),
+    "perovskite": (_perovskite, 3), "tilted perovskite": (_tilted_perovskite, 3),
     "rock salt": (_rock_salt, 2), "fcc": (_fcc, 1), "bcc": (_bcc, 1), "hcp": (_hcp, 1),
     "diamond": (_zincblende, 1), "zincblende": (_zincblende, 2), "wurtzite": (_wurtzite, 2),
 }  # fmt: skip
@@ -161,11 +184,12 @@ KNOWN: dict[str, tuple[str, tuple[str, ...], float, float]] = {
             ("Sr", "Ti", 0.3905, 0.3905), ("Ba", "Ti", 0.3992, 0.4036),
             ("Pb", "Ti", 0.3904, 0.4152), ("La", "Al", 0.3790, 0.3790),
             ("Sr", "Ru", 0.3930, 0.3930), ("La", "Mn", 0.3880, 0.3880),
-            ("Bi", "Fe", 0.3965, 0.3965), ("Dy", "Sc", 0.3945, 0.3945),
-            ("Gd", "Sc", 0.3965, 0.3965),
+            ("Bi", "Fe", 0.3965, 0.3965),
             ("K", "Ta", 0.3989, 0.3989), ("Pb", "Zr", 0.4130, 0.4130), ("Nd", "Ni", 0.3807, 0.3807),
         )
     },
+    "DyScO3": ("tilted perovskite", ("Dy", "Sc", "O"), 0.5443, 0.7901),
+    "GdScO3": ("tilted perovskite", ("Gd", "Sc", "O"), 0.5480, 0.7932),
     "CsPbBr3": ("perovskite", ("Cs", "Pb", "Br"), 0.5870, 0.5870),
     **{
         f"{m}{x}": ("rock salt", (m, x), a, 0)
@@ -226,8 +250,8 @@ def build_crystal(
     Parameters
     ----------
     structure : str
-        A key of `STRUCTURES`: "graphene" (and h-BN), "2H", "1T", "perovskite", "rock salt",
-        "fcc", "bcc", "hcp", "diamond", "zincblende", "wurtzite".
+        A key of `STRUCTURES`: "graphene" (and h-BN), "2H", "1T", "perovskite",
+        "tilted perovskite", "rock salt", "fcc", "bcc", "hcp", "diamond", "zincblende", "wurtzite".
     elements : sequence of str
         Such as ("Sr", "Ti", "O").
     a_nm, c_nm : float

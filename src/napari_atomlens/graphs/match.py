@@ -14,8 +14,23 @@ from napari_atomlens.familiar import familiar
 from napari_atomlens.files import Json
 from napari_atomlens.graphs.crystal_match import CrystalMatch, MatchParams
 from napari_atomlens.graphs.crystals import find_crystal
+from napari_atomlens.graphs.match_words import (
+    distortion_of,
+    is_another,
+    match_sentence,
+    name_of_axis,
+    name_of_match,
+)
 from napari_atomlens.graphs.polarity import Polarity, measure_polarity
-from napari_atomlens.graphs.poses import INDEPENDENT, LatticeRegion, Pose, PoseSearch, tell_apart
+from napari_atomlens.graphs.poses import (
+    DISTORTED,
+    INDEPENDENT,
+    MOST_STRAIN,
+    LatticeRegion,
+    Pose,
+    PoseSearch,
+    tell_apart,
+)
 from napari_atomlens.graphs.site_columns import OnSites, put_on_sites
 from napari_atomlens.graphs.site_defects import FEWEST, defect_rows, judge_columns
 from napari_atomlens.graphs.views import View, axis_name, check_axis, views_of
@@ -24,7 +39,7 @@ from napari_atomlens.lattice.grains import find_grains
 from napari_atomlens.lattice.latticefit import fit_lattice
 from napari_atomlens.lattice.measure import log_level
 from napari_atomlens.params import as_dict, of_kind
-from napari_atomlens.progress import ProgressLike, as_progress
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Matches whose geometry differs by less, per column, project alike.
 ALIKE = 0.12
@@ -35,8 +50,10 @@ SURE = 0.95
 LEAST_ON_SITES, MOST_EMPTY = 0.75, 0.55
 #: ... where its likelihood is so much less, per column, than if each were in its place ...
 MOST_OFF = 1.0
-#: ... or where the brightness of a column is off by so many of its errors.
+#: ... or where the brightness of a column is off by so many of its errors ...
 WORST_BRIGHT = 5.0
+#: ... or the image repeats sooner than the crystal, with such log odds.
+FINER = 3.0
 
 
 def match_crystal(
@@ -72,6 +89,8 @@ def match_crystal(
     ------
     MatchError
         If the columns form no lattice, or the crystal fits none of its regions.
+    StoppedError
+        If `progress` asked to stop before a frame was matched.
     TableError, ParameterError, FormatError, CalibrationError
         If what is given makes no sense.
 
@@ -91,13 +110,7 @@ def match_crystal(
     size = check_pixel_size(pixel_size_nm) or _size_in(table)
     views = [v for c in crystals for v in views_of(c, zone_axis, params.max_index)]
     matcher = _Matcher(table, views, size, params)
-    watch = as_progress(progress)
-    frames = [int(f) for f in np.unique(table["frame"])]
-    for k, frame in enumerate(frames):
-        if watch.stopped:
-            break
-        matcher.match_frame(frame)
-        watch(k + 1, len(frames))
+    matcher.match_frames(as_progress(progress))
     return matcher.result(" or ".join(c.name for c in crystals), zone_axis)
 
 
@@ -180,6 +193,17 @@ class _Matcher:
         self.reasons: list[str] = []
         self.found_size: float | None = None
 
+    def match_frames(self, watch: Progress) -> None:
+        """Match frame after frame until it is asked to stop."""
+        frames = [int(f) for f in np.unique(self.table["frame"])]
+        for k, frame in enumerate(frames):
+            if watch.stopped:
+                break
+            self.match_frame(frame)
+            watch(k + 1, len(frames))
+        if not self.columns:
+            watch.check()
+
     def match_frame(self, frame: int) -> None:
         """Match every region of a frame."""
         table = self.table[(self.table["frame"] == frame).to_numpy()].reset_index(drop=True)
@@ -187,7 +211,8 @@ class _Matcher:
         points = table[["y_px", "x_px"]].to_numpy(float) * unit
         level = brightness_of(table)
         columns = self._columns(frame, table)
-        grains = find_grains(points, log_level(table), min_atoms=self.params.min_columns)
+        least = self.params.min_columns
+        grains = find_grains(points, log_level(table), min_atoms=least, large_cells=True)
         regions = []
         for grain in grains:
             fit = fit_lattice(grain, points[grain.rows])
@@ -219,23 +244,22 @@ class _Matcher:
         columns: pd.DataFrame,
     ) -> None:
         """Match one region and put what is found into the tables."""
-        poses = self._poses(measured)
-        on, why = None, "no projection of it has such a cell"
-        for pose in poses[:3]:
-            tried = put_on_sites(pose, measured, points, rows, self.params.largest_vacancy)
-            doubt = refusal(tried)
-            if not doubt:
-                on = tried
+        # a scan may be distorted more than is usual: only where nothing else fits
+        on, pose, why = None, None, ""
+        for most_strain in (MOST_STRAIN, DISTORTED):
+            poses = self._poses(measured, most_strain)
+            on, pose, doubt = self._seat(poses, measured, points, rows)
+            if on is not None:
                 break
-            why = doubt if pose is poses[0] else why
-        if on is None:
+            why = why if why and not poses else doubt
+        if on is None or pose is None:
             self.reasons.append(why)
             if len(rows) > 0.1 * len(points):
                 self.messages.append(
                     f"Region {region} ({len(rows):,} columns) does not fit: {why}."
                 )
             return
-        answers = [on.pose, *(p for p in poses if p.total <= pose.total and _differs(p, pose))]
+        answers = [on.pose, *(p for p in poses if p.total <= pose.total and is_another(p, pose))]
         polarity = measure_polarity(on, level[rows])
         self._note_match(frame, region, on, answers, polarity)
         self._note_columns(on, points, level, columns, region)
@@ -256,13 +280,26 @@ class _Matcher:
         self.defects.append(self._in_px(found))
         self.model.append(self._in_px(_model_sites(frame, region, on)))
 
-    def _poses(self, measured: LatticeRegion) -> list[Pose]:
+    def _seat(
+        self, poses: list[Pose], measured: LatticeRegion, points: np.ndarray, rows: np.ndarray
+    ) -> tuple[OnSites | None, Pose | None, str]:
+        """Take the first of the best answers that is not refused; otherwise say why."""
+        why = "no projection of it has such a cell"
+        for pose in poses[:3]:
+            tried = put_on_sites(pose, measured, points, rows, self.params.largest_vacancy)
+            doubt = refusal(tried)
+            if not doubt:
+                return tried, pose, ""
+            why = doubt if pose is poses[0] else why
+        return None, None, why
+
+    def _poses(self, measured: LatticeRegion, most_strain: float) -> list[Pose]:
         """Answers for a region, the best first."""
         scales = None
         if self.size is not None:
             tolerance = self.params.scale_tolerance
             scales = 1 - tolerance, 1 + tolerance
-        search = PoseSearch(measured, scales, self.params.exponent)
+        search = PoseSearch(measured, scales, self.params.exponent, most_strain)
         return tell_apart([p for view in self.views for p in search.poses(view)])
 
     def _in_px(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -311,14 +348,14 @@ class _Matcher:
         unit = 1.0 if self.size is None else float(np.mean(self.size))
         row: dict[str, object] = {
             "frame": frame, "region": region, "crystal": pose.view.crystal.name,
-            "zone_axis": _axis_of(pose), "n_atoms": len(on.rows),
+            "zone_axis": name_of_axis(pose), "n_atoms": len(on.rows),
             "n_on_sites": int((on.column >= 0).sum()), "n_vacant": len(on.vacant_column),
             "along": axis_name(axis), "rotation_rad": float(np.arctan2(-y, x)),
             "scale": pose.scale if self.size is not None else np.nan,
             "strain": float(0.5 * np.log(values[0] / values[1])), "exponent": pose.exponent,
             "rms_px": on.rms / unit, "match_score": pose.geometry, "lead": lead,
             "match_probability": float(chance[0]),
-            "runner_up": "" if second is None else _name(second, pose),
+            "runner_up": "" if second is None else name_of_match(second, pose),
         }  # fmt: skip
         if polarity is not None:
             row |= {
@@ -328,9 +365,11 @@ class _Matcher:
                 "n_dumbbells": polarity.n_dumbbells,
             }  # fmt: skip
         self.matches.append(row)
+        if said := distortion_of(region, float(0.5 * np.log(values[0] / values[1]))):
+            self.messages.append(said)
         alike = [p for p in rivals if abs(p.geometry - pose.geometry) < ALIKE]
         if alike and chance[0] < SURE:
-            names = ", ".join(dict.fromkeys(_name(p, pose) for p in alike[:3]))
+            names = ", ".join(dict.fromkeys(name_of_match(p, pose) for p in alike[:3]))
             self.messages.append(
                 f"Region {region}: {pose.view.name} and {names} project alike; by brightness it is "
                 f"the first with a probability of {chance[0]:.0%}."
@@ -362,7 +401,7 @@ class _Matcher:
         }  # fmt: skip
         return CrystalMatch(
             pd.concat(self.columns, ignore_index=True), matches, defects,
-            pd.concat(self.model, ignore_index=True), _sentence(matches.iloc[0], defects),
+            pd.concat(self.model, ignore_index=True), match_sentence(matches.iloc[0], defects),
             self.messages, self.found_size, asked_for,
         )  # fmt: skip
 
@@ -371,24 +410,6 @@ def _by_name(rows: list[dict[str, object]]) -> dict[str, object]:
     names = dict.fromkeys(name for row in rows for name in row)
     missing: dict[str, object] = {"n_dumbbells": 0}
     return {n: [row.get(n, missing.get(n, np.nan)) for row in rows] for n in names}
-
-
-def _axis_of(pose: Pose) -> str:
-    axis = pose.view.axis
-    return axis_name([-i for i in axis] if pose.mirrored else axis)
-
-
-def _name(pose: Pose, best: Pose) -> str:
-    """Name of a match beside the best one: another view, or the same with other elements."""
-    name = f"{pose.view.crystal.name} {_axis_of(pose)}"
-    return name if pose.view is not best.view else f"{name} with other elements in its columns"
-
-
-def _differs(other: Pose, pose: Pose) -> bool:
-    """Whether a match is another answer, not the same with more columns seen as one."""
-    one, two = other.view, pose.view
-    same = one.crystal is two.crystal and one.axis == two.axis
-    return other is not pose and (not same or one is two)
 
 
 def _owners(points: np.ndarray, regions: list[LatticeRegion]) -> np.ndarray:
@@ -419,6 +440,8 @@ def refusal(on: OnSites) -> str:
         return "its columns lie elsewhere in the cell"
     if pose.worst > WORST_BRIGHT:
         return "the places fit, but not the brightness of the columns"
+    if pose.finer > FINER:
+        return "the image repeats after less than it does: its columns are equally bright"
     return ""
 
 
@@ -441,27 +464,3 @@ def _model_sites(frame: int, region: int, on: OnSites) -> pd.DataFrame:
             "seen": pose.seen[site[inside]],
         }
     )  # fmt: skip
-
-
-def _sentence(match: pd.Series, defects: pd.DataFrame) -> str:
-    """Say what was found in the largest region."""
-    on, n = int(match["n_on_sites"]), int(match["n_atoms"])
-    turned = np.rad2deg(float(match["rotation_rad"]))
-    text = (
-        f"{match['crystal']} along {match['zone_axis']}, {match['along']} at {turned:.1f} degrees: "
-        f"{on:,} of {n:,} columns are on its sites"
-    )
-    if np.isfinite(match["scale"]):
-        text += f", {100 * (float(match['scale']) - 1):+.1f} % in size"
-    if match["runner_up"]:
-        text += (
-            f"; better than {match['runner_up']} by {float(match['lead']):.2f} per column "
-            f"(probability {float(match['match_probability']):.3f})"
-        )
-    if int(match["n_dumbbells"]) > 0:
-        angle = np.rad2deg(float(match["polarity_rad"]))
-        text += (
-            f"; the heavy end of the dumbbells is at {angle:.0f} degrees "
-            f"(probability {float(match['polarity_probability']):.3f})"
-        )
-    return f"{text}. {len(defects):,} defect{'' if len(defects) == 1 else 's'}."

@@ -15,12 +15,14 @@ from itertools import product
 import numpy as np
 
 from napari_atomlens import arrays
+from napari_atomlens.graphs.column_brightness import fit_brightness, repeats_sooner
 from napari_atomlens.graphs.views import MERGE_NM, View
 from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.latticefit import LatticeFit
 
-#: What differs from a rotated and scaled cell by more is another one.
-MOST_STRAIN = 0.055
+#: What differs from a rotated and scaled cell by more is another one; nothing else fits a scan
+#: that is distorted by up to the second.
+MOST_STRAIN, DISTORTED = 0.055, 0.11
 #: Usual strain of an image, and error of its pixel size.
 STRAIN_ERR, SCALE_ERR = 0.01, 0.1
 #: Places of slots are off by so much, in nm, for reasons that no number of columns averages out.
@@ -33,17 +35,11 @@ LEAST_ON = 0.3
 AMISS = -4.0
 #: So many columns count as independent; the others repeat what these say.
 INDEPENDENT = 40.0
-#: Error of the logarithm of a brightness that is expected: this, and this share of how far it is
-#: from the others, but no more than the last (channelling, thickness: brightness is not quite a
-#: power of Z).
-BRIGHT_ERR, BRIGHT_SHARE, BRIGHT_MOST = 0.05, 0.5, 0.35
-#: Spread of that logarithm where nothing is expected.
-ANY_BRIGHT = 0.5
-#: Powers of Z that are tried, about the one that is expected, and how far off it may be.
-EXPONENTS, EXPONENT_ERR = np.arange(-0.6, 0.61, 0.15), 0.3
 #: Columns fainter than the first, over the brightest, are rarely seen; those brighter than the
 #: second rarely are not, and those brighter than the last never.
 SEEN_FROM, SEEN_OFTEN, SEEN_ALWAYS = 0.05, 0.2, 0.6
+#: Columns fainter than this may be hidden by brighter ones while others as faint are seen.
+HIDDEN = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +64,24 @@ class LatticeRegion:
 
 @dataclass(frozen=True, eq=False)
 class Slots:
-    """Mean columns of one cell of a lattice: place, brightness, and which column is on which."""
+    """Mean columns of one cell of a lattice.
+
+    Attributes
+    ----------
+    places, level, error, count : ndarray
+        Place, logarithm of the brightness, its error, and how many columns.
+    of_atom : ndarray of int, shape (n,)
+        Slot of each column.
+    sublattice : ndarray of int, shape (s,)
+        Of the measured lattice.
+    """
 
     places: np.ndarray
     level: np.ndarray
     error: np.ndarray
     count: np.ndarray
     of_atom: np.ndarray
+    sublattice: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,9 @@ class Pose:
         Column of the view of each atom of the region, -1 where there is none.
     exponent : float
         Power of Z that fits the brightness best.
+    finer : float
+        Log odds that the image repeats sooner than the crystal does: columns that should differ
+        in brightness are equally bright.
     """
 
     view: View
@@ -116,6 +126,7 @@ class Pose:
     seen: np.ndarray
     column: np.ndarray
     exponent: float
+    finer: float
 
     @property
     def total(self) -> float:
@@ -170,7 +181,9 @@ def slots_of(measured: LatticeRegion, cell: np.ndarray) -> Slots:
             level[s] = np.median(values)
             spread = arrays.spread(values, centre=level[s])
             error[s] = 1.25 * max(spread, 0.02) / np.sqrt(len(values))
-    return Slots(ideal[first] + mean / count[:, None], level, error, count, of_atom)
+    return Slots(
+        ideal[first] + mean / count[:, None], level, error, count, of_atom, grain.sublattice[first]
+    )  # fmt: skip
 
 
 def _whole_vectors(base: np.ndarray, longest: float) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +215,11 @@ class _Laid:
 
 
 def _laid(
-    measured: LatticeRegion, view: View, scales: tuple[float, float] | None, counts: np.ndarray
+    measured: LatticeRegion,
+    view: View,
+    scales: tuple[float, float] | None,
+    counts: np.ndarray,
+    most_strain: float,
 ) -> Iterator[_Laid]:
     """Yield the cells of the image that have the shape of the cell of a view.
 
@@ -212,6 +229,8 @@ def _laid(
         Least and largest scale; None where it is free.
     counts : ndarray of int
         How many columns of the cell may be seen.
+    most_strain : float
+        What differs by more from a rotated and scaled cell is another one.
     """
     cell, n = measured.fit.cell, len(measured.grain.basis)
     area, model = abs(float(np.linalg.det(cell))), view.columns.cell_nm
@@ -230,7 +249,7 @@ def _laid(
             low, high = max(low, scales[0]), min(high, scales[1])
         if low > high:
             continue
-        stretch = 1 + MOST_STRAIN
+        stretch = 1 + most_strain
         whole, vectors = _whole_vectors(base, lengths.max() * high * stretch)
         size = np.linalg.norm(vectors, axis=1)
         fits = [
@@ -248,7 +267,7 @@ def _laid(
         middle = 0.5 * (gram[:, 0, 0] + gram[:, 1, 1])
         spread = np.hypot(0.5 * (gram[:, 0, 0] - gram[:, 1, 1]), gram[:, 0, 1])
         strain = np.sqrt(middle + spread) / scale[good] - 1
-        for k in np.flatnonzero(good)[strain < MOST_STRAIN].tolist():
+        for k in np.flatnonzero(good)[strain < most_strain].tolist():
             multiple = np.array([whole[i[k]], whole[j[k]]])
             if finer > 1 and abs(round(float(np.linalg.det(multiple)))) != 1:
                 continue
@@ -275,12 +294,19 @@ class PoseSearch:
         Least and largest scale that is allowed; None where the pixel size is not known.
     exponent : float
         Expected power of Z.
+    most_strain : float, optional
+        What differs by more from a rotated and scaled cell is another one.
     """
 
     def __init__(
-        self, measured: LatticeRegion, scales: tuple[float, float] | None, exponent: float
+        self,
+        measured: LatticeRegion,
+        scales: tuple[float, float] | None,
+        exponent: float,
+        most_strain: float = MOST_STRAIN,
     ) -> None:
         self.measured, self.scales, self.exponent = measured, scales, exponent
+        self.most_strain = most_strain
         self._slots: dict[tuple[int, ...], Slots] = {}
 
     def slots(self, multiple: np.ndarray) -> Slots:
@@ -297,7 +323,7 @@ class PoseSearch:
         counts = np.array([(np.log(weights) >= w - 1e-3).sum() for w in order])
         fractions = view.columns.places_nm @ np.linalg.inv(view.columns.cell_nm)
         reach = min(REACH_NM, 0.4 * view.nearest_nm())
-        for laid in _laid(self.measured, view, self.scales, counts):
+        for laid in _laid(self.measured, view, self.scales, counts, self.most_strain):
             slots = self.slots(laid.multiple)
             places = slots.places @ np.linalg.inv(laid.vectors)
             for start in _starts(places, slots.count, fractions, view.columns.cell_nm, reach):
@@ -340,10 +366,14 @@ class PoseSearch:
         )  # fmt: skip
         # slots that are repeated within the cell say no more than one of them
         bright *= min(1.0, len(self.measured.grain.basis) / len(places))
+        finer = repeats_sooner(
+            slots.level[seen_slots], slots.error[seen_slots], slots.sublattice[seen_slots], view,
+            column[seen_slots], self.exponent,
+        )  # fmt: skip
         return Pose(
             view, matrix, start @ laid.vectors, geometry, perfect_score(density), bright,
             prior + self._shape_odds(view, matrix), worst, seen,
-            np.where(seen_slots, column, -1)[slots.of_atom], exponent,
+            np.where(seen_slots, column, -1)[slots.of_atom], exponent, finer,
         )  # fmt: skip
 
     def _shape_odds(self, view: View, matrix: np.ndarray) -> float:
@@ -408,9 +438,11 @@ def _geometry(
     hit = np.maximum(hit, AMISS)
     taken = np.zeros(len(weights), bool)
     taken[column[on]] = True
+    labels = np.array(view.labels, dtype=object)
+    hides = (relative < HIDDEN) & ~np.isin(labels, labels[taken])
     best: tuple[float, float, np.ndarray] | None = None
     for limit in np.unique(np.round(np.log(relative), 4)):
-        seen = np.log(relative) >= limit - 1e-3
+        seen = (np.log(relative) >= limit - 1e-3) & ~hides
         right = on & seen[column]
         score = hit[right].sum() + AMISS * ((~right).sum() + (seen & ~taken).sum())
         score /= len(column)
@@ -423,39 +455,6 @@ def _geometry(
         if best is None or INDEPENDENT * score + odds > INDEPENDENT * best[0] + best[1]:
             best = (float(score), odds, seen)
     assert best is not None  # all of them may be seen
-    return best
-
-
-def fit_brightness(
-    level: np.ndarray, error: np.ndarray, view: View, column: np.ndarray, exponent: float
-) -> tuple[float, float, float]:
-    """Log likelihood of the brightness of slots, how badly the worst fits, and the power of Z.
-
-    Parameters
-    ----------
-    level, error : ndarray, shape (s,)
-        Logarithm of the measured brightness, and its standard error.
-    view : View
-    column : ndarray of int, shape (s,)
-        Column of each slot.
-    exponent : float
-        Expected power of Z; nearby ones are tried as well.
-    """
-    known = np.isfinite(level)
-    if known.sum() < 2:
-        return 0.0, 0.0, exponent
-    best = (-np.inf, 0.0, exponent)
-    for power in exponent + EXPONENTS:
-        expected = np.log(view.weights(float(power)))[column[known]]
-        middle = expected - expected.mean()
-        share = np.minimum(BRIGHT_SHARE * np.abs(middle), BRIGHT_MOST)
-        variance = BRIGHT_ERR**2 + share**2 + error[known] ** 2
-        off = level[known] - expected
-        off = off - np.average(off, weights=1 / variance)
-        score = -0.5 * float((off**2 / variance + np.log(variance / ANY_BRIGHT**2)).sum())
-        score -= 0.5 * ((power - exponent) / EXPONENT_ERR) ** 2
-        if score > best[0]:
-            best = (score, float(np.abs(off / np.sqrt(variance)).max()), float(power))
     return best
 
 

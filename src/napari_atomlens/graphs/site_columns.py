@@ -18,6 +18,8 @@ NEIGHBOURS = 8
 ON_SITE = 0.4
 #: Columns of the crystal that fewer atoms show are faint: their empty sites are not vacant.
 FOUND_SHARE = 0.6
+#: ... and of columns fainter than the first, over the brightest, fewer than the second.
+LIGHT, LIGHT_SHARE = 0.25, 0.95
 #: Faint columns of which so few are found are not shown by the image.
 SHOWN_SHARE = 0.15
 #: Rounds of the fit of the crystal to the columns, and where their weight falls.
@@ -129,9 +131,9 @@ def put_on_sites(
     # what is on a site of columns that the image does not show is there by chance
     stray = ~pose.seen & (found < SHOWN_SHARE)
     column = np.where(stray[np.maximum(column, 0)], -1, column)
-    vacant, support, group = _vacant(
-        pose, column, index, points[rows], found >= FOUND_SHARE, largest_gap
-    )
+    weights = view.weights(pose.exponent)
+    least = np.where(weights < LIGHT * weights.max(), LIGHT_SHARE, FOUND_SHARE)
+    vacant, support, group = _vacant(pose, column, index, points[rows], found >= least, largest_gap)
     ideal = (vacant[:, :2] @ cell + places[vacant[:, 2]]) @ pose.matrix + pose.origin
     if len(ideal):
         free = not_taken(ideal + local(ideal), points, grain.spacing)

@@ -18,6 +18,10 @@ MATCH = 0.25
 LEAST_SHARE = 0.55
 #: ... and in this share of the cases of the best translation.
 OF_BEST = 0.8
+#: How far translations of large cells are looked for, and among how many columns.
+FAR = (10.0, 420)
+#: Differences between atoms that are tried as translations.
+MOST_PEAKS = 48
 #: Lengths that differ by less are taken for equal when a cell is named and oriented.
 ALIKE = 0.035
 
@@ -63,6 +67,7 @@ def find_cell(
     hull: np.ndarray,
     centre: np.ndarray,
     n_atoms: int = 140,
+    large: bool = False,
 ) -> Patch | None:
     """Look for the primitive cell among the free atoms round a place.
 
@@ -81,24 +86,25 @@ def find_cell(
     centre : ndarray, shape (2,)
     n_atoms : int
         Size of the patch.
+    large : bool
+        Look for larger cells, too, in a larger patch, where there is no small one.
 
     Returns
     -------
     Patch or None
         None where no lattice was found.
     """
-    n = min(n_atoms, len(cloud.points))
-    _, near = tree.query(centre, k=n)
-    near = np.atleast_1d(near)
-    refs = near[cloud.free[near]]
-    if len(refs) < 6:
-        return None
-    spacing = float(np.median(tree.query(cloud.points[refs], k=2)[0][:, 1]))
-    if not spacing > 0:
-        return None
-    for reach, most in ((3.3, 56), (5.6, 150)):
+    for n, reach, most in ((n_atoms, 3.3, 56), (n_atoms, 5.6, 150), (2 * n_atoms, *FAR)):
+        _, near = tree.query(centre, k=min(n, len(cloud.points)))
+        near = np.atleast_1d(near)
+        refs = near[cloud.free[near]]
+        if len(refs) < 6:
+            return None
+        spacing = float(np.median(tree.query(cloud.points[refs], k=2)[0][:, 1]))
+        if not spacing > 0:
+            return None
         found = _find_cell(cloud, tree, hull, refs, spacing, reach, most)
-        if found is not None:
+        if found is not None or (most == 150 and not large):
             return found
     return None
 
@@ -156,6 +162,7 @@ def difference_peaks(difference: np.ndarray, reach: float) -> np.ndarray:
     ndarray, shape (k, 2)
         Sorted by length.
     """
+    far = reach > 8
     step = 0.08
     half = int(np.ceil(reach / step)) + 4
     side = 2 * half + 1
@@ -164,7 +171,10 @@ def difference_peaks(difference: np.ndarray, reach: float) -> np.ndarray:
     smooth = scipy.ndimage.gaussian_filter(counts.reshape(side, side).astype(float), 1.4)
     smooth = smooth + smooth[::-1, ::-1]
     top = (smooth == scipy.ndimage.maximum_filter(smooth, 5)) & (smooth > 0.25 * smooth.max())
-    at = (np.argwhere(top) - half) * step
+    found = np.argwhere(top)
+    if far:  # of many the most frequent: a translation starts at every atom
+        found = found[np.argsort(-smooth[top], kind="stable")[: 2 * MOST_PEAKS + 1]]
+    at = (found - half) * step
     at = at[(at[:, 0] > 1e-9) | ((np.abs(at[:, 0]) <= 1e-9) & (at[:, 1] > 0))]
     if not len(at):
         return at
@@ -181,7 +191,7 @@ def difference_peaks(difference: np.ndarray, reach: float) -> np.ndarray:
         tree = scipy.spatial.cKDTree(at)
     length = np.linalg.norm(at, axis=1)
     at = at[(length > 0.5) & (length < reach - 0.1)]
-    return at[np.argsort(np.linalg.norm(at, axis=1), kind="stable")][:48]
+    return at[np.argsort(np.linalg.norm(at, axis=1), kind="stable")][:MOST_PEAKS]
 
 
 def translation_share(

@@ -44,6 +44,7 @@ def find_grains(
     min_atoms: int = 12,
     max_grains: int = 64,
     min_occupancy: float = 0.5,
+    large_cells: bool = False,
     progress: ProgressLike = None,
 ) -> list[Grain]:
     """Divide the atoms of a frame into regions of one lattice each.
@@ -60,6 +61,8 @@ def find_grains(
         At most so many regions.
     min_occupancy : float
         A sublattice has at least this share of its sites occupied.
+    large_cells : bool
+        Where there is no lattice with a small cell, look for one of up to some thirty columns.
     progress : Progress or callable, optional
         Asked between regions.
 
@@ -83,7 +86,7 @@ def find_grains(
         seeds = spread_seeds(points, np.flatnonzero(cloud.free & ~tried), MAX_PATCHES)
         if not len(seeds):
             break
-        found = cells_at(cloud, tree, hull, seeds)
+        found = cells_at(cloud, tree, hull, seeds, large_cells)
         if not found:
             tried[seeds] = True
             failures += 1

@@ -16,16 +16,27 @@ SMALLER = 0.75
 
 
 def cells_at(
-    cloud: Cloud, tree: scipy.spatial.cKDTree, hull: np.ndarray, seeds: np.ndarray
+    cloud: Cloud,
+    tree: scipy.spatial.cKDTree,
+    hull: np.ndarray,
+    seeds: np.ndarray,
+    large: bool = False,
 ) -> list[tuple[Patch, int]]:
     """Cells that are found round some atoms, without those that two crystals have in common.
 
     In a patch that holds the border of two crystals (a twin plane), only the translations that
     both have lead from every atom to another: those of a coincidence lattice. Where a smaller
     patch at the same place, or another patch, shows a smaller cell whose translations hold there
-    but not in the whole patch, the patch holds two crystals.
+    but not in the whole patch, the patch holds two crystals. Where there is no small cell at all,
+    larger ones are looked for if `large` says so.
     """
     found = [(p, int(s)) for s in seeds if (p := find_cell(cloud, tree, hull, cloud.points[s]))]
+    if not found and large:
+        found = [
+            (p, int(s))
+            for s in seeds
+            if (p := find_cell(cloud, tree, hull, cloud.points[s], large=True))
+        ]
     if not found:
         return [
             (p, int(s))
