@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.spatial import cKDTree
 
 import napari_atomlens as al
+from napari_atomlens.atoms.fitted import Fit
+from napari_atomlens.atoms.pairs import drawn_out, overlaid
 
 sys.path.insert(0, str(Path(__file__).parent))
 from drawn_columns import drawn, square
@@ -81,3 +84,54 @@ def test_single_columns_stay_single() -> None:
     assert gap[:, 1].min() > 0.7 * SPACING
     assert atoms["fit_ok"].mean() > 0.98
     assert not said
+
+
+def _layers(turned: float, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Two square layers over one another, their columns, and the width of a column."""
+    side, spacing, sigma = 220, 16.0, 3.2
+    rng = np.random.default_rng(seed)
+    i, j = (k.ravel() for k in np.meshgrid(np.arange(-20, 21), np.arange(-20, 21)))
+    places = []
+    for angle in (0.3, 0.3 + turned):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        places.append(spacing * np.c_[i, j] @ turn.T + side / 2 + rng.uniform(0, spacing, 2))
+    every = np.concatenate(places)
+    every = every[((every > -8) & (every < side + 8)).all(1)]
+    y = np.arange(side)
+    gy = np.exp(-0.5 * ((y - every[:, :1]) / sigma) ** 2)
+    gx = np.exp(-0.5 * ((y - every[:, 1:]) / sigma) ** 2)
+    return rng.poisson(45 * gy.T @ gx + 5).astype(np.float32), every, sigma
+
+
+@pytest.mark.needs_model
+def test_layers_over_one_another_are_no_usual_spread() -> None:
+    """Where half of the columns are drawn out none is an exception: nearly all were believed."""
+    image, every, sigma = _layers(np.radians(7), 5)
+    atoms = al.analyze(image).atoms
+    found = atoms[["y_px", "x_px"]].to_numpy()
+    inner = ((found > 8) & (found < 211)).all(1)
+    away = cKDTree(every).query(found)[0]
+    wrong = inner & (away > 0.5 * sigma)
+    sure = atoms["fit_ok"].to_numpy() & (atoms["probability"] > 0.9).to_numpy()
+    sure &= (atoms["unfamiliar"] <= 0.5).to_numpy()
+    assert (wrong & sure).sum() <= 0.06 * inner.sum()
+    assert (inner & ~wrong & sure).sum() > 0.4 * inner.sum()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
+def test_a_sublattice_that_is_drawn_out_alike_is_no_second_layer(share: float) -> None:
+    """Of many drawn out columns those of layers differ, those of a sublattice do not."""
+    rng = np.random.default_rng(1)
+    n = 400
+    some = rng.random(n) < share
+    turn = rng.uniform(0, 2 * np.pi, n)
+    one = np.zeros((6, n)) + 1.0
+    fit = Fit(np.arange(n) * 10.0, np.zeros(n), *one, ok=np.ones(n, bool))
+    fit.lean_err = fit.lean_noise = np.full(n, 0.03)
+    fit.lean = rng.normal(0, 0.03, (n, 2))
+    fit.lean[some] += 0.3 * np.array([0.6, 0.8])
+    assert not overlaid(fit)
+    fit.lean[some] = 0.3 * np.c_[np.cos(turn), np.sin(turn)][some]
+    assert overlaid(fit) == (share > 0.15)
+    drawn = drawn_out(fit, layers=True)
+    assert drawn[some].all() and drawn[~some].mean() < 0.02

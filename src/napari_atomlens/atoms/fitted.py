@@ -19,7 +19,8 @@ class Fit:
     it is far above that of the other columns ``ok`` is False, the position is that of the fit
     (``placed``), and its error is larger by the root of that excess. ``volume_part`` is the
     standard error of the volume over the volume. ``lean`` (n, 2) is what round columns leave of
-    their length over width: its logarithm along y less that along x, and along the diagonals.
+    their length over width: its logarithm along y less that along x, and along the diagonals;
+    ``lean_err`` is its error, and ``lean_noise`` that by the noise of pixels alone.
     Of elliptic columns ``sigma`` is the geometric mean of both widths, ``aspect`` their
     ratio (>= 1) and ``axis_rad`` the direction of the longer one, counter-clockwise from +x
     as drawn, in [0, pi); errors take the neighbours' shapes as known.
@@ -43,6 +44,7 @@ class Fit:
     volume_part: np.ndarray | None = None
     lean: np.ndarray | None = None
     lean_err: np.ndarray | None = None
+    lean_noise: np.ndarray | None = None
 
     @property
     def volume(self) -> np.ndarray:

@@ -197,7 +197,7 @@ def inflation(
     positions: np.ndarray,
     sigma: float,
     share: float,
-) -> float:
+) -> tuple[float, float]:
     """How much larger variances are because the noise of neighbouring pixels goes together.
 
     Images that were smoothed, resampled or recorded with a slow detector have correlated
@@ -207,19 +207,25 @@ def inflation(
     Only pixels where the model is `trusted` count, and what the residuals round all columns
     (at `positions`) have in common is taken off: a profile that is not quite Gaussian is
     wrong in the same way for every column and moves none.
+
+    Returns
+    -------
+    tuple of float
+        By what the residual shows, and by its short waves alone: where columns are two, or lie
+        over others, what the model misses goes together as noise does, but no short waves are lost.
     """
     h, w = residual.shape
     # the derivative of a column sums to zero: slow structure, such as a background that the
     # model does not follow, moves no column, but only lags this far show that
     lags = int(np.ceil(4 * sigma))
     if min(h, w) < 4 * lags:
-        return 1.0
+        return 1.0, 1.0
     side = min(256, h, w)
     y, x = (h - side) // 2, (w - side) // 2
     part = slice(y, y + side), slice(x, x + side)
     mask = trusted[part].astype(float)
     if mask.mean() < 0.1:
-        return 1.0
+        return 1.0, 1.0
     white = residual[part] * np.sqrt(weight[part])
     white = white - _common(white, mask, positions - (y, x), lags)
     white = np.clip(white - (white * mask).sum() / mask.sum(), -5, 5) * mask
@@ -237,9 +243,8 @@ def inflation(
     # the scatter of an estimate from so many pixels
     correlation[np.abs(correlation) < 3 / np.sqrt(pairs)] = 0
     left = max(1 - share * float(correlation.sum()), 0.25) / max(1 - share, 0.25)
-    return max(
-        1.0, float((correlation * kernel).sum()) / min(left, 1.0), smoothed(white, mask, sigma)
-    )
+    sure = smoothed(white, mask, sigma)
+    return max(1.0, float((correlation * kernel).sum()) / min(left, 1.0), sure), sure
 
 
 #: Waves shorter than 2.5 widths of a column: the fit cannot follow them, so that they are noise.

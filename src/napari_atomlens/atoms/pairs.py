@@ -20,6 +20,10 @@ from napari_atomlens.atoms.fitted import Fit
 #: A quadrupole counts from so many standard errors, from so many spreads of the image, and from
 #: this on (logarithm of length over width).
 SURE, UNUSUAL, LEAST = 5.0, 4.5, 0.1
+#: Layers lie over one another where a larger share than the last of the columns is drawn out by so
+#: much, alike with few others (within the second, of the third at most): a sublattice that its
+#: neighbours draw out is alike. Single columns then count from so many errors of the noise on.
+MUCH, ALIKE, SHARED, MANY, OVERLAID = 0.2, 0.08, 0.06, 0.15, 4.0
 #: Two columns are between so many widths apart.
 APART = (0.6, 2.8)
 #: Each is as high as its neighbours within these factors.
@@ -32,28 +36,60 @@ ROUNDS = 3
 FEWEST = 12
 
 
-def drawn_out(fit: Fit) -> np.ndarray:
+def _lean(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Which columns have a quadrupole, and it (n, 2) beside what is usual in the image."""
+    none = np.zeros(len(fit.y), bool)
+    if fit.lean is None or fit.lean_err is None or fit.aspect is not None:
+        return none, np.zeros((len(none), 2))
+    placed = fit.places() & np.isfinite(fit.lean).all(1)
+    if placed.sum() < FEWEST:
+        return none, np.zeros((len(none), 2))
+    # of nearly all columns the same: the shape of the probe, which is not told here
+    return placed, fit.lean - np.median(fit.lean[placed], axis=0)
+
+
+def overlaid(fit: Fit) -> bool:
+    """Whether many columns are drawn out, each in its own direction, as of layers over others.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of round columns.
+    """
+    placed, off = _lean(fit)
+    if not placed.any() or fit.lean_noise is None:
+        return False
+    far = np.hypot(*off.T)
+    much = placed & (far > np.maximum(MUCH, SURE * fit.lean_noise))
+    if much.sum() <= MANY * placed.sum():
+        return False
+    alike = scipy.spatial.cKDTree(off[placed]).query_ball_point(
+        off[much], ALIKE, return_length=True
+    )
+    return bool((alike < SHARED * placed.sum()).sum() > MANY * placed.sum())
+
+
+def drawn_out(fit: Fit, *, layers: bool = False) -> np.ndarray:
     """Which columns are drawn out in one direction, unlike the others of the image.
 
     Parameters
     ----------
     fit : Fit
         Of round columns.
+    layers : bool
+        Layers lie over one another: drawn out columns are no exception.
 
     Returns
     -------
     ndarray of bool, shape (n,)
     """
-    n = len(fit.y)
-    if fit.lean is None or fit.lean_err is None or fit.aspect is not None:
-        return np.zeros(n, bool)
-    placed = fit.places() & np.isfinite(fit.lean).all(1)
-    if placed.sum() < FEWEST:
-        return np.zeros(n, bool)
-    # of nearly all columns the same: the shape of the probe, which is not told here
-    off = fit.lean - np.median(fit.lean[placed], axis=0)
-    spread = max(float(arrays.spread(off[placed].ravel(), centre=0.0)), 1e-9)
+    placed, off = _lean(fit)
+    if not placed.any() or fit.lean_err is None:
+        return placed
     far = np.hypot(*off.T)
+    if layers and fit.lean_noise is not None:
+        return np.asarray(placed & (far > np.maximum(LEAST, OVERLAID * fit.lean_noise)))
+    spread = max(float(arrays.spread(off[placed].ravel(), centre=0.0)), 1e-9)
     sure = far > SURE * fit.lean_err
     return np.asarray(placed & sure & (far > max(UNUSUAL * spread, LEAST)))
 
@@ -180,10 +216,10 @@ def resolve_pairs(
     -------
     ResolvedPairs
     """
-    n = len(positions)
+    n, layers = len(positions), overlaid(fit)
     source, two, tried = np.arange(n), np.zeros(n, bool), np.zeros(n, bool)
     for _ in range(ROUNDS):
-        which = drawn_out(fit) & ~two & ~tried[source]
+        which = drawn_out(fit, layers=layers) & ~two & ~tried[source]
         if not which.any():
             break
         tried[source[which]] = True
@@ -198,7 +234,7 @@ def resolve_pairs(
             trial = again(made.positions, source[made.source])
         fit, positions = trial, made.positions
         two, source = made.two | two[made.source], source[made.source]
-    left = drawn_out(fit) & ~two
+    left = drawn_out(fit, layers=layers) & ~two
     fit.ok = fit.ok & ~left
     return ResolvedPairs(fit, positions, source, two, left)
 

@@ -438,7 +438,7 @@ def _tie(system: System) -> np.ndarray | None:
 
 def _result(system: System, tied: np.ndarray | None, moved: np.ndarray, copies: float) -> Fit:
     covariance = system.covariance(tied is not None)
-    seen = inflation(
+    seen, of_noise = inflation(
         system.residual, system.weight, system.trusted, np.c_[system.y, system.x],
         float(np.exp(np.median(system.log_sigma))), system.share,
     )  # fmt: skip
@@ -476,6 +476,8 @@ def _result(system: System, tied: np.ndarray | None, moved: np.ndarray, copies: 
         information = np.maximum(information, 1e-12)
         fit.lean = (score / information)[real]
         fit.lean_err = np.sqrt(correlated / information.min(1))[real]
+        # of layers over one another what the model misses is what is looked for
+        fit.lean_noise = np.sqrt(max(of_noise, copies) / information.min(1))[real]
     else:
         e1, e2 = system.shape[real].T
         size = np.hypot(e1, e2)

@@ -21,6 +21,8 @@ Rng = np.random.Generator
 SIDE = 208
 #: Counts of a column, drawn evenly on a logarithmic scale.
 LEAST_COUNTS, MOST_COUNTS = 20.0, 5000.0
+#: Columns so many widths apart are seen as two.
+RESOLVED = 2.4
 NOTHING = np.zeros((0, 2))
 
 
@@ -238,8 +240,8 @@ def _two_layers(rng: Rng) -> Shown:
     t = sheet(rng, crystal="hexagonal", counts=s.counts, spacing=s.spacing)
     image = s.image() + t.image() + background(rng, s.peak)
     places = np.r_[s.places, t.places]
-    gap = ndi.distance_transform_edt(np.ones(1)) if not len(places) else _nearest(places)
-    alone = gap > 0.6 * s.spacing
+    # hexagonal layers are nowhere further apart than 0.58 spacings
+    alone = _nearest(places) > RESOLVED * s.sigma if len(places) else np.zeros(0, bool)
     return Shown(with_counts(image, rng), places[alone], places[~alone])
 
 
