@@ -137,6 +137,57 @@ def test_twins_are_two_regions_with_the_primitive_cell() -> None:
         assert np.sqrt(np.mean(shift**2) / 2) < 1.5 * NOISE
 
 
+@pytest.mark.parametrize("moved", [0.4, 1.2])
+@pytest.mark.parametrize("kind", ["antipolar", "dimerised", "centre"])
+def test_atoms_that_move_in_turns_double_the_cell(kind: str, moved: float) -> None:
+    """They came out as the half cell, all atoms displaced, without a word."""
+    rng = np.random.default_rng(8)
+    n = 24
+    m, k = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
+    turn = {"antipolar": m % 2, "dimerised": k % 2, "centre": (m + k) % 2}[kind]
+    points = np.stack([14.0 * m, 14.0 * k + moved * (turn - 0.5)], -1).reshape(-1, 2) + 10
+    found = measure_lattice(table_of(points + NOISE * rng.standard_normal(points.shape)))
+    row = found.lattices.iloc[0]
+    assert row["a_px"] * row["b_px"] * np.sin(row["angle_rad"]) == pytest.approx(392, rel=0.01)
+    assert row["n_sublattices"] == 2 and row["superstructure"] == "movement" and row["times"] == 2
+    assert abs(row["moved_px"] - moved) < 5 * row["moved_err_px"] < 0.05
+    assert "2 times the simple one" in found.messages[0]
+    assert np.nanstd(found.atoms["dx_px"]) < 1.2 * NOISE
+
+
+def test_brightness_in_turns_doubles_the_cell_and_noise_does_not() -> None:
+    rng = np.random.default_rng(9)
+    points = grid(340, 14.0) + 170
+    n = round(len(points) ** 0.5)
+    level = np.repeat(np.where(np.arange(n) % 2, 1.0, 0.94), n)
+    keep = ((points > 2) & (points < 337)).all(1)
+    noisy = np.exp(0.03 * rng.standard_normal(keep.sum()))
+    spread = NOISE * rng.standard_normal((keep.sum(), 2))
+    found = measure_lattice(table_of(points[keep] + spread, amplitude=level[keep] * noisy))
+    assert found.lattices["superstructure"][0] == "brightness"
+    assert found.lattices["brighter"][0] == pytest.approx(-np.log(0.94), abs=0.02)
+    plain = measure_lattice(table_of(points[keep] + spread, amplitude=noisy))
+    assert plain.lattices["superstructure"][0] == "" and not plain.messages
+
+
+def test_a_wall_of_dislocations_between_two_regions_is_told() -> None:
+    """A boundary turned by 6 degrees: the lattice ends there on both sides."""
+    rng = np.random.default_rng(10)
+    a, half = 14.0, np.deg2rad(3.0)
+    left, right = grid(400, a, half), grid(400, a, -half)
+    points = np.r_[left[left[:, 1] < 0], right[right[:, 1] > 0.25 * a]]
+    gap = np.linalg.norm(points[:, None] - points[None], axis=2) + 99 * np.eye(len(points))
+    points = points[~((gap < 0.6 * a).any(1) & (points[:, 1] > 0))]
+    found = measure_lattice(table_of(in_frame(points, 340, rng)))
+    rows = found.dislocations
+    # b / (2 sin(angle / 2)) apart
+    inner = np.sort(rows["y_px"].to_numpy())
+    assert np.median(np.diff(inner)) == pytest.approx(a / (2 * np.sin(half)), rel=0.15)
+    assert (np.abs(rows["x_px"] - 170) < 2 * a).all()
+    assert np.allclose(rows["burgers_px"], a, rtol=0.02)
+    assert len({(m, n) for m, n in rows[["burgers_a", "burgers_b"]].to_numpy().tolist()}) == 1
+
+
 def test_a_bent_lattice_is_one_region() -> None:
     rng = np.random.default_rng(6)
     radius = 340 / np.deg2rad(28)

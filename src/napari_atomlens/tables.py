@@ -94,6 +94,10 @@ LATTICES: dict[str, str] = {
     "nearest_nm": F,
     "rms_px": F,
     "basis": S,
+    "superstructure": S,
+    "times": I,
+    **dict.fromkeys(("moved_px", "moved_err_px", "moved_nm", "moved_err_nm"), F),
+    **dict.fromkeys(("brighter", "brighter_err"), F),
 }  # fmt: skip
 #: One row per sublattice of a region.
 SUBLATTICES: dict[str, str] = {
@@ -134,6 +138,7 @@ HOLES: dict[str, str] = {"frame": I, "region": I, "n_sites": I, "y_px": F, "x_px
 DISLOCATIONS: dict[str, str] = {
     "frame": I,
     "region": I,
+    "other_region": I,
     **dict.fromkeys(("y_px", "x_px", "y_nm", "x_nm"), F),
     "burgers_a": I,
     "burgers_b": I,

@@ -185,6 +185,43 @@ def test_one_click_makes_all_layers(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert source.features["polar_dx_px"][weak].mean() == pytest.approx(0.5, abs=0.02)
 
 
+def dislocated() -> pd.DataFrame:
+    """Atoms of a square crystal with an edge dislocation, its vector along +x as drawn."""
+    a, core = 10.0, np.array([101.3, 104.7])
+    k = np.stack(np.meshgrid(np.arange(-3, 24), np.arange(-3, 24), indexing="ij"), -1)
+    places = a * k.reshape(-1, 2).astype(float)
+    y, x = (core - places)[:, 0], (places - core)[:, 1]  # y upwards
+    r2 = x * x + y * y
+    across = -a / 2 / np.pi * (0.143 * np.log(r2) + (x * x - y * y) / 2.8 / r2)
+    places += np.c_[-across, a / 2 / np.pi * (np.arctan2(y, x) + x * y / 1.4 / r2)]
+    places = places[((places > 2) & (places < 198)).all(1)]
+    places = places + np.random.default_rng(1).normal(0, 0.05, places.shape)
+    return tables.make(
+        "atoms",
+        {"atom_id": np.arange(len(places)), "y_px": places[:, 0], "x_px": places[:, 1],
+         "frame": 0, "amplitude": 1.0, "species": "column", "probability": 0.9,
+         "y_err_px": 0.05, "x_err_px": 0.05, "source": "fit"},
+        len(places),
+    )  # fmt: skip
+
+
+@needs_canvas
+def test_a_dislocation_is_drawn_and_hidden(bench: Bench) -> None:
+    source = add_atoms(bench.viewer, dislocated(), scale=(0.02, 0.02), units=("nm", "nm"))
+    bench.run()
+    ring, vector = bench.layer("dislocations"), bench.layer("Burgers vectors")
+    assert isinstance(ring, Points) and isinstance(vector, Vectors)
+    np.testing.assert_allclose(ring.data, [[101.3, 104.7]], atol=5)
+    np.testing.assert_allclose(vector.data[0, 1], [0, 10], atol=0.3)
+    np.testing.assert_array_equal(ring.scale, source.scale)
+    assert ring.features["burgers_nm"].iloc[0] == pytest.approx(0.2, rel=0.02)
+    assert bench.summary()["dislocations"] == "1" and "1 dislocation." in bench.status
+    bench.child(QCheckBox, "show_dislocations").click()
+    assert not bench.layers("dislocations") and not bench.layers("Burgers vectors")
+    bench.child(QCheckBox, "show_dislocations").click()
+    assert len(bench.layer("dislocations").data) == 1
+
+
 @needs_canvas
 def test_a_second_run_updates_the_layers_in_place(bench: Bench) -> None:
     source = add_atoms(bench.viewer, perovskite())

@@ -155,7 +155,11 @@ def unwound(grain: Grain, points: np.ndarray, free: np.ndarray) -> tuple[Grain, 
         Atoms of no region.
     """
     assert grain.frames is not None
-    grain = _with_free(grain, points, free)
+    for _ in range(4):
+        before = len(grain.rows)
+        grain = _with_free(grain, points, np.setdiff1d(free, grain.rows))
+        if len(grain.rows) == before:
+            break
     assert grain.frames is not None
     p = points[grain.rows]
     longest = float(np.linalg.norm(grain.cell, axis=1).max())

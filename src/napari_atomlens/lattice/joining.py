@@ -131,7 +131,8 @@ def peel(points: np.ndarray, tree: scipy.spatial.cKDTree, grains: list[Grain]) -
     loose: list[np.ndarray] = []
     for g, grain in enumerate(grains):
         for _ in range(6):
-            if len(grain.rows) < 12:
+            # across the cut of a dislocation rows seem to end
+            if len(grain.rows) < 12 or grain.frames is not None:
                 break
             miss, usual = misses(grain, points[grain.rows])
             off = np.flatnonzero(miss > max(OFF_SIGMAS * usual, OFF_SPACING * grain.spacing))

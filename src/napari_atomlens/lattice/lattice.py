@@ -14,6 +14,7 @@ from napari_atomlens.cards import Card
 from napari_atomlens.lattice.grain import STEPS, Grain, SiteGrid
 from napari_atomlens.lattice.latticefit import LatticeFit
 from napari_atomlens.lattice.strain import LocalFit, local_fit, torn_fit
+from napari_atomlens.lattice.superstructures import Order
 from napari_atomlens.params import Params, param
 
 #: Columns that :func:`measure_lattice` adds to the atoms table, beside its own.
@@ -137,6 +138,7 @@ class FrameLattice:
     holes: list[dict[str, float]] = field(default_factory=list)
     dislocations: list[dict[str, object]] = field(default_factory=list)
     fits: list[LatticeFit] = field(default_factory=list)
+    orders: list[Order | None] = field(default_factory=list)
     message: str = ""
     hidden: int = 0
     faint: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,9 @@ from napari_atomlens.errors import ParameterError, TableError
 from napari_atomlens.familiar import is_unfamiliar
 from napari_atomlens.image import check_pixel_size
 from napari_atomlens.lattice.cell import deformation, matched_to
-from napari_atomlens.lattice.dislocations import Core, unwound
-from napari_atomlens.lattice.grain import Grain, without_empty_sublattices
+from napari_atomlens.lattice.dislocations import Core
+from napari_atomlens.lattice.grain import Grain
 from napari_atomlens.lattice.grains import find_grains
-from napari_atomlens.lattice.joining import renamed
 from napari_atomlens.lattice.lattice import (
     MEASURED,
     FrameLattice,
@@ -28,7 +26,8 @@ from napari_atomlens.lattice.lattice import (
     local_sites,
 )
 from napari_atomlens.lattice.latticefit import LatticeFit, fit_lattice
-from napari_atomlens.lattice.reference import strained_there, without_dislocations
+from napari_atomlens.lattice.reference import strained_there
+from napari_atomlens.lattice.regions import cores_between, fitted_regions
 from napari_atomlens.lattice.strain import (
     LocalFit,
     polar_displacement,
@@ -36,6 +35,7 @@ from napari_atomlens.lattice.strain import (
 )
 from napari_atomlens.lattice.summary import (
     describe_cores,
+    describe_order,
     describe_regions,
     join_frames,
     message_of,
@@ -231,11 +231,17 @@ def _measure_frame(
     error = table[["y_err_px", "x_err_px"]].to_numpy(float) * stretch
     # what is left out still takes its place: no site under it is vacant
     known = np.flatnonzero(~is_unfamiliar(table) | params.unfamiliar)
+    levels = log_level(table.iloc[known])
     found = find_grains(
-        points[known], log_level(table.iloc[known]), min_atoms=params.min_atoms,
+        points[known], levels, min_atoms=params.min_atoms,
         min_occupancy=params.min_occupancy, progress=watch,
     )  # fmt: skip
-    measured, cores = _fitted(found, points, known, amplitude, params, like)
+    level = np.full(n, np.nan)
+    level[known] = levels
+    measured, cores, result.orders = fitted_regions(
+        found, points, known, amplitude, level, params, like
+    )
+    between = cores_between([grain for grain, _ in measured], cores, points, known)
     result.fits = [fit for _, fit in measured]
     reference = _reference(measured, points, polygon, stretch)
     result.referred = reference is not None
@@ -273,7 +279,7 @@ def _measure_frame(
             values[f"polar_d{axis}_nm"][rows] = moved / stretch[k] * nm[k]
         vacant = add_vacancies(
             frame, region, grain, fit, used, table, points, params, stretch, nm, excluded, result,
-            _beside(region, measured, cores[region], points),
+            _beside(region, measured, [*cores[region], *(c for c, _, _ in between)], points),
         )  # fmt: skip
         if len(vacant):
             around = local_sites(
@@ -292,41 +298,16 @@ def _measure_frame(
             frame, region, grain, fit, measured, table, points, vacant, polar, stretch, nm,
             bright, result,
         )  # fmt: skip
-        describe_cores(frame, region, fit, cores[region], stretch, nm, result)
+        every = cores[region] + [core for core, r, _ in between if r == region]
+        beside = [-1] * len(cores[region]) + [o for _, r, o in between if r == region]
+        describe_cores(frame, region, fit, every, beside, stretch, nm, result)
+        describe_order(result, region, nm)
     atoms = table.assign(
         **{c: v.astype(MEASURED.get(c, tables.ATOMS.get(c, tables.F))) for c, v in values.items()}
     )
     result.atoms = pd.concat([atoms, *extra], ignore_index=True) if extra else atoms
     result.message = message_of(result, n)
     return result
-
-
-def _fitted(
-    found: list[Grain],
-    points: np.ndarray,
-    known: np.ndarray,
-    amplitude: np.ndarray,
-    params: LatticeParams,
-    like: np.ndarray | None,
-) -> tuple[list[tuple[Grain, LatticeFit]], list[list[Core]]]:
-    """Fit the vectors of each region, and find its dislocations."""
-    measured, cores = [], []
-    free = np.setdiff1d(known, known[np.concatenate([g.rows for g in found])]) if found else known
-    for grain in found:
-        grain = without_empty_sublattices(replace(grain, rows=known[grain.rows]))
-        grain = renamed(grain, amplitude[grain.rows], like)
-        mine: list[Core] = []
-        if grain.frames is not None:
-            grain, mine = unwound(grain, points, free)
-        fit = fit_lattice(grain, points[grain.rows])
-        if fit is not None and grain.frames is not None:
-            p = points[grain.rows]
-            around = local_sites(grain, fit, p, grain.cells, grain.sublattice, params, False)
-            fit = without_dislocations(grain, p, fit, around, mine)
-        if fit is not None:
-            measured.append((grain, fit))
-            cores.append(mine)
-    return measured, cores
 
 
 def _beside(

@@ -16,7 +16,7 @@ from napari_atomlens.lattice.latticefit import LatticeFit
 from napari_atomlens.lattice.strain import LocalFit, torn_fit
 
 #: Nearer to a core than so many vectors the crystal is not what elasticity says.
-CORE = 3.0
+CORE = 2.5
 #: 1 / (1 - nu) of what solids have.
 SOFTEST, STIFFEST = 1.0, 2.0
 
@@ -37,31 +37,27 @@ def without_dislocations(
         return fit
     gradient, p = local.gradient[use], position[use]
     cell, kappa = fit.cell, 1.4
-    places = np.array([c.place for c in cores]).reshape(-1, 2)
+    first = np.array([c.place for c in cores]).reshape(-1, 2)
     steps = np.array([c.burgers for c in cores]).reshape(-1, 2)
-    weight, covariance = np.ones(len(p)), np.zeros((4, 4))
+    places, weight, covariance = first.copy(), np.ones(len(p)), np.zeros((4, 4))
     for _ in range(6):
-        elastic = np.zeros((len(p), 2, 2))
-        for core in cores:
-            elastic += distortions(p, core.place, core.burgers @ cell)[1]
         field = StrainField(places, steps @ cell, kappa)
         # displacements are known where the atoms are, not where they were
         model = np.linalg.inv(np.eye(2) - field.gradient(p))
         change = np.linalg.solve(fit.cell, cell).T
-        off = gradient @ np.linalg.inv(change) - model
-        design = np.zeros((len(p), 4, 5))
-        design[:, np.arange(4), np.arange(4)] = 1
-        design[:, :, 4] = elastic.reshape(-1, 4)
-        if not cores:
-            design = design[:, :, :4]
+        off = (gradient @ np.linalg.inv(change) - model).reshape(-1, 4)
+        design = _design(p, field, longest)
         w = weight[:, None, None]
         normal = (design.transpose(0, 2, 1) @ (w * design)).sum(0)
-        right = (design.transpose(0, 2, 1) @ (w * off.reshape(-1, 4, 1))).sum(0)[:, 0]
+        right = (design.transpose(0, 2, 1) @ (w * off[:, :, None])).sum(0)[:, 0]
         solved = np.linalg.lstsq(normal, right, rcond=None)[0]
-        residual = off.reshape(-1, 4) - (design @ solved[:, None])[:, :, 0]
+        residual = off - (design @ solved[:, None])[:, :, 0]
         cell = cell @ (np.eye(2) + solved[:4].reshape(2, 2)).T
         if cores:
             kappa = float(np.clip(kappa + solved[4], SOFTEST, STIFFEST))
+            move = places + longest * solved[5:].reshape(-1, 2) - first
+            far = np.linalg.norm(move, axis=1, keepdims=True)
+            places = first + move * np.minimum(1, longest / np.maximum(far, 1e-9))
         size = np.linalg.norm(residual, axis=1)
         weight = 1 / np.maximum(1, size / max(2 * float(np.median(size)), 1e-12))
         # windows share atoms
@@ -77,6 +73,28 @@ def without_dislocations(
         cell, _origins(grain, position, cell), _of_vectors(covariance, cell), error, rms,
         field if cores else None,
     )  # fmt: skip
+
+
+def _design(p: np.ndarray, field: StrainField, longest: float) -> np.ndarray:
+    """By how much each gradient changes with the vectors, the stiffness and the places of cores.
+
+    Shape (n, 4, 4 + 1 + 2 c), or (n, 4, 4) without a core; places in units of `longest`.
+    """
+    columns = [np.broadcast_to(np.eye(4), (len(p), 4, 4))]
+    if len(field.places):
+        elastic = np.zeros((len(p), 2, 2))
+        moves, step = [], 0.05 * longest
+        for place, vector in zip(field.places, field.burgers, strict=True):
+            elastic += distortions(p, place, vector)[1]
+            for e in np.eye(2):
+                one, other = (
+                    StrainField((place + sign * step * e)[None], vector[None], field.stiffness)
+                    for sign in (1, -1)
+                )
+                moves.append((one.gradient(p) - other.gradient(p)) / (2 * step) * longest)
+        every = np.stack([elastic, *moves], -1)
+        columns.append(every.reshape(len(p), 4, -1))
+    return np.concatenate(columns, 2)
 
 
 def _origins(

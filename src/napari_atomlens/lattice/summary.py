@@ -115,11 +115,12 @@ def describe_cores(
     region: int,
     fit: LatticeFit,
     cores: Sequence[Core],
+    beside: Sequence[int],
     stretch: np.ndarray,
     nm: np.ndarray,
     result: FrameLattice,
 ) -> None:
-    """Add the rows of the dislocations of a region."""
+    """Add the rows of the dislocations of a region; `beside` is a region behind each, or -1."""
     places = np.array([c.place for c in cores]).reshape(-1, 2)
     for k, core in enumerate(cores):
         vector = core.burgers @ fit.cell
@@ -131,7 +132,8 @@ def describe_cores(
         y, x = core.place / stretch
         result.dislocations.append(
             {
-                "frame": frame, "region": region, "y_px": y, "x_px": x, "y_nm": y * nm[0],
+                "frame": frame, "region": region, "other_region": beside[k], "y_px": y, "x_px": x,
+                "y_nm": y * nm[0],
                 "x_nm": x * nm[1], "burgers_a": int(core.burgers[0]),
                 "burgers_b": int(core.burgers[1]), "burgers_y_px": vector[0] / stretch[0],
                 "burgers_x_px": vector[1], "burgers_px": length, "burgers_err_px": error,
@@ -142,13 +144,40 @@ def describe_cores(
         )  # fmt: skip
 
 
+def describe_order(result: FrameLattice, region: int, nm: np.ndarray) -> None:
+    """Add what makes the cell larger to the row of a region, the last of the table."""
+    order = result.orders[region]
+    if order is None:
+        return
+    row = result.lattices[-1]
+    row |= {"superstructure": order.kind, "times": order.times}
+    if order.kind == "movement":
+        row |= {"moved_px": order.amount, "moved_err_px": order.error,
+                "moved_nm": order.amount * nm[1], "moved_err_nm": order.error * nm[1]}  # fmt: skip
+    else:
+        row |= {"brighter": order.amount, "brighter_err": order.error}
+
+
+def _said_of_order(row: Mapping[str, object]) -> str:
+    """Sentence about the superstructure of a region."""
+    cells = f"Region {row['region']} has a cell {row['times']} times the simple one: "
+    if row["superstructure"] == "brightness":
+        change = 100 * float(np.expm1(float(str(row["brighter"]))))
+        return f"{cells}atoms that would be alike differ in brightness by {change:.0f} %."
+    nm = float(str(row["moved_nm"]))
+    unit, factor, name = ("pm", 1000.0, "nm") if np.isfinite(nm) else ("px", 1.0, "px")
+    amount, error = (factor * float(str(row[f"{c}_{name}"])) for c in ("moved", "moved_err"))
+    digits = 1 if unit == "pm" else 3
+    return f"{cells}atoms move in turns by {amount:.{digits}f} ± {error:.{digits}f} {unit}."
+
+
 def message_of(result: FrameLattice, n: int) -> str:
     """One or two sentences about a frame, empty where nothing is to be said."""
     if not result.lattices:
         if n < 12:
             return "No lattice was found: there are too few atoms for one."
         return "No lattice was found: the atoms have no common translation."
-    said = []
+    said = [_said_of_order(row) for row in result.lattices if row.get("superstructure")]
     if result.holes:
         sites = sum(h["n_sites"] for h in result.holes)
         k = len(result.holes)
@@ -195,7 +224,11 @@ def join_frames(
         atoms["atom_id"] = ids
 
     def rows(name: str, found: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-        columns = {c: [r[c] for r in found] for c in tables.TABLES[name] if found and c in found[0]}
+        unknown = {tables.F: np.nan, tables.I: -1, tables.B: False, tables.S: ""}
+        columns = {
+            c: [r.get(c, unknown[kind]) for r in found]
+            for c, kind in tables.TABLES[name].items() if any(c in r for r in found)
+        }  # fmt: skip
         return tables.make(name, columns, len(found))
 
     distances = [d for p in parts for d in p.distances if len(d)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -166,13 +166,14 @@ class LatticeView:
         Enlargement of the arrows, 0 to choose it.
     map_name : str
         A key of :data:`QUANTITIES`, "none" for no map.
-    vacancies : bool
+    vacancies, dislocations : bool
     """
 
     arrows: str = FROM_SITES
     factor: float = 0.0
     map_name: str = "strain xx"
     vacancies: bool = True
+    dislocations: bool = True
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,11 @@ class LatticeDrawing:
     vacancy_features : pandas.DataFrame
     spacing_px : float
         Between nearest atoms, NaN where there is no lattice.
+    cores : ndarray, shape (c, ndim), or None
+        Dislocations, None where there is none to show.
+    burgers : ndarray, shape (c, 2, ndim), or None
+        Core and Burgers vector of each.
+    core_features : pandas.DataFrame
     """
 
     map: LatticeMap | None
@@ -225,6 +231,9 @@ class LatticeDrawing:
     vacancies: np.ndarray | None
     vacancy_features: pd.DataFrame
     spacing_px: float
+    cores: np.ndarray | None = None
+    burgers: np.ndarray | None = None
+    core_features: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def draw_lattice(found: Lattice, view: LatticeView, ndim: int) -> LatticeDrawing:
@@ -244,11 +253,18 @@ def draw_lattice(found: Lattice, view: LatticeView, ndim: int) -> LatticeDrawing
         data, features = arrows(found.atoms, view.arrows, ndim)
         factor = view.factor if view.factor > 0 else arrow_factor(data, spacing)
     vacant = vacancies_of(found.atoms).reset_index(drop=True)
+    cores, burgers = None, None
+    if view.dislocations and len(found.dislocations):
+        cores = convert.points_from_atoms(found.dislocations, ndim)
+        burgers = np.zeros((len(cores), 2, ndim))
+        vector = found.dislocations[["burgers_y_px", "burgers_x_px"]].to_numpy(float)
+        burgers[:, 0], burgers[:, 1, -2:] = cores, vector
     return LatticeDrawing(
         None if view.map_name == "none" else draw_map(found, view.map_name, ndim),
         data, features,
         "displacements" if view.arrows == FROM_SITES else "polar displacements", factor,
         convert.points_from_atoms(vacant, ndim) if view.vacancies else None, vacant, spacing,
+        cores, burgers, found.dislocations,
     )  # fmt: skip
 
 
@@ -333,11 +349,25 @@ def summary(found: Lattice, frame: int, most: int = 6) -> list[tuple[str, list[s
         ("rms from the sites",
          [f"{factor * s * r['rms_px']:.3g} {short}" for s, r in zip(scale, records, strict=True)])
     )  # fmt: skip
-    rows.append(("atoms", _texts(records, lambda r: f"{r['n_atoms']:,}")))
-    rows.append(("vacant sites", _texts(records, lambda r: f"{r['n_vacant']:,}")))
+    rows += _counted_rows(found, records, frame)
     n_sublattices = int(lattices["n_sublattices"].max())
     here = found.sublattices[found.sublattices["frame"] == frame]
     return rows + _sublattice_rows(here, records, n_sublattices, scale * factor, short)
+
+
+def _counted_rows(
+    found: Lattice, records: list[dict[Hashable, Any]], frame: int
+) -> list[tuple[str, list[str]]]:
+    """Rows of what there are so many of in each region."""
+    rows = [
+        ("atoms", _texts(records, lambda r: f"{r['n_atoms']:,}")),
+        ("vacant sites", _texts(records, lambda r: f"{r['n_vacant']:,}")),
+    ]
+    cores = found.dislocations[found.dislocations["frame"] == frame]["region"].to_numpy()
+    if len(cores):
+        count = _texts(records, lambda r: f"{int((cores == r['region']).sum())}")
+        rows.append(("dislocations", count))
+    return rows
 
 
 def _sublattice_rows(

@@ -20,18 +20,18 @@ from napari_atomlens.widgets.layers.convert_lattice import (
     real_atoms,
 )
 from napari_atomlens.widgets.layers.of_tables import LayersOfTables
-from napari_atomlens.widgets.layers.roles import ARROWS, MAP, VACANCIES
+from napari_atomlens.widgets.layers.roles import ARROWS, BURGERS, CORES, MAP, VACANCIES
 
 if TYPE_CHECKING:
     from napari_atomlens.widgets.layers.layer_set import LayerSet
 
-ROLES = (MAP, ARROWS, VACANCIES)
+ROLES = (MAP, ARROWS, VACANCIES, CORES, BURGERS)
 #: Columns that the atoms get.
 COLUMNS = ("sublattice", "site_y_px", "site_x_px", *MEASURED)
 
 
 class MeasuredLayers(LayersOfTables):
-    """Map, arrows and vacancies.
+    """Map, arrows, vacancies and dislocations.
 
     Parameters
     ----------
@@ -88,6 +88,7 @@ class MeasuredLayers(LayersOfTables):
                 lambda: self._draw_map(drawing),
                 lambda: self._draw_arrows(drawing),
                 lambda: self._draw_vacancies(drawing),
+                lambda: self._draw_cores(drawing),
             ),
             lambda: self.drawing is drawing,
         )
@@ -141,6 +142,7 @@ class MeasuredLayers(LayersOfTables):
         self._draw_map(drawing)
         self._draw_arrows(drawing)
         self._draw_vacancies(drawing)
+        self._draw_cores(drawing)
 
     def _noted(self, drawing: LatticeDrawing) -> dict[str, Any]:
         return {
@@ -184,6 +186,22 @@ class MeasuredLayers(LayersOfTables):
         self._show_points(
             VACANCIES, drawing.vacancies, drawing.vacancy_features, size, self._noted(drawing),
             styles.VacancyStyle(size), {},
+        )  # fmt: skip
+
+    def _draw_cores(self, drawing: LatticeDrawing) -> None:
+        if drawing.cores is None or drawing.burgers is None:
+            self._layers.remove(CORES)
+            self._layers.remove(BURGERS)
+            return
+        self._layers.show(
+            BURGERS, Vectors, drawing.burgers, features=drawing.core_features,
+            note=self._noted(drawing),
+            style=styles.BurgersStyle(_scaled(0.12, drawing.spacing_px, 1.0)).as_kwargs(),
+        )  # fmt: skip
+        size = _scaled(1.4, drawing.spacing_px)
+        self._show_points(
+            CORES, drawing.cores, drawing.core_features, size, self._noted(drawing),
+            styles.CoreStyle(size), {},
         )  # fmt: skip
 
     def _show_points(

@@ -22,6 +22,7 @@ STALE = " (stale)"
 PROBABILITY, UNFAMILIAR, CONTOURS, ATOMS = "probability", "unfamiliar", "contours", "atoms"
 # of a measured lattice
 ARROWS, MAP, VACANCIES = "displacements", "lattice map", "vacancies"
+CORES, BURGERS = "dislocations", "Burgers vectors"
 # of a bond graph
 BONDS, RINGS, DEFECTS = "bonds", "rings", "defects"
 # of a crystal that was matched
@@ -51,12 +52,13 @@ ORDER = (
     PREPARED, SQUARE, UNDRIFTED, FLAT, MEAN, PREVIEW, PROBABILITY, UNFAMILIAR, TERRACES, MASK,
     DISAGREE, MAP, CHANGE_MAP, RINGS, ROWS, EDGES, CONTOURS, TRACKS, DEFECT_TRACKS, BONDS,
     DUMBBELLS, DIMERS, MOLECULES, IN_TIME, ATOMS, FRAME_ATOMS, CRYSTAL, ROTATION, ARROWS, SHIFTS,
-    VACANCIES, ANOMALIES, DEFECTS, CRYSTAL_DEFECTS, SURFACE_DEFECTS, MOVING, FLIPS, EXCLUDED,
-    GALLERY,
+    VACANCIES, BURGERS, CORES, ANOMALIES, DEFECTS, CRYSTAL_DEFECTS, SURFACE_DEFECTS, MOVING, FLIPS,
+    EXCLUDED, GALLERY,
 )  # fmt: skip
 #: Table of the session that a layer shows; a layer is stale when its table is.
 TABLE_OF = {
     ATOMS: "atoms", CONTOURS: "contours", MAP: "lattices", ARROWS: "lattices",
+    CORES: "dislocations", BURGERS: "dislocations",
     VACANCIES: "vacancies", BONDS: "bonds", RINGS: "rings", DEFECTS: "defects",
     TRACKS: "tracks", DUMBBELLS: "dumbbells", CHANGE_MAP: "dumbbells", SHIFTS: "dumbbells",
     MOVING: "defect tracks", DEFECT_TRACKS: "defect tracks", ANOMALIES: "anomalies",

@@ -158,6 +158,28 @@ class VacancyStyle(LayerStyle):
     antialiasing: float = 1.0
 
 
+@dataclass(frozen=True)
+class CoreStyle(LayerStyle):
+    """Points: a ring round the core of a dislocation."""
+
+    size: float
+    face_color: str = "transparent"
+    border_color: str = "#ffd60a"
+    border_width: float = 0.1
+    symbol: str = "disc"
+    antialiasing: float = 1.0
+
+
+@dataclass(frozen=True)
+class BurgersStyle(LayerStyle):
+    """Vectors: the Burgers vectors of dislocations, as long as they are."""
+
+    edge_width: float
+    length: float = 1.0
+    edge_color: str = "#ffd60a"
+    vector_style: str = "arrow"
+
+
 def atom_size(spacing_px: float) -> float:
     """Diameter of an atom's ring in image pixels: a third of the spacing, inside the contour."""
     return 0.33 * spacing_px if 0 < spacing_px < float("inf") else 4.0

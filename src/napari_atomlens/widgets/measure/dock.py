@@ -98,14 +98,19 @@ class MeasureWidget(Dock):
         self._vacancies = fields.check(
             "show_vacancies", "Vacancies", True, tip="Crosses on the sites that hold no atom"
         )
+        self._cores = fields.check(
+            "show_dislocations", "Dislocations", True,
+            tip="Rings round the cores of dislocations, and their Burgers vectors as arrows",
+        )  # fmt: skip
         self._colours, self._histogram = ColourBar(), Histogram()
         self._summary = SummaryTable()
         self._histogram.setObjectName("histogram")
         self._histogram.hide()
         self.add(line("<b>Show</b>"))
-        self.rows(self._map, self._arrows, self._factor, self._vacancies)
+        shown = (self._map, self._arrows, self._factor, self._vacancies, self._cores)
+        self.rows(*shown)
         self.add(self._colours)
-        for one in (self._map, self._arrows, self._factor, self._vacancies):
+        for one in shown:
             one.changed.connect(self._on_shown_changed)
 
     def closed(self) -> None:
@@ -146,8 +151,9 @@ class MeasureWidget(Dock):
     def view(self) -> LatticeView:
         """Which layers the fields ask for."""
         return LatticeView(
-            self._arrows.value, self._factor.value, self._map.value, self._vacancies.value
-        )
+            self._arrows.value, self._factor.value, self._map.value, self._vacancies.value,
+            self._cores.value,
+        )  # fmt: skip
 
     def table(self) -> pd.DataFrame:
         """Atoms table of the chosen layer, as the user sees it, with the row of each point.

@@ -100,6 +100,9 @@ def sentence(found: Lattice, seconds: float) -> str:
             f"{n} region{'' if n == 1 else 's'}{where}, {vacant:,} vacant "
             f"site{'' if vacant == 1 else 's'}, {seconds:.1f} s."
         )
+    cores = len(found.dislocations)
+    if cores:
+        said.append(f"{cores} dislocation{'' if cores == 1 else 's'}.")
     said += found.messages[:1]
     if len(found.messages) > 1:
         said.append(f"({len(found.messages) - 1} more frames with a message.)")
