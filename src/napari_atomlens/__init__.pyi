@@ -58,6 +58,8 @@ from .tracking.changes import ChangeParams, find_changes
 from .tracking.defects import DefectTracks, follow_defects
 from .tracking.dumbbells import measure_dumbbells
 from .tracking.following import MovieResult, follow
+from .tracking.foreign import follow_foreign
+from .tracking.hopping import hop_rates
 from .tracking.linking import link
 from .tracking.params import DumbbellParams, LinkParams, MovingDefectParams
 from .training.adaptation import Adapted, adapt
@@ -148,6 +150,8 @@ __all__ = [
     "follow",
     "follow_defects",
     "follow_folder",
+    "follow_foreign",
+    "hop_rates",
     "group_defects",
     "label_frame",
     "level",

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from napari_atomlens import __version__, cells, tables
 from napari_atomlens.errors import AtomLensError, FormatError, ImageError, ParameterError
@@ -18,9 +19,9 @@ from napari_atomlens.files import write_whole
 from napari_atomlens.graphs.bonds import bond
 from napari_atomlens.graphs.choose import choose_rules
 from napari_atomlens.graphs.defects import find_defects
-from napari_atomlens.image import PixelSize, Stack
+from napari_atomlens.image import Pixels, PixelSize, Stack
 from napari_atomlens.params import as_dict
-from napari_atomlens.progress import Progress
+from napari_atomlens.progress import Progress, ProgressLike
 from napari_atomlens.runs import frame as loop
 from napari_atomlens.runs.frame import FrameResult
 from napari_atomlens.runs.params import AnalysisParams
@@ -29,6 +30,7 @@ from napari_atomlens.session.session import Session
 from napari_atomlens.tracking.changes import ChangeParams
 from napari_atomlens.tracking.defects import DefectTracks, follow_defects
 from napari_atomlens.tracking.following import MovieResult, follow, save_followed
+from napari_atomlens.tracking.foreign import follow_foreign
 from napari_atomlens.tracking.params import LinkParams
 
 #: More atoms than this in the whole movie, and defects are not looked for by themselves.
@@ -36,6 +38,8 @@ MAX_DEFECT_ATOMS = 400_000
 #: Tables of a movie as a session keeps them, those of its defects last.
 MOVIE_TABLES = ("tracks", "drift", "events", "dumbbells", "changes")
 DEFECT_TABLES = ("defect tracks", "defect events")
+#: Foreign atoms of which this part is among the defects need no tracks of their own.
+KNOWN = 0.8
 D = TypeVar("D")
 
 
@@ -161,7 +165,7 @@ class MovieRun(Generic[D]):
         yield made.prepare()
         if not made.has_dumbbells and len(atoms) <= MAX_DEFECT_ATOMS and not progress.stopped:
             progress(n, n, "Looking for defects…")
-            moving = defects_of(followed)
+            moving = defects_of(followed, self.stack, watch)
             if moving is not None and len(moving.tracks) and not progress.stopped:
                 yield made.with_defects(moving).prepare()
 
@@ -177,14 +181,43 @@ class MovieRun(Generic[D]):
             progress(k, n, "Looking for atoms…")
 
 
-def defects_of(followed: MovieResult) -> DefectTracks | None:
-    """Defects of all frames, followed; None where no rules of chemistry fit the lattice."""
+def defects_of(
+    followed: MovieResult, stack: Pixels | None = None, progress: ProgressLike = None
+) -> DefectTracks | None:
+    """Defects of all frames, followed; None where no rules of chemistry fit the lattice.
+
+    Parameters
+    ----------
+    followed : MovieResult
+    stack : array-like, optional
+        The movie: foreign atoms that stand out of its pixels but not among the defects, as where
+        noise hides the lattice, are followed in place of these.
+    progress : Progress or callable, optional
+    """
     try:
         rules, _ = choose_rules(followed.atoms)
         found = find_defects(bond(followed.atoms, rules))
-        return follow_defects(found, followed.atoms, drift=followed.drift)
+        moving = follow_defects(found, followed.atoms, drift=followed.drift)
     except AtomLensError:
-        return None
+        moving = None
+    if stack is None:
+        return moving
+    foreign = follow_foreign(stack, followed.atoms, progress=progress)
+    if not len(foreign.tracks):
+        return moving
+    known = 0.0 if moving is None else _share_known(foreign, moving)
+    return moving if known >= KNOWN else foreign
+
+
+def _share_known(foreign: DefectTracks, defects: DefectTracks) -> float:
+    """Part of the sightings of foreign atoms beside which there is a defect."""
+    reach = 0.7 * float(foreign.tracks.attrs["hop_px"])
+    here, there = (t.tracks[["frame", "y_px", "x_px"]].to_numpy(float) for t in (foreign, defects))
+    if not len(there):
+        return 0.0
+    steep = np.array([10 * reach, 1.0, 1.0])  # only the same frame is near
+    gap, _ = scipy.spatial.cKDTree(there * steep).query(here * steep)
+    return float((gap <= reach).mean())
 
 
 def keep_movie(

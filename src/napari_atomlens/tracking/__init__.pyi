@@ -8,6 +8,8 @@ from .defects import DefectTracks, follow_defects
 from .drift import estimate_drift, remove_drift
 from .dumbbells import measure_dumbbells
 from .following import MovieResult, follow, save_followed
+from .foreign import follow_foreign
+from .hopping import hop_rates
 from .linking import link, track_events, tracks_table
 from .params import DumbbellParams, LinkParams, MovingDefectParams
 from .register import image_drift
@@ -16,6 +18,7 @@ from .rolling import (
     rolling_mean,
 )
 from .scan import correct_scan
+from .spots import find_spots
 from .trajectories import (
     counts_per_frame,
     estimate_diffusion,
@@ -29,6 +32,7 @@ from .transitions import (
     mean_dwell,
     transition_matrix,
 )
+from .waves import wave_drift
 
 __all__ = [
     "ChangeParams",
@@ -47,7 +51,10 @@ __all__ = [
     "estimate_drift",
     "find_changes",
     "follow",
+    "find_spots",
     "follow_defects",
+    "follow_foreign",
+    "hop_rates",
     "image_drift",
     "link",
     "mean_dwell",
@@ -62,4 +69,5 @@ __all__ = [
     "track_summary",
     "tracks_table",
     "transition_matrix",
+    "wave_drift",
 ]

@@ -17,16 +17,19 @@ from napari_atomlens import points
 from napari_atomlens.cards import Card, counted
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import of_kind
-from napari_atomlens.progress import ProgressLike
+from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import check_table
 from napari_atomlens.tracking.linking import link, track_events
-from napari_atomlens.tracking.params import LinkParams, MovingDefectParams
+from napari_atomlens.tracking.params import MovingDefectParams
+from napari_atomlens.tracking.walkers import STEP, link_walkers
 
-#: Farthest a defect goes between frames, over the distance between nearest atoms: one hop on a
-#: sublattice is up to sqrt(3) of it.
-HOP = 2.2
-#: A step beyond this part of the spacing is a hop; less is the error of the place.
-STEP = 0.6
+#: Farthest a defect goes between frames, over the distance between nearest atoms; how likely it
+#: is to go far is learned.
+HOP = 6.0
+#: Two that meet are this near to each other at most: one hop on a sublattice is up to sqrt(3).
+MEET = 2.2
+#: A hop that is less likely than this is for a person to decide.
+DOUBTFUL = 0.9
 
 
 @dataclass(repr=False, eq=False)
@@ -38,10 +41,12 @@ class DefectTracks(Card):
     tracks : pandas.DataFrame
         ``frame``, ``track_id``, ``defect_id``, ``y_px``, ``x_px``, ``y_corr_px``, ``x_corr_px``
         (less the drift), ``formula``, ``kind``, ``species`` (the formula, so that everything
-        that takes tracks takes these), sorted by track and frame.
+        that takes tracks takes these), ``probability`` that it is the one of before, sorted by
+        track and frame.
     events : pandas.DataFrame
         As :func:`napari_atomlens.tracking.track_events`, with "hopped" in place of "moved", and
-        "met" and "split" with the track of the ``other``.
+        "met" and "split" with the track of the ``other``; ``probability`` that it is the same
+        defect as before (NaN where that is not the question) and ``evidence``.
 
     Examples
     --------
@@ -119,10 +124,18 @@ def follow_defects(
     reach = params.search_px or HOP * spacing
     if len(defects) and not np.isfinite(reach):
         raise ParameterError("There are too few atoms to tell how far a defect can hop.")
+    return track_defects(defects, spacing, reach, params, drift, progress)
+
+
+def track_defects(
+    defects: pd.DataFrame, spacing: float, reach: float, params: MovingDefectParams,
+    drift: pd.DataFrame, progress: ProgressLike = None,
+) -> DefectTracks:  # fmt: skip
+    """Follow things whose sites are `spacing` apart; see :func:`follow_defects`."""
     good = np.isfinite(defects[["y_px", "x_px"]].to_numpy(float)).all(1)
     d = defects[good].sort_values("frame", kind="stable", ignore_index=True)
     names = ["frame", "defect_id", "y_px", "x_px", "formula", "kind"]
-    d = d[names].assign(species=d["formula"].astype(str))
+    d = d[[*names, *(n for n in ("score",) if n in d)]].assign(species=d["formula"].astype(str))
     at = np.zeros((len(d), 2))
     if len(drift) and len(d):
         # frames without atoms have no drift of their own: that of the frames beside them
@@ -132,19 +145,20 @@ def follow_defects(
             np.interp(frame, every, drift["drift_y_px"]),
             np.interp(frame, every, drift["drift_x_px"]),
         ]
-    still = d.assign(y_px=d["y_px"] - at[:, 0], x_px=d["x_px"] - at[:, 1])
-    how = LinkParams(
-        search_px=max(reach, 1e-9) if len(d) else 0.0, max_gap=params.max_gap, motion="last",
-        drift="none", jump_px=-1,
-    )  # fmt: skip
-    out = link(still, how, progress=progress)
-    tracks = out.assign(y_px=d["y_px"], x_px=d["x_px"], y_corr_px=still["y_px"],
-                        x_corr_px=still["x_px"])  # fmt: skip
+    still = d[["y_px", "x_px"]].to_numpy(float) - at
+    watch = as_progress(progress)
+    track, chance = np.zeros(0, np.int64), np.zeros(0)
+    if len(d):
+        found = link_walkers(d["frame"].to_numpy(), still, spacing, reach, params.max_gap)
+        track, chance = found.track, found.probability
+        watch(d["frame"].nunique(), d["frame"].nunique())
+    tracks = d.assign(track_id=track, y_corr_px=still[:, 0], x_corr_px=still[:, 1],
+                      probability=chance)  # fmt: skip
     tracks.attrs.clear()
     tracks = tracks.sort_values(["track_id", "frame"], kind="stable", ignore_index=True)
     events = track_events(tracks, STEP * spacing if np.isfinite(spacing) else 0.0)
     events["kind"] = events["kind"].replace("moved", "hopped")
-    events = _meetings(events, tracks, reach)
+    events = _with_evidence(_meetings(events, tracks, MEET * spacing), tracks, spacing)
     return DefectTracks(tracks, events)
 
 
@@ -172,3 +186,18 @@ def _meetings(events: pd.DataFrame, tracks: pd.DataFrame, reach: float) -> pd.Da
         kinds[rows[hit]] = name
         other[rows[hit]] = changed["track_id"].to_numpy()[near[hit]]
     return events.assign(kind=kinds, other=other)
+
+
+def _with_evidence(events: pd.DataFrame, tracks: pd.DataFrame, spacing: float) -> pd.DataFrame:
+    """Add how likely each event is, and what speaks for it."""
+    chance = tracks.set_index(["track_id", "frame"])["probability"]
+    own = chance.reindex(pd.MultiIndex.from_frame(events[["track_id", "frame"]])).to_numpy(float)
+    link = ~events["kind"].isin(["appeared", "vanished", "met", "split"]).to_numpy(bool)
+    own = np.where(link, own, np.nan)
+    said = []
+    for kind, size, p in zip(events["kind"], events["size_px"], own, strict=True):
+        words = [f"{size / spacing:.2f} spacings"] if kind == "hopped" else []
+        if p < DOUBTFUL:
+            words.append("another defect may have come here")
+        said.append("; ".join(words))
+    return events.assign(probability=own, evidence=pd.Series(said, dtype=object))

@@ -85,7 +85,7 @@ class MovingDefectParams(Params):
     """
 
     search_px: float = param(
-        0.0, "farthest a defect goes between frames; 0 takes 2.2 of the spacing of the atoms",
+        0.0, "farthest a defect goes between frames; 0 takes 6 times the spacing of the atoms",
         unit="px", ge=0, le=1e4,
     )  # fmt: skip
     max_gap: int = param(2, "frames a defect may be missed before its track ends", ge=-1, le=10**6)
