@@ -22,6 +22,7 @@ from .graphs.crystal_match import CrystalMatch, MatchParams
 from .graphs.defects import DefectParams, find_defects
 from .graphs.library import DefectLibrary
 from .graphs.match import match_crystal
+from .graphs.populations import Population, PopulationParams, describe_population
 from .graphs.rules import Rules, preset
 from .image import Image
 from .io.export.structures import write_atoms
@@ -116,6 +117,8 @@ __all__ = [
     "ModelInfo",
     "MoleculeParams",
     "ParameterError",
+    "Population",
+    "PopulationParams",
     "Probabilities",
     "Progress",
     "Result",
@@ -140,6 +143,7 @@ __all__ = [
     "choose_rules",
     "classify_sites",
     "describe_contours",
+    "describe_population",
     "describe_sites",
     "find_anomalies",
     "find_atoms",

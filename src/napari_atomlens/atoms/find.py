@@ -15,7 +15,13 @@ from napari_atomlens.atoms.evidence import gather
 from napari_atomlens.atoms.fitted import Fit
 from napari_atomlens.atoms.ghosts import ghosts
 from napari_atomlens.atoms.pairs import pair_sentences, resolve_pairs
-from napari_atomlens.atoms.peaks import calibrated, company, find_peaks, share_recorded
+from napari_atomlens.atoms.peaks import (
+    calibrated,
+    chance_alone,
+    company,
+    find_peaks,
+    share_recorded,
+)
 from napari_atomlens.atoms.refine import FitParams, fit_columns
 from napari_atomlens.atoms.species import bright_probability, silicon_or_heavier, single_or_pair
 from napari_atomlens.atoms.surroundings import beside_a_lattice, unfamiliarity
@@ -24,6 +30,7 @@ from napari_atomlens.atoms.ways import Refine
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.params import check_choice, number_between, of_kind
 from napari_atomlens.progress import ProgressLike
+from napari_atomlens.segmentation.isolated import outstanding_at
 from napari_atomlens.segmentation.probabilities import Probabilities
 
 
@@ -158,11 +165,15 @@ def fitted_candidates(
 ) -> Fitted:
     """Candidates of one frame with what is known of each (see :func:`find_atoms`)."""
     positions, evidence, shares = find_peaks(probabilities)
-    chance = calibrated(evidence, dict(calibration or {}))
+    if probabilities.without_lattice:
+        out, quiet = outstanding_at(probabilities.frame, positions, probabilities.spacing_px)
+        chance = chance_alone(evidence, out, calibration or {}, quiet=quiet)
+    else:
+        chance = calibrated(evidence, dict(calibration or {}))
     # what may be a column still takes its light away from its neighbours
-    known = (chance >= min(0.5, min_probability)) & ~(
-        alone(positions, chance, probabilities.spacing_px) & (min_probability > 0)
-    )
+    known = chance >= min(0.5, min_probability)
+    if min_probability > 0 and not probabilities.without_lattice:
+        known &= ~alone(positions, chance, probabilities.spacing_px)
     positions, chance, shares = positions[known], chance[known], shares[known]
     strange = np.clip(1 - evidence[known, 3], 0, 1)
     result = _refined(probabilities, positions, shares, refine, fit, progress)
@@ -298,7 +309,8 @@ def find_atoms(
     spacing = probabilities.spacing_px
     places = np.where(np.isfinite([result.y, result.x]), [result.y, result.x], positions.T).T
     strange = unfamiliarity(positions, found.strange, spacing)
-    strange = np.maximum(strange, disorder(probabilities.frame, places))
+    if not probabilities.without_lattice:  # single atoms are what has no order
+        strange = np.maximum(strange, disorder(probabilities.frame, places))
     species, sure = _species(probabilities, shares, result)
     # the stage and the ghosts are of models that know columns and nothing else: one that was
     # trained on a material knows its light columns

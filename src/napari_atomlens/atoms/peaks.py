@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy
 
@@ -9,6 +11,8 @@ from napari_atomlens.segmentation.candidates import LEAST_HEIGHT, find_candidate
 from napari_atomlens.segmentation.probabilities import Probabilities
 from napari_atomlens.segmentation.zoo import columns_among
 
+#: What stands out further is no more certain.
+MOST_OUTSTANDING = 10.0
 #: Closer than this, over the spacing, two peaks are one column.
 ONE_PLACE = 0.45
 
@@ -42,6 +46,37 @@ def calibrated(evidence: np.ndarray, constants: dict[str, float]) -> np.ndarray:
         + constants["e"] * familiar
     )
     return 1 / (1 + np.exp(-np.clip(total, -50, 50)))
+
+
+def chance_alone(
+    evidence: np.ndarray, outstanding: np.ndarray, constants: Mapping[str, float], *, quiet: bool
+) -> np.ndarray:
+    """Turn what is known of a peak into the probability that a single atom is there.
+
+    Parameters
+    ----------
+    evidence : ndarray, shape (n, 4)
+        See :func:`calibrated`; a single atom needs no company.
+    outstanding : ndarray, shape (n,)
+        See :func:`napari_atomlens.segmentation.isolated.outstanding_at`.
+    constants : dict
+        ``height``, ``support``, ``outstanding``, ``quiet``, ``offset`` of a logistic regression on
+        held-out simulations (in the model); without them the height is returned.
+    quiet : bool
+        Nothing in the image stands out: less than usual are atoms.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    if "outstanding" not in constants:
+        return np.asarray(evidence[:, 0])
+    total = np.full(len(evidence), constants["offset"] + constants["quiet"] * quiet)
+    for name, values in zip(("height", "support"), evidence.T, strict=False):
+        p = np.clip(values, 1e-3, 1 - 1e-3)
+        total += constants[name] * np.log(p / (1 - p))
+    total += constants["outstanding"] * np.clip(outstanding, 0, MOST_OUTSTANDING)
+    return np.asarray(1 / (1 + np.exp(-np.clip(total, -50, 50))))
 
 
 def company(positions: np.ndarray, weight: np.ndarray, spacing: float) -> np.ndarray:

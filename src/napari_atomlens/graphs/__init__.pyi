@@ -15,6 +15,7 @@ from .defects import (
 from .library import DefectLibrary
 from .match import match_crystal
 from .occupancy import occupy_sites
+from .populations import Population, PopulationParams, describe_population
 from .rings import trace_rings
 from .rules import (
     Rules,
@@ -29,6 +30,8 @@ __all__ = [
     "DefectLibrary",
     "DefectParams",
     "MatchParams",
+    "Population",
+    "PopulationParams",
     "Rules",
     "UnitCell",
     "bond",
@@ -36,6 +39,7 @@ __all__ = [
     "choose_rules",
     "occupy_sites",
     "count_types",
+    "describe_population",
     "find_defects",
     "learn_bounds",
     "list_crystals",

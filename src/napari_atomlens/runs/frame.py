@@ -342,8 +342,7 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     if frame.size > LARGE:
         runtime.release()
     with _timed(seconds, "quality"):  # of dark columns the frame is negative
-        good = quality(atoms, probabilities.frame, recorded=probabilities.recorded)
-    spacing = points.spacing(atoms[["y_px", "x_px"]].to_numpy())
+        good, spacing = _judged(atoms, probabilities)
     if plan.stretch != (1.0, 1.0):  # found on square pixels, told in those of the image
         segmentation.atoms_in_pixels(atoms, probabilities.frame.shape, own)
         probabilities = segmentation.maps_in_pixels(probabilities, own)
@@ -369,12 +368,20 @@ def _one_frame(movie: Stack, f: int, plan: Plan, watch: Progress) -> FrameResult
     )  # fmt: skip
 
 
+def _judged(atoms: pd.DataFrame, probabilities: Probabilities) -> tuple[Quality | None, float]:
+    """How good the atoms are, and their spacing; of single atoms none, and that of their width."""
+    if probabilities.without_lattice:
+        return None, probabilities.spacing_px
+    good = quality(atoms, probabilities.frame, recorded=probabilities.recorded)
+    return good, points.spacing(atoms[["y_px", "x_px"]].to_numpy())
+
+
 def _named(
     atoms: pd.DataFrame, probabilities: Probabilities, frame: np.ndarray, plan: Plan,
     watch: Progress, notes: list[str],
 ) -> pd.DataFrame:  # fmt: skip
     """Atoms with the species that their lattice tells; `notes` takes a sentence. Not of heights."""
-    if _may_be_height(frame, plan):
+    if probabilities.without_lattice or _may_be_height(frame, plan):
         return atoms
     named, sentence = named_by_lattice(atoms, probabilities.column_classes, watch)
     notes += [sentence] if sentence else []
@@ -420,6 +427,11 @@ def _atoms(
     )  # fmt: skip
 
 
+#: What is said where there is neither a lattice nor an atom.
+NOTHING_ALONE = (
+    "No lattice and no single atom was found in this image. If there are columns, set the distance "
+    "between nearest ones by hand."
+)
 #: More than this share of the atoms is told of when they are left out.
 TOLD = 0.01
 #: A smaller part of a frame that was not recorded is not mentioned.
@@ -428,6 +440,8 @@ WORTH_SAYING = 0.005
 
 def _message(atoms: pd.DataFrame, probabilities: Probabilities) -> str:
     """What the user must know of a frame."""
+    if not len(atoms) and probabilities.without_lattice:
+        return NOTHING_ALONE
     if not len(atoms):
         return "No atom was found in this frame."
     there = probabilities.recorded

@@ -188,7 +188,7 @@ def make_plan(
     model, reason, guess = find_model(params.model), "", 0.0
     spacing = check_spacing(params.spacing_px, tuple(movie.shape[1:3]))
     dark = params.contrast == "dark"
-    if params.contrast == "auto" and model.knows_bright:
+    if params.contrast == "auto" and model.knows_bright and not model.without_lattice:
         dark, sentence, guess = _contrast(movie, order, params.window or 1, spacing, watch)
         notes += [sentence] if sentence else []
     window = params.window or _window_of(movie, model, spacing, dark=dark)
@@ -196,9 +196,9 @@ def make_plan(
         reason = "Model universal: those of one material know bright columns."
     elif params.model == "auto":
         model, reason, near = _choose(
-            movie, order, window, pixel_size_nm, spacing or guess, technique, watch
+            movie, order, window, pixel_size_nm, (spacing, guess), technique, watch
         )
-        guess = near or guess
+        guess = near if model.without_lattice else near or guess
     guess = guess if model.name == "universal" or params.model == "auto" else 0.0
     return Plan(
         params, model, reason, spacing, guess, window, technique, pixel_size_nm,
@@ -256,28 +256,34 @@ def _choose(
     order: Sequence[int],
     window: int,
     size: tuple[float, float] | None,
-    spacing: float,
+    spacing: tuple[float, float],
     technique: str,
     watch: Progress,
 ) -> tuple[ModelInfo, str, float]:
     """Choose the model by the first frame that shows a lattice: the model, why, the spacing.
 
-    One model for all frames: their classes are those of one another.
+    `spacing` is what was given, and what another look guessed. One model for all frames: their
+    classes are those of one another.
     """
     if size is not None and segmentation.stretch_of(size) != (1.0, 1.0):
         size = min(size), min(size)  # of the square pixels that are looked at
     best = find_model("universal"), "Model universal: no frame shows a lattice.", 0.0
+    alone: segmentation.Choice | None = None
     for frame in _looked_at(movie, order, window):
         try:
             made = segmentation.choose_model(
-                frame, size, spacing_px=spacing, technique=technique, progress=watch
-            )
+                frame, size, spacing_px=spacing[0], guess_px=spacing[1], technique=technique,
+                progress=watch,
+            )  # fmt: skip
         except ImageError:  # told by the analysis of this frame
+            continue
+        if made.info.without_lattice:  # a later frame may show one
+            alone = alone or made
             continue
         best = made.info, made.reason, made.spacing_px
         if made.spacing_px or size is None:
-            break
-    return best
+            return best
+    return best if alone is None else (alone.info, alone.reason, alone.spacing_px)
 
 
 def _window_of(movie: Stack, model: ModelInfo, spacing_px: float, *, dark: bool) -> int:

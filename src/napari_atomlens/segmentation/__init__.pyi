@@ -1,5 +1,6 @@
-from .choose import choose_model, segment
+from .choose import Choice, choose_model, segment
 from .contrast import ImageContrast, judge_contrast
+from .lattice_or_not import LatticeEvidence, judge_lattice
 from .loading import load_network
 from .predict import predict_classes
 from .probabilities import Probabilities
@@ -22,7 +23,10 @@ from .zoo import (
 
 __all__ = [
     "load_network",
+    "Choice",
+    "LatticeEvidence",
     "choose_model",
+    "judge_lattice",
     "ImageContrast",
     "judge_contrast",
     "ModelInfo",

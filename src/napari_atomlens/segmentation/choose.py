@@ -20,11 +20,12 @@ from scipy.spatial import cKDTree
 from napari_atomlens import points
 from napari_atomlens.arrays import peak_positions
 from napari_atomlens.errors import CalibrationError, ModelError, ParameterError
-from napari_atomlens.image import check_pixel_size
+from napari_atomlens.image import check_pixel_size, is_height
 from napari_atomlens.params import check_choice
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.contrast import judge_contrast
+from napari_atomlens.segmentation.lattice_or_not import judge_lattice
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import recorded_box
@@ -59,6 +60,8 @@ ORDER_SIGMA = 0.15
 LEAST_WEIGHT = 0.02
 #: Contrast below which a sublattice may be too faint for the universal model.
 FAINTEST = 0.2
+#: Why the model of single atoms is taken.
+NO_LATTICE = "Model single-atoms: no lattice was found, so atoms are looked for one by one."
 #: A model may explain so much less of the image than the universal one.
 EXPLAINS_LESS = 0.05
 
@@ -288,6 +291,7 @@ def choose_model(
     pixel_size_nm: tuple[float, float] | None = None,
     *,
     spacing_px: float = 0.0,
+    guess_px: float = 0.0,
     technique: str = "",
     progress: ProgressLike = None,
 ) -> Choice:
@@ -299,7 +303,9 @@ def choose_model(
     pixel_size_nm : tuple of float, optional
         (y, x). Without it no material can be told, and the universal model is taken.
     spacing_px : float
-        Distance of nearest columns in pixels; 0 finds it.
+        Distance of nearest columns in pixels; 0 finds it, or that there is no lattice.
+    guess_px : float
+        Distance that another look at the image found; it may be none of a lattice.
     technique : str
         "STM" or "STEM" where the file says so.
     progress : Progress or callable, optional
@@ -318,20 +324,25 @@ def choose_model(
     """
     if not isinstance(technique, str):
         raise ParameterError(f"technique is {technique!r}, but must be a text, such as STM.")
-    universal, watch = find_model("universal"), as_progress(progress)
+    universal, watch, given = find_model("universal"), as_progress(progress), spacing_px
 
     def stay(why: str, spacing: float = 0.0) -> Choice:
         return Choice(universal, f"Model universal: {why}.", spacing)
 
+    if not given and technique != "STM" and not is_height(np.asarray(image)):
+        seen = judge_lattice(image, guess_px, progress=watch)
+        if not seen.found:
+            return Choice(find_model("single-atoms"), NO_LATTICE)
+        given = seen.spacing_px
     models = [m for m in model_candidates() if not technique or technique in m.technique]
     if not models:
-        return stay(f"no other model is for {technique or 'any one material'}")
+        return stay(f"no other model is for {technique or 'any one material'}", given)
     if pixel_size_nm is None:
-        return stay("the pixel size is unknown, so that the material cannot be told")
+        return stay("the pixel size is unknown, so that the material cannot be told", given)
     frame = remove_hot_pixels(recorded_box(image))
     runtime.prepare()
     try:
-        spacing = check_spacing(spacing_px, frame.shape) or find_spacing(
+        spacing = check_spacing(given or guess_px, frame.shape) or find_spacing(
             frame, universal, progress=watch
         )
     except CalibrationError:
@@ -343,8 +354,7 @@ def choose_model(
     if lattice is None:
         return stay("too few columns were found to tell the lattice", spacing)
     right = [m for m in models if not fits(lattice, m.lattice)]
-    hidden = not right
-    if hidden:
+    if hidden := not right:
         right = [m for m in models if (h := halved(lattice, m.lattice)) and not fits(h, m.lattice)]
     if not right:
         nearest = min(
@@ -356,7 +366,6 @@ def choose_model(
             f"{fits(lattice, nearest.lattice)}", spacing,
         )  # fmt: skip
     # the user's own models first, then the nearest in distance
-
     right.sort(
         key=lambda m: (
             m.path.parent == BUNDLED,
@@ -480,7 +489,7 @@ def segment(
     check_choice("contrast", contrast, Contrast)
     named = model if isinstance(model, ModelInfo) else find_model(model)
     dark = contrast == "dark"
-    if contrast == "auto" and named.knows_bright:
+    if contrast == "auto" and named.knows_bright and not named.without_lattice:
         dark = judge_contrast(image, "universal", spacing_px, progress=progress).dark
     size = check_pixel_size(pixel_size_nm) if model == "auto" else None
     if model == "auto" and not dark:  # those of one material know how bright its columns are

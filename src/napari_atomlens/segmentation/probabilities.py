@@ -115,6 +115,11 @@ class Probabilities(Card):
         return column_probability(self.maps, self.roles)
 
     @property
+    def without_lattice(self) -> bool:
+        """Whether what was found are single atoms, which form no lattice."""
+        return self.column_classes == ("atom",)
+
+    @property
     def column_classes(self) -> tuple[str, ...]:
         """Names of the classes that are columns."""
         return tuple(self.classes[k] for k in columns_among(self.roles))

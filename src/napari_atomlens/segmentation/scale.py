@@ -20,6 +20,7 @@ from napari_atomlens.image import recorded
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.forward import resample, run_network
+from napari_atomlens.segmentation.isolated import atom_width
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import remove_hot_pixels, two_views
@@ -106,6 +107,8 @@ def find_spacing(
 ) -> float:
     """Find the distance between nearest columns in an image.
 
+    For models of single atoms, which form no lattice: 3.5 times the width of an atom.
+
     Parameters
     ----------
     image : array-like, shape (H, W)
@@ -135,6 +138,8 @@ def find_spacing(
     info = model if isinstance(model, ModelInfo) else find_model(model)
     watch = as_progress(progress)
     frame: np.ndarray = image if _ready(image) else remove_hot_pixels(recorded_box(image))
+    if info.without_lattice:
+        return atom_width(frame, watch).spacing_px
     runtime.prepare()
     net = load_network(info)
     preferred = info.preferred_spacing_px
@@ -163,8 +168,8 @@ def find_spacing(
     else:
         if scores.max() < NOISE_SCORE and not _agreement(answers):
             raise CalibrationError(
-                "No lattice was found in this image. If there are atoms, set the distance "
-                "between nearest columns by hand."
+                "No lattice was found in this image. For single atoms take the model "
+                "single-atoms; for columns set the distance between nearest ones by hand."
             )
     # dumbbells and molecules also look like one blob each from afar: of the distances that
     # explain the image about equally well, the shortest is that of the columns

@@ -13,6 +13,8 @@ from napari_atomlens.files import Json, digest, user_folder
 from napari_atomlens.untrusted import parse_json
 
 BUNDLED = Path(__file__).parent / "weights"
+#: Material of models of atoms without a lattice, whose scale is the width of an atom.
+SINGLE_ATOMS = "single atoms"
 #: More is no header, no card and no classes of a model.
 LARGEST_HEADER, LARGEST_CARD, MOST_CLASSES = 10_000_000, 1_000_000, 64
 
@@ -93,6 +95,11 @@ class ModelInfo:
     def knows_bright(self) -> bool:
         """Whether it was trained on bright columns: bundled models were, others may know both."""
         return self.path.parent == BUNDLED
+
+    @property
+    def without_lattice(self) -> bool:
+        """Whether it knows atoms that form no lattice: its scale is the width of an atom."""
+        return self.material == SINGLE_ATOMS
 
     def file_hash(self) -> str:
         """SHA-256 of the weights file."""

@@ -29,9 +29,11 @@ from napari_atomlens.segmentation.network import ColumnNet
 from napari_atomlens.segmentation.normalise import two_views
 from napari_atomlens.segmentation.predict import predict_classes
 from napari_atomlens.segmentation.zoo import ModelInfo, find_model
+from napari_atomlens.simulation import atom_scenes
 from napari_atomlens.simulation.scenes import seed_for, simulate
 from napari_atomlens.simulation.scoring import Score, match, score
 from napari_atomlens.simulation.training_scenes import noise_only, training_pair
+from napari_atomlens.training import alone
 from napari_atomlens.training.keeping import check_name
 from napari_atomlens.training.labelled import Crops, Labelled
 from napari_atomlens.training.loop import distance_to, loss_of
@@ -204,6 +206,11 @@ def on_known_materials(model: ModelInfo, n: int = 2) -> float:
     return total.f1
 
 
+def on_known(model: ModelInfo) -> float:
+    """F1 of a model on simulations of what it was made for before it was adapted."""
+    return alone.on_known_films(model) if model.without_lattice else on_known_materials(model)
+
+
 def temperature_of(chances: np.ndarray) -> float:
     """Temperature that makes stated probabilities honest (1 where there is little to go by).
 
@@ -231,8 +238,10 @@ def temperature_of(chances: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-1.0, 1.5), method="bounded").x))
 
 
-def _scene(size_px: int, seed: int, noise: bool) -> tuple[np.ndarray, np.ndarray]:
+def _scene(size_px: int, seed: int, noise: bool, film: bool) -> tuple[np.ndarray, np.ndarray]:
     """A simulated image and its target; noise alone is what one forgets first."""
+    if film:
+        return atom_scenes.training_pair((size_px, size_px), seed)
     if not noise:
         return training_pair((size_px, size_px), seed)
     image, textured = noise_only((size_px, size_px), np.random.default_rng(seed))
@@ -244,12 +253,15 @@ def _scene(size_px: int, seed: int, noise: bool) -> tuple[np.ndarray, np.ndarray
 class Replay:
     """Simulated scenes and the old model's answers on them, drawn once and turned each time."""
 
-    def __init__(self, net: ColumnNet, n: int, size_px: int, seed: int) -> None:
+    def __init__(self, net: ColumnNet, n: int, size_px: int, seed: int, *, films: bool) -> None:
         self._rng = np.random.default_rng(seed)
         pairs = [
-            _scene(size_px, seed_for("training", REPLAY_SEED + n * seed + i), noise=i % 3 == 2)
+            _scene(
+                size_px, seed_for("training", REPLAY_SEED + n * seed + i), noise=i % 3 == 2,
+                film=films,
+            )
             for i in range(n)
-        ]
+        ]  # fmt: skip
         self._views = two_views(torch.from_numpy(np.stack([p[0] for p in pairs])))
         self._target = torch.from_numpy(np.stack([p[1] for p in pairs])).float()
         with torch.no_grad():
@@ -335,9 +347,11 @@ def adapting(
     if not frames:
         raise TableError("Correct at least one frame first: there is nothing to learn from.")
     check_name(p.name)
-    info = find_model(p.start)
+    info = alone.model_for(p.start, frames)
     start = time.monotonic()
-    known_before = on_known_materials(info)
+    if info.without_lattice:
+        frames = [alone.at_their_width(f) for f in frames]
+    known_before = on_known(info)
     parts = [split_frames(f, p.hold_back, i)[1] for i, f in enumerate(frames)]
     before, _ = judge(info, frames, parts)
     threads = torch.get_num_threads()
@@ -354,8 +368,10 @@ def adapting(
     folder = Path(tempfile.mkdtemp(prefix="atomlens-adapt-"))
     path = write_model(folder / f"{p.name}.safetensors", net, facts)
     after, chances = judge(find_model(str(path)), frames, parts)
-    temperature = temperature_of(chances)
-    constants = {k: v / temperature for k, v in info.calibration.get("atoms", {}).items()}
+    temperature, shift = temperature_of(chances), 0.0
+    if info.without_lattice:
+        temperature, shift = alone.honest(chances)
+    constants = alone.scaled(info.calibration.get("atoms", {}), temperature, shift)
     facts["calibration"] = {**info.calibration, "atoms": constants}
     facts["adapted"] = {
         "from": info.name, "from_sha256": info.file_hash(), "frames": len(frames),
@@ -364,7 +380,10 @@ def adapting(
         "temperature": temperature, "parameters": asdict(p), "atomlens": __version__,
     }  # fmt: skip
     path = write_model(path, net, facts)
-    known_after = on_known_materials(find_model(str(path)))
+    if shift:  # what counts as an atom was learned as well
+        after, _ = judge(find_model(str(path)), frames, parts)
+        facts["adapted"]["held_back_f1_after"] = after.f1
+    known_after = on_known(find_model(str(path)))
     facts["adapted"] |= {"known_f1_before": known_before, "known_f1_after": known_after}
     path = write_model(path, net, facts)
     result = Adapted(
@@ -390,7 +409,9 @@ def _learn(
     rest = [split_frames(f, p.hold_back, i)[0] for i, f in enumerate(frames)]
     crops = Crops(rest, info.preferred_spacing_px, p.size_px, p.seed)
     drawn = min(REPLAY, p.replay * p.steps)
-    replay = Replay(net, drawn, p.size_px, p.seed) if drawn else None
+    replay = None
+    if drawn:
+        replay = Replay(net, drawn, p.size_px, p.seed, films=info.without_lattice)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=p.learning_rate, weight_decay=1e-4)
     for step in range(p.steps):
@@ -404,6 +425,8 @@ def _learn(
         for group in optimiser.param_groups:
             group["lr"] = p.learning_rate * rate
         views, target, weight = crops.batch(p.batch)
+        if info.without_lattice:  # it has no class of bright columns
+            target = torch.cat([target[:, :1] + target[:, 1:2], target[:, 2:]], 1)
         taught = None
         if replay is not None:
             old_views, old_target, taught = replay.batch(p.replay)

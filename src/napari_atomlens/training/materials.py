@@ -15,6 +15,7 @@ from napari_atomlens.files import write_whole
 from napari_atomlens.segmentation.network import UNIVERSAL_CLASSES
 from napari_atomlens.segmentation.zoo import ModelInfo
 from napari_atomlens.simulation import (
+    atom_scenes,
     dumbbell_scenes,
     graphene_scenes,
     material_scenes,
@@ -26,9 +27,11 @@ from napari_atomlens.simulation.scenes import Scene
 from napari_atomlens.untrusted import read_json
 
 #: What :func:`material` knows by name.
-TRAINABLE = ("universal", "graphene", "silicon-110", "tmd", "perovskite")
+TRAINABLE = ("universal", "graphene", "silicon-110", "tmd", "perovskite", "single-atoms")
 #: What the silicon-110 model is for.
 DUMBBELLS = "diamond, zincblende <110>"
+#: What the single-atoms model is for.
+ATOMS_ALONE = "single atoms"
 #: Graphene whose scenes never hold three Si together: what does a model make of an unseen type?
 WITHOUT_TRIMERS = "graphene-without-trimers"
 
@@ -84,14 +87,18 @@ def material(name: str) -> Material:
             "silicon-110", DUMBBELLS, "STEM", dumbbell_scenes.CLASSES,
             dumbbell_scenes.training_pair, dumbbell_scenes.draw_dumbbells,
         )  # fmt: skip
-
+    if name in ("single-atoms", ATOMS_ALONE):
+        return Material(
+            "single-atoms", ATOMS_ALONE, "STEM", atom_scenes.CLASSES, atom_scenes.training_pair,
+            atom_scenes.draw,
+        )  # fmt: skip
     if name in RECIPES:
         return from_recipe(RECIPES[name]())
     if name.endswith(".json"):
         return from_recipe(load_recipe(Path(name)))
     raise ParameterError(
         f"There is no material {name!r} to train for; there are: universal, graphene, silicon-110, "
-        f"{', '.join(RECIPES)}, and recipes of crystals (atomlens train crystal)."
+        f"single-atoms, {', '.join(RECIPES)}, and recipes of crystals (atomlens train crystal)."
     )
 
 
