@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,27 @@ import torch
 from typer.testing import CliRunner
 
 from napari_atomlens import tables
-from napari_atomlens.errors import CalibrationError, ImageError, ModelError, TableError
+from napari_atomlens.errors import (
+    CalibrationError,
+    ImageError,
+    ModelError,
+    ParameterError,
+    TableError,
+)
 from napari_atomlens.segmentation import find_model, list_models
 from napari_atomlens.simulation import simulate
 from napari_atomlens.simulation.scoring import score
 from napari_atomlens.training import (
     AdaptParams,
     adapt,
+    chemistry_labels,
     discard,
     fourier_labels,
     fourier_recipe,
     keep,
     label_frame,
 )
-from napari_atomlens.training.adaptation import split_frames, temperature_of
+from napari_atomlens.training.adaptation import judge, split_frames, temperature_of
 from napari_atomlens.training.keeping import check_name
 from napari_atomlens.training.labelled import Crops
 
@@ -234,3 +242,51 @@ def test_the_recipe_asks_nobody_where_an_atom_is_missing() -> None:
 def test_the_recipe_refuses_noise() -> None:
     with pytest.raises(CalibrationError):
         fourier_labels(np.random.default_rng(0).random((128, 128)))
+
+
+def tmd_of(seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+    """Image of a TMD, and its columns as an analysis names them, all of them sure."""
+    image, scene = simulate("tmd", (160, 160), 11.0, rotation_deg=7, counts=3000, seed=seed)
+    places = np.c_[scene.y, scene.x]
+    metal = scene.amplitude > np.median(scene.amplitude)
+    atoms = atoms_of(places).assign(
+        species=np.where(metal, "metal", "chalcogen pair"), probability=0.999,
+        species_probability=0.999,
+    )  # fmt: skip
+    inside = np.all((places >= 0) & (places <= 159), axis=1)
+    return image, atoms[inside].reset_index(drop=True)
+
+
+def test_chemistry_labels_what_is_sure_and_nothing_round_what_is_not() -> None:
+    image, atoms = tmd_of(1)
+    every = chemistry_labels(image, atoms)
+    assert every.named and len(every.positions) == len(atoms) and every.usable.mean() > 0.8
+    assert every.bright.sum() == (atoms["species"] == "metal").sum()
+    middle = int(np.hypot(atoms["y_px"] - 80, atoms["x_px"] - 80).argmin())
+    y, x = np.rint(atoms.loc[middle, ["y_px", "x_px"]].to_numpy(float)).astype(int)
+    doubtful = atoms.copy()
+    doubtful.loc[middle, "species_probability"] = 0.9
+    labelled = chemistry_labels(image, doubtful)
+    assert len(labelled.positions) == len(atoms) - 1 and not labelled.usable[y, x]
+    # a site that is certainly empty teaches that nothing is there, another one nothing
+    gone = doubtful.drop(index=middle)
+    sites = doubtful.loc[[middle], ["y_px", "x_px"]]
+    empty = chemistry_labels(image, gone, sites.assign(probability=1.0))
+    assert empty.usable[y, x] and len(empty.positions) == len(gone)
+    assert not chemistry_labels(image, gone, sites.assign(probability=0.8)).usable[y, x]
+    with pytest.raises(TableError, match="too few to learn from"):
+        chemistry_labels(image, atoms.assign(species_probability=0.5))
+    with pytest.raises(ParameterError):
+        chemistry_labels(image, atoms, sure=0.2)
+
+
+@pytest.mark.needs_model
+def test_a_column_called_the_other_kind_is_not_found_where_kinds_are_taught() -> None:
+    image, atoms = tmd_of(2)
+    labelled = chemistry_labels(image, atoms)
+    part = [labelled.usable]
+    right, _ = judge(find_model("universal"), [labelled], part)
+    swapped = replace(labelled, bright=1 - labelled.bright)
+    wrong, _ = judge(find_model("universal"), [swapped], part)
+    unnamed, _ = judge(find_model("universal"), [replace(swapped, named=False)], part)
+    assert right.f1 > 0.9 and wrong.f1 < 0.1 and unnamed.f1 > 0.9

@@ -116,6 +116,26 @@ def test_adapt_reads_atoms_of_every_kind(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.stderr == "Frame 1 does not exist; the movie has 1 frames.\n"
 
 
+@pytest.mark.needs_model
+def test_adapt_learns_from_chemistry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, scene = al.simulate("tmd", (160, 160), 11.0, counts=3000, seed=3)
+    np.save(tmp_path / "a.npy", image)
+    seen = []
+
+    def stand_in(labelled: Any, params: Any, progress: Any = None) -> Any:
+        seen.extend(labelled)
+        raise ModelError("That is enough.")
+
+    monkeypatch.setattr(training, "adapt", stand_in, raising=False)
+    run("adapt", tmp_path / "a.npy", "--from", "chemistry", code=2)
+    (labelled,) = seen
+    inside = np.all((scene.y > 12, scene.y < 147, scene.x > 12, scene.x < 147), axis=0).sum()
+    assert labelled.named and len(labelled.positions) > 0.9 * inside
+    assert 0.3 < labelled.bright.mean() < 0.7
+    wrong = run("adapt", tmp_path / "a.npy", "--from", "alchemy", code=2)
+    assert wrong.stderr == "from is 'alchemy', but must be fourier or chemistry.\n"
+
+
 def test_version_and_models() -> None:
     assert run("--version").stdout.strip() == __version__
     assert run("models").exit_code == 0

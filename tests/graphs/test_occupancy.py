@@ -9,6 +9,7 @@ import pytest
 import napari_atomlens as al
 from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.graphs.occupancy import occupy_sites
+from napari_atomlens.points import spacing
 from napari_atomlens.simulation.crystals import fill
 from napari_atomlens.simulation.crystals import tmd as crystal
 
@@ -153,6 +154,22 @@ def test_mixed_chalcogens_are_an_alloy_and_not_hundreds_of_vacancies() -> None:
     assert len(al.find_defects(graph)) == 0
     few = al.bond(alloy(0.05, 0.0)[0], "WSe2")
     assert few.note == "" and (few.atoms["species"] == "Se").any()
+
+
+def test_an_alloy_has_names_without_elements() -> None:
+    """Of WS2 with much Se the ratio of volumes is that of MoS2: its metals were called Mo."""
+    table, kind = alloy(0.4, 0.0)
+    pixel = 0.163 / spacing(table[["y_px", "x_px"]].to_numpy())
+    told = table.assign(
+        y_nm=table["y_px"] * pixel, x_nm=table["x_px"] * pixel,
+        species=np.where(kind == "metal", "bright column", "column"),
+    )  # fmt: skip
+    rules, why = al.choose_rules(told)
+    assert rules.host == ("M", "X2") and "mixed chalcogens" in why and "choose other rules" in why
+    assert rules.reference_nm == pytest.approx(0.163, rel=0.01)
+    few, _ = alloy(0.05, 0.0)
+    same = told.assign(amplitude=few["amplitude"])
+    assert al.choose_rules(same)[0].host != ("M", "X2")
 
 
 def test_one_single_chalcogen_among_hundreds_is_told() -> None:

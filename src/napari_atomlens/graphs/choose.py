@@ -10,6 +10,7 @@ import pandas as pd
 from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.familiar import familiar
 from napari_atomlens.graphs.geometry import as_species, in_nm
+from napari_atomlens.graphs.occupancy import site_species
 from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, preset, presets
 from napari_atomlens.lattice.sites import honeycomb_sublattices
 from napari_atomlens.points import known_spacing, near_pairs
@@ -163,6 +164,16 @@ def _honeycomb(
         if alternating:
             why += " If it is a TMD, the pixel size is wrong."
         return generic(nearest, species), why
+    told = site_species(clean, "M", "X2", "X")
+    if told is not None and told.note:
+        # a chalcogen that is mixed changes distances and brightness alike
+        mixed = preset("MX2")
+        why = (
+            f"A honeycomb of {1000 * nearest:.0f} pm with mixed chalcogens (an alloy): which "
+            "elements these are cannot be told, so M and X stand for them; choose other rules to "
+            "name them."
+        )
+        return mixed.scaled(nearest / mixed.reference_nm), why
     ratio = _ratio(clean, bright)
     if best.host[-1] == "S2" and np.isfinite(ratio):
         best = preset("MoS2" if ratio > MOLYBDENUM else "mx2")

@@ -446,7 +446,7 @@ def refusal(on: OnSites) -> str:
 
 
 def _model_sites(frame: int, region: int, on: OnSites) -> pd.DataFrame:
-    """Every column of the crystal in the cells that hold columns of the image."""
+    """Every column of the crystal in the cells that hold columns of the image, and within these."""
     view, pose = on.pose.view, on.pose
     seated = on.column >= 0
     cells = np.unique(on.cells[seated], axis=0)
@@ -457,6 +457,9 @@ def _model_sites(frame: int, region: int, on: OnSites) -> pd.DataFrame:
     near = scipy.spatial.cKDTree(on.site[seated]).query(places)[0]
     step = 1.2 * view.nearest_nm() * pose.scale
     inside = near < max(step, 1e-9)
+    # beyond the outermost columns the image may end
+    low, high = on.site[seated].min(0), on.site[seated].max(0)
+    inside &= ((places > low - 0.3 * step) & (places < high + 0.3 * step)).all(1)
     return pd.DataFrame(
         {
             "frame": frame, "region": region, "y_px": places[inside, 0], "x_px": places[inside, 1],

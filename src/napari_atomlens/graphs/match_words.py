@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from napari_atomlens.cards import counted
 from napari_atomlens.graphs.poses import MOST_STRAIN, Pose
 from napari_atomlens.graphs.views import axis_name
 
@@ -49,7 +50,8 @@ def match_sentence(match: pd.Series, defects: pd.DataFrame) -> str:
             f"; the heavy end of the dumbbells is at {angle:.0f} degrees "
             f"(probability {float(match['polarity_probability']):.3f})"
         )
-    return f"{text}. {len(defects):,} defect{'' if len(defects) == 1 else 's'}."
+    kinds = f": {counted(str(f) for f in defects['formula'])}" if len(defects) else ""
+    return f"{text}. {len(defects):,} defect{'' if len(defects) == 1 else 's'}{kinds}."
 
 
 def distortion_of(region: int, strain: float) -> str:

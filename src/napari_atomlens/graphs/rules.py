@@ -425,9 +425,10 @@ def presets() -> dict[str, Rules]:
         "perovskite",
         host=("A", "B"),
         bonds=(
-            BondRule("A", "B", 0.17, 0.36, 0.2761),
-            BondRule("A", "weak", 0.17, 0.36, 0.2761),
-            BondRule("B", "weak", 0.17, 0.36, 0.2761),
+            # oxygen that is half seen, 195 pm from both, is bonded to neither
+            BondRule("A", "B", 0.215, 0.36, 0.2761),
+            BondRule("A", "weak", 0.215, 0.36, 0.2761),
+            BondRule("B", "weak", 0.215, 0.36, 0.2761),
         ),
         species=(
             SpeciesRule("A", 4, 4),

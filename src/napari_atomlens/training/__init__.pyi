@@ -1,4 +1,5 @@
 from .adaptation import Adapted, Step, adapt, adapting
+from .by_chemistry import chemistry_labels
 from .fourier import fourier_labels, fourier_recipe
 from .keeping import check_new, discard, is_kept, keep
 from .labelled import (
@@ -18,6 +19,7 @@ __all__ = [
     "TrainParams",
     "adapt",
     "check_new",
+    "chemistry_labels",
     "discard",
     "fourier_labels",
     "fourier_recipe",

@@ -35,7 +35,7 @@ from napari_atomlens.simulation.scoring import Score, match, score
 from napari_atomlens.simulation.training_scenes import noise_only, training_pair
 from napari_atomlens.training import alone
 from napari_atomlens.training.keeping import check_name
-from napari_atomlens.training.labelled import Crops, Labelled
+from napari_atomlens.training.labelled import BRIGHTER, Crops, Labelled
 from napari_atomlens.training.loop import distance_to, loss_of
 from napari_atomlens.training.params import AdaptParams
 
@@ -142,7 +142,8 @@ def judge(
     Returns
     -------
     score : Score
-        An atom counts as found within a third of the spacing.
+        An atom counts as found within a third of the spacing; where the kinds are what is learned,
+        if it is of the right one.
     chances : ndarray, shape (n, 2)
         Stated probability of everything found anywhere in the usable part, and whether it
         is an atom.
@@ -157,6 +158,10 @@ def judge(
         chance = atoms["probability"].to_numpy()
         sure = chance >= 0.5
         a, b = match(found[sure], frame.positions, frame.spacing_px / 3)
+        if frame.named:
+            bright = atoms["species"].isin(BRIGHTER).to_numpy()[sure]
+            right = bright[a] == (frame.bright[b] > 0.5)
+            a, b = a[right], b[right]
         hit, paired = np.zeros(sure.sum(), bool), np.zeros(len(frame.positions), bool)
         hit[a], paired[b] = True, True
         in_found, in_true = _at(part, found[sure]), _at(part, frame.positions)
@@ -375,6 +380,7 @@ def adapting(
     facts["calibration"] = {**info.calibration, "atoms": constants}
     facts["adapted"] = {
         "from": info.name, "from_sha256": info.file_hash(), "frames": len(frames),
+        "named": any(f.named for f in frames),
         "atoms": int(sum(len(f.positions) for f in frames)), "steps": len(losses),
         "held_back_f1_before": before.f1, "held_back_f1_after": after.f1,
         "temperature": temperature, "parameters": asdict(p), "atomlens": __version__,
@@ -455,8 +461,9 @@ def _facts(info: ModelInfo) -> Json:
 
 def _sentence(r: Adapted) -> str:
     better = "better" if r.is_better else "not better"
+    what = "of finding and naming " if r.facts.get("adapted", {}).get("named") else ""
     text = (
-        f"The new model is {better} where it was not taught: F1 {r.before:.3f} before, "
+        f"The new model is {better} where it was not taught: F1 {what}{r.before:.3f} before, "
         f"{r.after:.3f} after."
     )
     fall = r.known_before - r.known_after

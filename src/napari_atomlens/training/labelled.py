@@ -23,6 +23,8 @@ from napari_atomlens.tables import check_table, need_columns
 #: Width of a column over the spacing where nobody measured it, and its outline over the width.
 WIDTH, OUTLINE = 0.28, 1.18
 PEAK_SIGMA = 1.3
+#: Species that are the brighter of two kinds of columns.
+BRIGHTER = ("bright column", "metal", "light metal", "heavy metal", "A")
 #: Fewest atoms that a network can learn from.
 FEWEST = 8
 
@@ -44,6 +46,8 @@ class Labelled:
         Distance between nearest columns.
     usable : ndarray of bool, shape (H, W)
         Where the labels are to be trusted; nothing is learned elsewhere.
+    named : bool
+        The kinds of columns are what is learned: a column called the other kind is not found.
     """
 
     image: np.ndarray
@@ -52,6 +56,7 @@ class Labelled:
     radius: np.ndarray
     spacing_px: float
     usable: np.ndarray
+    named: bool = False
 
 
 def _usable_atoms(atoms: pd.DataFrame) -> pd.DataFrame:
