@@ -22,6 +22,7 @@ from napari_atomlens.training.labelled import BRIGHTER, FEWEST, Labelled, label_
 #: So far round a column or an empty site, over the distance of nearest columns, it is known what
 #: the pixels show.
 REACH = 0.75
+NEEDED = ("y_px", "x_px", "probability", "species", "species_probability")
 
 
 def chemistry_labels(
@@ -66,9 +67,7 @@ def chemistry_labels(
     True
     """
     sure = number_between("sure", sure, 0.5, 1.0)
-    tables.need_columns(
-        atoms, ("y_px", "x_px", "probability", "species", "species_probability"), "atoms"
-    )
+    tables.need_columns(atoms, NEEDED, "atoms")
     there = pd.DataFrame(atoms[np.isfinite(atoms[["y_px", "x_px"]]).all(axis=1)])
     there = there.reset_index(drop=True)
     chance = there[["probability", "species_probability"]].to_numpy(float).min(axis=1)
@@ -85,8 +84,7 @@ def chemistry_labels(
     usable &= ~_near(shape, places[~known], REACH * spacing)
     species = np.where(there["species"].isin(BRIGHTER), "bright column", "column")
     labels = there.assign(species=species)[known]
-    made = label_frame(image, labels, float(spacing), usable)
-    return replace(made, named=True)
+    return replace(label_frame(image, labels, float(spacing), usable), named=True)
 
 
 def _empty(vacancies: pd.DataFrame | None, sure: float) -> np.ndarray:
