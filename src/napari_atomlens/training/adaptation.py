@@ -380,11 +380,10 @@ def adapting(
     facts["calibration"] = {**info.calibration, "atoms": constants}
     facts["adapted"] = {
         "from": info.name, "from_sha256": info.file_hash(), "frames": len(frames),
-        "named": any(f.named for f in frames),
         "atoms": int(sum(len(f.positions) for f in frames)), "steps": len(losses),
         "held_back_f1_before": before.f1, "held_back_f1_after": after.f1,
         "temperature": temperature, "parameters": asdict(p), "atomlens": __version__,
-    }  # fmt: skip
+    } | {"named": any(f.named for f in frames)}  # fmt: skip
     path = write_model(path, net, facts)
     if shift:  # what counts as an atom was learned as well
         after, _ = judge(find_model(str(path)), frames, parts)
