@@ -200,6 +200,23 @@ def test_a_bent_lattice_is_one_region() -> None:
     assert 20 < turn.max() - turn.min() < 34
 
 
+@pytest.mark.parametrize("length", [14.4, 16.4])
+def test_a_crystal_that_lies_on_another_is_another_region(length: float) -> None:
+    """Cube on cube: rows go on over the interface, and one cell in between was told of both."""
+    rng = np.random.default_rng(11)
+    upper, lower = grid(420, 14.0) + 210, grid(420, length) + 210
+    upper, lower = upper[upper[:, 0] < 200], lower[lower[:, 0] > 200 + 0.5 * length]
+    points, phase = np.r_[upper, lower], np.r_[np.zeros(len(upper)), np.ones(len(lower))]
+    keep = ((points > 2) & (points < 417)).all(1)
+    spread = NOISE * rng.standard_normal((keep.sum(), 2))
+    found = measure_lattice(table_of(points[keep] + spread))
+    assert len(found.lattices) == 2
+    assert np.allclose(np.sort(found.lattices["a_px"]), [14.0, length], rtol=2e-3)
+    first, second = both(found, phase[keep])
+    assert first != second
+    assert (found.atoms["species"] == "vacancy").sum() <= 1
+
+
 def both(found: Lattice, phase: np.ndarray) -> list[int]:
     region = found.atoms.loc[found.atoms["species"] != "vacancy", "region"].to_numpy()
     return [int(np.bincount(region[phase == p] + 1).argmax()) - 1 for p in (0, 1)]

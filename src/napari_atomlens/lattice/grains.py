@@ -27,8 +27,9 @@ from napari_atomlens.lattice.grain import (
 )
 from napari_atomlens.lattice.joining import join_parts, peel, settle_borders
 from napari_atomlens.lattice.patches import best_of, cells_at
+from napari_atomlens.lattice.two_crystals import two_crystals
 from napari_atomlens.points import connected
-from napari_atomlens.progress import ProgressLike, as_progress
+from napari_atomlens.progress import Progress, ProgressLike, as_progress
 
 #: Beyond these an atom does not belong to the crystal that the typical atom belongs to:
 #: rotation, and norm of the change of the cell.
@@ -71,6 +72,38 @@ def find_grains(
     list of Grain
         The largest first; empty where there is no lattice.
     """
+    watch = as_progress(progress)
+    limits = (min_atoms, max_grains, min_occupancy, large_cells)
+    grains = _found(points, level, *limits, watch)
+    sides = two_crystals(points, grains)
+    if sides is not None:
+        grains = []
+        for side in (0, 1):
+            rows = np.flatnonzero(sides == side)
+            grains += [
+                replace(g, rows=rows[g.rows])
+                for g in _found(points[rows], level[rows], *limits, watch)
+            ]
+    tree = scipy.spatial.cKDTree(points) if grains else None
+    if tree is not None:
+        settle_borders(points, tree, grains)
+        if sides is None:
+            join_parts(points, grains)
+        peel(points, tree, grains)
+    grains = [g for g in grains if len(g.rows) >= min_atoms]
+    return sorted(grains, key=lambda g: -len(g.rows))
+
+
+def _found(
+    points: np.ndarray,
+    level: np.ndarray,
+    min_atoms: int,
+    max_grains: int,
+    min_occupancy: float,
+    large_cells: bool,
+    watch: Progress,
+) -> list[Grain]:
+    """Regions as they grow one after the other."""
     grains: list[Grain] = []
     if len(points) < max(min_atoms, 6):
         return grains
@@ -78,7 +111,7 @@ def find_grains(
     cloud = Cloud(points, level, np.ones(len(points), bool))
     hull = cloud.hull()
     # where looking was in vain once, it is so again
-    tried, watch = np.zeros(len(points), bool), as_progress(progress)
+    tried = np.zeros(len(points), bool)
     failures = 0
     while len(grains) < max_grains and failures < MAX_FAILURES:
         if watch.stopped or cloud.free.sum() < min_atoms:
@@ -100,11 +133,7 @@ def find_grains(
         failures = 0
         cloud.free[grain.rows] = False
         grains.append(grain)
-    settle_borders(points, tree, grains)
-    join_parts(points, grains)
-    peel(points, tree, grains)
-    grains = [g for g in grains if len(g.rows) >= min_atoms]
-    return sorted(grains, key=lambda g: -len(g.rows))
+    return grains
 
 
 def spread_seeds(points: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

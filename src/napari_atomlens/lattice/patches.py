@@ -9,6 +9,8 @@ from napari_atomlens.lattice.cell import MATCH, Cloud, Patch, find_cell, transla
 
 #: Atoms of a patch, and of a small one where there is a border near.
 PATCH, SMALL_PATCH = 140, 48
+#: So many patches are looked at closely though all show the same cell.
+FEW = 3
 #: A translation that holds for fewer atoms of a patch is not one of its crystal.
 HOLDS = 0.9
 #: A cell is the smaller one if its area is below this share of the other.
@@ -44,10 +46,14 @@ def cells_at(
             if (p := find_cell(cloud, tree, hull, cloud.points[s], SMALL_PATCH))
         ]
     chosen: list[tuple[Patch, int]] = []
+    tried = 0
     for patch, seed in found:
         at = cloud.points[seed]
         small = None
-        if abs(np.linalg.det(patch.cell)) > 1.5 * patch.spacing**2:
+        # if all patches hold the border, a few tell so; else some show the smaller cell
+        doubtful = any(is_smaller(p, patch) for p, _ in found) or tried < FEW
+        if doubtful and abs(np.linalg.det(patch.cell)) > 1.5 * patch.spacing**2:
+            tried += 1
             small = find_cell(cloud, tree, hull, at, SMALL_PATCH)
         if (
             small is not None

@@ -123,7 +123,7 @@ def evidence(
         radius = float(np.clip(1.6 / size, 0.11, 0.2))
         angles = np.pi / 8 + np.pi / 4 * np.arange(8)
         beside = q + radius * np.c_[np.cos(angles), np.sin(angles)]
-        waves = np.exp(2j * np.pi * np.r_[q[None], beside] @ x.T) @ v / len(x)
+        waves = amplitudes(grain.cells[rows][mine], v, np.r_[q[None], beside])
         waves /= gain(np.r_[q[None], beside])[:, None]
         power = (np.abs(waves) ** 2).sum(1)
         usual = 1.2 * float(np.median(power[1:]))
@@ -144,6 +144,17 @@ def evidence(
             error = 2 * scatter * np.sqrt(7 / 6 / mine.sum()) / float(gain(q[None])[0])
             best = (ratio, Order(kind, amount, float(error), 2))
     return best
+
+
+def amplitudes(cells: np.ndarray, values: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Mean of the values times each wave, shape (w, c): first along a, then along b."""
+    low = cells.min(0)
+    size = cells.max(0) + 1 - low
+    grid = np.zeros((*size, values.shape[1]))
+    grid[tuple((cells - low).T)] = values
+    a, b = (np.exp(2j * np.pi * q[:, k, None] * (low[k] + np.arange(size[k]))) for k in (0, 1))
+    along = (a @ grid.reshape(size[0], -1)).reshape(len(q), size[1], -1)
+    return np.asarray((along * b[:, :, None]).sum(1) / len(cells))
 
 
 def gain(q: np.ndarray) -> np.ndarray:
