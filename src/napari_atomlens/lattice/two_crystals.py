@@ -2,7 +2,8 @@
 
 Rows go on from one to the other, so that a region grows over both. What tells is the size of the
 cell: of one crystal it is the same everywhere or changes little by little, of two it has two
-values.
+values. One that is strained only across the interface is the same crystal (a layer that was grown
+on it): there the strain is what one wants to know.
 """
 
 from __future__ import annotations
@@ -65,9 +66,23 @@ def _sides(grain: Grain, position: np.ndarray) -> tuple[np.ndarray, np.ndarray] 
     apart = levels[1] - levels[0]
     if apart < LEAST_CHANGE or apart < LEAST_RATIO * spread:
         return None
+    change = np.median(shape[high], axis=0) - np.median(shape[~high], axis=0)
+    if abs(_along_interface(grain, places, high, change)) < LEAST_CHANGE:
+        return None  # strained, but as wide as the other: one crystal
     # single places of the other kind are noise
     votes = scipy.spatial.cKDTree(places).query(places, k=7)[1]
     return places, (high[votes].mean(1) > 0.5).astype(int)
+
+
+def _along_interface(
+    grain: Grain, places: np.ndarray, high: np.ndarray, change: np.ndarray
+) -> float:
+    """How much longer the cells of one side are along the line between the two sides."""
+    design = np.c_[places - places.mean(0), np.ones(len(places))]
+    across = np.linalg.lstsq(design, 2.0 * high - 1, rcond=None)[0][:2]
+    line = np.array([-across[1], across[0]]) / max(float(np.linalg.norm(across)), 1e-12)
+    a, b = line @ np.linalg.inv(grain.cell)
+    return float(change @ [a * a, b * b, 2 * a * b]) / 2
 
 
 def _shapes(grain: Grain, position: np.ndarray, rows: np.ndarray) -> np.ndarray:
