@@ -62,3 +62,20 @@ def test_noise_and_a_bare_film_hold_no_likely_atom() -> None:
 def test_a_spacing_that_was_given_means_a_lattice(film: tuple[np.ndarray, np.ndarray]) -> None:
     result = al.analyze(film[0], spacing_px=14.0, refine="off")
     assert result.provenance["model"] == "universal"
+
+
+def test_atoms_on_a_hilly_film_keep_their_width_and_place() -> None:
+    rng = np.random.default_rng(8)
+    grid = np.mgrid[20:200:27, 20:200:27].reshape(2, -1).T + rng.uniform(-6, 6, (49, 2))
+    y, x = np.indices((220, 220))
+    hills = 90 * np.sin(2 * np.pi * y / 70) * np.sin(2 * np.pi * x / 74)
+    clean = 200 + hills
+    for at in grid:
+        clean = clean + 70 * np.exp(-0.5 * ((y - at[0]) ** 2 + (x - at[1]) ** 2) / 3.2**2)
+    image = rng.poisson(clean).astype(np.float32)
+    atoms = al.analyze(image, model="single-atoms", spacing_px=3.5 * 3.2).atoms
+    places = atoms[["y_px", "x_px"]].to_numpy()
+    found, true = match(places, grid, 2.0)
+    assert len(found) >= 15
+    assert atoms["sigma_px"].iloc[found].median() == pytest.approx(3.2, rel=0.25)
+    assert np.sqrt(np.mean((places[found] - grid[true]) ** 2)) < 1.0

@@ -45,6 +45,8 @@ def within_frame(fit: Fit, shape: tuple[int, int]) -> np.ndarray:
     )
 
 
+#: Distance between the nodes of the background under single atoms, in spacings (3.5 widths).
+UNDER_ATOMS = 1.5
 #: An atom less likely than this is drawn only in the company of others.
 SURE_ALONE = 0.98
 
@@ -101,6 +103,9 @@ def _refined(
     frame, spacing = probabilities.frame, probabilities.spacing_px
     if n and refine in ("fit", "elliptic"):
         params = replace(params, elliptic=params.elliptic or refine == "elliptic")
+        if probabilities.without_lattice:  # else atoms grow wide to take the hills of the film
+            nodes = min(params.background_spacings, UNDER_ATOMS)
+            params = replace(params, background_spacings=nodes)
         groups = width_groups(shares.argmax(1))
         fit = fit_columns(
             frame, positions, spacing, params, groups, recorded=probabilities.recorded,
