@@ -45,7 +45,10 @@ WORK: dict[str, tuple[tuple[str, str], ...]] = {
     "Explore": (("Find atoms", "run"), ("Explore", "describe")),
     "Chemistry": (("Find atoms", "run"), ("Chemistry", "build")),
     "One image": (
-        ("Find atoms", "run"), ("Measure", "run"), ("Chemistry", "build"), ("Explore", "describe"),
+        ("Find atoms", "run"),
+        ("Measure", "run"),
+        ("Chemistry", "build"),
+        ("Explore", "describe"),
     ),
     "Movie": (("Movie", "run"),),
     "STM": (("STM", "run"),),
@@ -65,7 +68,9 @@ CONSTANT = ("layers", "callbacks", "widgets", "threads", "objects of ours")
 #: How much memory may grow beyond that of napari alone, in all (MB) and a round (MB).
 MOST_MB, MOST_MB_A_ROUND = 40.0, 0.5
 #: A button may keep us waiting so long (s).
-PATIENCE_S = 120
+PATIENCE_S = 900
+#: After so many rounds it is said what has grown meanwhile.
+TOLD = 20
 SIDE_PX, PIXEL_NM, FRAMES = 160, 0.02, 3
 
 
@@ -220,14 +225,17 @@ def child(key: str, rounds: int, stand_in: bool, alone: bool, folder: Path) -> N
     )
     for _ in range(FIRST):
         came = turn()
-    before = census()
-    for k in range(rounds):
-        came = turn()
-        if (k + 1) % 10 == 0:
-            print(f"{key}, {'napari alone' if alone else 'ours'}: {k + 1}", file=sys.stderr)
     if not alone:
         kept.write_bytes(pickle.dumps(came))
     came = None
+    before = census()
+    for k in range(rounds):
+        turn()
+        if (k + 1) % TOLD == 0:
+            grown = {n: x - before["figures"][n] for n, x in census()["figures"].items()}
+            told = ", ".join(f"{n} {x:+.0f}" for n, x in grown.items())
+            whose = "napari alone" if alone else "ours"
+            print(f"{key}, {whose}, {k + 1} rounds: {told}", file=sys.stderr, flush=True)
     after = census()
     told = {"before": before, "after": after}
     (folder / ("alone.json" if alone else "ours.json")).write_text(json.dumps(told))

@@ -29,11 +29,13 @@ import napari_atomlens
 from napari_atomlens import graphs
 from napari_atomlens.errors import ParameterError
 from napari_atomlens.graphs.bonds import bond
+from napari_atomlens.graphs.choose import generic
 from napari_atomlens.graphs.defects import find_defects
 from napari_atomlens.graphs.library import DefectLibrary
-from napari_atomlens.graphs.rules import Rules
+from napari_atomlens.graphs.rules import Rules, preset
 from napari_atomlens.session.edits import actions, derived
 from napari_atomlens.simulation.graphene_defects import Sheet, graphene_sheet
+from napari_atomlens.widgets.chemistry.rules_table import RulesTable
 from napari_atomlens.widgets.layers.atoms import Editor, editor_of
 from napari_atomlens.widgets.layers.roles import KEY, STALE
 
@@ -501,3 +503,34 @@ def test_the_work_is_done_in_a_thread_and_cancelled_at_once(
         bench.build()
     assert len(at) == 3 and at[0] < at[1] < at[2]  # the window is free between two layers
     assert "3 defects of 3 types" in bench.status
+
+
+def test_lengths_of_an_image_without_pixel_size_are_not_called_pm(qtbot: Any) -> None:
+    """Columns 12 px apart were bonded from 6000 to 15600 pm."""
+    table = RulesTable()
+    qtbot.addWidget(table)
+    rules = generic(12.0, ("column",))
+    table.set_rules(rules, in_pixels=True)
+    bonds = table.findChild(QTableWidget, "bond_rules")
+    assert [bonds.horizontalHeaderItem(c).text() for c in (2, 3)] == ["min px", "max px"]
+    assert [bonds.item(0, c).text() for c in (2, 3)] == ["6.0", "15.6"]
+    assert table.rules() == rules
+    bonds.item(0, 3).setText("14.5")
+    assert table.rules().bonds[0].max_nm == 14.5
+    table.set_rules(preset("graphene"))
+    assert bonds.horizontalHeaderItem(2).text() == "min pm" and table.rules() == preset("graphene")
+
+
+def test_the_table_of_rules_says_px_where_nobody_knows_the_pixel_size(
+    make_napari_viewer: Callable[..., Any], qtbot: Any
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    places = 12.0 * np.argwhere(np.ones((6, 6))) + 6  # three neighbours as often as four
+    viewer.add_image(np.zeros((96, 96), np.float32), name="image")
+    viewer.add_points(places, name="columns")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-atomlens", "Chemistry")
+    with qtbot.waitSignal(dock.finished, timeout=WAIT):
+        qtbot.mouseClick(dock.findChild(QPushButton, "build"), Qt.MouseButton.LeftButton)
+    bonds = dock.findChild(QTableWidget, "bond_rules")
+    assert bonds.horizontalHeaderItem(2).text() == "min px", dock.status.text()
+    assert float(bonds.item(0, 2).text()) == pytest.approx(6, abs=0.1)

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from docks_in_window import names
 from fit import in_window, misfits
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -32,6 +34,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_atomlens.widgets.base import fields
 from napari_atomlens.widgets.base import plots as base_plots
 from napari_atomlens.widgets.base.histograms import bare_plot
 from napari_atomlens.widgets.movie.plots import Axes
@@ -197,3 +200,49 @@ def test_the_label_below_a_plot_is_seen_whole(make: Callable[[], Any], qtbot: An
 
     qtbot.waitUntil(lambda: lowest() > 100)
     assert lowest() <= plot.viewport().height()
+
+
+def ticks(plot: Any) -> list[str]:
+    """Numbers below a plot."""
+    axis = plot.getPlotItem().getAxis("bottom")
+    low, high = axis.range
+    return [t for s, at in axis.tickValues(low, high, axis.width())
+            for t in axis.tickStrings(at, 1.0, s)]  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_a_frame_is_a_whole_number(n: int, qtbot: Any) -> None:
+    """There was a frame -0.4 below the plot of an image, and 500 of them on each side."""
+    for plot in (base_plots.Curves(), Axes("atoms")):
+        qtbot.addWidget(plot)
+        plot.resize(360, 200)
+        plot.show()
+        qtbot.waitExposed(plot)
+        if isinstance(plot, base_plots.Curves):
+            plot.show_curves(np.arange(n), {"atoms": np.ones(n)}, {"atoms": "#ffffff"})
+            qtbot.waitUntil(lambda: np.ptp(plot.getPlotItem().getAxis("bottom").range) < 2 * n + 2)  # noqa: B023
+        else:
+            plot.setXRange(0, max(n - 1, 1))
+        assert ticks(plot) and all(t.lstrip("-").isdigit() for t in ticks(plot))
+
+
+def test_the_number_at_the_top_of_a_plot_is_seen_whole(qtbot: Any) -> None:
+    """Half of it was cut off."""
+    plot = Axes("atoms")
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    plot.setYRange(0, 1, padding=0)
+    plot.show()
+    qtbot.waitExposed(plot)
+    view = plot.getPlotItem().getViewBox()
+    half = plot.fontMetrics().height() / 2
+    qtbot.waitUntil(lambda: view.height() > 100)
+    assert view.mapRectToScene(view.boundingRect()).top() >= half - 1
+
+
+@pytest.mark.parametrize(("unit", "many"), [("frames", "2 frames"), ("sites", "2 sites")])
+def test_one_of_something_has_no_plural(unit: str, many: str, qtbot: Any) -> None:
+    box = fields.number("n", "N", 0, 9, value=1, decimals=0, step=1, unit=unit)
+    assert box.native.text() == many.replace("2", "1")[:-1]
+    QTest.keyClick(box.native, Qt.Key.Key_Up)
+    assert box.native.text() == many

@@ -504,6 +504,7 @@ def test_errors_are_written_with_two_digits() -> None:
     assert write(12.345, 2.3, "°") == "12.3 ± 2.3 °"
     assert write(12.345, float("nan"), "px") == "12.345 px"
     assert write(float("nan"), 1.0) == "–"
+    assert write(-0.0, 0.0, "°") == "0 °"
 
 
 def test_bins_and_limits_stand_anything() -> None:

@@ -308,6 +308,9 @@ def test_the_table_of_transitions_counts_what_there_is():
         "species": ["A", "B", "B", "A", "A", "A"],
     })  # fmt: skip
     text = transitions_text(tracks, "defect", 2.0)
+    assert "class of defects from" in text and "of a atom" not in transitions_text(
+        tracks, "atom", 2
+    )
     assert "33.3 %" in text and "1 of 3" in text  # A to B
     assert "100 %" in text and "never left" in text  # B stays
     assert ">8 s<" in text  # A: four frames of two seconds for one exit

@@ -11,7 +11,7 @@ from napari_atomlens.errors import CalibrationError, ParameterError
 from napari_atomlens.familiar import familiar
 from napari_atomlens.graphs.geometry import as_species, in_nm
 from napari_atomlens.graphs.occupancy import site_species
-from napari_atomlens.graphs.rules import ANY, BondRule, Rules, SpeciesRule, preset, presets
+from napari_atomlens.graphs.rules import ANY, GENERIC, BondRule, Rules, SpeciesRule, preset, presets
 from napari_atomlens.lattice.sites import honeycomb_sublattices
 from napari_atomlens.points import known_spacing, near_pairs
 from napari_atomlens.tables import check_atoms
@@ -40,7 +40,7 @@ CLEAR = 0.5
 def generic(reference_nm: float, species: tuple[str, ...]) -> Rules:
     """Rules that know nothing but the distance of nearest columns: every species is at home."""
     return Rules(
-        "generic",
+        GENERIC,
         host=species or ("column",),
         bonds=(BondRule(ANY, ANY, 0.5 * reference_nm, 1.3 * reference_nm),),
         species=tuple(SpeciesRule(n, 0, 12) for n in species),
@@ -117,7 +117,8 @@ def choose_rules(atoms: pd.DataFrame) -> tuple[Rules, str]:
     if alternating and most in (2, 3):
         most, share = 3, 1.0  # holes and noise open bonds; columns in turn say enough
     if share < CLEAR or most not in (3, 4):
-        why = f"The lattice is none that has rules ({most} neighbours in {share:.0%} of the atoms)."
+        of = f"{most} neighbours in {100 * share:.0f} % of the atoms"
+        why = f"The lattice is none that has rules ({of})."
         return generic(nearest, species), why
     if most == 4:
         rules = preset("perovskite")

@@ -20,6 +20,8 @@ from napari_atomlens.untrusted import path_of, read_toml
 
 #: Stands for any species in a bond rule.
 ANY = "*"
+#: Name of rules that know nothing but the distance of nearest columns; px where none is known.
+GENERIC = "generic"
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def transitions_text(tracks: pd.DataFrame, noun: str, time_step_s: float | None)
             f"{cell}left {r['exits']:,} times</td></tr>"
         )
     return (
-        f"<p>Changes of class of a {noun} from frame to frame, with 95 % intervals; none counted "
+        f"<p>Changes of class of {noun}s from frame to frame, with 95 % intervals; none counted "
         f"across gaps.</p><table>{''.join(rows)}</table>"
         f"<p>Mean time that a class lasts (cut stays included):</p><table>{''.join(last)}</table>"
     )

@@ -25,6 +25,8 @@ Field = ValueWidget[Any]
 Setting = QCheckBox | QComboBox | QDoubleSpinBox
 #: Letters that a combo box shows at least; a longer entry does not widen the dock.
 LETTERS = 10
+#: Units that say how many: one of them.
+ONE = {"frames": "frame", "sites": "site"}
 
 
 class _WheelGuard(QObject):
@@ -76,7 +78,22 @@ def groomed(widget: Field, *, unit: str = "", special: str = "") -> Field:
         qt.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         qt.setSuffix(f" {unit}" if unit else "")
         qt.setSpecialValueText(special)
+        if unit in ONE:
+            _count_in(qt, unit)
     return widget
+
+
+def _count_in(box: QDoubleSpinBox, unit: str) -> None:
+    """Write the unit of a count: 1 frame, 2 frames."""
+    counted = weakref.ref(box)  # a slot that holds its box would keep it
+
+    def write(value: float) -> None:
+        there = counted()
+        if there is not None:
+            there.setSuffix(f" {ONE[unit] if value == 1 else unit}")
+
+    box.valueChanged.connect(write)
+    write(box.value())
 
 
 def number(

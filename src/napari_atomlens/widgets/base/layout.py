@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 UNLIMITED = (1 << 24) - 1
 #: How far pyqtgraph pushes the label of the lower axis out of its plot (px), and one more.
 FEET_PX = 6
+HEAD_PX = 8
 #: What can be put into a dock.
 Item = QWidget | QLayout | Widget
 
@@ -61,8 +62,8 @@ def page(*items: Item) -> QWidget:
 
 
 def leave_room(plot: pg.PlotWidget) -> None:
-    """Leave room below the label of the lower axis, whose feet pyqtgraph puts out of sight."""
-    plot.getPlotItem().layout.setContentsMargins(1, 1, 1, FEET_PX)
+    """Leave room for what pyqtgraph puts out of sight: feet below, half a number at the top."""
+    plot.getPlotItem().layout.setContentsMargins(1, HEAD_PX, 1, FEET_PX)
 
 
 class _Growing(QObject):

@@ -46,11 +46,25 @@ def viridis(n: int) -> list[str]:
     return ["#{:02x}{:02x}{:02x}".format(*(int(v) for v in row[:3])) for row in table]
 
 
+class FrameAxis(pg.AxisItem):
+    """A lower axis of frames: there is none at 0.5."""
+
+    def __init__(self) -> None:
+        super().__init__("bottom")
+
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
+        """Return the distances of the ticks that are whole."""
+        spacings = super().tickSpacing(low, high, size)
+        return [s for s in spacings if s[0] >= 1 and float(s[0]).is_integer()] or [(1.0, 0.0)]
+
+
 class Plot(pg.PlotWidget):
     """A plot that follows the theme of napari and can be saved."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent=parent)
+    def __init__(
+        self, parent: QWidget | None = None, axes: Mapping[str, pg.AxisItem] | None = None
+    ) -> None:
+        super().__init__(parent=parent, axisItems=axes)
         self.setMinimumHeight(160)
         self.getPlotItem().hideButtons()
         leave_room(self)
@@ -414,7 +428,7 @@ class Curves(Plot):
     """Populations of classes against frame, with a line at the current one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent, {"bottom": FrameAxis()})
         self.setObjectName("populations")
         self._lines: list[pg.PlotDataItem] = []
         self.cursor = pg.InfiniteLine(0, pen=pg.mkPen(SELECTED))
@@ -437,3 +451,5 @@ class Curves(Plot):
                 item.setSymbolBrush(colours[name])
             self._lines.append(item)
         self.autoRange()
+        if len(x) == 1:  # an image: its only frame, not 500 on each side
+            self.setXRange(x[0] - 1, x[0] + 1)

@@ -19,7 +19,7 @@ class Steps(QObject):
 
     Parameters
     ----------
-    parent : QObject
+    parent : QObject, optional
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Steps(QObject):
     failed = Signal(str)
     drained = Signal()
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._left: deque[Iterator[object]] = deque()
         self._timer = once(PAUSE_MS, self._next)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_atomlens import graphs
 from napari_atomlens.errors import AtomLensError, ParameterError, TableError
 from napari_atomlens.graphs.library import entries_of
-from napari_atomlens.graphs.rules import Rules, preset, presets
+from napari_atomlens.graphs.rules import GENERIC, Rules, preset, presets
 from napari_atomlens.progress import Progress
 from napari_atomlens.session.follows import bonded_tables
 from napari_atomlens.widgets.base import fields
@@ -52,6 +52,8 @@ AUTO = "auto"
 NO_ATOMS = "Find atoms first, or open a Points layer."
 #: A defect that one goes to fills the canvas with so many lengths of a bond.
 SPAN = 16
+#: Rules that were fitted to the atoms, and whether the pixel size is known.
+Learned = tuple[Rules, bool]
 SHOWN = {BONDS: "Bonds", RINGS: "Rings", DEFECTS: "Defects"}
 
 
@@ -215,8 +217,11 @@ class ChemistryWidget(Dock):
         auto = self._preset.value == AUTO and not self._edited
         return None if auto else self._table.rules()
 
-    def _take_rules(self, rules: Rules) -> None:
-        self._table.set_rules(rules)
+    def _show_rules(self, rules: Rules, calibrated: bool) -> None:
+        self._table.set_rules(rules, in_pixels=rules.name == GENERIC and not calibrated)
+
+    def _take_rules(self, rules: Rules, calibrated: bool = True) -> None:
+        self._show_rules(rules, calibrated)
         self._edited = True
 
     def _on_load(self) -> None:
@@ -242,16 +247,17 @@ class ChemistryWidget(Dock):
             return
         self.say(f"Saved {written.name}.")
 
-    def _learning(self) -> Task[Rules]:
+    def _learning(self) -> Task[Learned]:
         """Fit the bounds of the rules to the atoms."""
         layer, rules, atoms = self._chosen(), self._rules(), self._atoms_now()
 
-        def work(progress: Progress) -> Iterator[Rules]:
+        def work(progress: Progress) -> Iterator[Learned]:
             table = atoms.table()
-            yield graphs.learn_bounds(table, rules or graphs.choose_rules(table)[0])
+            learned = graphs.learn_bounds(table, rules or graphs.choose_rules(table)[0])
+            yield learned, bool(np.isfinite(table[["y_nm", "x_nm"]].to_numpy(float)).all())
 
         return Task(
-            work, lambda found: self._take_rules(found[-1]),
+            work, lambda found: self._take_rules(*found[-1]),
             lambda: "The bounds are those of the distances in this image.",
             "Measuring distances…", sources=(layer,),
         )  # fmt: skip
@@ -299,7 +305,7 @@ class ChemistryWidget(Dock):
         def show(results: list[Bonded]) -> Iterator[None]:
             found = results[-1]
             if found.why:
-                self._table.set_rules(found.graph.rules)
+                self._show_rules(found.graph.rules, found.graph.calibrated)
             yield from layers.take(found.graph, found.tables, found.drawing, revision)
             if self._layers is layers:
                 self._list.show_rows(found.rows)

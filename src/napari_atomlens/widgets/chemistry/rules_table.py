@@ -29,7 +29,7 @@ def _table(name: str, columns: list[str], tip: str) -> QTableWidget:
 
 
 class RulesTable(QWidget):
-    """Bond lengths by pair in pm, and coordination by species; both can be edited.
+    """Bond lengths by pair in pm (px), and coordination by species; both can be edited.
 
     Attributes
     ----------
@@ -42,6 +42,7 @@ class RulesTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._rules: Rules | None = None
+        self._shown_of_one = 1000.0  # pm of a nm; of px that stand for nm: px
         self._bonds = _table(
             "bond_rules", ["a", "b", "min pm", "max pm"],
             "Two atoms are bonded if their distance lies between these",
@@ -58,13 +59,16 @@ class RulesTable(QWidget):
         for table in (self._bonds, self._species):
             table.itemChanged.connect(self._on_changed)
 
-    def set_rules(self, rules: Rules) -> None:
-        """Show rules."""
+    def set_rules(self, rules: Rules, *, in_pixels: bool = False) -> None:
+        """Show rules; `in_pixels` where their lengths are, as nobody knows the pixel size."""
         self._rules = rules
+        self._shown_of_one = 1.0 if in_pixels else 1000.0
         self.blockSignals(True)
+        unit = "px" if in_pixels else "pm"
+        self._bonds.setHorizontalHeaderLabels(["a", "b", f"min {unit}", f"max {unit}"])
         self._bonds.setRowCount(len(rules.bonds))
         for row, r in enumerate(rules.bonds):
-            texts = (r.a, r.b, f"{1000 * r.min_nm:.0f}", f"{1000 * r.max_nm:.0f}")
+            texts = (r.a, r.b, self._length(r.min_nm), self._length(r.max_nm))
             for column, text in enumerate(texts):
                 self._bonds.setItem(row, column, _cell(text))
         self._species.setRowCount(len(rules.species))
@@ -73,6 +77,9 @@ class RulesTable(QWidget):
             for column, text in enumerate(own):
                 self._species.setItem(row, column, _cell(text))
         self.blockSignals(False)
+
+    def _length(self, length: float) -> str:
+        return f"{self._shown_of_one * length:.{0 if self._shown_of_one > 1 else 1}f}"
 
     def _on_changed(self, item: QTableWidgetItem) -> None:
         if not self.signalsBlocked():
@@ -92,12 +99,13 @@ class RulesTable(QWidget):
         for row in range(self._bonds.rowCount()):
             a, b, low, high = (self._text(self._bonds, row, c) for c in range(4))
             old = next((r for r in self._rules.bonds if {r.a, r.b} == {a, b}), None)
-            rule = BondRule(a, b, self._number(low) / 1000, self._number(high) / 1000)
+            shortest, longest = (self._number(x) / self._shown_of_one for x in (low, high))
+            rule = BondRule(a, b, shortest, longest)
             if old is not None:  # what is not shown stays, and unchanged cells lose no digits
                 kept = {
                     name: getattr(old, name)
                     for name in ("min_nm", "max_nm")
-                    if round(1000 * getattr(old, name)) == 1000 * getattr(rule, name)
+                    if self._length(getattr(old, name)) == self._length(getattr(rule, name))
                 }
                 rule = dataclasses.replace(rule, ideal_nm=old.ideal_nm, **kept)
             bonds.append(rule)

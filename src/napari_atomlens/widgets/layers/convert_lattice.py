@@ -289,7 +289,7 @@ def with_error(value: float, error: float, unit: str = "") -> str:
         return "–"
     tail = f" {unit}" if unit else ""
     if not (np.isfinite(error) and error > 0):
-        return f"{value:.5g}{tail}"
+        return f"{value + 0.0:.5g}{tail}"  # no -0
     digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 8))
     return f"{value:.{digits}f} ± {error:.{digits}f}{tail}"
 

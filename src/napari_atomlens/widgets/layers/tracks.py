@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from napari_atomlens.session.movie_run import AtomsWanted, MovieRun, keep_movie
 from napari_atomlens.session.session import Session
 from napari_atomlens.widgets.base.images import current_frame
 from napari_atomlens.widgets.base.jobs import Job
+from napari_atomlens.widgets.base.steps import Steps
 from napari_atomlens.widgets.base.timers import once
 from napari_atomlens.widgets.layers import styles
 from napari_atomlens.widgets.layers.roles import (
@@ -101,8 +102,8 @@ class MovieLayers:
         # weak: the list of layers, which the viewer has, leads to this
         self._viewer: weakref.ref[napari.viewer.Viewer] | None = None
         self._later = once(REST_MS, self.rest)
-        self._todo: list[Callable[[], None]] = []
-        self._steps = once(0, self._next)
+        self._steps = Steps()
+        self._steps.failed.connect(show_warning)
         self._run: MovieRun[Any] | None = None
         self._revision: int | None = None
         self._job = Job()
@@ -127,7 +128,7 @@ class MovieLayers:
     def close(self) -> None:
         """Let go of viewer and layers, which stay."""
         self._later.stop()
-        self._steps.stop()
+        self._steps.close()
         self._job.close()
         self._hear(False)
         viewer = None if self._viewer is None else self._viewer()
@@ -268,23 +269,22 @@ class MovieLayers:
         self.data, self.record, self._span = data, record or self.record, None
         self._hear(True)
         self._frame = self.frame()
-        self._todo = [self._show_atoms, self._show_tracks]
+        todo = [self._show_atoms, self._show_tracks]
         if data.has_dumbbells:
-            self._todo += [self._show_dumbbells, self._show_shifts, self._show_changes]
+            todo += [self._show_dumbbells, self._show_shifts, self._show_changes]
         if data.defects is not None:
-            self._todo += [self._show_defect_tracks, self._show_defects]
-        self._todo += [self._clear_up, self._end]
-        self._next()
+            todo += [self._show_defect_tracks, self._show_defects]
+        self._steps.close()  # of what was drawn before
+        self._steps.add(self._drawing([*todo, self._clear_up, self._end]))
 
-    def _next(self) -> None:
-        """Go one step on."""
-        if self.data is None or self.movie not in self.layers.viewer_layers:
-            self._todo.clear()
-        if self._todo:
-            step = self._todo.pop(0)
-            self._steps.start()
+    def _drawing(self, todo: list[Callable[[], None]]) -> Iterator[None]:
+        """Draw one layer after the other while the movie is there."""
+        for step in todo:
+            if self.data is None or self.movie not in self.layers.viewer_layers:
+                return
             with self.layers.own_changes():
                 step()
+            yield
 
     def _clear_up(self) -> None:
         """Take away what this movie does not have."""

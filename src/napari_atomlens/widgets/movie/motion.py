@@ -30,10 +30,10 @@ class TracksTab(Tab):
         )  # fmt: skip
         self._of.changed.connect(self._on_of)
         self.selection.changed.connect(self._on_selected)
-        self.plot = TimePlot("displacement")
+        self.plot = TimePlot("moved")
         self.plot.setObjectName("track")
         self.plot.clicked.connect(self.selection.frame_wanted)
-        self.msd = CurvePlot("mean squared displacement", "lag")
+        self.msd = CurvePlot("msd", "lag")
         self.plots = (self.plot, self.msd)
         self._text = sentence("diffusion")
         self.column.addWidget(rows(self._of).native)
@@ -59,7 +59,7 @@ class TracksTab(Tab):
         noun, unit = "defect" if of_defects else "atom", data.map_unit("length")
         frames, off = data.displacement(who, of_defects)
         unknown = np.full(len(off), np.nan)
-        self.plot.set_label(0, f"{noun} {who} moved ({unit})")
+        self.plot.set_label(0, f"moved ({unit})", f"frame, {noun} {who}")
         self.plot.show_series(0, frames, off, unknown, np.zeros(0))
         motion = data.motion(of_defects)
         if motion is None:

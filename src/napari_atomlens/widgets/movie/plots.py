@@ -11,6 +11,7 @@ from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_atomlens.widgets.base.layout import leave_room
+from napari_atomlens.widgets.base.plots import FrameAxis
 
 if TYPE_CHECKING:
     from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
@@ -41,7 +42,8 @@ class Axes(pg.PlotWidget):
     clicked = Signal(int, int)
 
     def __init__(self, left: str, bottom: str = "frame") -> None:
-        super().__init__(enableMenu=False)
+        axes = {"bottom": FrameAxis()} if bottom == "frame" else None
+        super().__init__(enableMenu=False, axisItems=axes)
         self.text = "#d0d0d0"
         for side, text in (("left", left), ("bottom", bottom)):
             self.setLabel(side, text)
@@ -189,9 +191,11 @@ class TimePlot(LatePlot):
             if legend is not None:
                 legend.clear()
 
-    def set_label(self, which: int, text: str) -> None:
-        """Say what a plot shows."""
+    def set_label(self, which: int, text: str, below: str = "") -> None:
+        """Say what a plot shows, and of what below it: a plot is too low for long words."""
         self.plots[which].setLabel("left", text)
+        if below:
+            self.plots[which].setLabel("bottom", below)
 
     def show_curves(self, which: int, curves: Mapping[str, np.ndarray]) -> None:
         """Draw curves over all frames in one of the plots, with their names where there are some.
