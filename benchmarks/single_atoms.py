@@ -117,7 +117,7 @@ def labels(folder: Path) -> None:
         f"Laplacian, best threshold {plain[0]:.2f}": plain[1],
         f"Laplacian over local spread, best threshold {local[0]:.2f}": local[1],
     }
-    for model in ("universal", "auto"):
+    for model in ("auto", "universal"):
         rows[model] = np.array([scored(places_of(i, model), t) for _, i, t in images])
     print("| way | F1 | recall | precision |\n|---|---|---|---|")
     for name, counts in rows.items():
