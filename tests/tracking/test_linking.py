@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import napari_atomlens as al
 from napari_atomlens import tables
 from napari_atomlens.errors import ParameterError
+from napari_atomlens.simulation import seed_for
 from napari_atomlens.tracking import (
     LinkParams,
     correct_scan,
@@ -252,3 +253,48 @@ def test_a_quiet_scan_is_left_alone():
     better = correct_scan(linked)
     assert better.attrs["row_jitter_px"] == 0
     assert (better["x_corr_px"] - linked["x_corr_px"]).abs().max() < 0.12
+
+
+def broken_lattice(
+    step: float, seed: int, marks: bool, frames: int = 6
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Square lattice of 12 px that moves `step` px a frame; with vacancies and a foreign atom."""
+    rng = np.random.default_rng(seed_for("test", 2210 + seed))
+    y, x = (v.ravel() for v in np.mgrid[-14:26, -14:26] * 12.0)
+    there = np.ones(len(y), bool)
+    inside = np.flatnonzero((y > 30) & (y < 100) & (x > 30) & (x < 100))
+    odd = rng.choice(inside, 4, replace=False)
+    there[odd[:3]] = not marks
+    height = np.where(np.arange(len(y)) == odd[3], 2.2 if marks else 1.0, 1.0)
+    parts = []
+    drift = step * np.arange(frames)[:, None] * np.array([np.cos(0.4), np.sin(0.4)])
+    for f in range(frames):
+        place = np.c_[y, x] + drift[f] + rng.normal(0, 0.2, (len(y), 2))
+        seen = np.all((place > 2) & (place < 126), axis=1) & there & (rng.random(len(y)) > 0.01)
+        parts.append(pd.DataFrame({
+            "frame": f, "y_px": place[seen, 0], "x_px": place[seen, 1],
+            "site": np.flatnonzero(seen),
+            "amplitude": height[seen] * rng.normal(1, 0.05, seen.sum()),
+        }))  # fmt: skip
+    return pd.concat(parts, ignore_index=True), drift
+
+
+@pytest.mark.parametrize("step", [3.6, 8.4, 16.8, 24.0])
+def test_vacancies_and_a_foreign_atom_tell_by_which_vector_a_lattice_moved(step: float) -> None:
+    for seed in range(3):
+        atoms, drift = broken_lattice(step, seed, marks=True)
+        found = al.link(atoms)
+        known = pd.DataFrame(found.attrs["drift"])
+        np.testing.assert_allclose(known[["drift_y_px", "drift_x_px"]], drift, atol=0.5)
+        assert (found.groupby("track_id")["site"].nunique() == 1).mean() > 0.98
+        assert "doubt" not in found.attrs
+
+
+def test_a_perfect_lattice_that_moves_far_says_by_what_it_may_be_off() -> None:
+    far, _ = broken_lattice(8.4, 1, marks=False)
+    said = al.link(far).attrs["doubt"]
+    assert "off by a vector of the lattice" in said and "12." in said
+    near, drift = broken_lattice(1.5, 1, marks=False)
+    found = al.link(near)
+    assert "doubt" not in found.attrs  # a small step is what it seems
+    np.testing.assert_allclose(found.attrs["drift"]["drift_y_px"], drift[:, 0], atol=0.3)

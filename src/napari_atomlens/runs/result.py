@@ -184,6 +184,8 @@ class Result(Card):
         if self._followed is None:
             contours = self.contours if len(self.contours) else None
             self._followed = derived.followed(self.atoms, contours, self.pixel_size_nm)
+            said = self._followed.message
+            self.messages += [said] if said and said not in self.messages else []
         return self._followed
 
     @property

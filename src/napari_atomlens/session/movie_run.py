@@ -307,4 +307,4 @@ def summary(data: MovieData, seconds: float) -> str:
         text += f"; drift {far:.1f} px"
         if jitter := f.atoms.attrs.get("row_jitter_px"):
             text += f", row jitter {jitter:.2f} px"
-    return f"{text}; {seconds:.1f} s."
+    return f"{text}; {seconds:.1f} s. {f.message}".strip()

@@ -293,7 +293,8 @@ def follow_pairs(
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Identity of every dumbbell and the drift of the frames; dumbbells sit on fixed sites."""
     order = np.argsort(frame, kind="stable")
-    found = Detections(frame[order], centre[order], np.zeros(len(frame), np.int64), order)
+    none = np.zeros(len(frame), np.int64)
+    found = Detections(frame[order], centre[order], none, order, none.astype(float))
     params = LinkParams(search_px=reach, max_gap=max_gap, motion="auto")
     linked = link_arrays(found, params, drift)
     who = np.empty_like(linked.track)

@@ -59,6 +59,11 @@ class MovieResult(Card):
     changes: pd.DataFrame
     events: pd.DataFrame
 
+    @property
+    def message(self) -> str:
+        """A sentence where identities may be off by a vector of the lattice, else empty."""
+        return str(self.atoms.attrs.get("doubt", ""))
+
     def _title(self) -> str:
         return f"Movie of {self.atoms['frame'].nunique():,} frames"
 
@@ -69,6 +74,7 @@ class MovieResult(Card):
             "dumbbells": f"{self.dumbbells['dumbbell_id'].nunique():,}",
             "changes": f"{len(self.changes):,}",
             "drift": f"{far:.2f} px",
+            "message": self.message,
         }
 
 

@@ -262,11 +262,6 @@ def hop_rates(
         with ``d_low`` and ``d_high`` (nm²/s or px²/frame; of all directions only).
         ``attrs["lattice"]`` and ``attrs["hop_px"]`` say what was found.
 
-    Raises
-    ------
-    ParameterError
-        If columns are missing, nothing hops or a parameter is none of those named.
-
     Examples
     --------
     >>> import napari_atomlens as al

@@ -18,6 +18,7 @@ from napari_atomlens.errors import TableError
 from napari_atomlens.params import of_kind
 from napari_atomlens.progress import ProgressLike, as_progress
 from napari_atomlens.tables import check_table, need_columns
+from napari_atomlens.tracking.landmarks import Vectors, doubt_sentence, mark_frames
 from napari_atomlens.tracking.params import LinkParams
 from napari_atomlens.tracking.shift import common_shift
 
@@ -34,22 +35,27 @@ _NONE = np.zeros(0)
 
 @dataclass
 class Linking:
-    """What linking gave: a track for every detection, and the drift of every frame."""
+    """What linking gave: a track for every detection, and the drift of every frame.
+
+    `doubt` is the first frame whose shift may be another, and by which vectors (px).
+    """
 
     track: np.ndarray
     drift: pd.DataFrame
     search_px: float
     gain: float
+    doubt: tuple[int, np.ndarray] | None = None
 
 
 @dataclass
 class Detections:
-    """Detections sorted by frame; `order` leads from the table to here."""
+    """Detections sorted by frame; `order` leads from the table to here, `mark` to landmarks."""
 
     frame: np.ndarray
     place: np.ndarray
     species: np.ndarray
     order: np.ndarray
+    mark: np.ndarray
 
 
 def prepare_links(atoms: pd.DataFrame, species: bool = False) -> Detections:
@@ -68,7 +74,11 @@ def prepare_links(atoms: pd.DataFrame, species: bool = False) -> Detections:
     if species:
         need_columns(atoms, ("species",), "atoms")
         codes = pd.factorize(atoms["species"].astype(str))[0].astype(np.int64)
-    return Detections(frame[order], np.ascontiguousarray(place[order]), codes[order], order)
+    frame, bright = frame[order], np.full(len(atoms), np.nan)
+    if "amplitude" in atoms:
+        bright = pd.to_numeric(atoms["amplitude"], errors="coerce").to_numpy(float)[order]
+    return Detections(frame, np.ascontiguousarray(place[order]), codes[order], order,
+                      mark_frames(frame, bright))  # fmt: skip
 
 
 def assign_pairs(i: np.ndarray, j: np.ndarray, cost: np.ndarray, leave: float) -> np.ndarray:
@@ -161,13 +171,14 @@ class _Tracks:
         self.last = np.zeros(0, np.int64)
         self.n = np.zeros(0, np.int64)
         self.kind = np.zeros(0, np.int64)
+        self.mark = np.zeros(0)
         self.born = 0
 
     def keep(self, which: np.ndarray) -> None:
-        for name in ("id", "place", "speed", "step", "last", "n", "kind"):
+        for name in ("id", "place", "speed", "step", "last", "n", "kind", "mark"):
             setattr(self, name, getattr(self, name)[which])
 
-    def add(self, place: np.ndarray, frame: int, kind: np.ndarray) -> np.ndarray:
+    def add(self, place: np.ndarray, frame: int, kind: np.ndarray, mark: np.ndarray) -> np.ndarray:
         n = len(place)
         new = np.arange(self.born, self.born + n)
         self.born += n
@@ -178,6 +189,7 @@ class _Tracks:
         self.last = np.r_[self.last, np.full(n, frame)]
         self.n = np.r_[self.n, np.ones(n, np.int64)]
         self.kind = np.r_[self.kind, kind]
+        self.mark = np.r_[self.mark, mark]
         return new
 
 
@@ -226,6 +238,7 @@ def link_arrays(
     alive = _Tracks()
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     at, step = np.zeros(2), np.zeros(2)
+    lattice = Vectors(spacing)
     if not np.isfinite(reach) or reach <= 0:  # at most one atom per frame: anything goes
         reach = np.inf
     for k, f in enumerate(frames):
@@ -240,6 +253,11 @@ def link_arrays(
                 first = at
             fresh = alive.last == frames[k - 1]
             new, error = common_shift(alive.place[fresh], tree, first, spacing)
+            if known is None:
+                base, had = new, (alive.place[fresh], alive.mark[fresh])
+                new = lattice.settle(int(f), *had, tree, found.mark[part], at, first, base)
+                if np.hypot(*(new - base)) > 0.4 * spacing:
+                    new, error = common_shift(alive.place[fresh], tree, new, spacing)
             step, at = (new - at) / since, new
         drift[k] = *at, error
         if params.max_gap >= 0:
@@ -276,8 +294,10 @@ def link_arrays(
         alive.step[i] = np.where((age[i] == 1)[:, None], moved, np.nan)
         alive.last[i] = f
         alive.kind[i] = found.species[part][j]
+        alive.mark[i] = found.mark[part][j]
         born = np.flatnonzero(mine < 0)
-        mine[born] = alive.add(place[born] - at, int(f), found.species[part][born])
+        new_kind, new_mark = found.species[part][born], found.mark[part][born]
+        mine[born] = alive.add(place[born] - at, int(f), new_kind, new_mark)
         track[part] = mine
         if k % 16 == 0 or k == len(frames) - 1:
             watch(k + 1, len(frames))
@@ -289,7 +309,7 @@ def link_arrays(
     if params.jump_px > 0 or (params.jump_px == 0 and few and np.isfinite(spacing)):
         moved_to = drift[np.searchsorted(frames, found.frame), :2]
         track = _join_jumps(track, found, found.place - moved_to, params, spacing)
-    return Linking(track, table, float(reach), 1.0 if gain is None else gain)
+    return Linking(track, table, float(reach), 1.0 if gain is None else gain, lattice.doubt)
 
 
 def _join_jumps(
@@ -358,7 +378,7 @@ def link(
     pandas.DataFrame
         The table, rows in their order, with ``track_id`` (in the order of appearance),
         ``y_corr_px`` and ``x_corr_px``, the positions less the drift. ``attrs["drift"]`` holds
-        the drift of each frame as a dictionary of lists.
+        the drift of each frame as lists; ``attrs["doubt"]`` says where it may be off.
 
     Raises
     ------
@@ -371,8 +391,7 @@ def link(
     >>> import pandas as pd
     >>> truth = al.simulate("honeycomb", (96, 96), 12.0)[1]
     >>> atoms = pd.concat([truth.atoms(frame=t) for t in range(5)], ignore_index=True)
-    >>> linked = al.link(atoms)
-    >>> linked["track_id"].nunique() == len(truth.y)
+    >>> al.link(atoms)["track_id"].nunique() == len(truth.y)
     True
     """
     params = of_kind(LinkParams, params)
@@ -392,6 +411,7 @@ def link(
         x_corr_px=atoms["x_px"].to_numpy() - at["drift_x_px"].to_numpy(),
     )
     out.attrs["drift"] = linked.drift.to_dict("list")
+    out.attrs |= {} if linked.doubt is None else {"doubt": doubt_sentence(*linked.doubt)}
     return out
 
 
