@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton
 
+from napari_atomlens import stm
 from napari_atomlens.image import grey
 from napari_atomlens.session.edits import actions
 from napari_atomlens.session.registry import SESSIONS
@@ -338,10 +340,17 @@ def test_closed_and_opened_again_it_uses_the_same_layers(
     assert {x.unique_id for x in bench.viewer.layers} == before
 
 
-def test_cancel_is_quick(bench: Bench, scan: Any) -> None:
+def test_cancel_is_quick(bench: Bench, scan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, analyse = threading.Event(), stm.analyze_silicon
+
+    def heard(*args: Any, **keywords: Any) -> Any:
+        begun.set()
+        return analyse(*args, **keywords)
+
+    monkeypatch.setattr(stm, "analyze_silicon", heard)
     bench.open(np.tile(scan.image, (3, 3)))
     bench.click("run")
-    bench.qtbot.wait(300)
+    bench.qtbot.waitUntil(begun.is_set, timeout=WAIT)
     start = time.perf_counter()
     with bench.qtbot.waitSignal(bench.widget.finished, timeout=WAIT):
         bench.click("run")

@@ -53,6 +53,8 @@ def editor_of(
         Atoms table as the model gave it; by default what the layer shows.
     session : Session, optional
         Whose atoms the layer shows.
+    spacing_px : float, optional
+        Distance of nearest atoms; by default what the runs of the session found.
     """
     known = layer.metadata.get(EDITOR)
     # a copy of a layer shares the metadata of the original
@@ -362,7 +364,9 @@ class Editor(ShownAtoms):
             layer.refresh_colors()
 
 
-def show_atoms(layers: LayerSet, session: Session) -> Points | None:
+def show_atoms(
+    layers: LayerSet, session: Session, spacing_px: float | None = None
+) -> Points | None:
     """Make the layer of the atoms of an image where there is none; else it follows the session.
 
     Parameters
@@ -377,7 +381,8 @@ def show_atoms(layers: LayerSet, session: Session) -> Points | None:
     napari.layers.Points or None
         None where there is no layer, and no atom to show.
     """
-    layer, spacing = layers.layer(ATOMS), session.results.spacing_px
+    layer = layers.layer(ATOMS)
+    spacing = session.results.spacing_px if spacing_px is None else spacing_px
     size = styles.atom_size(spacing)
     if layer is not None:
         before = entry(layer).get("spacing_px", float("nan"))
@@ -386,10 +391,10 @@ def show_atoms(layers: LayerSet, session: Session) -> Points | None:
             layer.size = size
         layers.drawn(ATOMS)
         return layer
-    fresh = session.corrections.atoms()
+    fresh = session.features()
     if not len(fresh):
         return None
-    species, ndim = session.results.species, layers.source.ndim
+    species, ndim = session.species(), layers.source.ndim
     features = convert.features_from_atoms(fresh, species)
     colours = styles.class_colours([*species, *features["species"].cat.categories])
     style = styles.AtomStyle(size=size, border_color_cycle=colours)

@@ -17,8 +17,8 @@ from napari_atomlens.session.edits.actions import COMPARED
 from napari_atomlens.session.measured import unknown
 from napari_atomlens.session.session import EXCHANGED
 from napari_atomlens.widgets.base.images import finest
-from napari_atomlens.widgets.layers import convert, styles
-from napari_atomlens.widgets.layers.atoms import Editor, editor_of
+from napari_atomlens.widgets.layers import convert
+from napari_atomlens.widgets.layers.atoms import Editor, editor_of, show_atoms
 from napari_atomlens.widgets.layers.registry import layers_of
 from napari_atomlens.widgets.layers.roles import ANOMALIES, ATOMS, KEY, entry
 
@@ -81,26 +81,11 @@ def show_sites(
     session.measured.note(atoms, atoms)
     session.rerun(atoms[list(tables.ATOMS)], [frame], spacing_px)
     if there is None:
-        there = _show_atoms(layers, spacing_px)
+        there = show_atoms(layers, session, spacing_px)
     if there is not None:
         layers.note(ATOMS, spacing_px=spacing_px, provenance=dict(provenance))
         layers.drawn(ATOMS)
     return there
-
-
-def _show_atoms(layers: LayerSet, spacing_px: float) -> Points | None:
-    session = layers.image_session
-    table = session.features()
-    features = convert.features_from_atoms(table, session.species())
-    colours = styles.class_colours(features["species"].cat.categories)
-    style = styles.AtomStyle(size=styles.atom_size(spacing_px), border_color_cycle=colours)
-    layer = layers.show(
-        ATOMS, Points, convert.points_from_atoms(table, layers.source.ndim), features=features,
-        style=style.as_kwargs(),
-    )  # fmt: skip
-    if layer is not None:
-        editor_of(layer, session=session).show_defaults()
-    return layer
 
 
 def show_anomalies(layers: LayerSet, flagged: pd.DataFrame, spacing_px: float) -> Points | None:
