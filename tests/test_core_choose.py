@@ -15,6 +15,7 @@ from napari_atomlens.segmentation.choose import (
     lattice_of,
     model_candidates,
 )
+from napari_atomlens.segmentation.lattice_or_not import LatticeEvidence, known_distance
 
 #: Distance of nearest columns in px of the scenes below.
 PX = 12.0
@@ -180,3 +181,16 @@ def test_the_users_own_models_take_part(tmp_path, monkeypatch):
     assert choice.info.name == "my-ws2" and choice.reason.startswith("Model my-ws2: ")
     graphene, size = scene("honeycomb", 0.142)
     assert choose_model(graphene, size).info.name == "graphene"
+
+
+@pytest.mark.parametrize(
+    ("share", "pixel", "known"),
+    [(0.2, 0.0157, True), (0.2, 0.025, False), (0.05, 0.0157, False), (0.2, None, False)],
+)
+def test_some_order_at_the_distance_of_a_known_material_is_a_lattice(
+    share: float, pixel: float | None, known: bool
+) -> None:
+    """Small noisy images of graphene were taken for single atoms."""
+    seen = LatticeEvidence(False, 0.0, share, 9.0)
+    size = None if pixel is None else (pixel, pixel)
+    assert known_distance(seen, size, [0.142, 0.182], 0.12) is known

@@ -25,7 +25,7 @@ from napari_atomlens.params import check_choice
 from napari_atomlens.progress import Progress, ProgressLike, as_progress
 from napari_atomlens.segmentation import runtime
 from napari_atomlens.segmentation.contrast import judge_contrast
-from napari_atomlens.segmentation.lattice_or_not import judge_lattice
+from napari_atomlens.segmentation.lattice_or_not import judge_lattice, known_distance
 from napari_atomlens.segmentation.loading import load_network
 from napari_atomlens.segmentation.normalise import remove_hot_pixels
 from napari_atomlens.segmentation.pixels import recorded_box
@@ -60,7 +60,6 @@ ORDER_SIGMA = 0.15
 LEAST_WEIGHT = 0.02
 #: Contrast below which a sublattice may be too faint for the universal model.
 FAINTEST = 0.2
-#: Why the model of single atoms is taken.
 NO_LATTICE = "Model single-atoms: no lattice was found, so atoms are looked for one by one."
 #: A model may explain so much less of the image than the universal one.
 EXPLAINS_LESS = 0.05
@@ -331,9 +330,10 @@ def choose_model(
 
     if not given and technique != "STM" and not is_height(np.asarray(image)):
         seen = judge_lattice(image, guess_px, progress=watch)
-        if not seen.found:
+        known = [s for m in model_candidates() for s in m.lattice["spacing_nm"]]
+        if not (seen.found or known_distance(seen, pixel_size_nm, known, SPACING_TOLERANCE)):
             return Choice(find_model("single-atoms"), NO_LATTICE)
-        given = seen.spacing_px
+        given = seen.looked_px
     models = [m for m in model_candidates() if not technique or technique in m.technique]
     if not models:
         return stay(f"no other model is for {technique or 'any one material'}", given)

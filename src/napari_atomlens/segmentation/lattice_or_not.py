@@ -36,6 +36,8 @@ FEWEST, EXPLAINED = 10, 0.6
 #: Where there is a lattice, at least this share of the columns has another at the same
 #: displacement, counted less two standard deviations: 0.65 to 0.9; places at random have 0 to 0.15.
 LATTICE = 0.34
+#: ... and this, where their distance is that of a known material: places at random seldom have it.
+SOME_ORDER = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,27 @@ class LatticeEvidence:
     share : float
         Of the columns, those that have another at the commonest displacement, in the part of the
         image where most do.
+    looked_px : float
+        Distance between nearest columns if there should be a lattice.
     """
 
     found: bool
     spacing_px: float = 0.0
     share: float = 0.0
+    looked_px: float = 0.0
+
+
+def known_distance(
+    seen: LatticeEvidence,
+    pixel_size_nm: tuple[float, float] | None,
+    known_nm: list[float],
+    tolerance: float,
+) -> bool:
+    """Whether columns in some order are as far apart as those of a material that is known."""
+    if pixel_size_nm is None or seen.share < SOME_ORDER:
+        return False
+    distance = seen.looked_px * float(np.mean(pixel_size_nm))
+    return any(abs(distance / s - 1) < tolerance for s in known_nm)
 
 
 def common_displacement(places: np.ndarray, spacing: float) -> float:
@@ -147,7 +165,7 @@ def judge_lattice(
         width = atom_width(frame, watch)
         found = response(net, crops, spacing, preferred, watch)[0] > EXPLAINED
         found |= width.bright - width.dark < STANDS_OUT
-    return LatticeEvidence(found, spacing if found else 0.0, most)
+    return LatticeEvidence(found, spacing if found else 0.0, most, spacing)
 
 
 def _places(net: ColumnNet, crop: np.ndarray, zoom: float, watch: Progress) -> np.ndarray:
