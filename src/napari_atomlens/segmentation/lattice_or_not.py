@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 NEAR, FAR, AGREE = 0.7, 4.2, 0.13
 #: Fewer columns tell no lattice by themselves; so much the network explains where there is one.
 FEWEST, EXPLAINED = 10, 0.6
+#: Nothing tells single atoms from columns in an image with fewer spacings along a side.
+ROOM = 6
 #: Where there is a lattice, at least this share of the columns has another at the same
 #: displacement, counted less two standard deviations: 0.65 to 0.9; places at random have 0 to 0.15.
 LATTICE = 0.34
@@ -165,6 +167,7 @@ def judge_lattice(
         width = atom_width(frame, watch)
         found = response(net, crops, spacing, preferred, watch)[0] > EXPLAINED
         found |= width.bright - width.dark < STANDS_OUT
+    found |= min(frame.shape) < ROOM * spacing
     return LatticeEvidence(found, spacing if found else 0.0, most, spacing)
 
 
