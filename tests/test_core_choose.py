@@ -193,4 +193,4 @@ def test_some_order_at_the_distance_of_a_known_material_is_a_lattice(
     """Small noisy images of graphene were taken for single atoms."""
     seen = LatticeEvidence(False, 0.0, share, 9.0)
     size = None if pixel is None else (pixel, pixel)
-    assert known_distance(seen, size, [0.142, 0.182], 0.12) is known
+    assert known_distance(seen, size, [0.142, 0.182]) is known

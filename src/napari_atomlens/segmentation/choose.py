@@ -331,7 +331,7 @@ def choose_model(
     if not given and technique != "STM" and not is_height(np.asarray(image)):
         seen = judge_lattice(image, guess_px, progress=watch)
         known = [s for m in model_candidates() for s in m.lattice["spacing_nm"]]
-        if not (seen.found or known_distance(seen, pixel_size_nm, known, SPACING_TOLERANCE)):
+        if not (seen.found or known_distance(seen, pixel_size_nm, known)):
             return Choice(find_model("single-atoms"), NO_LATTICE)
         given = seen.looked_px
     models = [m for m in model_candidates() if not technique or technique in m.technique]

@@ -38,8 +38,9 @@ ROOM = 6
 #: Where there is a lattice, at least this share of the columns has another at the same
 #: displacement, counted less two standard deviations: 0.65 to 0.9; places at random have 0 to 0.15.
 LATTICE = 0.34
-#: ... and this, where their distance is that of a known material: places at random seldom have it.
-SOME_ORDER = 0.1
+#: ... and this, where their distance is that of a known material, as near as it is found in images
+#: of few counts: places at random seldom have both.
+SOME_ORDER, ROUGHLY = 0.1, 0.15
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,12 @@ def known_distance(
     seen: LatticeEvidence,
     pixel_size_nm: tuple[float, float] | None,
     known_nm: list[float],
-    tolerance: float,
 ) -> bool:
     """Whether columns in some order are as far apart as those of a material that is known."""
     if pixel_size_nm is None or seen.share < SOME_ORDER:
         return False
     distance = seen.looked_px * float(np.mean(pixel_size_nm))
-    return any(abs(distance / s - 1) < tolerance for s in known_nm)
+    return any(abs(distance / s - 1) < ROUGHLY for s in known_nm)
 
 
 def common_displacement(places: np.ndarray, spacing: float) -> float:
