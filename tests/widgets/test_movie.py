@@ -292,9 +292,9 @@ def test_defects_that_move_are_followed_drawn_and_told(bench: Bench) -> None:
     of = bench.child(QComboBox, "of")
     assert of.currentText() == DEFECTS
     tab = bench.tab("Tracks")
-    assert "defect" in tab.plot.plots[0].getAxis("left").labelText
+    assert "defect" in tab.plot.plots[0].getAxis("bottom").labelText
     of.setCurrentText(ATOMS)
-    assert "atom" in tab.plot.plots[0].getAxis("left").labelText
+    assert "atom" in tab.plot.plots[0].getAxis("bottom").labelText
     bench.tab("Transitions")
     assert bench.child(QLabel, "transitions").text()
     bench.viewer.layers.remove(layer)

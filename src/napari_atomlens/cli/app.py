@@ -68,7 +68,7 @@ COMMANDS = {
         "Say whether STM scans are any good, and why not.", lambda: commands.assess.run
     ),
     "adapt": Listed(
-        "Teach a model what you have corrected, or what the Fourier recipe says of one frame.",
+        "Teach a model what you have corrected, or what a recipe is sure of in one frame.",
         lambda: commands.adapt.run,
     ),
     "models": Listed("List the models, or print the card of one.", lambda: commands.models.run),
