@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,27 +152,31 @@ def right_share(atoms: pd.DataFrame, truth: pd.DataFrame, margin: float, reach: 
     return float(np.mean([c == names.get(k, "?") for c, k in zip(called, kind, strict=True)]))
 
 
-def simulated(seeds: int, only: list[str]) -> None:
-    """Print species and false defects of simulated crystals."""
-    print("## Species, simulated (%)\n")
-    head = [f"{c:,} {t}" for c in COUNTS for t in ("told", "not told")]
+def species_table(
+    names: Iterable[str],
+    image_of: Callable[[str, float, int], tuple[np.ndarray, float, pd.DataFrame]],
+    seeds: int,
+    told: Sequence[bool] = (True, False),
+) -> None:
+    """Print species and false defects of crystals, with the pixel size told and not."""
+    head = [f"{c:,} {'told' if t else 'not told'}" for c in COUNTS for t in told]
     print("| crystal | " + " | ".join(head) + " | false defects per 1,000 sites |")
     print("|---|" + "---|" * (len(head) + 1))
-    for name in only or CRYSTALS:
+    for name in names:
         shares: dict[str, list[float]] = {h: [] for h in head}
         false, sites = 0, 0
         seen: Counter[str] = Counter()
         for counts in COUNTS:
             for seed in range(seeds):
-                image, pixel, truth = truth_of(name, counts, seed)
-                for told in (True, False):
+                image, pixel, truth = image_of(name, counts, seed)
+                for known in told:
                     result = al.analyze(
-                        image, pixel_size_nm=pixel if told else None,
+                        image, pixel_size_nm=pixel if known else None,
                         params=al.AnalysisParams(contours=False),
                     )  # fmt: skip
                     spacing = result.spacing_px
                     share = right_share(result.atoms, truth, 1.5 * spacing, 0.4 * spacing)
-                    shares[f"{counts:,} {'told' if told else 'not told'}"].append(100 * share)
+                    shares[f"{counts:,} {'told' if known else 'not told'}"].append(100 * share)
                     if counts >= 300:
                         false += len(result.defects)
                         seen.update(result.defects["formula"])
@@ -179,6 +184,12 @@ def simulated(seeds: int, only: list[str]) -> None:
         row = " | ".join(f"{np.mean(shares[h]):.1f}" for h in head)
         note = ", ".join(f"{n} {f}" for f, n in seen.most_common(3))
         print(f"| {name} | {row} | {1000 * false / max(sites, 1):.1f} ({note}) |", flush=True)
+
+
+def simulated(seeds: int, only: list[str]) -> None:
+    """Print species and false defects of simulated crystals."""
+    print("## Species, simulated (%)\n")
+    species_table(only or CRYSTALS, truth_of, seeds)
     print()
 
 

@@ -11,17 +11,15 @@ right is what `names.py` calls so; columns of O and N alone are not asked for.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from names import COUNTS, SIDE, right_share
+from names import SIDE, species_table
 from report import Report
 from scipy import ndimage as ndi
 from scipy.optimize import nnls
-
-import napari_atomlens as al
 
 #: Beam (kV), semi-angle (mrad), detector (mrad), scan step and sampling (nm) of layers, of the rest.
 LAYER = (80, 26, (65, 180), 0.018, 0.0088)
@@ -159,7 +157,7 @@ def finer(image: np.ndarray, times: int) -> np.ndarray:
 
 
 def image_of(
-    name: str, folder: Path, counts: float, seed: int
+    folder: Path, name: str, counts: float, seed: int
 ) -> tuple[np.ndarray, float, pd.DataFrame]:
     """Image, pixel size in nm, and the columns that are asked for."""
     with np.load(folder / f"{name}.npz") as file:
@@ -200,35 +198,6 @@ def image_of(
     )  # fmt: skip
 
 
-def measured(folder: Path, names: list[str], seeds: int, told: tuple[bool, ...]) -> None:
-    """Print the table."""
-    head = [f"{c:,} {'told' if t else 'not told'}" for c in COUNTS for t in told]
-    print("| crystal | " + " | ".join(head) + " | false defects per 1,000 sites |")
-    print("|---|" + "---|" * (len(head) + 1))
-    for name in names:
-        shares: dict[str, list[float]] = {h: [] for h in head}
-        false, sites = 0, 0
-        seen: Counter[str] = Counter()
-        for counts in COUNTS:
-            for seed in range(seeds):
-                image, pixel, truth = image_of(name, folder, counts, seed)
-                for known in told:
-                    result = al.analyze(
-                        image, pixel_size_nm=pixel if known else None,
-                        params=al.AnalysisParams(contours=False),
-                    )  # fmt: skip
-                    spacing = result.spacing_px
-                    share = right_share(result.atoms, truth, 1.5 * spacing, 0.4 * spacing)
-                    shares[f"{counts:,} {'told' if known else 'not told'}"].append(100 * share)
-                    if counts >= 300:
-                        false += len(result.defects)
-                        seen.update(result.defects["formula"])
-                        sites += len(result.atoms)
-        row = " | ".join(f"{np.mean(shares[h]):.1f}" for h in head)
-        note = ", ".join(f"{n} {f}" for f, n in seen.most_common(3))
-        print(f"| {name} | {row} | {1000 * false / max(sites, 1):.1f} ({note}) |", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=Path, required=True, help="folder of the unit cells")
@@ -244,7 +213,7 @@ def main() -> None:
                 if not (args.cells / f"{name}.npz").exists():
                     make(name, args.cells)
         print("# Names on multislice images\n")
-        measured(args.cells, names, args.seeds, (True, False))
+        species_table(names, partial(image_of, args.cells), args.seeds)
 
 
 if __name__ == "__main__":

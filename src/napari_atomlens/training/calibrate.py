@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -163,12 +164,7 @@ def calibrate_alone(model: str | Path, n_images: int = 120) -> dict[str, object]
     dict
         The constants, and the expected calibration error on further images.
     """
-    path = find_model(str(model)).path
-    constants = fit_alone(alone_with_truth(path, n_images, "calibration"))
-    check = alone_with_truth(path, n_images // 2, "test")
-    error = expected_calibration_error(chance_of_samples(check, constants), check[:, 4])
-    update_facts(path, calibration={"atoms": constants})
-    return {"atoms": constants, "expected_calibration_error": error}
+    return _measured(model, n_images, alone_with_truth, fit_alone, chance_of_samples)
 
 
 def calibrate(model: str | Path, n_images: int = 400) -> dict[str, object]:
@@ -179,9 +175,23 @@ def calibrate(model: str | Path, n_images: int = 400) -> dict[str, object]:
     dict
         The constants, and the expected calibration error on further images.
     """
+    return _measured(
+        model, n_images, peaks_with_truth, fit_probability,
+        lambda samples, constants: calibrated(samples[:, :4], constants),
+    )  # fmt: skip
+
+
+def _measured(
+    model: str | Path,
+    n_images: int,
+    with_truth: Callable[[Path, int, str], np.ndarray],
+    fit: Callable[[np.ndarray], dict[str, float]],
+    probability: Callable[[np.ndarray, dict[str, float]], np.ndarray],
+) -> dict[str, object]:
+    """Fit constants on some images, check them on others, write them; truth is in column 4."""
     path = find_model(str(model)).path
-    constants = fit_probability(peaks_with_truth(path, n_images, "calibration"))
-    check = peaks_with_truth(path, n_images // 2, "test")
-    error = expected_calibration_error(calibrated(check[:, :4], constants), check[:, 4])
+    constants = fit(with_truth(path, n_images, "calibration"))
+    check = with_truth(path, n_images // 2, "test")
+    error = expected_calibration_error(probability(check, constants), check[:, 4])
     update_facts(path, calibration={"atoms": constants})
     return {"atoms": constants, "expected_calibration_error": error}
