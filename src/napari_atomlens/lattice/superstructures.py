@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from napari_atomlens import arrays
 from napari_atomlens.lattice.grain import STEPS, Grain, SiteGrid
 
 #: Wave vectors (in reciprocal vectors) and the cell, in vectors of the simple one, that they make.
@@ -136,7 +137,7 @@ def evidence(
         model = np.real(np.exp(-2j * np.pi * x @ q)[:, None] * waves[0]) * gain(q[None])
         rest = v - model * (1.0 if halves else 2.0)
         # the difference from the mean of six scatters by 7/6 of the variance of an atom
-        scatter = 1.4826 * float(np.median(np.abs(rest - np.median(rest, 0)))) / np.sqrt(7 / 6)
+        scatter = arrays.spread(rest, centre=np.median(rest, 0)) / np.sqrt(7 / 6)
         least = LEAST_MOVED * scatter
         if kind == "brightness":
             least = max(LEAST_BRIGHTER * scatter, LEAST_LEVEL)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
+from napari_atomlens import arrays
 from napari_atomlens.lattice.grain import Grain, SiteGrid
 
 #: Atoms that are looked at, and those round each over which the cell is averaged.
@@ -60,9 +61,7 @@ def _sides(grain: Grain, position: np.ndarray) -> tuple[np.ndarray, np.ndarray] 
         levels = [float(np.median(values[high == s])) for s in (False, True)]
         middle = 0.5 * (levels[0] + levels[1])
     high = values > middle
-    spread = max(
-        1.4826 * float(np.median(np.abs(values[high == s] - levels[int(s)]))) for s in (False, True)
-    )
+    spread = max(arrays.spread(values[high == s], centre=levels[int(s)]) for s in (False, True))
     apart = levels[1] - levels[0]
     if apart < LEAST_CHANGE or apart < LEAST_RATIO * spread:
         return None
